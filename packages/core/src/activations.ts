@@ -1,0 +1,42 @@
+import type { ModelShape } from './model-shape.ts';
+
+export type TapName = 'stream' | 'blockInput' | 'query' | 'key' | 'value' | 'attended' | 'blockOutput';
+
+/**
+ * What one layer's attention block computed for one window of T tokens, float32, row-major, one row per token.
+ * Only the taps that were asked for are present. q, k, v are before RoPE, heads side by side.
+ */
+export interface LayerActivations {
+  layer: number;
+  tokens: number;
+  /** Residual stream before the block, [T, hiddenSize]. */
+  stream?: Float32Array;
+  /** Normed input of the projections, [T, hiddenSize]. */
+  blockInput?: Float32Array;
+  /** [T, numAttentionHeads * headDim] */
+  query?: Float32Array;
+  /** [T, numKeyValueHeads * headDim] */
+  key?: Float32Array;
+  /** [T, valueSlots * valueSlotWidth] */
+  value?: Float32Array;
+  /** Attention-weighted values per query head, before the output projection, [T, numAttentionHeads * valueSlotWidth]. */
+  attended?: Float32Array;
+  /** After the output projection, [T, hiddenSize]; the stream after the block is stream + blockOutput. */
+  blockOutput?: Float32Array;
+}
+
+/** Port: runs windows of tokens through a model and shows each layer's activations. Positions start at 0 in each window. */
+export interface ActivationSource {
+  readonly shape: ModelShape;
+  forEachLayer(
+    tokenIds: Int32Array,
+    taps: readonly TapName[],
+    visit: (activations: LayerActivations) => void | Promise<void>,
+  ): Promise<void>;
+}
+
+/** Port: next-token logits of a window, teacher-forced, [T, vocabSize], positions from 0. */
+export interface LogitSource {
+  readonly vocabSize: number;
+  logits(tokenIds: Int32Array): Promise<Float32Array>;
+}

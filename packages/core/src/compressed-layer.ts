@@ -1,0 +1,36 @@
+import type { LayerCacheLayout } from './model-shape.ts';
+
+/** Float64 weights of one layer's attention, matrices [out, in] row-major, biases [out] where the model has them. */
+export interface AttentionWeights {
+  query: Float64Array;
+  key: Float64Array;
+  value: Float64Array;
+  output: Float64Array;
+  queryBias?: Float64Array;
+  keyBias?: Float64Array;
+  valueBias?: Float64Array;
+  outputBias?: Float64Array;
+}
+
+/**
+ * Latent keys: the cache holds encoder * rotatedKeys; a head's score is (queryEncoder[h] * rotatedQuery) . slot / sqrt(headDim).
+ */
+export interface LatentKeyWeights {
+  /** [keySlots * keySlotWidth, sourceKeyValueHeads * headDim] */
+  encoder: Float64Array;
+  /** [numAttentionHeads, keySlotWidth, headDim], in the order of the result's query heads. */
+  queryEncoder: Float64Array;
+}
+
+/** The result of compressing one layer: the new attention and how its cache is laid out. */
+export interface CompressedLayer {
+  layer: number;
+  /** The source's KV heads that share a head of the result, one list per group, in the result's order. */
+  groups: number[][];
+  /** Source query head at each place of the result: result head p is source head queryOrder[p]. */
+  queryOrder: number[];
+  layout: LayerCacheLayout;
+  /** q and o are permuted by queryOrder. Under latent keys, `key` is the source's key projection unchanged. */
+  weights: AttentionWeights;
+  latentKeys?: LatentKeyWeights;
+}

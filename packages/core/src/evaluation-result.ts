@@ -1,0 +1,38 @@
+/** A measured number with what is needed to judge it. */
+export interface Measurement {
+  value: number;
+  /** Standard error of the value over windows; undefined for exact numbers. */
+  standardError?: number;
+  /** Tokens behind the value. */
+  tokenCount?: number;
+}
+
+/** Judgement of one model on one set of texts. */
+export interface EvaluationResult {
+  modelId: string;
+  tokenCount: number;
+  windowCount: number;
+  windowLength: number;
+  perplexity: Measurement;
+  /** Per source of text. */
+  perplexityBySource: Record<string, Measurement>;
+  /** Against the base model, when one was given. */
+  againstBase?: {
+    baseModelId: string;
+    basePerplexity: Measurement;
+    /** Mean KL(base || model) per token, nats. */
+    klDivergence: Measurement;
+    /** Share of positions at which both put the same token first, 0..1. */
+    topOneAgreement: Measurement;
+    /** Perplexity ratio model / base, with the standard error of the paired difference over windows. */
+    perplexityRatio: Measurement;
+  };
+  cache: CacheSize;
+}
+
+/** Exact size of a model's KV cache. */
+export interface CacheSize {
+  bytesPerToken: number;
+  bytesPerElement: number;
+  elementsPerTokenByLayer: number[];
+}

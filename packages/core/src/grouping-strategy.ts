@@ -1,0 +1,21 @@
+import type { LayerStatistics } from './statistics.ts';
+
+/** What a grouping strategy is told about one layer. */
+export interface GroupingRequest {
+  layer: number;
+  /** Second moments of the layer; undefined when the recipe calibrates on no text. */
+  statistics: LayerStatistics | undefined;
+  /** KV heads of the source. */
+  heads: number;
+  /** KV heads wanted. Divides `heads`. */
+  groups: number;
+  headDim: number;
+  numAttentionHeads: number;
+  /** Cost of letting these heads share one: share of the layer's energy that is lost, >= 0. Present with statistics. */
+  cost: ((heads: readonly number[]) => number) | undefined;
+}
+
+/**
+ * Decides which KV heads share one head. Returns `groups` lists of `heads / groups` head indices each, every head once.
+ */
+export type GroupingStrategy = (request: GroupingRequest) => number[][] | Promise<number[][]>;

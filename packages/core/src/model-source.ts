@@ -1,0 +1,47 @@
+import type { ModelShape } from './model-shape.ts';
+import type { TensorSource } from './tensors.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+/** The part each tensor plays in a decoder, whatever its name in the file. */
+export type TensorRole =
+  | 'embedding'
+  | 'finalNorm'
+  | 'languageModelHead'
+  | 'attentionNorm'
+  | 'queryWeight'
+  | 'keyWeight'
+  | 'valueWeight'
+  | 'outputWeight'
+  | 'queryBias'
+  | 'keyBias'
+  | 'valueBias'
+  | 'outputBias'
+  | 'latentKeyEncoder'
+  | 'latentQueryEncoder'
+  | 'feedForwardNorm'
+  | 'gateWeight'
+  | 'upWeight'
+  | 'downWeight'
+  | 'gateBias'
+  | 'upBias'
+  | 'downBias';
+
+/** What a runtime needs to run a model: its numbers, its tensors, and how they are named. */
+export interface ModelSource {
+  /** A content hash of config and tensors, stable across copies of the same model. */
+  readonly id: string;
+  readonly shape: ModelShape;
+  readonly tensors: TensorSource;
+  /** Name of the tensor in this role, for per-layer roles in this layer. Matrices are stored [out, in]. */
+  tensorName(role: TensorRole, layer?: number): string;
+}
+
+/** A model together with its files. */
+export interface Checkpoint extends ModelSource {
+  /** Where it came from, for people: a path or a URL. */
+  readonly location: string;
+  /** config.json as it was read. */
+  readonly config: Record<string, unknown>;
+  tokenizer(): Promise<Tokenizer>;
+  close(): Promise<void>;
+}

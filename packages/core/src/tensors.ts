@@ -1,0 +1,56 @@
+/** Element types of safetensors files. Weights are F32, F16 or BF16; the others are copied untouched. */
+export type TensorDtype =
+  | 'F64'
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'F8_E4M3'
+  | 'F8_E5M2'
+  | 'I64'
+  | 'I32'
+  | 'I16'
+  | 'I8'
+  | 'U64'
+  | 'U32'
+  | 'U16'
+  | 'U8'
+  | 'BOOL';
+
+export interface TensorInfo {
+  name: string;
+  dtype: TensorDtype;
+  shape: number[];
+  byteLength: number;
+}
+
+/** Port: named tensors that are read only when asked for. */
+export interface TensorSource {
+  list(): TensorInfo[];
+  has(name: string): boolean;
+  /** Throws KvlrError 'tensor-missing'. */
+  info(name: string): TensorInfo;
+  /** The stored bytes, little-endian, row-major. */
+  readBytes(name: string): Promise<Uint8Array>;
+  /** The values as float32, converted from F32, F16 or BF16. Throws 'non-finite' on NaN or infinity. */
+  readFloat32(name: string): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** A tensor held in memory, row-major. */
+export interface DenseTensor {
+  shape: number[];
+  data: Float32Array | Float64Array;
+}
+
+/** Named tensors and string metadata: what one safetensors file holds. Statistics and factors are kept in this form. */
+export interface TensorBundle {
+  metadata: Record<string, string>;
+  tensors: Map<string, DenseTensor>;
+}
+
+/** Port: named tensors that are written one after another. Nothing is visible under the final name before `finish`. */
+export interface TensorSink {
+  write(name: string, dtype: TensorDtype, shape: number[], bytes: Uint8Array): Promise<void>;
+  finish(): Promise<void>;
+  abort(): Promise<void>;
+}

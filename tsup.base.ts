@@ -1,0 +1,13 @@
+import { defineConfig } from 'tsup';
+
+/** One build for every library: ESM with types and source maps, dependencies left outside the bundle. */
+export const libraryConfig = (entry: string[]) =>
+  defineConfig({
+    entry,
+    format: 'esm',
+    target: 'es2022',
+    platform: 'neutral',
+    sourcemap: true,
+    clean: true,
+    dts: { compilerOptions: { ignoreDeprecations: '6.0', customConditions: [] } },
+  });
