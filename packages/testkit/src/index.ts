@@ -1,1 +1,5 @@
-export {};
+export { differenceByRange, expectClose } from './expect-close.ts';
+export { llamaTensorName } from './llama-tensor-name.ts';
+export { memoryTensorSource } from './memory-tensor-source.ts';
+export { oracleLogits } from './oracle-decoder.ts';
+export { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from './tiny-model.ts';
