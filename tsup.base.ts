@@ -7,6 +7,7 @@ export const libraryConfig = (entry: string[]) =>
     format: 'esm',
     target: 'es2022',
     platform: 'neutral',
+    external: [/^node:/],
     sourcemap: true,
     clean: true,
     dts: { compilerOptions: { ignoreDeprecations: '6.0', customConditions: [] } },
