@@ -1,0 +1,11 @@
+import { fileURLToPath } from 'node:url';
+import { referenceTexts } from './reference-texts.ts';
+
+/** Path of the embedded checkpoint's directory, for everything that opens a Hugging Face directory. */
+export const referenceModelDirectory: string = fileURLToPath(new URL('../model', import.meta.url));
+
+/** Paths of the embedded texts (jsonl). */
+export const referenceTextPaths = {
+  calibration: fileURLToPath(referenceTexts.calibration),
+  validation: fileURLToPath(referenceTexts.validation),
+} as const;
