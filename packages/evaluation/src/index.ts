@@ -1,1 +1,10 @@
-export {};
+export { type CacheBytes, cacheBytesByContext } from './cache-bytes-by-context.ts';
+export { type CachedLogits, cachedLogits, type LogitCacheSettings } from './cached-logits.ts';
+export { compareLogits, type LogitComparison } from './compare-logits.ts';
+export { estimateMean, type WindowMean } from './estimate-mean.ts';
+export { type EvaluationRequest, type EvaluationWindow, evaluate } from './evaluate.ts';
+export { exponentiate } from './exponentiate.ts';
+export { fromHarnessJson } from './harness/from-harness-json.ts';
+export type { HarnessResults, HarnessTaskMetrics } from './harness/harness-results.ts';
+export { type HarnessSettings, toHarnessJson } from './harness/to-harness-json.ts';
+export { scoreLogits } from './score-logits.ts';

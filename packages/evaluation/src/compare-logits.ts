@@ -1,0 +1,62 @@
+import { expNonpositive } from './exp-nonpositive.ts';
+
+/** Sums over the positions of one window, natural logarithms. */
+export interface LogitComparison {
+  negativeLogLikelihood: number;
+  baseNegativeLogLikelihood: number;
+  /** Sum of KL(base || model). */
+  klDivergence: number;
+  /** Positions at which both put the same token first (the lowest index wins a tie). */
+  topOneAgreements: number;
+}
+
+/**
+ * Scores a model and its base on one window in one pass, log-softmax in Float64.
+ * KL(base || model) = sum_v p_base (logit_base - logit_model) - log Z_base + log Z_model, Z the softmax's denominators.
+ *
+ * @param logits [T, vocabSize] float32, row-major; `baseLogits` likewise.
+ * @param targets The token that really came at each of the T positions.
+ * @returns NaN or infinity in the sums when a logit is not finite.
+ */
+export function compareLogits(
+  logits: Float32Array,
+  baseLogits: Float32Array,
+  targets: Int32Array,
+  vocabSize: number,
+): LogitComparison {
+  let negativeLogLikelihood = 0;
+  let baseNegativeLogLikelihood = 0;
+  let klDivergence = 0;
+  let topOneAgreements = 0;
+  for (let position = 0; position < targets.length; position++) {
+    const start = position * vocabSize;
+    const end = start + vocabSize;
+    let top = start;
+    let baseTop = start;
+    for (let i = start + 1; i < end; i++) {
+      if (logits[i]! > logits[top]!) top = i;
+      if (baseLogits[i]! > baseLogits[baseTop]!) baseTop = i;
+    }
+    const highest = logits[top]!;
+    const baseHighest = baseLogits[baseTop]!;
+    let sum = 0;
+    let baseSum = 0;
+    let weightedGap = 0;
+    for (let i = start; i < end; i++) {
+      const logit = logits[i]!;
+      const baseLogit = baseLogits[i]!;
+      const baseWeight = expNonpositive(baseLogit - baseHighest);
+      sum += expNonpositive(logit - highest);
+      baseSum += baseWeight;
+      weightedGap += baseWeight * (baseLogit - logit);
+    }
+    const logNormaliser = Math.log(sum) + highest;
+    const baseLogNormaliser = Math.log(baseSum) + baseHighest;
+    const target = start + targets[position]!;
+    negativeLogLikelihood += logNormaliser - logits[target]!;
+    baseNegativeLogLikelihood += baseLogNormaliser - baseLogits[target]!;
+    klDivergence += weightedGap / baseSum - baseLogNormaliser + logNormaliser;
+    if (top === baseTop) topOneAgreements++;
+  }
+  return { negativeLogLikelihood, baseNegativeLogLikelihood, klDivergence, topOneAgreements };
+}
