@@ -1,0 +1,87 @@
+import type { LayerCacheLayout, ModelShape } from '@kvlr/core';
+import { malformedConfig } from './config-reader.ts';
+
+/**
+ * Cache layouts that a Hugging Face config cannot express (latent keys, KV heads that differ by layer) stand in a section
+ * `kvlr` of config.json; model_type becomes 'kvlr', so that other engines refuse the file instead of misreading it.
+ */
+export function encodeNativeConfig(config: Record<string, unknown>, layers: readonly LayerCacheLayout[]) {
+  return {
+    ...config,
+    architectures: ['KvlrForCausalLM'],
+    model_type: 'kvlr',
+    kvlr: {
+      format: 1,
+      model_type: config.model_type,
+      architectures: config.architectures,
+      layers: layers.map((layout) => ({
+        keys: layout.keys,
+        key_slots: layout.keySlots,
+        key_slot_width: layout.keySlotWidth,
+        value_slots: layout.valueSlots,
+        value_slot_width: layout.valueSlotWidth,
+      })),
+    },
+  };
+}
+
+/** The config without its native section, as the source model had it, and the layers' layouts in raw form. */
+export function decodeNativeConfig(config: Record<string, unknown>): {
+  config: Record<string, unknown>;
+  rawLayers: unknown[] | undefined;
+} {
+  const { kvlr: section, ...rest } = config;
+  if (section === undefined || section === null) return { config, rawLayers: undefined };
+  const { format, model_type, architectures, layers } = section as Record<string, unknown>;
+  if (format !== 1) throw malformedConfig('kvlr.format', '1 (a newer kvlr may have written this file)', format);
+  if (!Array.isArray(layers)) throw malformedConfig('kvlr.layers', 'a list', layers);
+  return { config: { ...rest, model_type, architectures }, rawLayers: layers };
+}
+
+/** Checks the raw layouts of a native section against the model's numbers. */
+export function parseNativeLayers(
+  rawLayers: readonly unknown[],
+  shape: Pick<ModelShape, 'numLayers' | 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
+): LayerCacheLayout[] {
+  if (rawLayers.length !== shape.numLayers) {
+    throw malformedConfig('kvlr.layers', `a list of ${shape.numLayers} layouts`, rawLayers.length);
+  }
+  return rawLayers.map((raw, layer) => parseLayout(raw, `kvlr.layers[${layer}]`, shape));
+}
+
+function parseLayout(
+  raw: unknown,
+  field: string,
+  shape: Pick<ModelShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
+): LayerCacheLayout {
+  const { keys, key_slots, key_slot_width, value_slots, value_slot_width } = (raw ?? {}) as Record<string, unknown>;
+  if (keys !== 'stock' && keys !== 'latent') throw malformedConfig(`${field}.keys`, "'stock' or 'latent'", keys);
+  const slots = (value: unknown, name: string): number => {
+    const accepted = Number.isSafeInteger(value) && (value as number) >= 1;
+    if (!accepted || shape.numAttentionHeads % (value as number) !== 0) {
+      throw malformedConfig(`${field}.${name}`, `a divisor of ${shape.numAttentionHeads}`, value);
+    }
+    return value as number;
+  };
+  const sourceWidth = shape.numKeyValueHeads * shape.headDim;
+  const keyWidthAccepted =
+    keys === 'stock'
+      ? key_slot_width === shape.headDim
+      : Number.isSafeInteger(key_slot_width) &&
+        (key_slot_width as number) >= 1 &&
+        (key_slot_width as number) <= sourceWidth;
+  if (!keyWidthAccepted) {
+    const expected = keys === 'stock' ? String(shape.headDim) : `a whole number from 1 to ${sourceWidth}`;
+    throw malformedConfig(`${field}.key_slot_width`, expected, key_slot_width);
+  }
+  if (value_slot_width !== shape.headDim) {
+    throw malformedConfig(`${field}.value_slot_width`, String(shape.headDim), value_slot_width);
+  }
+  return {
+    keySlots: slots(key_slots, 'key_slots'),
+    keySlotWidth: key_slot_width as number,
+    valueSlots: slots(value_slots, 'value_slots'),
+    valueSlotWidth: value_slot_width as number,
+    keys,
+  };
+}

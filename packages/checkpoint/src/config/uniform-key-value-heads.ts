@@ -1,0 +1,10 @@
+import type { ModelShape } from '@kvlr/core';
+
+/** The KV head count that all layers share, if every layer is stock grouped-query attention with the same count. */
+export function uniformKeyValueHeads(shape: ModelShape): number | undefined {
+  const count = shape.layers[0]?.keySlots;
+  const uniform = shape.layers.every(
+    (layout) => layout.keys === 'stock' && layout.keySlots === count && layout.valueSlots === count,
+  );
+  return uniform ? count : undefined;
+}

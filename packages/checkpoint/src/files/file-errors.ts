@@ -1,0 +1,18 @@
+import { KvlrError } from '@kvlr/core';
+
+export function fileMissing(location: string, file: string, cause?: unknown): KvlrError {
+  return new KvlrError('file-missing', {
+    message: `openCheckpoint: expected the file ${file} in ${location}, found none`,
+    remedy: 'Give a Hugging Face checkpoint directory: config.json, tokenizer.json and *.safetensors side by side.',
+    data: { location, file },
+    cause,
+  });
+}
+
+export function fileTruncated(location: string, file: string, expectedBytes: number, receivedBytes: number): KvlrError {
+  return new KvlrError('file-truncated', {
+    message: `readFile: expected ${expectedBytes} bytes in ${file} (${location}), got ${receivedBytes}`,
+    remedy: 'The file was cut short: download or copy it again.',
+    data: { location, file, expected: expectedBytes, received: receivedBytes },
+  });
+}

@@ -1,0 +1,2 @@
+export { createDirectoryFiles } from './node/directory-files.ts';
+export { openCheckpointDirectory } from './node/open-checkpoint-directory.ts';

@@ -1,0 +1,56 @@
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CheckpointFiles } from '../files/checkpoint-files.ts';
+import { fileMissing, fileTruncated } from '../files/file-errors.ts';
+
+/** Checkpoint files in a directory. Each read takes only its byte range; handles stay open until `close`. */
+export function createDirectoryFiles(directory: string): CheckpointFiles {
+  const handles = new Map<string, Promise<FileHandle>>();
+
+  const handleOf = (name: string): Promise<FileHandle> => {
+    const known = handles.get(name);
+    if (known !== undefined) return known;
+    const pending = open(join(directory, name), 'r').catch((cause: unknown) => {
+      throw fileMissing(directory, name, cause);
+    });
+    handles.set(name, pending);
+    pending.catch(() => handles.delete(name));
+    return pending;
+  };
+
+  const size = async (name: string): Promise<number> => {
+    const found = await stat(join(directory, name)).catch((cause: unknown) => {
+      throw fileMissing(directory, name, cause);
+    });
+    if (!found.isFile()) throw fileMissing(directory, name);
+    return found.size;
+  };
+
+  return {
+    location: directory,
+    size,
+    async list() {
+      const entries = await readdir(directory, { withFileTypes: true }).catch((cause: unknown) => {
+        throw fileMissing(directory, 'config.json', cause);
+      });
+      return entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+    },
+    async read(name, start = 0, end) {
+      const stop = end ?? (await size(name));
+      const handle = await handleOf(name);
+      const bytes = new Uint8Array(stop - start);
+      let filled = 0;
+      while (filled < bytes.length) {
+        const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, start + filled);
+        if (bytesRead === 0) throw fileTruncated(directory, name, stop, start + filled);
+        filled += bytesRead;
+      }
+      return bytes;
+    },
+    async close() {
+      const open = [...handles.values()];
+      handles.clear();
+      await Promise.all(open.map(async (handle) => (await handle).close()));
+    },
+  };
+}

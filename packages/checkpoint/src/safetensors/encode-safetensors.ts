@@ -1,0 +1,50 @@
+import type { TensorDtype } from '@kvlr/core';
+import { dtypeSize } from '../dtypes/dtype-size.ts';
+
+/** A tensor to be written: what its header entry needs. */
+export interface TensorPlan {
+  name: string;
+  dtype: TensorDtype;
+  shape: number[];
+}
+
+/**
+ * The first bytes of a safetensors file whose tensors follow in the given order: the length, and the JSON header padded
+ * with spaces to a multiple of 8 so that the data is aligned.
+ */
+export function encodeSafetensorsHeader(tensors: readonly TensorPlan[], metadata: Record<string, string>): Uint8Array {
+  const header: Record<string, unknown> = Object.keys(metadata).length > 0 ? { __metadata__: metadata } : {};
+  let position = 0;
+  for (const { name, dtype, shape } of tensors) {
+    const end = position + tensorByteLength(dtype, shape);
+    header[name] = { dtype, shape, data_offsets: [position, end] };
+    position = end;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const paddedLength = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(8 + paddedLength).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(paddedLength), true);
+  bytes.set(json, 8);
+  return bytes;
+}
+
+/** A whole safetensors file in memory. */
+export function encodeSafetensors(
+  tensors: readonly (TensorPlan & { bytes: Uint8Array })[],
+  metadata: Record<string, string> = {},
+): Uint8Array {
+  const header = encodeSafetensorsHeader(tensors, metadata);
+  const size = tensors.reduce((sum, { bytes }) => sum + bytes.length, header.length);
+  const file = new Uint8Array(size);
+  file.set(header);
+  let position = header.length;
+  for (const { bytes } of tensors) {
+    file.set(bytes, position);
+    position += bytes.length;
+  }
+  return file;
+}
+
+export function tensorByteLength(dtype: TensorDtype, shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, dtypeSize(dtype));
+}

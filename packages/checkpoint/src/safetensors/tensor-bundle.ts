@@ -1,0 +1,44 @@
+import { type DenseTensor, KvlrError, type TensorBundle } from '@kvlr/core';
+import { alignedBuffer } from '../dtypes/decode-floats.ts';
+import { encodeSafetensors } from './encode-safetensors.ts';
+import { parseSafetensorsHeader, safetensorsHeaderLength } from './parse-safetensors-header.ts';
+
+/** A bundle as the bytes of one safetensors file: Float64Array as F64, Float32Array as F32, metadata in the header. */
+export function encodeTensorBundle(bundle: TensorBundle): Uint8Array {
+  const tensors = [...bundle.tensors].map(([name, { shape, data }]) => ({
+    name,
+    dtype: data instanceof Float64Array ? ('F64' as const) : ('F32' as const),
+    shape,
+    bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  }));
+  for (const { name, shape } of tensors) checkLength(name, shape, bundle.tensors.get(name)!.data.length);
+  return encodeSafetensors(tensors, bundle.metadata);
+}
+
+/** Reads what `encodeTensorBundle` wrote. `file` names the bytes in errors. Throws 'file-malformed', 'file-truncated'. */
+export function decodeTensorBundle(bytes: Uint8Array, file = 'tensor bundle'): TensorBundle {
+  const headerLength = safetensorsHeaderLength(bytes.subarray(0, 8), bytes.length, file);
+  const header = parseSafetensorsHeader(bytes.subarray(8, 8 + headerLength), bytes.length, file);
+  const tensors = new Map<string, DenseTensor>();
+  for (const { name, dtype, shape, start, end } of header.tensors) {
+    if (dtype !== 'F64' && dtype !== 'F32') {
+      throw new KvlrError('file-malformed', {
+        message: `decodeTensorBundle: ${file}: expected tensor ${name} to be F64 or F32, got ${dtype}`,
+        data: { file, tensor: name, received: dtype },
+      });
+    }
+    const buffer = alignedBuffer(bytes.subarray(start, end));
+    tensors.set(name, { shape, data: dtype === 'F64' ? new Float64Array(buffer) : new Float32Array(buffer) });
+  }
+  return { metadata: header.metadata, tensors };
+}
+
+function checkLength(name: string, shape: readonly number[], length: number): void {
+  const expected = shape.reduce((product, size) => product * size, 1);
+  if (expected !== length) {
+    throw new KvlrError('tensor-shape', {
+      message: `encodeTensorBundle: expected ${expected} numbers for ${name} [${shape}], got ${length}`,
+      data: { tensor: name, shape, expected, received: length },
+    });
+  }
+}
