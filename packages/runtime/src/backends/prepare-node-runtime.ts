@@ -1,0 +1,44 @@
+import { createRequire } from 'node:module';
+import { dirname, sep } from 'node:path';
+import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import { hostNavigator } from './host-navigator.ts';
+
+export interface NodeRuntime {
+  /** Folder of the wasm files. */
+  wasmPath: string;
+  /** True when navigator.gpu stands, through the package `webgpu` or through the host itself. */
+  webgpu: boolean;
+  /** Why navigator.gpu does not stand. */
+  webgpuProblem?: string;
+}
+
+let prepared: Promise<NodeRuntime> | undefined;
+
+/**
+ * Makes Node ready for `selectBackend` and `loadModel`: tells tfjs where its wasm files lie and, where the optional
+ * package `webgpu` (Dawn) is installed, puts WebGPU on the global object as a browser has it. Repeated calls do nothing.
+ * To test without a GPU, point VK_ICD_FILENAMES at SwiftShader's ICD file before the first call.
+ */
+export function prepareNodeRuntime(): Promise<NodeRuntime> {
+  prepared ??= prepare();
+  return prepared;
+}
+
+async function prepare(): Promise<NodeRuntime> {
+  const require = createRequire(import.meta.url);
+  const wasmPath = dirname(require.resolve('@tensorflow/tfjs-backend-wasm')) + sep;
+  setWasmPaths(wasmPath);
+  const navigator = hostNavigator();
+  if (navigator?.gpu) return { wasmPath, webgpu: true };
+  try {
+    const { create, globals } = await import('webgpu');
+    Object.assign(globalThis, globals);
+    const gpu = create([]);
+    // Node 21 and later have a read-only navigator; older versions have none.
+    if (navigator) Object.defineProperty(navigator, 'gpu', { value: gpu, configurable: true });
+    else Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
+    return { wasmPath, webgpu: true };
+  } catch (error) {
+    return { wasmPath, webgpu: false, webgpuProblem: error instanceof Error ? error.message : String(error) };
+  }
+}

@@ -1,0 +1,120 @@
+import type { LayerActivations, ModelSource } from '@kvlr/core';
+import { createTinyModel, differenceByRange, oracleLogits, randomTokenIds, type TinyModelSettings } from '@kvlr/testkit';
+import { memory } from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { selectBackend } from '../backends/select-backend.ts';
+import { testedBackends } from '../testing/tested-backends.ts';
+import { createLatentModel } from '../testing/latent-model.ts';
+import { loadModel } from './load-model.ts';
+
+const settings: Record<string, TinyModelSettings> = {
+  'multi-head attention': {},
+  'grouped-query attention': { numAttentionHeads: 6, numKeyValueHeads: 2 },
+  'one KV head': { numKeyValueHeads: 1 },
+  'biases everywhere': { numKeyValueHeads: 2, attentionBias: true, mlpBias: true },
+  'tied head': { tieWordEmbeddings: true },
+  'llama3 RoPE': {
+    rope: {
+      type: 'llama3',
+      theta: 500000,
+      factor: 8,
+      lowFrequencyFactor: 1,
+      highFrequencyFactor: 4,
+      originalMaxPositionEmbeddings: 32,
+    },
+  },
+};
+
+const models: [name: string, model: ModelSource][] = [
+  ...Object.entries(settings).map(([name, tiny]): [string, ModelSource] => [name, createTinyModel(tiny)]),
+  ['latent keys, one basis', createLatentModel(1)],
+  ['latent keys, a basis per group', createLatentModel(2)],
+];
+
+describe.each(await testedBackends())('a decoder on $backend', ({ backend, skip }) => {
+  const ids = randomTokenIds(12, 50);
+  let tensorsBefore: number;
+  beforeAll(async () => {
+    if (skip) return;
+    await selectBackend({ backend });
+    tensorsBefore = memory().numTensors;
+  });
+  afterAll(() => {
+    if (!skip) expect(memory().numTensors).toBe(tensorsBefore);
+  });
+
+  it.skipIf(skip).each(models)(`computes the oracle's logits: %s${skip ? ` (skipped: ${skip})` : ''}`, async (_, source) => {
+    const model = await loadModel(source, { backend });
+    const logits = await model.logits(ids);
+    expect(differenceByRange(logits, await oracleLogits(source, ids))).toBeLessThan(1e-5);
+    model.dispose();
+  });
+
+  it.skipIf(skip).each(models)('decodes with a cache to the same logits: %s', async (_, source) => {
+    const model = await loadModel(source, { backend });
+    const cache = model.createCache(ids.length + 3);
+    let last = await model.extend(cache, ids.slice(0, 7));
+    const held = memory().numTensors;
+    for (const id of ids.slice(7)) last = await model.extend(cache, [id]);
+    expect(memory().numTensors).toBe(held);
+    const whole = await model.logits(ids);
+    expect(differenceByRange(last, whole.slice(-model.vocabSize))).toBeLessThan(1e-5);
+    cache.dispose();
+    model.dispose();
+  });
+
+  it.skipIf(skip)('shows taps that belong together', async () => {
+    const source = createTinyModel({ numAttentionHeads: 6, numKeyValueHeads: 2, attentionBias: true });
+    const model = await loadModel(source, { backend });
+    const seen: LayerActivations[] = [];
+    const taps = ['stream', 'blockInput', 'query', 'key', 'value', 'attended', 'blockOutput'] as const;
+    await model.forEachLayer(ids, taps, (activations) => {
+      seen.push(activations);
+    });
+    expect(seen.map(({ layer }) => layer)).toEqual([0, 1]);
+    for (const activations of seen) {
+      const { layer } = activations;
+      const product = (input: Float32Array, weight: 'keyWeight' | 'outputWeight', bias: 'keyBias' | 'outputBias') =>
+        affineRows(input, source, source.tensorName(weight, layer), source.tensorName(bias, layer));
+      expect(differenceByRange(activations.key!, product(activations.blockInput!, 'keyWeight', 'keyBias'))).toBeLessThan(1e-5);
+      const output = product(activations.attended!, 'outputWeight', 'outputBias');
+      expect(differenceByRange(activations.blockOutput!, output)).toBeLessThan(1e-5);
+    }
+    const embedding = source.dense.get(source.tensorName('embedding'))!.data;
+    const rows = Array.from(ids, (id) => [...embedding.slice(id * 24, (id + 1) * 24)]).flat();
+    expect([...seen[0]!.stream!]).toEqual(rows);
+    expect(seen.map(({ query, value }) => [query!.length, value!.length])).toEqual([
+      [12 * 48, 12 * 16],
+      [12 * 48, 12 * 16],
+    ]);
+    model.dispose();
+  });
+
+  it.skipIf(skip)('frees what it holds when a visitor throws', async () => {
+    const model = await loadModel(createTinyModel(), { backend });
+    const held = memory().numTensors;
+    const visit = () => {
+      throw new Error('enough');
+    };
+    await expect(model.forEachLayer(ids, ['key', 'value'], visit)).rejects.toThrow('enough');
+    expect(memory().numTensors).toBe(held);
+    model.dispose();
+  });
+});
+
+/** Rows times a stored [out, in] matrix, plus bias, by plain loops. */
+function affineRows(input: Float32Array, source: ReturnType<typeof createTinyModel>, weight: string, bias: string): Float64Array {
+  const { shape, data } = source.dense.get(weight)!;
+  const [outputs, inputs] = shape as [number, number];
+  const offset = source.dense.get(bias)!.data;
+  const rows = input.length / inputs;
+  const result = new Float64Array(rows * outputs);
+  for (let row = 0; row < rows; row++) {
+    for (let out = 0; out < outputs; out++) {
+      let sum = offset[out]!;
+      for (let c = 0; c < inputs; c++) sum += input[row * inputs + c]! * data[out * inputs + c]!;
+      result[row * outputs + out] = sum;
+    }
+  }
+  return result;
+}

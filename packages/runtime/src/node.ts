@@ -1,0 +1,1 @@
+export { type NodeRuntime, prepareNodeRuntime } from './backends/prepare-node-runtime.ts';
