@@ -1,1 +1,21 @@
-export {};
+export { type CompressLayerRequest, compressLayer } from './compress-layer.ts';
+export { type ComplexVector, fitPhasor, type Phasor, type PhasorField } from './factors/fit-phasor.ts';
+export { subspaceFactors } from './factors/subspace-factors.ts';
+export { foldedKeys } from './keys/folded-keys.ts';
+export { type LatentKeySettings, latentKeys } from './keys/latent-keys.ts';
+export { meanPoolKeys } from './keys/mean-pool-keys.ts';
+export { type PhasorKeySettings, phasorKeys } from './keys/phasor-keys.ts';
+export { lostEnergyCost } from './lost-energy-cost.ts';
+export { compressionMethods, resolveMethod } from './methods/compression-methods.ts';
+export type {
+  CompressedKeys,
+  CompressionMethod,
+  GroupFactors,
+  KeyMethod,
+  RopeStrategy,
+  SourceLayer,
+  ValueMethod,
+} from './ports.ts';
+export { readAttentionWeights } from './read-attention-weights.ts';
+export { meanPoolValues } from './values/mean-pool-values.ts';
+export { type SubspaceValueSettings, subspaceValues } from './values/subspace-values.ts';

@@ -1,0 +1,128 @@
+import { KvlrError, type KvlrErrorCode } from '@kvlr/core';
+import { createTinyModel, expectClose } from '@kvlr/testkit';
+import { describe, expect, it } from 'vitest';
+import { compressLayer } from './compress-layer.ts';
+import { compressionMethods } from './methods/compression-methods.ts';
+import { readAttentionWeights } from './read-attention-weights.ts';
+import { readSourceLayer } from './testing/compress-model.ts';
+
+const pairs = [
+  [0, 1],
+  [2, 3],
+];
+const layer = await readSourceLayer(createTinyModel({ seed: 2, attentionBias: true }), 1);
+
+function codeOf(work: () => unknown): KvlrErrorCode | undefined {
+  try {
+    work();
+  } catch (error) {
+    return KvlrError.isInstance(error) ? error.code : undefined;
+  }
+  return undefined;
+}
+
+describe('compressLayer', () => {
+  it.each(Object.entries(compressionMethods))('%s gives the sizes of its layout', (name, method) => {
+    const { statistics, ...source } = layer;
+    const request = { ...source, groups: pairs, method: name, ...(method.needsStatistics && { statistics }) };
+    const { layout, weights, latentKeys, queryOrder } = compressLayer(request);
+    const { headDim, hiddenSize, numAttentionHeads, numKeyValueHeads } = layer.shape;
+    expect(layout.keys).toBe(method.layout);
+    expect([layout.valueSlots, layout.valueSlotWidth]).toEqual([2, headDim]);
+    expect(layout.keySlots * layout.keySlotWidth).toBe(2 * headDim);
+    expect(queryOrder).toEqual([0, 1, 2, 3]);
+    expect(weights.value.length).toBe(2 * headDim * hiddenSize);
+    expect(weights.valueBias?.length).toBe(2 * headDim);
+    expect(weights.output.length).toBe(layer.weights.output.length);
+    expect(weights.outputBias).toEqual(layer.weights.outputBias);
+    const latent = method.layout === 'latent';
+    expect(weights.key.length).toBe((latent ? numKeyValueHeads : 2) * headDim * hiddenSize);
+    expect(weights.keyBias?.length).toBe((latent ? numKeyValueHeads : 2) * headDim);
+    expect(latentKeys?.encoder.length).toBe(latent ? 2 * headDim * numKeyValueHeads * headDim : undefined);
+    expect(latentKeys?.queryEncoder.length).toBe(
+      latent ? numAttentionHeads * layout.keySlotWidth * headDim : undefined,
+    );
+  });
+
+  it('averages the heads of a group under mean-pool', () => {
+    const { weights } = compressLayer({
+      ...layer,
+      groups: [
+        [0, 2],
+        [1, 3],
+      ],
+      method: 'mean-pool',
+    });
+    const size = layer.shape.headDim * layer.shape.hiddenSize;
+    const mean = Array.from(
+      { length: size },
+      (_, index) => (layer.weights.key[index]! + layer.weights.key[2 * size + index]!) / 2,
+    );
+    expectClose(weights.key.subarray(0, size), mean, 1e-15);
+  });
+
+  it('gives the same weights each time', () => {
+    const once = compressLayer({ ...layer, groups: pairs, method: 'rope-exact-output' });
+    expect(compressLayer({ ...layer, groups: pairs, method: 'rope-exact-output' })).toEqual(once);
+  });
+
+  it('takes a method of the user', () => {
+    const method = { ...compressionMethods['rope-exact']!, values: compressionMethods['mean-pool']!.values };
+    const mixed = compressLayer({ ...layer, groups: pairs, method });
+    expect(mixed.weights.key).toEqual(compressLayer({ ...layer, groups: pairs, method: 'rope-exact' }).weights.key);
+    expect(mixed.weights.value).toEqual(compressLayer({ ...layer, groups: pairs, method: 'mean-pool' }).weights.value);
+  });
+
+  it('survives heads that are silent', () => {
+    const silent = (weight: Float64Array) => weight.map((entry, index) => (index < weight.length / 4 ? 0 : entry));
+    const weights = { ...layer.weights, key: silent(layer.weights.key), query: silent(layer.weights.query) };
+    for (const method of ['svd-w', 'rope-exact-output']) {
+      expect(compressLayer({ ...layer, weights, groups: pairs, method }).weights.key.every(Number.isFinite)).toBe(true);
+    }
+  });
+
+  it.each<[string, Partial<Parameters<typeof compressLayer>[0]>, KvlrErrorCode]>([
+    ['an unknown method', { method: 'svd-z' }, 'usage'],
+    ['groups of unequal size', { groups: [[0, 1, 2], [3]] }, 'grouping-invalid'],
+    [
+      'a head in no group',
+      {
+        groups: [
+          [0, 1],
+          [2, 2],
+        ],
+      },
+      'grouping-invalid',
+    ],
+    ['no groups', { groups: [] }, 'grouping-invalid'],
+    ['missing statistics', { statistics: undefined }, 'invalid-argument'],
+    ['weights of another model', { weights: { ...layer.weights, key: new Float64Array(3) } }, 'tensor-shape'],
+    [
+      'statistics of another model',
+      { statistics: { ...layer.statistics!, valueSecondMoment: new Float64Array(9) } },
+      'tensor-shape',
+    ],
+    [
+      'a weight that is infinite',
+      {
+        weights: { ...layer.weights, output: layer.weights.output.map(() => Number.POSITIVE_INFINITY) },
+        method: 'mean-pool',
+      },
+      'numerical',
+    ],
+  ])('refuses %s', (_, change, code) => {
+    const request = { ...layer, groups: pairs, method: 'rope-exact', ...change };
+    expect(codeOf(() => compressLayer(request))).toBe(code);
+  });
+});
+
+describe('readAttentionWeights', () => {
+  it('refuses a tensor that does not fit the config', async () => {
+    const model = createTinyModel();
+    model.dense.set('model.layers.0.self_attn.k_proj.weight', { shape: [4, 24], data: new Float32Array(96) });
+    await expect(readAttentionWeights(model, 0)).rejects.toMatchObject({
+      code: 'tensor-shape',
+      data: { expected: [32, 24], received: [4, 24] },
+    });
+  });
+});

@@ -1,0 +1,50 @@
+import { createPlantedModel, createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
+import { describe, expect, it } from 'vitest';
+import { compressionMethods } from './methods/compression-methods.ts';
+import { compressModel } from './testing/compress-model.ts';
+
+/** Largest difference of the logits allowed, as a share of their range; the compressed weights are float32. */
+const tolerance = 1e-4;
+
+const singles = [[0], [1], [2], [3]];
+const plantings = [
+  { name: 't = 2', groups: [[0, 1], [2, 3]] }, // biome-ignore format: one line per case
+  { name: 't = 4', groups: [[0, 1, 2, 3]] },
+  { name: 't = 2, heads apart', groups: [[0, 3], [2, 1]] }, // biome-ignore format: one line per case
+];
+const attentions = [
+  { name: 'multi-head', numAttentionHeads: 4 },
+  { name: 'grouped-query', numAttentionHeads: 8 },
+];
+const lossyMethods = ['mean-pool', 'rope-exact-real'];
+
+describe.each(attentions)('$name attention with biases', ({ numAttentionHeads }) => {
+  const settings = { seed: 5, numAttentionHeads, numKeyValueHeads: 4, attentionBias: true };
+  const tokenIds = randomTokenIds(20, 50);
+
+  describe('as many KV heads as before reproduces the logits (and latent keys at full rank are exact)', async () => {
+    const model = createTinyModel(settings);
+    const expected = await oracleLogits(model, tokenIds);
+    it.each(Object.keys(compressionMethods))('%s', async (method) => {
+      const compressed = await compressModel(model, singles, method);
+      expect(compressed.shape.layers[0]!.valueSlots).toBe(4);
+      expect(differenceByRange(await oracleLogits(compressed, tokenIds), expected)).toBeLessThan(tolerance);
+    });
+  });
+
+  describe.each(plantings)('a planted merge at $name', async ({ groups }) => {
+    const model = createPlantedModel({ ...settings, groups });
+    const expected = await oracleLogits(model, tokenIds);
+    const differenceOf = async (method: string) =>
+      differenceByRange(await oracleLogits(await compressModel(model, groups, method), tokenIds), expected);
+
+    const exactMethods = Object.keys(compressionMethods).filter((method) => !lossyMethods.includes(method));
+    it.each(exactMethods)('is found without loss by %s', async (method) => {
+      expect(await differenceOf(method)).toBeLessThan(tolerance);
+    });
+
+    it.each(lossyMethods)('is out of reach of %s', async (method) => {
+      expect(await differenceOf(method)).toBeGreaterThan(100 * tolerance);
+    });
+  });
+});

@@ -1,0 +1,34 @@
+import { KvlrError } from '@kvlr/core';
+import type { CompressionMethod } from '../ports.ts';
+import { meanPool } from './mean-pool.ts';
+import { ropeExact, ropeExactCentred, ropeExactOutput, ropeExactReal, ropeExactWeighted } from './rope-exact.ts';
+import { svdActivations, svdActivationsGrouped, svdActivationsGroupedMetric } from './svd-activations.ts';
+import { svdWeights } from './svd-weights.ts';
+
+/** The methods that can be asked for by name, from the plainest to the best of each layout. */
+export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
+  'mean-pool': meanPool,
+  'svd-w': svdWeights,
+  'svd-a': svdActivations,
+  'svd-a-grouped': svdActivationsGrouped,
+  'svd-a-grouped-metric': svdActivationsGroupedMetric,
+  'rope-exact-real': ropeExactReal,
+  'rope-exact': ropeExact,
+  'rope-exact-weighted': ropeExactWeighted,
+  'rope-exact-output': ropeExactOutput,
+  'rope-exact-centred': ropeExactCentred,
+};
+
+/** The method behind a name, or the method itself. Throws KvlrError 'usage' for an unknown name. */
+export function resolveMethod(nameOrMethod: string | CompressionMethod): CompressionMethod {
+  if (typeof nameOrMethod !== 'string') return nameOrMethod;
+  if (!Object.hasOwn(compressionMethods, nameOrMethod)) {
+    const names = Object.keys(compressionMethods);
+    throw new KvlrError('usage', {
+      message: `resolveMethod: expected one of ${names.join(', ')}, got ${JSON.stringify(nameOrMethod)}`,
+      remedy: 'Name one of these methods.',
+      data: { name: nameOrMethod, names },
+    });
+  }
+  return compressionMethods[nameOrMethod]!;
+}

@@ -1,0 +1,28 @@
+import { createMatrix, type Matrix } from '@kvlr/linalg';
+import type { SourceLayer } from '../ports.ts';
+import { queryHeadsOf } from '../query-heads.ts';
+
+/**
+ * Metric in which an error of the values counts as the output projection sees it: for each KV head the sum over its
+ * query heads of W_O,h^T W_O,h. One [D, D] block per head.
+ */
+export function outputMetric(layer: SourceLayer, heads: readonly number[]): Matrix[] {
+  const { headDim, hiddenSize, numAttentionHeads } = layer.shape;
+  const width = numAttentionHeads * headDim;
+  const { output } = layer.weights;
+  return heads.map((head) => {
+    const block = createMatrix(headDim, headDim);
+    for (const queryHead of queryHeadsOf(layer.shape, [head])) {
+      for (let row = 0; row < hiddenSize; row++) {
+        const start = row * width + queryHead * headDim;
+        for (let left = 0; left < headDim; left++) {
+          const factor = output[start + left]!;
+          for (let right = 0; right < headDim; right++) {
+            block.data[left * headDim + right]! += factor * output[start + right]!;
+          }
+        }
+      }
+    }
+    return block;
+  });
+}

@@ -1,0 +1,18 @@
+import { type Matrix, multiplyTransposed } from '@kvlr/linalg';
+import type { SourceLayer } from '../ports.ts';
+import { headBlock } from './head-block.ts';
+import { headRows } from './head-rows.ts';
+import { requireStatistics } from './require-statistics.ts';
+
+/** 'activations': E[v v^T] over calibration text. 'weights': W_V W_V^T, as if the input were white. */
+export type ValueMomentSource = 'activations' | 'weights';
+
+/** Second moment of some heads' values, [t*D, t*D]. */
+export function valueMoment(layer: SourceLayer, heads: readonly number[], source: ValueMomentSource): Matrix {
+  const { headDim, hiddenSize } = layer.shape;
+  if (source === 'weights') {
+    const rows = headRows(layer.weights.value, heads, headDim, hiddenSize);
+    return multiplyTransposed(rows, rows);
+  }
+  return headBlock(requireStatistics(layer, 'valueMoment').valueSecondMoment, heads, headDim);
+}

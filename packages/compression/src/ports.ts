@@ -1,0 +1,58 @@
+import type { AttentionWeights, LatentKeyWeights, LayerStatistics, ModelShape } from '@kvlr/core';
+import type { Matrix } from '@kvlr/linalg';
+
+/** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
+export interface SourceLayer {
+  shape: ModelShape;
+  layer: number;
+  weights: AttentionWeights;
+  /** Second moments over calibration text. Absent for methods that read the weights alone. */
+  statistics?: LayerStatistics | undefined;
+}
+
+/**
+ * Rank-r factors of the t heads of a group: head i of the group is approximated by decoders[i] * encoder * u, where u is
+ * the heads' vectors side by side. `encoder` is [r, t*D], each decoder [D, r].
+ */
+export interface GroupFactors {
+  encoder: Matrix;
+  decoders: Matrix[];
+}
+
+/**
+ * Port: factors (r = D) of a group's keys before RoPE. The factors must commute with RoPE, that is, act on each frequency
+ * pair (j, j + D/2) as a complex number; a method may leave this where a pair turns so slowly that it does not matter.
+ */
+export type KeyMethod = (layer: SourceLayer, heads: readonly number[]) => GroupFactors;
+
+/** Port: factors (r = D) of a group's values. */
+export type ValueMethod = (layer: SourceLayer, heads: readonly number[]) => GroupFactors;
+
+/** The key side of a compressed layer. Query heads are already in the order of the result. */
+export interface CompressedKeys {
+  query: Float64Array;
+  queryBias?: Float64Array | undefined;
+  key: Float64Array;
+  keyBias?: Float64Array | undefined;
+  keySlots: number;
+  keySlotWidth: number;
+  /** Present in the latent layout, where `key` and `keyBias` are the source's own. */
+  latentKeys?: LatentKeyWeights;
+}
+
+/** Port: how the rotated keys of a whole layer are compressed and laid out in the cache. */
+export type RopeStrategy = (layer: SourceLayer, groups: readonly (readonly number[])[]) => CompressedKeys;
+
+/** A named way of compressing a layer: a strategy for its keys and a method for its values. */
+export interface CompressionMethod {
+  title: string;
+  description: string;
+  /** Where it was published. */
+  source: string;
+  /** 'stock': the result is ordinary grouped-query attention. 'latent': only kvlr's runtime can run it. */
+  layout: 'stock' | 'latent';
+  /** False when the weights alone are enough. */
+  needsStatistics: boolean;
+  keys: RopeStrategy;
+  values: ValueMethod;
+}

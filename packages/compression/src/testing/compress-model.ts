@@ -1,0 +1,34 @@
+import { applyCompression } from '@kvlr/checkpoint';
+import { createNormalRandom, type ModelSource } from '@kvlr/core';
+import { oracleStatistics } from '@kvlr/testkit';
+import { compressLayer } from '../compress-layer.ts';
+import type { CompressionMethod, SourceLayer } from '../ports.ts';
+import { readAttentionWeights } from '../read-attention-weights.ts';
+
+/** Random block inputs with a mean, so that centring and biases matter. */
+export function randomInputs(count: number, width: number, seed: number): Float64Array[] {
+  const normal = createNormalRandom(seed);
+  const offset = Float64Array.from({ length: width }, () => 0.5 * normal());
+  return Array.from({ length: count }, () => offset.map((entry) => entry + normal()));
+}
+
+/** A layer of a model with statistics over random block inputs. */
+export async function readSourceLayer(model: ModelSource, layer: number, tokens = 64): Promise<SourceLayer> {
+  const { shape } = model;
+  const weights = await readAttentionWeights(model, layer);
+  const inputs = randomInputs(tokens, shape.hiddenSize, 100 + layer);
+  return { shape, layer, weights, statistics: oracleStatistics(shape, layer, weights, inputs) };
+}
+
+/** Every layer of a model compressed by one method, as a model again, its weights in float32. */
+export async function compressModel(
+  model: ModelSource,
+  groups: readonly (readonly number[])[],
+  method: string | CompressionMethod,
+): Promise<ModelSource> {
+  const layers = [];
+  for (let layer = 0; layer < model.shape.numLayers; layer++) {
+    layers.push(compressLayer({ ...(await readSourceLayer(model, layer)), groups, method }));
+  }
+  return applyCompression(model, layers);
+}

@@ -1,0 +1,22 @@
+import { normalizeEnergy } from '../factors/normalize-energy.ts';
+import { subspaceFactors } from '../factors/subspace-factors.ts';
+import { outputMetric } from '../moments/output-metric.ts';
+import { type ValueMomentSource, valueMoment } from '../moments/value-moment.ts';
+import type { ValueMethod } from '../ports.ts';
+
+export interface SubspaceValueSettings {
+  /** Where the spectrum is taken. */
+  moment: ValueMomentSource;
+  /** 'identity' counts errors of the values; 'output' counts them as the output projection sees them. */
+  metric: 'identity' | 'output';
+}
+
+/** One value per group: the D directions of the group's values that lose least energy in the metric. */
+export function subspaceValues({ moment: source, metric }: SubspaceValueSettings): ValueMethod {
+  return (layer, heads) => {
+    const { headDim } = layer.shape;
+    const moment = valueMoment(layer, heads, source);
+    const blocks = metric === 'output' ? outputMetric(layer, heads) : undefined;
+    return normalizeEnergy(subspaceFactors(moment, headDim, headDim, blocks), moment);
+  };
+}
