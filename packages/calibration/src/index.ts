@@ -1,1 +1,12 @@
-export {};
+export { type CalibrationRequest, collectStatistics } from './statistics/collect-statistics.ts';
+export { mergeStatistics } from './statistics/merge-statistics.ts';
+export { statisticsFromBundle } from './statistics/statistics-from-bundle.ts';
+export { statisticsToBundle } from './statistics/statistics-to-bundle.ts';
+export { hashTexts } from './text/hash-texts.ts';
+export { readTexts } from './text/read-texts.ts';
+export type { TextDocument, TextFile } from './text/text-document.ts';
+export { type ConsecutiveWindowSettings, consecutiveWindows } from './windows/consecutive-windows.ts';
+export { encodeDocuments } from './windows/encode-documents.ts';
+export { type RandomWindowSettings, randomWindows } from './windows/random-windows.ts';
+export { type SplitSettings, type SplitWindows, splitWindows } from './windows/split-windows.ts';
+export { type SourceWindow, type SourceWindowSettings, windowsBySource } from './windows/windows-by-source.ts';

@@ -31,6 +31,8 @@ export interface StatisticsProvenance {
   tokenCount: number;
   windowLength: number;
   seed: number;
+  /** The runs that were merged, when there is more than one. */
+  runs?: StatisticsProvenance[];
 }
 
 export interface CalibrationStatistics {
