@@ -23,5 +23,13 @@ export {
   safetensorsHeaderLength,
   type TensorEntry,
 } from './safetensors/parse-safetensors-header.ts';
+export {
+  plannedBytes,
+  plannedBytes,
+  planTensors,
+  planTensors,
+  type TensorPlanSettings,
+  type TensorPlanSettings,
+} from './safetensors/plan-tensors.ts';
 export { decodeTensorBundle, encodeTensorBundle } from './safetensors/tensor-bundle.ts';
 export { loadTokenizer } from './tokenizer/load-tokenizer.ts';

@@ -1,2 +1,3 @@
 export { createDirectoryFiles } from './node/directory-files.ts';
 export { openCheckpointDirectory } from './node/open-checkpoint-directory.ts';
+export { type WriteCheckpointSettings, writeCheckpointDirectory } from './node/write-checkpoint-directory.ts';

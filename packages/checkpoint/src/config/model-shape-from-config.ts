@@ -1,9 +1,8 @@
 import { KvlrError, type ModelShape, stockLayout } from '@kvlr/core';
-
+import { parseRopeParameters } from '@kvlr/rope';
 import type { ArchitectureDescriptor, BiasRule, RefusedSetting } from '../architectures/architecture-descriptor.ts';
 import { ConfigReader, malformedConfig, unsupportedConfig } from './config-reader.ts';
 import { decodeNativeConfig, parseNativeLayers } from './native-config.ts';
-import { ropeFromConfig } from './rope-from-config.ts';
 
 const activations: Record<string, ModelShape['hiddenActivation']> = {
   silu: 'silu',
@@ -44,7 +43,7 @@ export function modelShapeFromConfig(config: Record<string, unknown>, descriptor
     attentionBias: readBias(reader, biases.attention),
     outputBias: readBias(reader, biases.output),
     mlpBias: readBias(reader, biases.feedForward),
-    rope: ropeFromConfig(stockConfig),
+    rope: parseRopeParameters(stockConfig),
     layers: rawLayers === undefined ? stock : parseNativeLayers(rawLayers, { numLayers, ...heads }),
   };
 }
@@ -66,12 +65,9 @@ function readHeads(reader: ConfigReader) {
 }
 
 function refuseUnsupported(config: Record<string, unknown>, refused: readonly RefusedSetting[], context: number): void {
-  const { quantization_config: quantisation, partial_rotary_factor: partialRotary } = config;
+  const { quantization_config: quantisation } = config;
   if (quantisation !== undefined && quantisation !== null) {
     throw unsupportedConfig('quantization_config', 'quantised weights', quantisation);
-  }
-  if (typeof partialRotary === 'number' && partialRotary !== 1) {
-    throw unsupportedConfig('partial_rotary_factor', 'rotary positions on a part of each head', partialRotary);
   }
   for (const { field, when, reason } of refused) {
     const value = config[field];

@@ -1,0 +1,4 @@
+/** Port: takes bytes from front to back. */
+export interface ByteSink {
+  write(bytes: Uint8Array): Promise<void>;
+}

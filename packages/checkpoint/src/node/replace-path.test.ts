@@ -1,0 +1,65 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { expectError } from '../testing/expect-error.ts';
+import { checkFreeSpace } from './check-free-space.ts';
+import { fillFile } from './file-sink.ts';
+import { replacePath } from './replace-path.ts';
+
+let parent: string;
+let target: string;
+beforeEach(async () => {
+  parent = await mkdtemp(join(tmpdir(), 'kvlr-replace-'));
+  target = join(parent, 'model.gguf');
+});
+afterEach(() => rm(parent, { recursive: true }));
+
+describe('replacePath', () => {
+  // /dev/full is Linux's file whose disk is always full: the error comes from the kernel.
+  it.runIf(process.platform === 'linux')('turns a full disk into a typed error and leaves nothing behind', async () => {
+    await writeFile(target, 'previous');
+    const filling = replacePath(target, { kind: 'file', overwrite: true }, async (temporary) => {
+      await fillFile(temporary, (sink) => sink.write(new Uint8Array(10)));
+      await fillFile('/dev/full', (sink) => sink.write(new Uint8Array(10)));
+    });
+    await expectError(filling, 'disk-full', 'ENOSPC');
+    expect(await readdir(parent)).toEqual(['model.gguf']);
+    expect(await readFile(target, 'utf8')).toBe('previous');
+  });
+
+  it('makes missing parent directories and renames last', async () => {
+    const nested = join(parent, 'a', 'b', 'file');
+    await replacePath(nested, { kind: 'file' }, (temporary) =>
+      fillFile(temporary, (sink) => sink.write(Uint8Array.of(104, 105))),
+    );
+    expect(await readFile(nested, 'utf8')).toBe('hi');
+    expect(await readdir(join(parent, 'a', 'b'))).toEqual(['file']);
+  });
+
+  it('does not replace what appeared meanwhile', async () => {
+    const racing = replacePath(target, { kind: 'file' }, async (temporary) => {
+      await writeFile(temporary, 'mine');
+      await writeFile(target, 'theirs');
+    });
+    await expectError(racing, 'file-exists', target);
+    expect(await readFile(target, 'utf8')).toBe('theirs');
+    expect(await readdir(parent)).toEqual(['model.gguf']);
+  });
+
+  it('reports a place that cannot be written', async () => {
+    await writeFile(target, 'a file, not a directory');
+    await expectError(
+      replacePath(join(target, 'x'), { kind: 'file' }, async () => {}),
+      'write-failed',
+      'x',
+    );
+  });
+});
+
+describe('checkFreeSpace', () => {
+  it('refuses before anything is written when the disk is too small', async () => {
+    await checkFreeSpace(target, 1);
+    await expectError(checkFreeSpace(target, 1e18), 'disk-full', String(1e18));
+  });
+});

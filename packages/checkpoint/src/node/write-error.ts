@@ -1,0 +1,21 @@
+import { KvlrError } from '@kvlr/core';
+
+/** A failure of the file system as a typed error: 'disk-full' or 'write-failed'. KvlrErrors pass through. */
+export function writeError(cause: unknown, path: string): KvlrError {
+  if (KvlrError.isInstance(cause)) return cause;
+  const code = (cause as NodeJS.ErrnoException | null)?.code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new KvlrError('disk-full', {
+      message: `write: expected room for ${path}, got ${code}: the disk is full`,
+      remedy: 'Free some space or write to another disk; nothing was left behind.',
+      data: { path, code },
+      cause,
+    });
+  }
+  return new KvlrError('write-failed', {
+    message: `write: expected ${path} to be writable, got ${cause instanceof Error ? cause.message : String(cause)}`,
+    remedy: 'Check that the place exists and that you may write there.',
+    data: { path, code },
+    cause,
+  });
+}

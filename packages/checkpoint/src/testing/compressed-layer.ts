@@ -1,0 +1,42 @@
+import { type CompressedLayer, createNormalRandom, type ModelShape, stockLayout } from '@kvlr/core';
+
+export interface RandomLayerSettings {
+  layer: number;
+  /** KV heads of the result. */
+  groups: number;
+  /** Width of the layer's one latent key slot, for latent keys. */
+  latentRank?: number;
+  outputBias?: boolean;
+}
+
+/** A compressed layer of the right sizes with seeded random weights: form without meaning. */
+export function randomCompressedLayer(shape: ModelShape, settings: RandomLayerSettings): CompressedLayer {
+  const { layer, groups, latentRank } = settings;
+  const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
+  const normal = createNormalRandom(layer + 1);
+  const random = (length: number): Float64Array => Float64Array.from({ length }, normal);
+  const stock = stockLayout(groups, headDim);
+  const keyHeads = latentRank === undefined ? groups : numKeyValueHeads;
+  const size = numKeyValueHeads / groups;
+  return {
+    layer,
+    groups: Array.from({ length: groups }, (_, group) => Array.from({ length: size }, (__, i) => group * size + i)),
+    queryOrder: Array.from({ length: numAttentionHeads }, (_, head) => head),
+    layout: latentRank === undefined ? stock : { ...stock, keys: 'latent', keySlots: 1, keySlotWidth: latentRank },
+    weights: {
+      query: random(numAttentionHeads * headDim * hiddenSize),
+      key: random(keyHeads * headDim * hiddenSize),
+      value: random(groups * headDim * hiddenSize),
+      output: random(hiddenSize * numAttentionHeads * headDim),
+      ...(settings.outputBias ? { outputBias: random(hiddenSize) } : {}),
+    },
+    ...(latentRank === undefined
+      ? {}
+      : {
+          latentKeys: {
+            encoder: random(latentRank * numKeyValueHeads * headDim),
+            queryEncoder: random(numAttentionHeads * latentRank * headDim),
+          },
+        }),
+  };
+}
