@@ -18,7 +18,14 @@ export function permuteRows<Data extends Float32Array | Float64Array | Uint8Arra
   }
   const result = data.slice() as Data;
   for (let place = 0; place < order.length; place += 1) {
-    const source = order[place]! * rowLength;
+    const row = order[place]!;
+    if (row >= order.length) {
+      throw new KvlrError('invalid-argument', {
+        message: `permuteRows: expected rows from 0 to ${order.length - 1} in the order, got ${row} at place ${place}`,
+        data: { place, row },
+      });
+    }
+    const source = row * rowLength;
     result.set(data.subarray(source, source + rowLength), place * rowLength);
   }
   return result;

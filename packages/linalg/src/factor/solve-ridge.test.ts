@@ -1,0 +1,80 @@
+import fc from 'fast-check';
+import { solve } from 'ml-matrix';
+import { describe, expect, it } from 'vitest';
+import {
+  expectKvlrError,
+  fromPeer,
+  largestDifference,
+  plainTransposeProduct,
+  randomMatrix,
+  toPeer,
+} from '../../test-support/matrices.ts';
+import type { Matrix } from '../matrix/matrix.ts';
+import { cholesky } from './cholesky.ts';
+import { solveCholesky } from './solve-cholesky.ts';
+import { solveRidge } from './solve-ridge.ts';
+
+function withRidge(gram: Matrix, lambda: number): Matrix {
+  const data = gram.data.map((value, index) => value + (index % (gram.cols + 1) === 0 ? lambda : 0));
+  return { ...gram, data };
+}
+
+describe('solveRidge', () => {
+  it('agrees with a general solve by ml-matrix', () => {
+    const x = randomMatrix(40, 9, 1);
+    const gram = plainTransposeProduct(x, x);
+    const rhs = plainTransposeProduct(x, randomMatrix(40, 5, 2));
+    const expected = fromPeer(solve(toPeer(withRidge(gram, 0.3)), toPeer(rhs)));
+    expect(largestDifference(solveRidge(gram, rhs, 0.3).data, expected.data)).toBeLessThan(1e-13);
+  });
+
+  it('minimises ||Y - X B||^2 + lambda ||B||^2: no nearby map does better, at any rank', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(1e6),
+        fc.integer({ min: 1, max: 8 }),
+        fc.double({ min: 1e-3, max: 10 }),
+        (seed, rows, lambda) => {
+          const x = randomMatrix(rows, 5, seed);
+          const y = randomMatrix(rows, 3, seed + 1);
+          const solution = solveRidge(plainTransposeProduct(x, x), plainTransposeProduct(x, y), lambda);
+          const objective = (map: Float64Array) => {
+            let sum = map.reduce((total, value) => total + lambda * value * value, 0);
+            for (let i = 0; i < rows; i += 1) {
+              for (let j = 0; j < 3; j += 1) {
+                let residual = y.data[i * 3 + j]!;
+                for (let k = 0; k < 5; k += 1) residual -= x.data[i * 5 + k]! * map[k * 3 + j]!;
+                sum += residual * residual;
+              }
+            }
+            return sum;
+          };
+          const step = randomMatrix(5, 3, seed + 2).data;
+          const best = objective(solution.data);
+          for (const size of [-1e-3, 1e-3]) {
+            expect(objective(solution.data.map((value, k) => value + size * step[k]!))).toBeGreaterThan(best);
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('solves with lambda 0 where the gram matrix is definite and refuses where it is not', () => {
+    const diagonal = { rows: 2, cols: 2, data: Float64Array.of(4, 0, 0, 16) };
+    const rhs = { rows: 2, cols: 1, data: Float64Array.of(8, 3) };
+    expect([...solveRidge(diagonal, rhs, 0).data]).toEqual([2, 0.1875]);
+    const zeros = { rows: 2, cols: 2, data: new Float64Array(4) };
+    expectKvlrError(() => solveRidge(zeros, rhs, 0), 'numerical', /positive definite/);
+    expect([...solveRidge(zeros, rhs, 4).data]).toEqual([2, 0.75]);
+  });
+
+  it('refuses wrong sizes, negative lambdas and numbers that are not finite', () => {
+    const gram = { rows: 2, cols: 2, data: Float64Array.of(1, 0, 0, 1) };
+    expectKvlrError(() => solveRidge(gram, randomMatrix(3, 1, 1), 1), 'invalid-argument', /2x2 and 3x1/);
+    expectKvlrError(() => solveRidge(gram, randomMatrix(2, 1, 1), -1), 'invalid-argument', /lambda.*-1/);
+    const rhs = { rows: 2, cols: 1, data: Float64Array.of(Number.NaN, 0) };
+    expectKvlrError(() => solveRidge(gram, rhs, 1), 'non-finite', /solveRidge/);
+    expectKvlrError(() => solveCholesky(cholesky(gram), randomMatrix(3, 1, 1)), 'invalid-argument', /solveCholesky/);
+  });
+});
