@@ -1,14 +1,17 @@
 import { KvlrError } from '@kvlr/core';
 import { enableProdMode, findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
+import { registerGradients } from '../gradients/register-gradients.ts';
 import type { BackendName } from './backend-choice.ts';
 import { installWasmMatrixProduct } from './wasm-matrix-product.ts';
+import { installWasmRowGather } from './wasm-row-gather.ts';
 
-let wasmProductInstalled = false;
+let wasmKernelsInstalled = false;
 
 /** Loads one tfjs backend and makes it the active one. Throws 'backend-unavailable' when it does not start. */
 export async function startBackend(name: BackendName, wasmPaths: string | undefined): Promise<void> {
   // Checks of every result for NaN and a banner in Node belong to tfjs's development mode.
   enableProdMode();
+  registerGradients();
   let cause: unknown;
   try {
     if (name === 'wasm') await importWasm(wasmPaths);
@@ -35,8 +38,8 @@ export async function startBackend(name: BackendName, wasmPaths: string | undefi
 async function importWasm(wasmPaths: string | undefined): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
-  if (!wasmProductInstalled) {
-    installWasmMatrixProduct();
-    wasmProductInstalled = true;
-  }
+  if (wasmKernelsInstalled) return;
+  installWasmMatrixProduct();
+  installWasmRowGather();
+  wasmKernelsInstalled = true;
 }
