@@ -1,3 +1,4 @@
 import { libraryConfig } from '../../tsup.base.ts';
 
-export default libraryConfig(['src/index.ts']);
+// The terminal tables are an entry of their own: cli-table3 stays out of browser bundles.
+export default libraryConfig(['src/index.ts', 'src/terminal.ts']);

@@ -1,1 +1,17 @@
-export {};
+export type { ComparisonReport, ComparisonRow } from './documents/comparison-report.ts';
+export type { CompressionReport, StageTiming } from './documents/compression-report.ts';
+export type { LayerReconstruction, ReconstructionStep } from './documents/layer-reconstruction.ts';
+export type { LayerSpectra } from './documents/layer-spectra.ts';
+export type { ReportedModel } from './documents/reported-model.ts';
+export type { RunEnvironment } from './documents/run-environment.ts';
+export { formatBytes, formatExactBytes } from './format/format-bytes.ts';
+export { formatDuration } from './format/format-duration.ts';
+export { formatMeasurement } from './format/format-measurement.ts';
+export { formatRatio } from './format/format-ratio.ts';
+export { comparisonHtml } from './html/comparison-html.ts';
+export { compressionHtml } from './html/compression-html.ts';
+export { comparisonMarkdown } from './markdown/comparison-markdown.ts';
+export { compressionMarkdown } from './markdown/compression-markdown.ts';
+export { modelCard } from './markdown/model-card.ts';
+export { cacheSvg, comparisonSvg } from './plots/export-svg.ts';
+export { energyShare } from './tables/energy-share.ts';

@@ -1,0 +1,40 @@
+import type { EvaluationResult, Measurement } from '@kvlr/core';
+import type { ReportedModel } from './reported-model.ts';
+import type { RunEnvironment } from './run-environment.ts';
+
+/** One method at one ratio. */
+export interface ComparisonRow {
+  /** Name of the method as the command line takes it. */
+  method: string;
+  /** Name for people. */
+  title: string;
+  /** 'stock': an ordinary grouped-query checkpoint that any engine loads. 'latent': kvlr's runtime only. */
+  layout: 'stock' | 'latent';
+  /** Share of the source's KV heads (or of its cache) that is kept, 0..1. */
+  ratio: number;
+  /** KV heads per layer of the result, or for latent layouts the head count of equal size. */
+  keyValueHeads: number;
+  perplexity: Measurement;
+  /** Mean KL(base || model) per token, nats. */
+  klDivergence: Measurement;
+  /** Share of positions at which both models put the same token first, 0..1. */
+  topOneAgreement: Measurement;
+  bytesPerToken: number;
+  /** Time to compress. */
+  seconds: number;
+  /** A figure to hold the perplexity against, and where it comes from. */
+  reference?: { perplexity: number; source: string };
+}
+
+/** Every method at every ratio on one model: plain data, ready for JSON. */
+export interface ComparisonReport {
+  title: string;
+  model: ReportedModel;
+  base: EvaluationResult;
+  /** In the order in which methods are shown; rows of one method need not be adjacent. */
+  rows: ComparisonRow[];
+  /** Context lengths, tokens, at which the size of the cache is shown. */
+  contexts: number[];
+  environment?: RunEnvironment;
+  notes?: string[];
+}

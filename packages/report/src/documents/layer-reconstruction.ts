@@ -1,0 +1,18 @@
+/** One reading of the error while a layer's block was fitted. */
+export interface ReconstructionStep {
+  /** Optimiser steps taken before the reading; 0 is the closed-form start. */
+  step: number;
+  /** Error on the text that is fitted. */
+  trainingError?: number;
+  /** Error on held-out calibration text. */
+  heldOutError?: number;
+}
+
+/** How block reconstruction went for one layer. All errors are of one measure, for example relative squared error. */
+export interface LayerReconstruction {
+  layer: number;
+  /** Held-out error of the closed-form factors and of the weights that were kept. */
+  heldOutBefore: number;
+  heldOutAfter: number;
+  history: ReconstructionStep[];
+}

@@ -1,0 +1,44 @@
+import { cacheWidth, type LayerCacheLayout, type ModelShape } from '@kvlr/core';
+
+function describeLayer(layout: LayerCacheLayout): string {
+  if (layout.keys === 'stock' && layout.keySlots === layout.valueSlots) return String(layout.keySlots);
+  return `${layout.keySlots} x ${layout.keySlotWidth} key + ${layout.valueSlots} x ${layout.valueSlotWidth} value`;
+}
+
+/** KV heads per layer in few words: "4", "2 to 6" where layers differ, "1 x 256 key + 4 x 64 value" for latent keys. */
+export function describeLayout(shape: ModelShape): string {
+  const layers = shape.layers;
+  const described = [...new Set(layers.map(describeLayer))];
+  if (described.length === 1) return described[0]!;
+  if (layers.every((layout) => layout.keys === 'stock' && layout.keySlots === layout.valueSlots)) {
+    const heads = layers.map((layout) => layout.keySlots);
+    return `${Math.min(...heads)} to ${Math.max(...heads)}`;
+  }
+  const widths = layers.map(cacheWidth);
+  return `mixed, ${Math.min(...widths)} to ${Math.max(...widths)} numbers per token`;
+}
+
+/** True when every layer holds ordinary rotated keys in as many heads as values, the same in all layers: any engine loads it. */
+export function isStockShape(shape: ModelShape): boolean {
+  const first = shape.layers[0];
+  return shape.layers.every(
+    (layout) =>
+      layout.keys === 'stock' &&
+      layout.keySlots === first?.keySlots &&
+      layout.valueSlots === layout.keySlots &&
+      layout.keySlotWidth === shape.headDim &&
+      layout.valueSlotWidth === shape.headDim,
+  );
+}
+
+/** One line about a model: "llama, 6 layers, 8 query heads, 8 KV heads of 32, hidden 256, vocabulary 4,096". */
+export function describeShape(shape: ModelShape): string {
+  return [
+    shape.architecture,
+    `${shape.numLayers} layers`,
+    `hidden ${shape.hiddenSize}`,
+    `${shape.numAttentionHeads} query heads`,
+    `${describeLayout(shape)} KV heads of ${shape.headDim}`,
+    `vocabulary ${shape.vocabSize.toLocaleString('en-US')}`,
+  ].join(', ');
+}

@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { exampleComparison, exampleCompression, exampleShape } from '../testing/example-reports.ts';
+import { hostileStrings } from '../testing/hostile-strings.ts';
+import { comparisonMarkdown } from './comparison-markdown.ts';
+import { compressionMarkdown } from './compression-markdown.ts';
+import { escapeMarkdown } from './escape-markdown.ts';
+import { modelCard } from './model-card.ts';
+
+/** Cells of each run of table lines, split at bars that are not escaped. */
+function tables(markdown: string): string[][][] {
+  const found: string[][][] = [];
+  let open = false;
+  for (const line of markdown.split('\n')) {
+    if (line.startsWith('|')) {
+      if (!open) found.push([]);
+      found.at(-1)!.push(
+        line
+          .slice(1, -1)
+          .split(/(?<!\\)\|/)
+          .map((cell) => cell.trim()),
+      );
+    }
+    open = line.startsWith('|');
+  }
+  return found;
+}
+
+const documents = {
+  compression: compressionMarkdown(exampleCompression()),
+  comparison: comparisonMarkdown(exampleComparison()),
+  card: modelCard(exampleCompression()),
+};
+
+describe.each(Object.entries(documents))('%s', (_, markdown) => {
+  it('has tables whose rows all have the columns of their head', () => {
+    const found = tables(markdown);
+    expect(found.length).toBeGreaterThan(1);
+    for (const table of found) expect(new Set(table.map((row) => row.length)).size).toBe(1);
+  });
+});
+
+describe('comparisonMarkdown', () => {
+  it('begins with the base and shows every perplexity at its ratio', () => {
+    const [head, , base, ...rows] = tables(documents.comparison)[0]!;
+    expect(head).toEqual(['Method', 'Layout', '1/2 (4 heads)', '1/4 (2 heads)', '1/8 (1 head)']);
+    expect(base).toEqual(['base model, not compressed', 'stock', ...Array(3).fill('30.61 ± 0.64')]);
+    expect(rows[0]!.slice(2)).toEqual(['76.05 ± 1.52', '172.5 ± 3.5', '216.9 ± 4.3']);
+    expect(rows).toHaveLength(5);
+  });
+
+  it('names the source of reference figures', () => {
+    expect(documents.comparison).toContain('Reference perplexities: an example.');
+  });
+});
+
+describe('compressionMarkdown', () => {
+  it('sets base and result side by side', () => {
+    const rows = tables(documents.compression)[0]!.slice(2);
+    expect(rows[0]).toEqual(['Perplexity', '30.61 ± 0.64', '30.99 ± 0.65', '+1.2% ± 0.2%']);
+    expect(rows.at(-1)).toEqual(['KV cache at 2,048 tokens', '12 MiB', '6 MiB', '−50.0%']);
+  });
+
+  it('works without a measured base divergence', () => {
+    const report = exampleCompression();
+    delete report.result.againstBase;
+    const rows = tables(compressionMarkdown(report))[0]!.slice(2);
+    expect(rows[0]![3]).toBe('+1.2%');
+    expect(rows.map((row) => row[0])).not.toContain('KL to base, nats per token');
+  });
+});
+
+describe('modelCard', () => {
+  it('states base, recipe, figures, licence and how to load a stock checkpoint', () => {
+    for (const part of [
+      'base_model: "example/model"',
+      'library_name: transformers',
+      'AutoModelForCausalLM',
+      'vllm serve',
+      'llama-cli',
+      'rope-exact',
+      '30.61 ± 0.64',
+      'under its licence: MIT.',
+    ]) {
+      expect(documents.card).toContain(part);
+    }
+  });
+
+  it('does not promise other engines for latent keys', () => {
+    const report = exampleCompression();
+    const layer = { keySlots: 1, keySlotWidth: 128, valueSlots: 4, valueSlotWidth: 32, keys: 'latent' as const };
+    report.resultShape = { ...exampleShape(4), layers: Array.from({ length: 6 }, () => layer) };
+    const card = modelCard(report);
+    expect(card).not.toContain('from_pretrained');
+    expect(card).not.toContain('library_name');
+    expect(card).toContain('kvlr generate');
+  });
+
+  it('claims no hub id and no licence that it does not know', () => {
+    const report = exampleCompression();
+    report.model = { name: '../some path', shape: report.model.shape };
+    const card = modelCard(report);
+    expect(card).not.toContain('base_model');
+    expect(card).toContain('ask the base model');
+  });
+});
+
+describe('hostile names', () => {
+  it.each(hostileStrings)('stay on their line and in their cell: %j', (hostile) => {
+    const report = exampleCompression();
+    const plain = compressionMarkdown(report).split('\n').length;
+    report.title = hostile;
+    report.model.name = hostile;
+    report.recipe.method = hostile;
+    report.environment.backend = hostile;
+    const markdown = compressionMarkdown(report);
+    expect(markdown.split('\n')).toHaveLength(plain);
+    expect(markdown).not.toMatch(/(?<!\\)<(script|img|\/style)/);
+    for (const table of tables(markdown)) expect(new Set(table.map((row) => row.length)).size).toBe(1);
+    const card = modelCard(report);
+    expect(card.split('\n').filter((line) => line === '---')).toHaveLength(2);
+  });
+
+  it('keeps plain words as they are', () => {
+    expect(escapeMarkdown('RoPE-exact factors (stock), 1/2.')).toBe('RoPE-exact factors (stock), 1/2.');
+  });
+});

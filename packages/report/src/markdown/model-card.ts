@@ -1,0 +1,68 @@
+import type { CompressionReport } from '../documents/compression-report.ts';
+import { describeCacheElement, describeEvaluation } from '../format/describe-evaluation.ts';
+import { describeShape, isStockShape } from '../format/describe-layout.ts';
+import { headlineTable } from '../tables/headline-table.ts';
+import { qualityTable } from '../tables/quality-table.ts';
+import { recipeTable } from '../tables/recipe-table.ts';
+import { escapeMarkdown } from './escape-markdown.ts';
+import { markdownReportTable, markdownSection } from './markdown-report-table.ts';
+
+/** Hub ids name an owner and a model; anything else is no value for `base_model`. */
+const hubId = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
+
+function frontMatter(report: CompressionReport, stock: boolean): string {
+  const lines = [
+    ...(stock ? ['library_name: transformers', 'pipeline_tag: text-generation'] : []),
+    ...(hubId.test(report.model.name) ? [`base_model: ${JSON.stringify(report.model.name)}`] : []),
+    'tags:',
+    '  - kvlr',
+    '  - kv-cache-compression',
+    ...(stock ? ['  - grouped-query-attention'] : []),
+  ];
+  return `---\n${lines.join('\n')}\n---`;
+}
+
+const stockLoading = `This is an ordinary grouped-query checkpoint: engines that load the base model load it unchanged. With \`DIR\` for this
+directory:
+
+\`\`\`python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained("DIR")
+tokenizer = AutoTokenizer.from_pretrained("DIR")
+\`\`\`
+
+\`\`\`sh
+vllm serve DIR
+npx kvlr export DIR --gguf model.gguf && llama-cli -m model.gguf -p "Once upon a time"
+npx kvlr generate DIR --prompt "Once upon a time"
+\`\`\``;
+
+const latentLoading = `The keys are cached in a latent space, which transformers, vLLM and llama.cpp do not know. kvlr's runtime loads it, with
+\`DIR\` for this directory:
+
+\`\`\`sh
+npx kvlr generate DIR --prompt "Once upon a time"
+\`\`\``;
+
+/** README.md of a compressed checkpoint: what it is, how it was made, what it measured beside its base, how to load it. */
+export function modelCard(report: CompressionReport): string {
+  const stock = isStockShape(report.resultShape);
+  const name = escapeMarkdown(report.model.name);
+  const licence = report.model.licence
+    ? `The weights are derived from ${name} and stay under its licence: ${escapeMarkdown(report.model.licence)}.`
+    : `The weights are derived from ${name} and stay under its licence, which this card does not know: ask the base model's page.`;
+  const parts = [
+    frontMatter(report, stock),
+    `# ${escapeMarkdown(report.title)}`,
+    `${name} with a smaller KV cache, made by kvlr. Every tensor outside the attention projections is the base model's.`,
+    `- Base: ${escapeMarkdown(describeShape(report.model.shape))}\n- This: ${escapeMarkdown(describeShape(report.resultShape))}`,
+    `## What it cost and what it saves\n\n${markdownReportTable(headlineTable(report))}`,
+    escapeMarkdown(`${describeEvaluation(report.result)} ${describeCacheElement(report.result.cache.bytesPerElement)}`),
+    markdownSection(qualityTable(report.base, report.result)),
+    ...(report.notes ?? []).map((note) => `> ${escapeMarkdown(note)}`),
+    `## How to load it\n\n${stock ? stockLoading : latentLoading}`,
+    `## How it was made\n\n${markdownReportTable(recipeTable(report.recipe))}`,
+    `## Licence\n\n${licence}`,
+  ];
+  return `${parts.join('\n\n')}\n`;
+}

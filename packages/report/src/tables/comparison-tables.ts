@@ -1,0 +1,84 @@
+import type { ComparisonReport } from '../documents/comparison-report.ts';
+import { formatDuration } from '../format/format-duration.ts';
+import { formatMeasurement, formatShareMeasurement } from '../format/format-measurement.ts';
+import { formatChange, formatSignificant } from '../format/format-number.ts';
+import { formatRatio } from '../format/format-ratio.ts';
+import { bytesCell } from './bytes-cell.ts';
+import { groupByMethod } from './group-by-method.ts';
+import { left, type ReportTable, right } from './report-table.ts';
+
+/** Perplexity with one row per method and one column per ratio, the base in the first row. */
+export function comparisonTable(report: ComparisonReport): ReportTable {
+  const { methods, ratios } = groupByMethod(report);
+  const heads = (ratio: number) => report.rows.find((row) => row.ratio === ratio)!.keyValueHeads;
+  return {
+    caption: 'Perplexity by method and share of the KV cache kept',
+    columns: [
+      left('Method'),
+      left('Layout'),
+      ...ratios.map((ratio) =>
+        right(`${formatRatio(ratio)} (${heads(ratio)} ${heads(ratio) === 1 ? 'head' : 'heads'})`),
+      ),
+    ],
+    rows: [
+      ['base model, not compressed', 'stock', ...ratios.map(() => formatMeasurement(report.base.perplexity))],
+      ...methods.map((method) => [
+        method.title,
+        method.layout,
+        ...ratios.map((ratio) => {
+          const row = method.byRatio.get(ratio);
+          return row ? formatMeasurement(row.perplexity) : '';
+        }),
+      ]),
+    ],
+  };
+}
+
+/** Everything measured about each method at one ratio, the base in the first row. */
+export function comparisonDetailTable(report: ComparisonReport, ratio: number): ReportTable {
+  const { base } = report;
+  const withReference = report.rows.some((row) => row.reference);
+  const { methods } = groupByMethod(report);
+  const baseRow = [
+    'base model, not compressed',
+    'stock',
+    formatMeasurement(base.perplexity),
+    '',
+    '0',
+    '100%',
+    bytesCell(base.cache.bytesPerToken),
+    '',
+  ];
+  const rows = methods.flatMap((method) => {
+    const row = method.byRatio.get(ratio);
+    if (!row) return [];
+    return [
+      [
+        row.title,
+        row.layout,
+        formatMeasurement(row.perplexity),
+        formatChange(row.perplexity.value / base.perplexity.value - 1),
+        formatMeasurement(row.klDivergence),
+        formatShareMeasurement(row.topOneAgreement),
+        bytesCell(row.bytesPerToken),
+        formatDuration(row.seconds),
+        ...(withReference ? [row.reference ? formatSignificant(row.reference.perplexity) : ''] : []),
+      ],
+    ];
+  });
+  return {
+    caption: `Every method at ${formatRatio(ratio)} of the KV cache`,
+    columns: [
+      left('Method'),
+      left('Layout'),
+      right('Perplexity'),
+      right('vs base'),
+      right('KL, nats'),
+      right('Same top token'),
+      right('Cache/token'),
+      right('Time'),
+      ...(withReference ? [right('Reference')] : []),
+    ],
+    rows: [withReference ? [...baseRow, ''] : baseRow, ...rows],
+  };
+}

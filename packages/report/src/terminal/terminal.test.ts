@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import { exampleComparison, exampleCompression } from '../testing/example-reports.ts';
+import { hostileStrings } from '../testing/hostile-strings.ts';
+import { comparisonTerminal } from './comparison-terminal.ts';
+import { compressionTerminal } from './compression-terminal.ts';
+import { evaluationTerminal } from './evaluation-terminal.ts';
+import { spectraTerminal } from './spectra-terminal.ts';
+import { terminalTable } from './terminal-table.ts';
+
+const escapeCharacter = String.fromCharCode(27);
+const colour = {
+  strong: (text: string) => `${escapeCharacter}[1m${text}${escapeCharacter}[22m`,
+  faint: (text: string) => `${escapeCharacter}[2m${text}${escapeCharacter}[22m`,
+};
+const withoutColour = (text: string) => text.replaceAll(new RegExp(`${escapeCharacter}\\[\\d+m`, 'g'), '');
+
+describe('compressionTerminal', () => {
+  it('fits a first screen and sets the base beside every figure', () => {
+    const screen = compressionTerminal(exampleCompression());
+    const lines = screen.split('\n');
+    expect(lines.length).toBeLessThanOrEqual(24);
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(96);
+    expect(screen).toMatch(/Perplexity +30\.61 ± 0\.64 +30\.99 ± 0\.65 +\+1\.2% ± 0\.2%/);
+    expect(screen).toMatch(/KV cache per token +6 KiB +3 KiB +−50\.0%/);
+    expect(screen).toContain('peak memory 700 MiB');
+    expect(screen).toContain('Took 5 min 22 s');
+  });
+
+  it('is the same text with and without colour', () => {
+    const report = exampleCompression();
+    expect(withoutColour(compressionTerminal(report, colour))).toBe(compressionTerminal(report));
+  });
+});
+
+describe('comparisonTerminal', () => {
+  it('aligns figures under their heads', () => {
+    const lines = comparisonTerminal(exampleComparison()).split('\n');
+    const head = lines.findIndex((line) => line.startsWith('Method'));
+    const end = lines[head]!.indexOf('1/2 (4 heads)') + '1/2 (4 heads)'.length;
+    for (const line of lines.slice(head + 2, head + 8)) expect(line.slice(0, end)).toMatch(/\d ± \d\.\d+$/);
+  });
+
+  it('adds everything measured on request', () => {
+    const report = exampleComparison();
+    expect(comparisonTerminal(report)).not.toContain('Same top token');
+    const detailed = comparisonTerminal(report, { details: true });
+    for (const ratio of ['1/2', '1/4', '1/8']) expect(detailed).toContain(`Every method at ${ratio} of the KV cache`);
+    expect(detailed).toContain('+148.4%');
+  });
+});
+
+describe('evaluationTerminal and spectraTerminal', () => {
+  it('show the base where there is one', () => {
+    const { result, base, spectra } = exampleCompression();
+    expect(evaluationTerminal(result)).toContain('Perplexity of the base');
+    expect(evaluationTerminal(base)).not.toContain('Perplexity of the base');
+    expect(spectraTerminal(spectra!).split('\n')).toHaveLength(2 + 2 + 6);
+  });
+});
+
+describe('hostile names', () => {
+  it.each(hostileStrings)('cannot steer the terminal: %j', (hostile) => {
+    const report = exampleCompression();
+    report.title = hostile;
+    report.notes = [hostile];
+    report.environment.backend = hostile;
+    report.result.perplexityBySource = { [hostile]: { value: 4 } };
+    const comparison = exampleComparison();
+    comparison.rows[0]!.title = hostile;
+    const screens = [compressionTerminal(report), comparisonTerminal(comparison), evaluationTerminal(report.result)];
+    for (const screen of screens) expect(screen.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+  });
+
+  it('keep a row on one line', () => {
+    const drawn = terminalTable({ caption: '', columns: [{ title: 'A', align: 'left' }], rows: [['x\ny']] });
+    expect(drawn).toBe(['A', '───', 'x y'].join('\n'));
+  });
+});

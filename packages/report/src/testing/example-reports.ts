@@ -1,0 +1,145 @@
+import { type EvaluationResult, type ModelShape, stockLayout } from '@kvlr/core';
+import type { ComparisonReport, ComparisonRow } from '../documents/comparison-report.ts';
+import type { CompressionReport } from '../documents/compression-report.ts';
+
+/** Shape of a small model with this many KV heads in every layer. */
+export function exampleShape(numKeyValueHeads: number): ModelShape {
+  return {
+    architecture: 'llama',
+    numLayers: 6,
+    hiddenSize: 256,
+    intermediateSize: 688,
+    numAttentionHeads: 8,
+    numKeyValueHeads,
+    headDim: 32,
+    vocabSize: 4096,
+    maxPositionEmbeddings: 2048,
+    rmsNormEpsilon: 1e-5,
+    hiddenActivation: 'silu',
+    tieWordEmbeddings: true,
+    attentionBias: false,
+    outputBias: false,
+    mlpBias: false,
+    rope: { type: 'default', theta: 10000 },
+    layers: Array.from({ length: 6 }, () => stockLayout(numKeyValueHeads, 32)),
+  };
+}
+
+/** An evaluation with this perplexity; sources lie a fixed factor around it. */
+export function exampleEvaluation(perplexity: number, heads: number, basePerplexity?: number): EvaluationResult {
+  const measured = (value: number, tokenCount: number) => ({ value, standardError: value * 0.021, tokenCount });
+  const evaluation: EvaluationResult = {
+    modelId: `example-${heads}`,
+    tokenCount: 36864,
+    windowCount: 72,
+    windowLength: 513,
+    perplexity: measured(perplexity, 36864),
+    perplexityBySource: {
+      sotu: measured(perplexity * 0.82, 12288),
+      'moby-dick': measured(perplexity * 1.71, 12288),
+      kjv: measured(perplexity * 0.713, 12288),
+    },
+    cache: {
+      bytesPerToken: 6 * 2 * heads * 32 * 2,
+      bytesPerElement: 2,
+      elementsPerTokenByLayer: Array.from({ length: 6 }, () => 2 * heads * 32),
+    },
+  };
+  if (basePerplexity !== undefined) {
+    evaluation.againstBase = {
+      baseModelId: 'example-8',
+      basePerplexity: measured(basePerplexity, 36864),
+      klDivergence: { value: 0.0231, standardError: 0.0004 },
+      topOneAgreement: { value: 0.9134, standardError: 0.0012 },
+      perplexityRatio: { value: perplexity / basePerplexity, standardError: 0.0017 },
+    };
+  }
+  return evaluation;
+}
+
+function decay(count: number, rate: number): number[] {
+  return Array.from({ length: count }, (_, index) => Math.exp(-rate * (index / count) ** 0.6) * 3);
+}
+
+/** Made-up figures of the right size; tests look for each of them. */
+export function exampleCompression(): CompressionReport {
+  return {
+    title: 'Example model, 8 to 4 KV heads',
+    model: { name: 'example/model', shape: exampleShape(8), licence: 'MIT' },
+    resultShape: exampleShape(4),
+    base: exampleEvaluation(30.61, 8),
+    result: exampleEvaluation(30.99, 4, 30.61),
+    contexts: [512, 1024, 2048],
+    recipe: { method: 'rope-exact', keyValueHeads: 4, reconstruction: { steps: 120, learningRate: 0.001 }, seed: 7 },
+    stages: [
+      { title: 'Calibration statistics', seconds: 41.3 },
+      { title: 'Grouping', seconds: 0.21 },
+      { title: 'Closed-form factors', seconds: 3.4, skipped: true },
+      { title: 'Block reconstruction', seconds: 214.8 },
+      { title: 'Evaluation', seconds: 66 },
+    ],
+    environment: {
+      backend: 'wasm (no WebGPU adapter)',
+      machine: 'Example processor, 2 cores, 8 GiB',
+      peakMemoryBytes: 734003200,
+      versions: { kvlr: '0.1.0', node: '20.20.0' },
+      date: '2026-01-02',
+    },
+    spectra: Array.from({ length: 6 }, (_, layer) => ({
+      layer,
+      keysBeforeRope: decay(256, 13 - layer * 0.7),
+      keysAfterRope: decay(256, 6 - layer * 0.4),
+      values: decay(256, 4.5 + layer * 0.5),
+    })),
+    reconstruction: Array.from({ length: 6 }, (_, layer) => ({
+      layer,
+      heldOutBefore: 0.0412 + 0.01 * layer,
+      heldOutAfter: 0.0107 + 0.003 * layer,
+      history: Array.from({ length: 13 }, (_, reading) => ({
+        step: reading * 10,
+        trainingError: 0.0095 + 0.003 * layer + (0.031 + 0.007 * layer) * Math.exp(-reading / 2.4),
+        heldOutError: 0.0107 + 0.003 * layer + (0.0305 + 0.007 * layer) * Math.exp(-reading / 2.5),
+      })),
+    })),
+    notes: ['Light reconstruction: 120 steps a layer. --reconstruction full runs the whole recipe.'],
+  };
+}
+
+const figures: [method: string, title: string, layout: 'stock' | 'latent', perplexities: number[]][] = [
+  ['mean-pool', 'Mean of the heads', 'stock', [76.05, 172.5, 216.9]],
+  ['svd-w', 'SVD of the weights', 'stock', [35.78, 45.85, 61.2]],
+  ['svd-a', 'SVD of the activations, the paper’s RoPE strategy', 'latent', [31.38, 35.82, 46.75]],
+  ['rope-exact', 'RoPE-exact factors, query-weighted, output metric for values', 'stock', [33.89, 43.01, 53.61]],
+  ['default', 'RoPE-exact factors and block reconstruction', 'stock', [30.99, 32.07, 34.0]],
+];
+
+/** Five methods at three ratios, two of them with a reference figure. */
+export function exampleComparison(): ComparisonReport {
+  const rows = figures.flatMap(([method, title, layout, perplexities]) =>
+    perplexities.map((value, index): ComparisonRow => {
+      const keyValueHeads = 4 >> index;
+      return {
+        method,
+        title,
+        layout,
+        ratio: keyValueHeads / 8,
+        keyValueHeads,
+        perplexity: { value, standardError: value * 0.02, tokenCount: 36864 },
+        klDivergence: { value: Math.log(value / 30.5), standardError: 0.002 },
+        topOneAgreement: { value: 30.4 / value, standardError: 0.003 },
+        bytesPerToken: 6 * 2 * keyValueHeads * 32 * 2,
+        seconds: 2.5 * (index + 1),
+        reference:
+          method === 'svd-a' || method === 'default' ? { perplexity: value * 1.01, source: 'an example' } : undefined,
+      };
+    }),
+  );
+  return {
+    title: 'Ways to fewer KV heads',
+    model: { name: 'example/model', shape: exampleShape(8) },
+    base: exampleEvaluation(30.61, 8),
+    rows,
+    contexts: [512, 1024, 2048],
+    environment: { backend: 'wasm' },
+  };
+}
