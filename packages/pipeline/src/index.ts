@@ -1,1 +1,13 @@
-export {};
+export { compressionMethods } from '@kvlr/compression';
+export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';
+export { type CompressionEstimate, type EstimateRequest, estimateCompression } from './estimate-compression.ts';
+export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
+export { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
+export type { GroupingChoice } from './run/grouping-choice.ts';
+export { type LogitDifference, logitDifference } from './run/logit-difference.ts';
+export type { StageTime } from './run/run-context.ts';
+export { attentionDtype, cacheElementBytes, type ModelInspection } from './stages/inspect-model.ts';
+export type { Judgement } from './stages/judge.ts';
+export { hashBytes } from './store/hash.ts';
+export { MemoryRunStore } from './store/memory-run-store.ts';
+export { artefactNames, type RunStore } from './store/run-store.ts';

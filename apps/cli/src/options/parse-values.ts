@@ -1,0 +1,41 @@
+import { InvalidArgumentError } from 'commander';
+
+/** A whole number of at least one. */
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Expected a whole number of at least 1.');
+  return value;
+}
+
+/** A whole number of at least zero. */
+export function parseSeed(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number.');
+  return value;
+}
+
+/** A share: '50%' or '0.5'. */
+export function parseShare(text: string): number {
+  const share = text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
+  if (!(share > 0 && share <= 1)) throw new InvalidArgumentError('Expected a share such as 50% or 0.5.');
+  return share;
+}
+
+/** A number of at least zero. */
+export function parseNonNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0 && value < Number.POSITIVE_INFINITY)) {
+    throw new InvalidArgumentError('Expected a number of at least 0.');
+  }
+  return value;
+}
+
+/** Bytes: '500MB', '2GB', '5GiB' or a plain count. */
+export function parseBytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(K|M|G|T)?(i)?B?$/i.exec(text.trim());
+  if (!match) throw new InvalidArgumentError('Expected a size such as 2GB or 500MiB.');
+  const power = ' KMGT'.indexOf((match[2] ?? ' ').toUpperCase());
+  const bytes = Math.floor(Number(match[1]) * (match[3] ? 1024 : 1000) ** power);
+  if (bytes < 1) throw new InvalidArgumentError('Expected a size of at least one byte.');
+  return bytes;
+}

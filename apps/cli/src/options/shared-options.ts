@@ -1,0 +1,32 @@
+import { type Command, Option } from 'commander';
+import { parseSeed } from './parse-values.ts';
+
+export const modelArgument = '[CKPT]';
+export const modelArgumentHelp = 'directory of a Hugging Face checkpoint (default: the embedded reference model)';
+
+export type BackendChoice = 'auto' | 'webgpu' | 'wasm' | 'cpu';
+
+/** Adds --backend. */
+export function addBackendOption(command: Command): Command {
+  return command.addOption(
+    new Option('--backend <name>', 'what computes; auto takes the fastest that works and says why')
+      .choices(['auto', 'webgpu', 'wasm', 'cpu'] satisfies BackendChoice[])
+      .default('auto'),
+  );
+}
+
+/** Adds --calibration and --eval-text. */
+export function addTextOptions(command: Command, kinds: { calibration: boolean; evaluation: boolean }): Command {
+  if (kinds.calibration) {
+    command.option('--calibration <files...>', 'texts to calibrate on, .txt or .jsonl (default: the embedded texts)');
+  }
+  if (kinds.evaluation) {
+    command.option('--eval-text <files...>', 'texts to judge on, .txt or .jsonl (default: the embedded texts)');
+  }
+  return command;
+}
+
+/** Adds --seed. */
+export function addSeedOption(command: Command, help: string): Command {
+  return command.option('--seed <n>', help, parseSeed);
+}

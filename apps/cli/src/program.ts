@@ -1,0 +1,39 @@
+import { Command } from 'commander';
+import { version } from '../package.json';
+import type { CommandContext } from './command-context.ts';
+import { addCompressCommand } from './commands/compress.ts';
+import { addDemoCommand } from './commands/demo.ts';
+
+const description = `Makes the KV cache of a language model smaller.
+
+A Hugging Face LLaMA-family checkpoint goes in; a checkpoint with fewer KV heads comes out, which any engine
+with grouped-query attention loads, together with a report of what it cost and what it saves.
+Without CKPT a small embedded model is used, so that everything works with no download.`;
+
+const afterHelp = `
+Examples:
+  kvlr compress                                    the embedded model to half its KV heads, into ./kvlr-out
+  kvlr compress ./Llama-3.2-1B -o ./small --keep 25%
+  kvlr compress ./Llama-3.2-1B --dry-run           memory, disk and time it would take
+  kvlr eval ./small --against ./Llama-3.2-1B       what it cost
+  kvlr export ./small --gguf small.gguf            for llama.cpp
+  kvlr COMMAND --help                              the options of one command
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C.`;
+
+/** The command line: one file of ./commands for each command. */
+export function createProgram(context: CommandContext): Command {
+  const program = new Command('kvlr')
+    .description(description)
+    .version(version)
+    .option('--json', 'print one JSON document on stdout; everything else goes to stderr')
+    .option('--verbose', 'print the stack of an error')
+    .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
+    .configureOutput({ writeOut: context.terminal.writeOut, writeErr: context.terminal.writeError, outputError() {} })
+    .addHelpText('after', afterHelp)
+    .exitOverride()
+    .action(() => program.help());
+  addCompressCommand(program, context);
+  addDemoCommand(program, context);
+  return program;
+}

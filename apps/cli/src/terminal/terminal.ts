@@ -1,0 +1,28 @@
+import type { TerminalStyles } from '@kvlr/report/terminal';
+import pc from 'picocolors';
+
+/** Where text goes, and whether a person watches. Tests pass their own. */
+export interface Terminal {
+  /** Results. With --json exactly one JSON document. */
+  writeOut(text: string): void;
+  /** Progress, notes, warnings and errors. */
+  writeError(text: string): void;
+  /** True when stderr is a terminal: progress bars are drawn. */
+  interactive: boolean;
+  /** Colours of what goes to stderr. */
+  colors: ReturnType<typeof pc.createColors>;
+  /** How results on stdout are stressed. */
+  styles: TerminalStyles;
+}
+
+/** The terminal of this process. */
+export function processTerminal(): Terminal {
+  const outColors = pc.createColors(pc.isColorSupported && process.stdout.isTTY === true);
+  return {
+    writeOut: (text) => process.stdout.write(text),
+    writeError: (text) => process.stderr.write(text),
+    interactive: process.stderr.isTTY === true,
+    colors: pc.createColors(pc.isColorSupported && process.stderr.isTTY === true),
+    styles: { strong: outColors.bold, faint: outColors.dim },
+  };
+}

@@ -1,0 +1,69 @@
+import { z } from 'zod';
+
+/** How the second moments are gathered. */
+const calibrationSchema = z.strictObject({
+  /** Windows drawn at random from the calibration text. */
+  windows: z.int().min(1).default(48),
+  /** Tokens a window. */
+  windowLength: z.int().min(2).default(512),
+  seed: z.int().min(0).default(0),
+});
+
+/** What happens to the layers after the closed forms. A setting that is given replaces the preset's. */
+const recoverySchema = z.strictObject({
+  /** 'none' keeps the closed forms; 'light' and 'full' reconstruct every block with fewer or more steps. */
+  preset: z.enum(['none', 'light', 'full']).default('full'),
+  /** Windows of calibration text that the steps are taken on. */
+  trainingWindows: z.int().min(1).optional(),
+  /** Windows of calibration text that decide when to stop and are never trained on. */
+  heldOutWindows: z.int().min(1).optional(),
+  /** Tokens a window. */
+  windowLength: z.int().min(2).default(512),
+  /** Adam steps a layer. */
+  steps: z.int().min(1).optional(),
+  /** Highest learning rate, as a share of the root mean square of each weight matrix. */
+  learningRate: z.number().positive().optional(),
+  /** Steps over which the learning rate rises. */
+  warmupSteps: z.int().min(0).optional(),
+  windowsPerStep: z.int().min(1).optional(),
+  /** Steps between two looks at the held-out windows. */
+  evaluateEvery: z.int().min(1).optional(),
+  /** Looks without a new best after which a layer's training stops. */
+  patience: z.int().min(1).optional(),
+  seed: z.int().min(0).default(0),
+});
+
+/** On what the result is judged. */
+const evaluationSchema = z.strictObject({
+  /** Windows taken from the start of each source of text. */
+  windowsPerSource: z.int().min(1).default(24),
+  /** Tokens a window; all but the first are predicted. */
+  windowLength: z.int().min(2).default(513),
+});
+
+/** What was compressed, recorded beside a recipe that was run. Not read when the recipe is used again. */
+const recipeSourceSchema = z.strictObject({
+  modelId: z.string(),
+  location: z.string(),
+  calibrationHash: z.string(),
+});
+
+/** Everything that decides a compression's result, as `recipe.yaml` holds it. Missing entries take their defaults. */
+export const recipeSchema = z.strictObject({
+  version: z.literal(1).default(1),
+  /** Name of a compression method. */
+  method: z.string().min(1).default('rope-exact-output'),
+  /** KV heads of the result: a count, or a share of the source's. */
+  keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
+  /** Name of a grouping strategy, or the path of an ES module that exports one. */
+  grouping: z.string().min(1).default('contiguous'),
+  calibration: calibrationSchema.prefault({}),
+  recovery: recoverySchema.prefault({}),
+  /** Element type of the tensors that are replaced; the others are copied as they are. */
+  dtype: z.enum(['source', 'F32', 'F16', 'BF16']).default('source'),
+  evaluation: evaluationSchema.prefault({}),
+  source: recipeSourceSchema.optional(),
+});
+
+export type Recipe = z.output<typeof recipeSchema>;
+export type RecipeInput = z.input<typeof recipeSchema>;

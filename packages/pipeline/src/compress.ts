@@ -1,0 +1,173 @@
+import { encodeDocuments, hashTexts, type TextDocument, windowsBySource } from '@kvlr/calibration';
+import { applyCompression, type WeightDtype } from '@kvlr/checkpoint';
+import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
+import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
+import { resolveGrouping } from '@kvlr/grouping';
+import type { CompressionReport, RunEnvironment } from '@kvlr/report';
+import type { BackendRequest } from '@kvlr/runtime';
+import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
+import type { GroupingChoice } from './run/grouping-choice.ts';
+import { ModelRunner } from './run/model-runner.ts';
+import { once } from './run/once.ts';
+import { roundModel } from './run/round-model.ts';
+import { RunContext, type StageTime } from './run/run-context.ts';
+import { runKeys } from './run/run-keys.ts';
+import { chooseGroups } from './stages/choose-groups.ts';
+import { computeFactors } from './stages/compute-factors.ts';
+import { gatherStatistics } from './stages/gather-statistics.ts';
+import { inspectModel } from './stages/inspect-model.ts';
+import { type Judgement, judge } from './stages/judge.ts';
+import { reconstruct } from './stages/reconstruct.ts';
+import { writeReport } from './stages/write-report.ts';
+import { MemoryRunStore } from './store/memory-run-store.ts';
+import { artefactNames, type RunStore } from './store/run-store.ts';
+
+/** The compressed model, ready to be written. */
+export interface FinishedModel {
+  /** Changed tensors are in F32. */
+  model: ModelSource;
+  /** One type for all weights; undefined when each keeps the type it has in the source. */
+  dtype: WeightDtype | undefined;
+  /** Belongs beside the weights. */
+  recipeYaml: string;
+}
+
+export interface CompressionRequest extends RunControl {
+  model: Checkpoint;
+  /** The model's name for people. Default: its location. */
+  modelName?: string;
+  recipe?: RecipeInput;
+  texts: {
+    /** Statistics and reconstruction see these. */
+    calibration: readonly TextDocument[];
+    /** The result is judged on these; they decide nothing. */
+    evaluation: readonly TextDocument[];
+  };
+  /** Keeps what resuming needs. Default: memory, which forgets. */
+  store?: RunStore;
+  /** Replaces the strategy that the recipe names. */
+  grouping?: GroupingChoice;
+  runtime?: Omit<BackendRequest, 'onEvent'>;
+  /** Puts the finished checkpoint in its place, as the last thing of the run. */
+  write?: (finished: FinishedModel) => Promise<void>;
+  /** What the report says of the machine; asked for when the report is made. */
+  environment?: () => Partial<RunEnvironment>;
+}
+
+export interface CompressionResult {
+  recipe: Recipe;
+  /** The compressed model in F32, and as it is after rounding to the element type it is written in. */
+  model: ModelSource;
+  writtenModel: ModelSource;
+  judgement: Judgement;
+  report: CompressionReport;
+  stages: StageTime[];
+}
+
+/**
+ * Gives a model fewer KV heads: statistics, grouping, factors, block reconstruction, judgement, report. What
+ * `kvlr compress` does. Stages whose artefacts lie in the store, made from the same inputs, are skipped.
+ *
+ * @throws KvlrError; 'aborted' when the signal fires. What was finished by then stays in the store.
+ */
+export async function compress(request: CompressionRequest): Promise<CompressionResult> {
+  const { model, texts } = request;
+  const context = new RunContext(request.store ?? new MemoryRunStore(), request);
+  const recipe = parseRecipe(request.recipe);
+  const { keyValueHeads, tokenizer, sourceDtype, cache } = await context.stage(
+    'inspect',
+    `What ${request.modelName ?? model.location} is`,
+    async () => {
+      const value = await inspectModel(model, recipe);
+      const { numLayers, numAttentionHeads, numKeyValueHeads } = model.shape;
+      const heads = `${numLayers} layers, ${numAttentionHeads} query heads, ${numKeyValueHeads} KV heads`;
+      return { value, detail: `${heads}, ${value.cache.bytesPerToken} bytes of KV cache per token` };
+    },
+  );
+  const strategy = request.grouping?.strategy ?? resolveGrouping(recipe.grouping);
+  const calibrationHash = await hashTexts(texts.calibration);
+  const keys = await runKeys({
+    modelId: model.id,
+    calibrationHash,
+    evaluationHash: await hashTexts(texts.evaluation),
+    groupingHash: request.grouping?.hash,
+    recipe,
+    keyValueHeads,
+  });
+  const finishedRecipe: Recipe = {
+    ...recipe,
+    keyValueHeads,
+    source: { modelId: model.id, location: model.location, calibrationHash },
+  };
+  const recipeYaml = formatRecipeYaml(finishedRecipe);
+  await context.store.write(artefactNames.recipe, new TextEncoder().encode(recipeYaml));
+
+  const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
+  const calibrationIds = once(async () => encodeDocuments(texts.calibration, tokenizer));
+  const statistics = await gatherStatistics(context, {
+    model,
+    runner,
+    calibration: recipe.calibration,
+    tokenIds: calibrationIds,
+    textHash: calibrationHash,
+    key: keys.statistics,
+  });
+  const groups = await chooseGroups(context, {
+    model,
+    statistics,
+    keyValueHeads,
+    strategy,
+    label: recipe.grouping,
+    key: keys.grouping,
+  });
+  const layers = await computeFactors(context, { model, statistics, groups, method: recipe.method, key: keys.factors });
+  const { model: compressed, history } = await reconstruct(context, {
+    teacher: model,
+    student: applyCompression(model, layers),
+    runner,
+    settings: recipe.recovery,
+    tokenIds: calibrationIds,
+    key: keys.recovery,
+  });
+  const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
+  const written = await roundModel(compressed, model, dtype);
+  const judgement = await judge(context, {
+    runner,
+    base: model,
+    exact: compressed,
+    written,
+    dtype: dtype ?? sourceDtype,
+    bytesPerElement: cache.bytesPerElement,
+    windows: async () =>
+      windowsBySource(texts.evaluation, tokenizer, {
+        length: recipe.evaluation.windowLength,
+        windowsPerSource: recipe.evaluation.windowsPerSource,
+      }),
+    key: keys.evaluation,
+  });
+  const report = await writeReport(context, {
+    modelName: request.modelName ?? model.location,
+    model,
+    resultShape: written.shape,
+    recipe: finishedRecipe,
+    statistics,
+    judgement,
+    history,
+    environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
+  });
+  if (request.write) {
+    const { write } = request;
+    await context.stage('write', 'The checkpoint', async () => {
+      await write({ model: compressed, dtype, recipeYaml });
+      return { value: undefined };
+    });
+  }
+  return {
+    recipe: finishedRecipe,
+    model: compressed,
+    writtenModel: written,
+    judgement,
+    report,
+    stages: context.stages,
+  };
+}

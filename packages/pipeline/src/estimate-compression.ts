@@ -1,0 +1,133 @@
+import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
+import { cacheWidth, type ModelShape, type ModelSource } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import { resolveReconstructionSettings } from '@kvlr/recovery';
+import type { BackendName } from '@kvlr/runtime';
+import { reconstructionWindows } from './recipe/reconstruction-windows.ts';
+import { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
+
+/** What a compression would take. Estimates, for planning: times within a factor of about three. */
+export interface CompressionEstimate {
+  keyValueHeads: number;
+  /** Largest memory at one time. */
+  memoryBytes: number;
+  outputBytes: number;
+  runDirectoryBytes: number;
+  stages: { title: string; seconds: number }[];
+  seconds: number;
+  /** Arithmetic speed that the times assume, floating point operations per second. */
+  assumedSpeed: number;
+}
+
+export interface EstimateRequest {
+  model: ModelSource;
+  recipe: Recipe;
+  backend: BackendName;
+  /** Sources of text that the result is judged on. */
+  evaluationSources: number;
+}
+
+/** Speed of large matrix products: measured on two cores for wasm and cpu; a modest GPU for webgpu. */
+const speeds: Record<BackendName, number> = { webgpu: 300e9, wasm: 10e9, cpu: 0.4e9 };
+/** Speed of Float64 sums in plain JavaScript, on which moments and eigenvectors run. */
+const plainSpeed = 1e9;
+const processBytes = 250e6;
+
+/** Estimates memory, disk and time of a compression from shapes alone. Throws what `resolveKeyValueHeads` throws. */
+export function estimateCompression(request: EstimateRequest): CompressionEstimate {
+  const { model, recipe, backend } = request;
+  const { shape } = model;
+  const keyValueHeads = resolveKeyValueHeads(shape, recipe.keyValueHeads);
+  const speed = speeds[backend];
+  const size = modelSize(model);
+  const forward = (tokens: number, length: number) => tokens * (2 * size.active + 2 * size.attentionWidth * length);
+  const { calibration, evaluation } = recipe;
+
+  const calibrationTokens = calibration.windows * calibration.windowLength;
+  const statisticsSeconds =
+    forward(calibrationTokens, calibration.windowLength) / speed +
+    (calibrationTokens * size.statisticsNumbers) / plainSpeed;
+  const keyWidth = shape.numKeyValueHeads * shape.headDim;
+  const factorsSeconds = (shape.numLayers * 12 * keyWidth ** 3) / plainSpeed;
+  const predicted = evaluation.windowLength - 1;
+  const evaluationTokens = request.evaluationSources * evaluation.windowsPerSource * predicted;
+  const evaluationSeconds =
+    (2 * forward(evaluationTokens, predicted)) / speed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
+  const recovery = estimateRecovery(shape, recipe, size);
+  const stages = [
+    { title: 'statistics', seconds: statisticsSeconds },
+    { title: 'factors', seconds: factorsSeconds },
+    { title: 'block reconstruction', seconds: recovery.operations / speed },
+    { title: 'evaluation', seconds: evaluationSeconds },
+  ];
+
+  const statisticsBytes = 8 * size.statisticsNumbers;
+  const attentionBytes = 8 * size.attention;
+  const logitBytes = Math.min(640 * 2 ** 20, 4 * evaluationTokens * shape.vocabSize);
+  // The original, the exact and the rounded result are on the backend at the same time, once, to measure the rounding.
+  const evaluationBytes = 3 * 4 * size.parameters + logitBytes;
+  const dtype: WeightDtype | undefined = recipe.dtype === 'source' ? undefined : recipe.dtype;
+  return {
+    keyValueHeads,
+    memoryBytes: processBytes + statisticsBytes + attentionBytes + Math.max(evaluationBytes, recovery.bytes),
+    outputBytes: plannedBytes(model, { source: model, dtype }),
+    runDirectoryBytes: statisticsBytes + attentionBytes + recovery.diskBytes,
+    stages,
+    seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
+    assumedSpeed: speed,
+  };
+}
+
+interface ModelSize {
+  parameters: number;
+  /** Parameters that every token is multiplied with. */
+  active: number;
+  /** Parameters of the attention projections. */
+  attention: number;
+  /** Multiplications of one query with one key and value, all layers. */
+  attentionWidth: number;
+  /** Numbers in the second moments of all layers. */
+  statisticsNumbers: number;
+}
+
+function modelSize({ shape, tensors }: ModelSource): ModelSize {
+  const { numLayers, hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, vocabSize } = shape;
+  const parameters = tensors
+    .list()
+    .reduce((sum, tensor) => sum + tensor.shape.reduce((product, length) => product * length, 1), 0);
+  const queryWidth = numAttentionHeads * headDim;
+  const keyWidth = numKeyValueHeads * headDim;
+  const embeddings = (shape.tieWordEmbeddings ? 1 : 2) * vocabSize * hiddenSize;
+  const moments = hiddenSize ** 2 + 3 * keyWidth ** 2 + 2 * queryWidth * headDim + queryWidth ** 2;
+  return {
+    parameters,
+    active: parameters - embeddings + vocabSize * hiddenSize,
+    attention: numLayers * hiddenSize * 2 * (queryWidth + keyWidth),
+    attentionWidth: numLayers * 2 * queryWidth,
+    statisticsNumbers: numLayers * moments,
+  };
+}
+
+function estimateRecovery(
+  shape: ModelShape,
+  recipe: Recipe,
+  size: ModelSize,
+): { operations: number; bytes: number; diskBytes: number } {
+  const { preset, windowLength } = recipe.recovery;
+  if (preset === 'none') return { operations: 0, bytes: 0, diskBytes: 0 };
+  const steps = recipe.recovery.steps ?? resolveReconstructionSettings(preset).steps;
+  const windowsPerStep = recipe.recovery.windowsPerStep ?? resolveReconstructionSettings(preset).windowsPerStep;
+  const { trainingWindows, heldOutWindows } = reconstructionWindows(recipe.recovery, preset);
+  const stepTokens = steps * windowsPerStep * windowLength;
+  // A step is a forward and a backward pass through the block's attention: three times the products of a forward pass.
+  const training = stepTokens * 3 * (2 * size.attention + 2 * size.attentionWidth * windowLength);
+  const streamTokens = (trainingWindows + heldOutWindows) * windowLength;
+  const streams = 2 * streamTokens * 2 * size.active;
+  const scores = windowsPerStep * shape.numAttentionHeads * windowLength ** 2;
+  const widest = Math.max(...shape.layers.map(cacheWidth));
+  return {
+    operations: training + streams,
+    bytes: 4 * (3 * streamTokens * shape.hiddenSize + 3 * scores + 8 * windowsPerStep * windowLength * widest),
+    diskBytes: 4 * size.attention,
+  };
+}

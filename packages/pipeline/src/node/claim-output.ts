@@ -1,0 +1,85 @@
+import { access, readdir, readFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { KvlrError } from '@kvlr/core';
+import { parseRecipeYaml } from '../recipe/parse-recipe.ts';
+import { artefactNames } from '../store/run-store.ts';
+
+export interface OutputClaim {
+  /** Where the checkpoint goes. */
+  output: string;
+  /** Where what resuming needs is kept. */
+  runDirectory: string;
+  overwrite: boolean;
+  /** Id and location of the model that is compressed. */
+  modelId: string;
+  modelLocation: string;
+}
+
+/**
+ * Checks, before any work, that the result may be put where it was asked for. Nothing is written or removed here.
+ *
+ * @throws KvlrError 'usage' when the output is the model itself or the run directory; 'file-exists' for an output that
+ *   exists; 'run-mismatch' for a run directory that belongs to another model or is none.
+ */
+export async function claimOutput(claim: OutputClaim): Promise<void> {
+  const { output, runDirectory, modelLocation } = claim;
+  for (const [name, path] of [
+    ['the model', modelLocation],
+    ['the run directory', runDirectory],
+  ] as const) {
+    if (isInside(output, path) || isInside(path, output)) {
+      throw new KvlrError('usage', {
+        message: `claimOutput: expected an output apart from ${name}, got ${output} and ${path}`,
+        remedy: 'Choose another directory with -o.',
+        data: { output, path },
+      });
+    }
+  }
+  if (await exists(output)) await checkReplaceable(output, claim.overwrite);
+  await checkRunDirectory(claim);
+}
+
+async function checkReplaceable(output: string, overwrite: boolean): Promise<void> {
+  const made = await exists(join(output, artefactNames.recipe));
+  if (overwrite && made) return;
+  throw new KvlrError('file-exists', {
+    message: `claimOutput: expected nothing at ${output}, found ${made ? 'an earlier result' : 'something that kvlr did not make'}`,
+    remedy: made
+      ? 'Add --overwrite to replace it, or choose another place with -o.'
+      : 'Choose another place with -o: --overwrite replaces only what kvlr has written.',
+    data: { file: output },
+  });
+}
+
+async function checkRunDirectory({ runDirectory, overwrite, modelId }: OutputClaim): Promise<void> {
+  const entries = await readdir(runDirectory).catch(() => []);
+  if (entries.length === 0) return;
+  const recipePath = join(runDirectory, artefactNames.recipe);
+  const text = await readFile(recipePath, 'utf8').catch(() => undefined);
+  if (text === undefined) {
+    throw new KvlrError('run-mismatch', {
+      message: `claimOutput: expected a run directory of kvlr at ${runDirectory}, found other files and no recipe.yaml`,
+      remedy: 'Choose another run directory with --run.',
+      data: { file: runDirectory },
+    });
+  }
+  if (overwrite || parseRecipeYaml(text, recipePath).source?.modelId === modelId) return;
+  throw new KvlrError('run-mismatch', {
+    message: `claimOutput: expected a run of this model in ${runDirectory}, found a run of another one`,
+    remedy: 'Choose another run directory with --run, or add --overwrite to let it go.',
+    data: { file: runDirectory, modelId },
+  });
+}
+
+/** True when `path` is `directory` or lies below it. */
+function isInside(path: string, directory: string): boolean {
+  const way = relative(resolve(directory), resolve(path));
+  return way === '' || !(way.startsWith('..') || resolve(path) === way);
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

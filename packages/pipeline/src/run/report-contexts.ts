@@ -1,0 +1,8 @@
+import type { ModelShape } from '@kvlr/core';
+
+/** Context lengths at which reports show the size of the cache: doublings up to the model's own limit, at most six. */
+export function reportContexts(shape: ModelShape): number[] {
+  const contexts = [shape.maxPositionEmbeddings];
+  while (contexts.length < 6 && contexts[0]! > 256) contexts.unshift(Math.ceil(contexts[0]! / 2));
+  return contexts;
+}

@@ -1,0 +1,32 @@
+import type { Recipe } from '@kvlr/core/schemas';
+import { type ArtefactKey, artefactKey } from '../store/artefact.ts';
+
+/** What decides each artefact of a run: every key depends on those before it. */
+export interface RunKeys {
+  statistics: ArtefactKey;
+  grouping: ArtefactKey;
+  factors: ArtefactKey;
+  recovery: ArtefactKey;
+  evaluation: ArtefactKey;
+}
+
+export interface RunInputs {
+  modelId: string;
+  calibrationHash: string;
+  evaluationHash: string;
+  /** Hash of a grouping strategy of the caller's own. */
+  groupingHash: string | undefined;
+  recipe: Recipe;
+  keyValueHeads: number;
+}
+
+/** The keys of all artefacts of a run. They are known before anything is computed. */
+export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
+  const { modelId, calibrationHash, evaluationHash, groupingHash, recipe, keyValueHeads } = inputs;
+  const statistics = await artefactKey({ modelId, calibrationHash }, recipe.calibration);
+  const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads });
+  const factors = await artefactKey({ grouping }, { method: recipe.method });
+  const recovery = await artefactKey({ factors, calibrationHash }, recipe.recovery);
+  const evaluation = await artefactKey({ recovery, evaluationHash }, [recipe.evaluation, recipe.dtype]);
+  return { statistics, grouping, factors, recovery, evaluation };
+}

@@ -1,0 +1,94 @@
+import { splitWindows } from '@kvlr/calibration';
+import type { ModelSource } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import {
+  applyReconstruction,
+  type LayerHistory,
+  type ReconstructedLayer,
+  type ReconstructionSettings,
+  reconstructBlocks,
+} from '@kvlr/recovery';
+import { reconstructionWindows } from '../recipe/reconstruction-windows.ts';
+import type { ModelRunner } from '../run/model-runner.ts';
+import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
+import type { RunContext } from '../run/run-context.ts';
+import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
+import { artefactNames } from '../store/run-store.ts';
+
+export interface ReconstructRequest {
+  /** The original model, and the one with closed-form factors. */
+  teacher: ModelSource;
+  student: ModelSource;
+  runner: ModelRunner;
+  settings: Recipe['recovery'];
+  /** Tokens of the calibration text. */
+  tokenIds: () => Promise<Int32Array>;
+  key: ArtefactKey;
+}
+
+export interface Reconstruction {
+  model: ModelSource;
+  history: LayerHistory[];
+}
+
+/**
+ * Stage 5: the attention of every layer trained back to the original stream, in order. Each layer is saved when it is
+ * done, so that a run that was cut resumes with the next one.
+ */
+export async function reconstruct(context: RunContext, request: ReconstructRequest): Promise<Reconstruction> {
+  const { teacher, student, settings, key } = request;
+  const { preset, trainingWindows: _training, heldOutWindows: _heldOut, windowLength, ...changes } = settings;
+  if (preset === 'none') return { model: student, history: [] };
+  return context.stage('recovery', `Block reconstruction (${preset})`, async (control) => {
+    const { numLayers } = teacher.shape;
+    const kept = await loadLayers(context, key, numLayers);
+    let layers = kept;
+    if (kept.length < numLayers) {
+      const windows = reconstructionWindows(settings, preset);
+      const { training, heldOut } = splitWindows(await request.tokenIds(), {
+        trainingCount: windows.trainingWindows,
+        heldOutCount: windows.heldOutWindows,
+        length: windowLength,
+        seed: settings.seed,
+      });
+      const result = await reconstructBlocks({
+        ...control,
+        teacher,
+        student,
+        windows: training,
+        heldOutWindows: heldOut,
+        preset,
+        settings: withoutUndefined(changes),
+        backend: request.runner.choice.backend,
+        completedLayers: kept,
+        onLayerDone: (layer) =>
+          saveBundle(context.store, layerName(layer.layer), key, reconstructedLayerToBundle(layer)),
+      });
+      layers = result.layers;
+    }
+    const value = { model: applyReconstruction(student, layers), history: layers.map(({ history }) => history) };
+    const skipped = kept.length === numLayers;
+    const detail =
+      !skipped && kept.length > 0 ? `${kept.length} of ${numLayers} layers from the run directory` : undefined;
+    return { value, skipped, detail };
+  });
+}
+
+/** The layers of an earlier run, from the first up to the first that is missing. */
+async function loadLayers(context: RunContext, key: ArtefactKey, numLayers: number): Promise<ReconstructedLayer[]> {
+  const layers: ReconstructedLayer[] = [];
+  for (let layer = 0; layer < numLayers; layer++) {
+    const bundle = await loadBundle(context.store, layerName(layer), key);
+    if (!bundle) break;
+    layers.push(reconstructedLayerFromBundle(bundle));
+  }
+  return layers;
+}
+
+function layerName(layer: number): string {
+  return `${artefactNames.recovery}layer-${String(layer).padStart(3, '0')}.safetensors`;
+}
+
+function withoutUndefined(settings: Partial<ReconstructionSettings>): Partial<ReconstructionSettings> {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+}

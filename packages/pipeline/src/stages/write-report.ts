@@ -1,0 +1,85 @@
+import { type CalibrationStatistics, type ModelShape, type ModelSource, throwIfAborted } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import type { LayerHistory } from '@kvlr/recovery';
+import {
+  type CompressionReport,
+  compressionHtml,
+  compressionMarkdown,
+  type LayerReconstruction,
+  type LayerSpectra,
+  type RunEnvironment,
+} from '@kvlr/report';
+import { layerSpectra } from '../run/layer-spectra.ts';
+import { reportContexts } from '../run/report-contexts.ts';
+import type { RunContext } from '../run/run-context.ts';
+import { artefactNames } from '../store/run-store.ts';
+import type { Judgement } from './judge.ts';
+
+export interface ReportRequest {
+  modelName: string;
+  model: ModelSource;
+  resultShape: ModelShape;
+  recipe: Recipe;
+  statistics: CalibrationStatistics;
+  judgement: Judgement;
+  history: LayerHistory[];
+  environment: RunEnvironment;
+}
+
+/** The report of a run, as JSON, HTML and Markdown in the store. */
+export function writeReport(context: RunContext, request: ReportRequest): Promise<CompressionReport> {
+  return context.stage('report', 'Report', async () => {
+    const { model, modelName, recipe, judgement } = request;
+    const spectra: LayerSpectra[] = [];
+    for (const layer of request.statistics.layers) {
+      throwIfAborted(context.signal);
+      spectra.push(layerSpectra(layer));
+    }
+    const report: CompressionReport = {
+      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads`,
+      model: { name: modelName, shape: model.shape },
+      resultShape: request.resultShape,
+      base: judgement.base,
+      result: judgement.result,
+      contexts: reportContexts(model.shape),
+      recipe,
+      stages: context.stages.map(({ title, seconds, skipped }) => ({ title, seconds, skipped })),
+      environment: request.environment,
+      spectra,
+      reconstruction: request.history.map(toLayerReconstruction),
+      notes: notesOf(request, context.warnings),
+    };
+    const encode = (text: string) => new TextEncoder().encode(text);
+    await context.store.write(artefactNames.reportData, encode(`${JSON.stringify(report, undefined, 2)}\n`));
+    await context.store.write(artefactNames.reportHtml, encode(compressionHtml(report)));
+    await context.store.write(artefactNames.reportMarkdown, encode(compressionMarkdown(report)));
+    return { value: report };
+  });
+}
+
+function toLayerReconstruction({ layer, initialError, finalError, points }: LayerHistory): LayerReconstruction {
+  // The first point is taken before any step: it has no training error.
+  const history = points.map(({ step, trainError, heldOutError }) =>
+    step === 0 ? { step, heldOutError } : { step, trainingError: trainError, heldOutError },
+  );
+  return { layer, heldOutBefore: initialError, heldOutAfter: finalError, history };
+}
+
+/** What a reader has to know besides the figures. */
+function notesOf({ recipe, judgement }: ReportRequest, warnings: readonly string[]): string[] {
+  const notes: string[] = [];
+  if (recipe.recovery.preset === 'light') {
+    notes.push(
+      'Light block reconstruction: fewer and smaller steps than the full one (--recover full), which does better.',
+    );
+  }
+  if (recipe.recovery.preset === 'none') {
+    notes.push('No block reconstruction: the closed forms alone. --recover light or full does better.');
+  }
+  if (judgement.rounding) {
+    const { dtype, maximum, relativeToRange } = judgement.rounding;
+    const share = (100 * relativeToRange).toPrecision(2);
+    notes.push(`Rounding to ${dtype} moves a logit by at most ${maximum.toPrecision(2)}, ${share} % of their range.`);
+  }
+  return [...notes, ...warnings];
+}

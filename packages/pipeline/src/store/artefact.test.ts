@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { artefactKey, loadBundle, loadJson, saveBundle, saveJson } from './artefact.ts';
+import { MemoryRunStore } from './memory-run-store.ts';
+
+const bundle = {
+  metadata: { note: 'two numbers' },
+  tensors: new Map([['pair', { shape: [2], data: Float64Array.of(1.5, -2) }]]),
+};
+
+describe('artefacts', () => {
+  it('come back when inputs and recipe match', async () => {
+    const store = new MemoryRunStore();
+    const key = await artefactKey({ model: 'a', text: 'b' }, { windows: 4 });
+    await saveBundle(store, 'tensors', key, bundle);
+    await saveJson(store, 'value', key, { groups: [[0, 1]] });
+    const sameKey = await artefactKey({ text: 'b', model: 'a' }, { windows: 4 });
+    expect(await loadBundle(store, 'tensors', sameKey)).toEqual(bundle);
+    expect(await loadJson(store, 'value', sameKey)).toEqual({ groups: [[0, 1]] });
+  });
+
+  it('do not come back when an input or the recipe changed, or the bytes are damaged', async () => {
+    const store = new MemoryRunStore();
+    const key = await artefactKey('inputs', { windows: 4 });
+    await saveBundle(store, 'tensors', key, bundle);
+    await saveJson(store, 'value', key, 1);
+    for (const other of [await artefactKey('others', { windows: 4 }), await artefactKey('inputs', { windows: 5 })]) {
+      expect(await loadBundle(store, 'tensors', other)).toBeUndefined();
+      expect(await loadJson(store, 'value', other)).toBeUndefined();
+    }
+    const bytes = (await store.read('tensors'))!;
+    await store.write('tensors', bytes.subarray(0, bytes.length - 3));
+    await store.write('value', new TextEncoder().encode('{"inputs":'));
+    expect(await loadBundle(store, 'tensors', key)).toBeUndefined();
+    expect(await loadJson(store, 'value', key)).toBeUndefined();
+  });
+});
