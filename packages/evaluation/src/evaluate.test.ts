@@ -1,7 +1,8 @@
 import { cacheSize, createNormalRandom, type EvaluationResult, type KvlrEvent, type LogitSource } from '@kvlr/core';
 import { createTinyModel, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { type EvaluationWindow, evaluate } from './evaluate.ts';
+import { evaluate } from './evaluate.ts';
+import type { EvaluationWindow } from './evaluation-window.ts';
 
 const tiny = createTinyModel({ seed: 3, vocabSize: 30 });
 const cache = cacheSize(tiny.shape, 4);

@@ -8,15 +8,10 @@ import {
 } from '@kvlr/core';
 import { compareLogits, type LogitComparison } from './compare-logits.ts';
 import { estimateMean } from './estimate-mean.ts';
+import type { EvaluationWindow } from './evaluation-window.ts';
 import { exponentiate } from './exponentiate.ts';
 import { scoreLogits } from './score-logits.ts';
 import { validateWindows } from './validate-windows.ts';
-
-/** A piece of text to predict: all tokens but the first are predicted from the window's own earlier tokens. */
-export interface EvaluationWindow {
-  source: string;
-  tokenIds: Int32Array;
-}
 
 export interface EvaluationRequest extends RunControl {
   model: LogitSource;

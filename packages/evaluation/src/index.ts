@@ -2,7 +2,8 @@ export { type CacheBytes, cacheBytesByContext } from './cache-bytes-by-context.t
 export { type CachedLogits, cachedLogits, type LogitCacheSettings } from './cached-logits.ts';
 export { compareLogits, type LogitComparison } from './compare-logits.ts';
 export { estimateMean, type WindowMean } from './estimate-mean.ts';
-export { type EvaluationRequest, type EvaluationWindow, evaluate } from './evaluate.ts';
+export { type EvaluationRequest, evaluate } from './evaluate.ts';
+export type { EvaluationWindow } from './evaluation-window.ts';
 export { exponentiate } from './exponentiate.ts';
 export { fromHarnessJson } from './harness/from-harness-json.ts';
 export type { HarnessResults, HarnessTaskMetrics } from './harness/harness-results.ts';

@@ -1,5 +1,5 @@
 import { KvlrError, type LogitSource } from '@kvlr/core';
-import type { EvaluationWindow } from './evaluate.ts';
+import type { EvaluationWindow } from './evaluation-window.ts';
 
 /** Checks everything that can be checked before a model runs, and returns the common length of the windows. */
 export function validateWindows(
