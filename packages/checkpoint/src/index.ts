@@ -1,4 +1,9 @@
-export type { ArchitectureDescriptor, BiasRule, RefusedSetting } from './architectures/architecture-descriptor.ts';
+export type {
+  ArchitectureDescriptor,
+  BiasRule,
+  GgufFamily,
+  RefusedSetting,
+} from './architectures/architecture-descriptor.ts';
 export { architectures, findArchitecture } from './architectures/find-architecture.ts';
 export { configFromModelShape } from './config/config-from-model-shape.ts';
 export { modelShapeFromConfig } from './config/model-shape-from-config.ts';
@@ -8,9 +13,11 @@ export { decodeFloats } from './dtypes/decode-floats.ts';
 export { encodeFloats, type WeightDtype } from './dtypes/encode-floats.ts';
 export { decodeFloat16, encodeFloat16 } from './dtypes/float16.ts';
 export { type BrowserFile, createBrowserFiles } from './files/browser-files.ts';
+export type { ByteSink } from './files/byte-sink.ts';
 export type { CheckpointFiles } from './files/checkpoint-files.ts';
 export { createMemoryFiles } from './files/memory-files.ts';
 export { createUrlFiles, type UrlFilesSettings } from './files/url-files.ts';
+export { encodeGguf, type GgufSettings } from './gguf/encode-gguf.ts';
 export { applyCompression } from './model/apply-compression.ts';
 export { type ExpectedTensor, expectedTensors } from './model/expected-tensors.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open-checkpoint.ts';
@@ -23,13 +30,6 @@ export {
   safetensorsHeaderLength,
   type TensorEntry,
 } from './safetensors/parse-safetensors-header.ts';
-export {
-  plannedBytes,
-  plannedBytes,
-  planTensors,
-  planTensors,
-  type TensorPlanSettings,
-  type TensorPlanSettings,
-} from './safetensors/plan-tensors.ts';
+export { plannedBytes, planTensors, type TensorPlanSettings } from './safetensors/plan-tensors.ts';
 export { decodeTensorBundle, encodeTensorBundle } from './safetensors/tensor-bundle.ts';
 export { loadTokenizer } from './tokenizer/load-tokenizer.ts';

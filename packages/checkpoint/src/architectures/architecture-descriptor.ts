@@ -15,6 +15,15 @@ export interface RefusedSetting {
   reason: string;
 }
 
+export interface GgufFamily {
+  /** general.architecture of the GGUF file. */
+  architecture: string;
+  /** Whether the two rows that rotary positions turn together lie side by side or half a head apart. */
+  rowOrder: 'interleaved' | 'half-split';
+  /** Whether the engine reads a correction of each frequency from rope_freqs.weight. */
+  frequencyFactors: boolean;
+}
+
 /**
  * A model family as data. Every family named this way is the same decoder: RMSNorm before each block, rotary positions in
  * the half-split layout, grouped-query attention, gated feed-forward. They differ in names, biases and defaults.
@@ -30,6 +39,8 @@ export interface ArchitectureDescriptor {
   /** What transformers assumes for fields that config.json leaves out. */
   defaults: { rms_norm_eps: number; max_position_embeddings: number; hidden_act: string; tie_word_embeddings: boolean };
   refused: RefusedSetting[];
+  /** How llama.cpp knows the family; absent where it does not. */
+  gguf?: GgufFamily;
   /** Name of the tensor in each role; `{layer}` stands for the layer's number. */
   tensors: Record<NamedTensorRole, string>;
 }

@@ -1,3 +1,4 @@
+import { KvlrError } from '@kvlr/core';
 import { encodeBfloat16 } from './bfloat16.ts';
 import { encodeFloat16 } from './float16.ts';
 
@@ -13,5 +14,20 @@ export function encodeFloats(dtype: WeightDtype, values: Float32Array): Uint8Arr
       return new Uint8Array(encodeFloat16(values).buffer);
     case 'BF16':
       return new Uint8Array(encodeBfloat16(values).buffer);
+  }
+}
+
+/** `encodeFloats` whose errors name the tensor. */
+export function encodeFloatsOf(tensor: string, dtype: WeightDtype, values: Float32Array): Uint8Array<ArrayBuffer> {
+  try {
+    return encodeFloats(dtype, values);
+  } catch (error) {
+    if (!KvlrError.isInstance(error)) throw error;
+    throw new KvlrError(error.code, {
+      message: `${error.message} of ${tensor}`,
+      remedy: error.remedy,
+      data: { ...error.data, tensor, wanted: dtype },
+      cause: error,
+    });
   }
 }

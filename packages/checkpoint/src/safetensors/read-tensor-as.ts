@@ -1,5 +1,5 @@
 import { KvlrError, type TensorDtype, type TensorSource } from '@kvlr/core';
-import { encodeFloats } from '../dtypes/encode-floats.ts';
+import { encodeFloatsOf } from '../dtypes/encode-floats.ts';
 
 /**
  * Bytes of a tensor in the wanted type: the stored bytes where it has that type already, else rounded to nearest even.
@@ -14,16 +14,5 @@ export async function readTensorAs(tensors: TensorSource, name: string, dtype: T
       data: { tensor: name, stored, wanted: dtype },
     });
   }
-  const values = await tensors.readFloat32(name);
-  try {
-    return encodeFloats(dtype, values);
-  } catch (error) {
-    if (!KvlrError.isInstance(error)) throw error;
-    throw new KvlrError(error.code, {
-      message: `${error.message} of ${name}`,
-      remedy: error.remedy,
-      data: { ...error.data, tensor: name, wanted: dtype },
-      cause: error,
-    });
-  }
+  return encodeFloatsOf(name, dtype, await tensors.readFloat32(name));
 }

@@ -1,0 +1,78 @@
+import { KvlrError, type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
+import type { GgufFamily } from '../architectures/architecture-descriptor.ts';
+import { uniformKeyValueHeads } from '../config/uniform-key-value-heads.ts';
+import { encodeFloatsOf, type WeightDtype } from '../dtypes/encode-floats.ts';
+import type { ByteSink } from '../files/byte-sink.ts';
+import type { HuggingFaceCheckpoint } from '../model/open-checkpoint.ts';
+import { tensorByteLength } from '../safetensors/encode-safetensors.ts';
+import { alignGguf, encodeGgufHeader } from './encode-gguf-header.ts';
+import { ggufModelMetadata } from './gguf-metadata.ts';
+import { ggufTensors } from './gguf-tensors.ts';
+import { ggufTokenizerMetadata } from './gguf-tokenizer.ts';
+
+export interface GgufSettings extends RunControl {
+  /** Type of the matrices; vectors are always F32. Default F32. */
+  dtype?: WeightDtype;
+  /** general.name of the file. */
+  name?: string;
+}
+
+/**
+ * Writes a model as one GGUF file for llama.cpp, from front to back, one tensor in memory at a time. `source` gives the
+ * family and the tokenizer. Only stock grouped-query attention with one KV head count for all layers can be written.
+ * Throws 'unsupported-feature' for other layouts, families, activations and tokenizers; 'numerical' on overflow.
+ */
+export async function encodeGguf(
+  model: ModelSource,
+  source: HuggingFaceCheckpoint,
+  sink: ByteSink,
+  settings: GgufSettings = {},
+): Promise<void> {
+  const { dtype = 'F32', name = 'model', signal, onEvent } = settings;
+  const family = requireFamily(model, source);
+  const keyValueHeads = requireUniformHeads(model);
+  const tensors = ggufTensors(model, family, dtype);
+  const metadata = new Map([
+    ...ggufModelMetadata(model.shape, family, { name, dtype, keyValueHeads }),
+    ...(await ggufTokenizerMetadata(source.files, model.shape.vocabSize)),
+  ]);
+  await sink.write(encodeGgufHeader(metadata, tensors));
+
+  const total = tensors.reduce((sum, tensor) => sum + tensorByteLength(tensor.dtype, tensor.shape), 0);
+  let completed = 0;
+  for (const tensor of tensors) {
+    throwIfAborted(signal);
+    const bytes = encodeFloatsOf(tensor.name, tensor.dtype, await tensor.read());
+    await sink.write(bytes);
+    await sink.write(new Uint8Array(alignGguf(bytes.length) - bytes.length));
+    completed += bytes.length;
+    onEvent?.({ type: 'progress', stage: 'write', completed, total, unit: 'bytes', detail: tensor.name });
+  }
+}
+
+function requireFamily({ shape }: ModelSource, { architecture: { gguf: family } }: HuggingFaceCheckpoint): GgufFamily {
+  if (family === undefined) throw unsupported('a family that llama.cpp knows', shape.architecture);
+  if (shape.hiddenActivation !== 'silu') throw unsupported('the activation silu', shape.hiddenActivation);
+  if (shape.rope.type === 'llama3' && !family.frequencyFactors) {
+    throw unsupported(`${family.architecture} with unscaled or linear rotary positions`, shape.rope.type);
+  }
+  return family;
+}
+
+function requireUniformHeads({ shape }: ModelSource): number {
+  const uniform = uniformKeyValueHeads(shape);
+  if (uniform !== undefined) return uniform;
+  const stock = 'stock grouped-query attention with one KV head count for all layers';
+  const remedy = 'Compress with a stock method and the same --kv-heads for every layer to export it.';
+  if (shape.layers.some(({ keys }) => keys === 'latent')) throw unsupported(stock, 'latent keys', remedy);
+  const counts = shape.layers.map(({ keySlots }) => keySlots).join(', ');
+  throw unsupported(stock, `head counts by layer ${counts}`, remedy);
+}
+
+function unsupported(expected: string, received: string, remedy?: string): KvlrError {
+  return new KvlrError('unsupported-feature', {
+    message: `encodeGguf: expected ${expected}, got ${received}`,
+    remedy: remedy ?? 'This model runs in kvlr; export it as a Hugging Face checkpoint instead.',
+    data: { expected, received },
+  });
+}
