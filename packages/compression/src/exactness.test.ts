@@ -1,5 +1,8 @@
+import type { ModelSource } from '@kvlr/core';
+import { loadModel } from '@kvlr/runtime';
 import { createPlantedModel, createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
+import { testedBackends } from '../../runtime/src/testing/tested-backends.ts';
 import { compressionMethods } from './methods/compression-methods.ts';
 import { compressModel } from './testing/compress-model.ts';
 
@@ -8,9 +11,21 @@ const tolerance = 1e-4;
 
 const singles = [[0], [1], [2], [3]];
 const plantings = [
-  { name: 't = 2', groups: [[0, 1], [2, 3]] }, // biome-ignore format: one line per case
+  {
+    name: 't = 2',
+    groups: [
+      [0, 1],
+      [2, 3],
+    ],
+  },
   { name: 't = 4', groups: [[0, 1, 2, 3]] },
-  { name: 't = 2, heads apart', groups: [[0, 3], [2, 1]] }, // biome-ignore format: one line per case
+  {
+    name: 't = 2, heads apart',
+    groups: [
+      [0, 3],
+      [2, 1],
+    ],
+  },
 ];
 const attentions = [
   { name: 'multi-head', numAttentionHeads: 4 },
@@ -46,5 +61,48 @@ describe.each(attentions)('$name attention with biases', ({ numAttentionHeads })
     it.each(lossyMethods)('is out of reach of %s', async (method) => {
       expect(await differenceOf(method)).toBeGreaterThan(100 * tolerance);
     });
+  });
+});
+
+describe.each(await testedBackends())('in float32 on $backend', ({ backend, skip }) => {
+  const reason = skip ? ` (skipped: ${skip})` : '';
+  const settings = { seed: 5, numAttentionHeads: 8, numKeyValueHeads: 4, attentionBias: true };
+  const tokenIds = randomTokenIds(20, 50);
+  const logitsOf = async (source: ModelSource) => {
+    const model = await loadModel(source, { backend });
+    const logits = await model.logits(tokenIds);
+    model.dispose();
+    return logits;
+  };
+  const unplanted = createTinyModel(settings);
+  const planted = plantings.map(({ name, groups }) => ({
+    name,
+    groups,
+    model: createPlantedModel({ ...settings, groups }),
+  }));
+  const differenceOf = async (model: ModelSource, groups: number[][], method: string) =>
+    differenceByRange(await logitsOf(await compressModel(model, groups, method)), await logitsOf(model));
+
+  it.skipIf(skip).each([
+    ['as many KV heads as before', 'rope-exact-output'],
+    ['latent keys at full rank, one basis per layer', 'svd-a'],
+    ['latent keys at full rank, one basis per group', 'svd-a-grouped-metric'],
+  ])(`%s: %s is exact${reason}`, async (_, method) => {
+    expect(await differenceOf(unplanted, singles, method)).toBeLessThan(tolerance);
+  });
+
+  it
+    .skipIf(skip)
+    .each(
+      planted.flatMap(({ name, groups, model }) =>
+        ['rope-exact-output', 'svd-a'].map((method): [string, string, typeof model, number[][]] => [
+          name,
+          method,
+          model,
+          groups,
+        ]),
+      ),
+    )(`a planted merge at %s: %s is exact${reason}`, async (_, method, model, groups) => {
+    expect(await differenceOf(model, groups, method)).toBeLessThan(tolerance);
   });
 });

@@ -20,15 +20,16 @@ export async function readSourceLayer(model: ModelSource, layer: number, tokens 
   return { shape, layer, weights, statistics: oracleStatistics(shape, layer, weights, inputs) };
 }
 
+const knownLayers = new WeakMap<ModelSource, Promise<SourceLayer>[]>();
+
 /** Every layer of a model compressed by one method, as a model again, its weights in float32. */
 export async function compressModel(
   model: ModelSource,
   groups: readonly (readonly number[])[],
   method: string | CompressionMethod,
 ): Promise<ModelSource> {
-  const layers = [];
-  for (let layer = 0; layer < model.shape.numLayers; layer++) {
-    layers.push(compressLayer({ ...(await readSourceLayer(model, layer)), groups, method }));
-  }
-  return applyCompression(model, layers);
+  const layers = knownLayers.get(model) ?? model.shape.layers.map((_, layer) => readSourceLayer(model, layer));
+  knownLayers.set(model, layers);
+  const compressed = (await Promise.all(layers)).map((layer) => compressLayer({ ...layer, groups, method }));
+  return applyCompression(model, compressed);
 }
