@@ -22,8 +22,8 @@ export function comparisonHtml(report: ComparisonReport): string {
   const series = comparisonCacheSeries(report);
   const references = listReferences(report);
   const caption =
-    'Each bar starts at the base model, so its length is what the method costs; the thick part is one standard error to ' +
-    `either side.${references ? ` Upright ticks are reference figures. ${references}` : ''}`;
+    'Each bar starts at the base model, so its length is what the method costs; the pale band around its end is one ' +
+    `standard error to either side.${references ? ` Upright ticks are reference figures. ${references}` : ''}`;
   return htmlPage({
     title: report.title,
     description: `${methods.length} ways to shrink the KV cache of ${report.model.name}, by perplexity.`,

@@ -86,7 +86,7 @@ export function compressionHtml(report: CompressionReport): string {
     lead: [
       element('p', {}, element('strong', {}, report.model.name), ` · ${describeShape(report.model.shape)}. ${loads}`),
       htmlTiles(headlineTable(report)),
-      element('p', { class: 'quiet small' }, describeEvaluation(report.result)),
+      element('p', { class: 'quiet' }, describeEvaluation(report.result)),
       htmlNotes(report.notes),
     ],
     body: [
@@ -100,8 +100,7 @@ export function compressionHtml(report: CompressionReport): string {
           'div',
           { class: 'facts' },
           htmlTable(recipeTable(report.recipe)),
-          htmlTable(stageTable(report.stages)),
-          htmlTable(environmentTable(report.environment)),
+          element('div', {}, htmlTable(stageTable(report.stages)), htmlTable(environmentTable(report.environment))),
         ),
       ),
     ],

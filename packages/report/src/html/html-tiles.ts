@@ -14,7 +14,7 @@ export function htmlTiles(table: ReportTable): Markup {
         'dd',
         { class: 'base', title: exact(base) },
         `base ${cellText(base)}`,
-        cellText(change) === '' ? undefined : [' · ', element('span', { class: 'change' }, cellText(change))],
+        cellText(change) === '' ? undefined : element('span', { class: 'change' }, cellText(change)),
       ),
     ),
   );

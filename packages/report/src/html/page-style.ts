@@ -1,57 +1,96 @@
 import { darkPalette, lightPalette, type Palette } from '../plots/palette.ts';
 
 function variables(palette: Palette): string {
-  const series = palette.series.map((colour, index) => `--series-${index}:${colour}`).join(';');
-  const { surface, raised, ink, muted, rule } = palette;
-  return `--surface:${surface};--raised:${raised};--ink:${ink};--muted:${muted};--rule:${rule};${series}`;
+  const { surface, raised, ink, muted, rule, series } = palette;
+  const seriesVariables = series.map((colour, index) => `--series-${index}:${colour}`).join(';');
+  return `--surface:${surface};--raised:${raised};--ink:${ink};--muted:${muted};--rule:${rule};${seriesVariables}`;
 }
 
-/** CSS of the report page: one column, light or dark as the reader's system asks, light on paper. */
-export function pageStyle(): string {
-  return `
-:root{color-scheme:light dark;${variables(lightPalette)}}
-@media screen and (prefers-color-scheme:dark){:root{${variables(darkPalette)}}}
+const typography = `
 *{box-sizing:border-box}
-body{margin:0;background:var(--surface);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow-wrap:break-word;-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--surface);color:var(--ink);overflow-wrap:break-word;-webkit-text-size-adjust:100%;
+  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 main,header,footer{max-width:60rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:3rem}
-h1,h2{font-family:"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",Georgia,serif;font-weight:600;line-height:1.2;text-wrap:balance}
+section{margin-top:3.25rem}
+h1,h2{font-family:"Iowan Old Style","Palatino Linotype",Palatino,"URW Palladio L",Georgia,serif;
+  font-weight:600;line-height:1.2;text-wrap:balance}
 h1{font-size:clamp(1.7rem,5vw,2.5rem);margin:0 0 .5rem;letter-spacing:-.01em}
 h2{font-size:1.45rem;margin:0 0 .35rem}
 p{margin:.35rem 0 1rem;max-width:44rem}
-section{margin-top:3.25rem}
-.quiet,figcaption,caption,footer{color:var(--muted)}
-.small,figcaption,caption,footer{font-size:.875rem}
+.quiet,figcaption,caption,footer{color:var(--muted);font-size:.875rem}
+.note{border-left:3px solid var(--series-1);padding:.15rem 0 .15rem .9rem;margin:.75rem 0}
+footer{margin-top:4rem;padding-bottom:3rem}`;
+
+const tiles = `
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(15.5rem,1fr));gap:.75rem;margin:1.75rem 0 1rem}
 .tile{background:var(--raised);border-radius:10px;padding:.9rem 1.1rem 1rem}
 .tile dt{color:var(--muted);font-size:.875rem}
 .tile dd{margin:0;font-variant-numeric:tabular-nums}
 .tile .result{font-size:1.5rem;line-height:1.35;font-weight:620;letter-spacing:-.01em}
-.tile .base{color:var(--muted);font-size:.9rem}
-.tile .change{color:var(--ink);font-weight:620;white-space:nowrap}
-.note{border-left:3px solid var(--series-1);padding:.15rem 0 .15rem .9rem;margin:.75rem 0}
+.tile .base{color:var(--muted);font-size:.9rem;display:flex;flex-wrap:wrap;gap:0 .75em}
+.tile .change{color:var(--ink);font-weight:620;white-space:nowrap}`;
+
+const figures = `
 figure{margin:1.25rem 0 1.5rem}
 figcaption{margin-top:.5rem;max-width:44rem}
 svg.plot{display:block;width:100%;height:auto}
 svg.narrow{display:none}
-@media screen and (max-width:37.5rem){svg.wide{display:none}svg.narrow{display:block}.tiles{grid-template-columns:1fr 1fr;gap:.5rem}.tile{padding:.7rem .8rem}.tile .result{font-size:1.12rem}.tile .base{font-size:.82rem}header{padding-top:1.75rem}section{margin-top:2.5rem}}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr));gap:1.25rem 1rem}
 .key{display:flex;flex-wrap:wrap;gap:.35rem 1.5rem;list-style:none;margin:0 0 1rem;padding:0;font-size:.9rem;font-weight:620}
 .key li{display:flex;align-items:center;gap:.5rem}
 .key svg.plot{width:34px;height:10px;flex:none}
-${[0, 1, 2, 3].map((series) => `.key .k-${series}{color:var(--series-${series})}`).join('')}
+${[0, 1, 2, 3].map((series) => `.key .k-${series}{color:var(--series-${series})}`).join('\n')}`;
+
+const tables = `
 .scroll{overflow-x:auto;margin:1rem 0 1.5rem}
+.scroll:focus-visible{outline:2px solid var(--series-0);outline-offset:4px}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding:0 0 .5rem;caption-side:top}
+caption{text-align:left;padding:0 0 .5rem}
 th,td{padding:.42rem .9rem .42rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule);font-weight:400}
-th:last-child,td:last-child{padding-right:0}
-thead th{color:var(--muted);font-size:.82rem;vertical-align:bottom;border-bottom:1px solid var(--muted)}
-.right{text-align:right;white-space:nowrap}
-tbody tr:first-child.base-row th,tbody tr:first-child.base-row td{font-weight:620}
+thead th{color:var(--muted);font-size:.82rem;vertical-align:bottom;border-bottom-color:var(--muted)}
 tbody th{min-width:7rem}
-.detail tbody th{min-width:12.5rem}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,17rem),1fr));gap:0 2.5rem;align-items:start}
-summary{cursor:pointer;font-weight:620;padding:.35rem 0}
-footer{margin-top:4rem;padding-bottom:3rem}
-@media print{body{font-size:10.5pt}header{padding-top:0}section{margin-top:1.6rem}figure,.tile,tr{break-inside:avoid}h2{break-after:avoid}.tile{border:1px solid var(--rule)}.panels{grid-template-columns:repeat(3,1fr)}.scroll{overflow:visible}}`;
+.right{text-align:right;white-space:nowrap}
+.base-row th,.base-row td{font-weight:620}
+.detail table{font-size:.85rem}
+.detail th,.detail td{padding-right:.7rem}
+.detail tbody th{min-width:11rem}
+tr>:last-child,.detail tr>:last-child{padding-right:0}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:0 3rem;align-items:start}`;
+
+const narrow = `
+@media screen and (max-width:37.5rem){
+header{padding-top:1.75rem}
+section{margin-top:2.5rem}
+svg.wide{display:none}
+svg.narrow{display:block}
+.tiles{grid-template-columns:1fr 1fr;gap:.5rem}
+.tile{padding:.7rem .75rem}
+.tile .result{font-size:1.03rem;letter-spacing:-.02em}
+.tile .base{font-size:.82rem}
+table,.detail table{font-size:.82rem}
+th,td{padding-right:.6rem}
+tbody th{min-width:4.5rem}
+.detail tbody th{min-width:8.5rem}
+}`;
+
+const paper = `
+@media print{
+body{font-size:10.5pt}
+header{padding-top:0}
+section{margin-top:1.6rem}
+figure,.tile,tr{break-inside:avoid}
+h2,caption{break-after:avoid}
+.tile{border:1px solid var(--rule)}
+.panels{grid-template-columns:repeat(3,1fr)}
+.scroll{overflow:visible}
+footer{display:none}
+}`;
+
+/** CSS of the report page: one column, light or dark as the reader's system asks, light on paper. */
+export function pageStyle(): string {
+  const schemes = `
+:root{color-scheme:light dark;${variables(lightPalette)}}
+@media screen and (prefers-color-scheme:dark){:root{${variables(darkPalette)}}}`;
+  return [schemes, typography, tiles, figures, tables, narrow, paper].join('');
 }

@@ -44,12 +44,14 @@ function placeBlocks(methods: readonly MethodRows[], laneCount: number, beside: 
   });
 }
 
-function drawName({ method, names, y, height }: Block, beside: boolean): Markup[] {
+function drawName({ method, names, y, height, lanes }: Block, beside: boolean, width: number): Markup[] {
   const written = (names.length + (beside ? 1 : 0)) * lineHeight;
   const first = beside ? y + (height - written) / 2 + 12 : y + 11;
-  const shapes = names.map((line, index) => label(line, 4, first + index * lineHeight, { className: 'halo strong' }));
-  if (beside) shapes.push(label(method.layout, 4, first + names.length * lineHeight, { className: 'small muted' }));
-  return shapes;
+  const shapes = names.map((line, index) => label(line, 4, first + index * lineHeight, { className: 'strong' }));
+  if (beside)
+    return [...shapes, label(method.layout, 4, first + names.length * lineHeight, { className: 'small muted' })];
+  // Above the lanes the grid and the base line would run through the text.
+  return [element('rect', { class: 'surface', x: 0, y, width, height: lanes - y - 1 }), ...shapes];
 }
 
 /** One method at one ratio: a bar from the base's perplexity to its own, standard error, marker and figure. */
@@ -134,7 +136,7 @@ export function comparisonPlot(report: ComparisonReport, width = 820): Plot {
   const shapes = drawAxis(x, base, bottom, width);
   blocks.forEach((block, index) => {
     if (index > 0) shapes.push(rule(0, block.y - gap / 2, width, block.y - gap / 2, 'grid'));
-    shapes.push(...drawName(block, beside));
+    shapes.push(...drawName(block, beside, width));
     ratios.forEach((ratio, series) => {
       const row = block.method.byRatio.get(ratio);
       if (!row) return;

@@ -28,15 +28,18 @@ export function inlineSvg(plot: Plot, id: string, className = ''): Markup {
   );
 }
 
+/** Space around a plot that stands alone, pixels. */
+const margin = 16;
+
 /** The plot as a file of its own: SVG text with its style and a background, in light and dark. */
 export function svgDocument(plot: Plot): string {
-  const { width, height } = plot;
+  const [width, height] = [plot.width + 2 * margin, plot.height + 2 * margin];
   const picture = element(
     'svg',
     {
       xmlns: 'http://www.w3.org/2000/svg',
       class: 'plot',
-      viewBox: `0 0 ${width} ${height}`,
+      viewBox: `${-margin} ${-margin} ${width} ${height}`,
       width,
       height,
       role: 'img',
@@ -45,7 +48,7 @@ export function svgDocument(plot: Plot): string {
     element('title', { id: 'title' }, plot.title),
     element('desc', { id: 'description' }, plot.description),
     styleElement(plotStyle()),
-    element('rect', { class: 'surface', width, height }),
+    element('rect', { class: 'surface', x: -margin, y: -margin, width, height }),
     plot.shapes,
   );
   return `${picture.source}\n`;

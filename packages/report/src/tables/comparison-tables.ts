@@ -74,7 +74,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
       right('Perplexity'),
       right('vs base'),
       right('KL, nats'),
-      right('Same top token'),
+      right('Same top'),
       right('Cache/token'),
       right('Time'),
       ...(withReference ? [right('Reference')] : []),

@@ -42,7 +42,7 @@ describe('comparisonTerminal', () => {
 
   it('adds everything measured on request', () => {
     const report = exampleComparison();
-    expect(comparisonTerminal(report)).not.toContain('Same top token');
+    expect(comparisonTerminal(report)).not.toContain('Same top');
     const detailed = comparisonTerminal(report, { details: true });
     for (const ratio of ['1/2', '1/4', '1/8']) expect(detailed).toContain(`Every method at ${ratio} of the KV cache`);
     expect(detailed).toContain('+148.4%');
