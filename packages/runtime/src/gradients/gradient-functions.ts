@@ -23,15 +23,16 @@ export interface GradientFunction {
   gradFunc: GradFunc;
 }
 
-/** Gradient of an op with one input x. */
+/** Gradient of an op with one input, which most kernels name x. */
 function unary(
   save: Pick<GradientFunction, 'inputsToSave' | 'outputsToSave'>,
   gradient: (dy: Tensor, saved: Tensor, attributes: Record<string, unknown>) => Tensor,
+  inputName = 'x',
 ): GradientFunction {
   return {
     ...save,
     gradFunc: (dy, saved, attributes) => ({
-      x: () => gradient(dy as Tensor, saved[0]!, attributes as Record<string, unknown>),
+      [inputName]: () => gradient(dy as Tensor, saved[0]!, attributes as Record<string, unknown>),
     }),
   };
 }
@@ -99,7 +100,7 @@ export const gradientFunctions: Record<string, GradientFunction> = {
   Identity: unary({}, (dy) => dy.clone()),
   Cast: unary({}, (dy) => dy.clone()),
   Reshape: unary(input, (dy, x) => reshape(dy, x.shape)),
-  ExpandDims: unary({ inputsToSave: ['input'] }, (dy, x) => reshape(dy, x.shape)),
+  ExpandDims: unary({ inputsToSave: ['input'] }, (dy, x) => reshape(dy, x.shape), 'input'),
   Transpose: unary({}, (dy, _, { perm }) => transpose(dy, inversePermutation(perm as number[]))),
   Sum: unary(input, (dy, x, { axis }) => spread(dy, x, axis, () => 1)),
   Mean: unary(input, (dy, x, { axis }) => spread(dy, x, axis, (count) => 1 / count)),

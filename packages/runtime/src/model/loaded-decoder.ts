@@ -30,15 +30,14 @@ export class LoadedDecoder implements DecoderModel {
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
     const tensors = await this.begin('logits', tokenIds);
-    const context = createSequenceContext({ shape: this.shape, batch: 1, tokens: tokenIds.length });
     const result = tidy(() => {
+      const context = createSequenceContext({ shape: this.shape, batch: 1, tokens: tokenIds.length });
       let stream = embed(tensors, tokenIds);
       for (let layer = 0; layer < this.shape.numLayers; layer++) {
         stream = tidy(() => this.runLayer(tensors, layer, stream, context).after);
       }
       return this.readOut(tensors, stream);
     });
-    context.dispose();
     return download(result);
   }
 
@@ -77,21 +76,20 @@ export class LoadedDecoder implements DecoderModel {
   async extend(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array> {
     const tensors = await this.begin('extend', tokenIds);
     const tokens = tokenIds.length;
-    const context = createSequenceContext({
-      shape: this.shape,
-      batch: 1,
-      tokens,
-      firstPosition: cache.length,
-      keyPositions: cache.capacity,
-    });
     const result = tidy(() => {
+      const context = createSequenceContext({
+        shape: this.shape,
+        batch: 1,
+        tokens,
+        firstPosition: cache.length,
+        keyPositions: cache.capacity,
+      });
       let stream = embed(tensors, tokenIds);
       for (let layer = 0; layer < this.shape.numLayers; layer++) {
         stream = tidy(() => this.runLayer(tensors, layer, stream, context, cache).after);
       }
       return this.readOut(tensors, slice(stream, [tokens - 1, 0], [1, this.shape.hiddenSize]));
     });
-    context.dispose();
     cache.advance(tokens);
     return download(result);
   }
