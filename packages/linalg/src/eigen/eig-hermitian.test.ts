@@ -133,6 +133,32 @@ describe('eigHermitian', () => {
     );
   });
 
+  it('converges on graded matrices down to the underflow threshold', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(-3, -1, -0.2, 0.2, 1, 3),
+        fc.integer({ min: 2, max: 40 }),
+        fc.nat(1e6),
+        (decades, n, seed) => {
+          const a = hermitianWithSpectrum(
+            Float64Array.from({ length: n }, (_, k) => 1 + (k % 5)),
+            seed,
+          );
+          const weight = (k: number) => 10 ** Math.max(-150, decades < 0 ? decades * k : decades * (k - n + 1));
+          for (let index = 0; index < n * n; index += 1) {
+            const product = weight(Math.floor(index / n)) * weight(index % n);
+            a.real[index]! *= product;
+            a.imag[index]! *= product;
+          }
+          const { values, vectors } = eigHermitian(a);
+          expect(complexDifference(assembleComplex(vectors, values, vectors), a)).toBeLessThan(1e-12);
+          for (let col = 0; col < n; col += 1) expect(columnNorm(vectors, col)).toBeCloseTo(1, 12);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
   it('agrees with ml-matrix on the real matrix of twice the size, where every eigenvalue comes twice', () => {
     const n = 12;
     const a = hermitianWithSpectrum(

@@ -1,15 +1,20 @@
 import { KvlrError } from '@kvlr/core';
+import { negligible } from '../matrix/negligible.ts';
+import { type Rotations, rotateColumns } from './rotate-columns.ts';
 
-const maximumIterations = 60;
+const maximumSweeps = 60;
 
-/** Far below the rounding errors of a matrix scaled to 1, far above where squares vanish. */
-const negligible = 1e-140;
+/** A real symmetric tridiagonal matrix; coupling[i] joins i and i + 1. */
+interface Tridiagonal {
+  diagonal: Float64Array;
+  coupling: Float64Array;
+}
 
 /**
- * Eigenvalues of a real symmetric tridiagonal matrix scaled to about 1, by implicit QL with Wilkinson's shift (Dubrulle,
- * Martin and Wilkinson, Handbook II/4; LAPACK dsteqr). `diagonal` becomes the eigenvalues, unsorted; `offDiagonal`, where
- * entry i couples i - 1 and i, is destroyed. The plane rotations are applied to the columns of every matrix of `vectors`
- * ([n, n] row-major): real and imaginary part of a complex matrix take the same rotations.
+ * Eigenvalues of a real symmetric tridiagonal matrix scaled to about 1, by implicit QL or QR with Wilkinson's shift
+ * (Dubrulle, Martin and Wilkinson, Handbook II/4; LAPACK dsteqr). `diagonal` becomes the eigenvalues, unsorted;
+ * `offDiagonal`, where entry i couples i - 1 and i, is destroyed. The rotations are applied to the columns of every matrix
+ * of `vectors` ([n, n] row-major): real and imaginary part of a complex matrix take the same rotations.
  * Throws KvlrError 'numerical' when an eigenvalue has not converged after 60 sweeps.
  */
 export function tridiagonalQl(
@@ -19,129 +24,117 @@ export function tridiagonalQl(
   vectors: readonly Float64Array[],
 ): void {
   const n = diagonal.length;
-  offDiagonal.copyWithin(0, 1);
-  if (n > 0) offDiagonal[n - 1] = 0;
-  const cosines = new Float64Array(n);
-  const sines = new Float64Array(n);
-  for (let low = 0; low < n; low += 1) {
-    for (let iteration = 0; ; iteration += 1) {
-      const high = findDecoupled(diagonal, offDiagonal, low);
-      if (high === low) break;
-      if (iteration === maximumIterations) {
-        throw new KvlrError('numerical', {
-          message: `${functionName}: expected eigenvalue ${low} of ${n} to converge in ${maximumIterations} sweeps, it did not`,
-          data: { eigenvalue: low, size: n },
-        });
-      }
-      const start = sweep(diagonal, offDiagonal, low, high, cosines, sines);
-      for (const matrix of vectors) rotateColumns(matrix, n, start, high, cosines, sines);
-    }
+  const coupling = offDiagonal;
+  coupling.copyWithin(0, 1);
+  if (n > 0) coupling[n - 1] = 0;
+  const matrix = { diagonal, coupling };
+  const rotations = { cosines: new Float64Array(n), sines: new Float64Array(n) };
+  for (let start = 0; start < n; ) {
+    const end = cutBlock(matrix, start);
+    diagonaliseBlock(functionName, matrix, start, end, rotations, vectors);
+    start = end + 1;
   }
 }
 
-/** The first index from `low` on whose coupling to the next one is negligible. */
-function findDecoupled(diagonal: Float64Array, offDiagonal: Float64Array, low: number): number {
-  let high = low;
-  for (; high < diagonal.length - 1; high += 1) {
-    const neighbours = Math.abs(diagonal[high]!) + Math.abs(diagonal[high + 1]!);
-    if (Math.abs(offDiagonal[high]!) <= Number.EPSILON * neighbours + negligible) break;
+/** The end of the block that starts here: the next coupling that is negligible beside its own neighbours is cut. */
+function cutBlock({ diagonal, coupling }: Tridiagonal, start: number): number {
+  let end = start;
+  for (; end < diagonal.length - 1; end += 1) {
+    const neighbours = Math.abs(diagonal[end]!) + Math.abs(diagonal[end + 1]!);
+    if (Math.abs(coupling[end]!) <= Number.EPSILON * neighbours + negligible) break;
   }
-  return high;
-}
-
-/** One implicit QL sweep over [low, high]. Returns the lowest column that the rotations touch. */
-function sweep(
-  diagonal: Float64Array,
-  offDiagonal: Float64Array,
-  low: number,
-  high: number,
-  cosines: Float64Array,
-  sines: Float64Array,
-): number {
-  const ratio = (diagonal[low + 1]! - diagonal[low]!) / (2 * offDiagonal[low]!);
-  const length = Math.abs(ratio) > 1e100 ? Math.abs(ratio) : Math.sqrt(ratio * ratio + 1);
-  let g = diagonal[high]! - diagonal[low]! + offDiagonal[low]! / (ratio + (ratio >= 0 ? length : -length));
-  let sine = 1;
-  let cosine = 1;
-  let shift = 0;
-  for (let i = high - 1; i >= low; i -= 1) {
-    const f = sine * offDiagonal[i]!;
-    const b = cosine * offDiagonal[i]!;
-    const radius = Math.sqrt(f * f + g * g);
-    offDiagonal[i + 1] = radius;
-    if (radius === 0) {
-      // The matrix has come apart above i: undo the pending shift and let the caller look for the split.
-      diagonal[i + 1]! -= shift;
-      offDiagonal[high] = 0;
-      return i + 1;
-    }
-    sine = f / radius;
-    cosine = g / radius;
-    g = diagonal[i + 1]! - shift;
-    const t = (diagonal[i]! - g) * sine + 2 * cosine * b;
-    shift = sine * t;
-    diagonal[i + 1] = g + shift;
-    g = cosine * t - b;
-    cosines[i] = cosine;
-    sines[i] = sine;
-  }
-  diagonal[low]! -= shift;
-  offDiagonal[low] = g;
-  offDiagonal[high] = 0;
-  return low;
+  coupling[end] = 0;
+  return end;
 }
 
 /**
- * Applies a sweep's rotations (column pairs (i, i + 1), i from high - 1 down to low) to every row. A row is read and written
- * once: the entry that the next rotation needs stays in a register. Four rows at a time hide the latency of that chain.
+ * Eigenvalues converge one after the other at the end of the block with the smaller entry: a sweep must start from the
+ * larger end, or on graded matrices it loses the shift to rounding. Couplings below the rounding errors of the block's
+ * largest entry are cut: asking for more would stall, because every sweep brings errors of that size with it.
  */
-function rotateColumns(
-  matrix: Float64Array,
-  n: number,
-  low: number,
-  high: number,
-  cosines: Float64Array,
-  sines: Float64Array,
+function diagonaliseBlock(
+  functionName: string,
+  matrix: Tridiagonal,
+  start: number,
+  end: number,
+  rotations: Rotations,
+  vectors: readonly Float64Array[],
 ): void {
-  let row = 0;
-  for (; row + 4 <= n; row += 4) {
-    const offset0 = row * n;
-    const offset1 = offset0 + n;
-    const offset2 = offset1 + n;
-    const offset3 = offset2 + n;
-    let carry0 = matrix[offset0 + high]!;
-    let carry1 = matrix[offset1 + high]!;
-    let carry2 = matrix[offset2 + high]!;
-    let carry3 = matrix[offset3 + high]!;
-    for (let i = high - 1; i >= low; i -= 1) {
-      const c = cosines[i]!;
-      const s = sines[i]!;
-      const x0 = matrix[offset0 + i]!;
-      matrix[offset0 + i + 1] = s * x0 + c * carry0;
-      carry0 = c * x0 - s * carry0;
-      const x1 = matrix[offset1 + i]!;
-      matrix[offset1 + i + 1] = s * x1 + c * carry1;
-      carry1 = c * x1 - s * carry1;
-      const x2 = matrix[offset2 + i]!;
-      matrix[offset2 + i + 1] = s * x2 + c * carry2;
-      carry2 = c * x2 - s * carry2;
-      const x3 = matrix[offset3 + i]!;
-      matrix[offset3 + i + 1] = s * x3 + c * carry3;
-      carry3 = c * x3 - s * carry3;
+  const { diagonal, coupling } = matrix;
+  let largest = 0;
+  for (let i = start; i <= end; i += 1) largest = Math.max(largest, Math.abs(diagonal[i]!) + Math.abs(coupling[i]!));
+  const threshold = Number.EPSILON * largest + negligible;
+  const upwards = Math.abs(diagonal[end]!) < Math.abs(diagonal[start]!);
+  const last = upwards ? start : end;
+  const step = upwards ? -1 : 1;
+  for (let near = upwards ? end : start; near !== last; near += step) {
+    for (let sweeps = 0; ; sweeps += 1) {
+      const far = splitOff(coupling, near, last, threshold);
+      if (far === near) break;
+      if (sweeps === maximumSweeps) {
+        throw new KvlrError('numerical', {
+          message: `${functionName}: expected eigenvalue ${near} of ${diagonal.length} to converge in ${maximumSweeps} sweeps, it did not`,
+          data: { eigenvalue: near, size: diagonal.length },
+        });
+      }
+      const reached = sweep(matrix, far, near, rotations);
+      for (const data of vectors) rotateColumns(data, diagonal.length, far, reached, rotations);
     }
-    matrix[offset0 + low] = carry0;
-    matrix[offset1 + low] = carry1;
-    matrix[offset2 + low] = carry2;
-    matrix[offset3 + low] = carry3;
   }
-  for (; row < n; row += 1) {
-    const offset = row * n;
-    let carry = matrix[offset + high]!;
-    for (let i = high - 1; i >= low; i -= 1) {
-      const x = matrix[offset + i]!;
-      matrix[offset + i + 1] = sines[i]! * x + cosines[i]! * carry;
-      carry = cosines[i]! * x - sines[i]! * carry;
+}
+
+/** The first index on the way from `near` to `last` whose coupling to the next is below the threshold; cuts it. */
+function splitOff(coupling: Float64Array, near: number, last: number, threshold: number): number {
+  const step = last < near ? -1 : 1;
+  const before = step < 0 ? -1 : 0;
+  for (let i = near; i !== last; i += step) {
+    if (Math.abs(coupling[i + before]!) <= threshold) {
+      coupling[i + before] = 0;
+      return i;
     }
-    matrix[offset + low] = carry;
   }
+  return last;
+}
+
+/**
+ * One implicit sweep from `far` to `near`, shifted towards an eigenvalue of the two last rows at `near`.
+ * Rotation k turns the columns (far + k * step, far + (k + 1) * step). Returns the last column turned.
+ */
+function sweep(matrix: Tridiagonal, far: number, near: number, rotations: Rotations): number {
+  const { diagonal, coupling } = matrix;
+  const { cosines, sines } = rotations;
+  const step = near < far ? -1 : 1;
+  // Column i is joined to the one before it on the way by coupling[i + before].
+  const before = step < 0 ? 0 : -1;
+  const nearCoupling = coupling[near + before]!;
+  const ratio = (diagonal[near - step]! - diagonal[near]!) / (2 * nearCoupling);
+  const length = Math.abs(ratio) > 1e100 ? Math.abs(ratio) : Math.sqrt(ratio * ratio + 1);
+  let g = diagonal[far]! - diagonal[near]! + nearCoupling / (ratio + (ratio >= 0 ? length : -length));
+  let sine = 1;
+  let cosine = 1;
+  let shift = 0;
+  for (let i = far + step, k = 0; i !== near + step; i += step, k += 1) {
+    const previous = i - step;
+    const f = sine * coupling[i + before]!;
+    const b = cosine * coupling[i + before]!;
+    const radius = Math.sqrt(f * f + g * g);
+    if (previous !== far) coupling[previous + before] = radius;
+    if (radius === 0) {
+      // The matrix has come apart here: undo the pending shift and let the caller look for the split.
+      diagonal[previous]! -= shift;
+      return previous;
+    }
+    sine = f / radius;
+    cosine = g / radius;
+    g = diagonal[previous]! - shift;
+    const t = (diagonal[i]! - g) * sine + 2 * cosine * b;
+    shift = sine * t;
+    diagonal[previous] = g + shift;
+    g = cosine * t - b;
+    cosines[k] = cosine;
+    sines[k] = sine;
+  }
+  diagonal[near]! -= shift;
+  coupling[near + before] = g;
+  return near;
 }

@@ -1,5 +1,6 @@
 import { createComplexMatrix } from '../matrix/create-complex-matrix.ts';
 import type { ComplexMatrix } from '../matrix/matrix.ts';
+import { negligible, negligibleSquare } from '../matrix/negligible.ts';
 
 /** Q^H A Q = T with T real, symmetric and tridiagonal; offDiagonal[i] >= 0 couples i - 1 and i. */
 export interface HermitianTridiagonalised {
@@ -19,7 +20,7 @@ export function tridiagonaliseHermitian(a: ComplexMatrix): HermitianTridiagonali
   const { real, imag } = a;
   const diagonal = new Float64Array(n);
   const offDiagonal = new Float64Array(n);
-  const phaseReal = new Float64Array(n).fill(1);
+  const phaseReal = new Float64Array(n);
   const phaseImag = new Float64Array(n);
   const v: Vector = { real: new Float64Array(n), imag: new Float64Array(n) };
   const product: Vector = { real: new Float64Array(n), imag: new Float64Array(n) };
@@ -33,18 +34,17 @@ export function tridiagonaliseHermitian(a: ComplexMatrix): HermitianTridiagonali
     const last = i * n + i - 1;
     let rest = 0;
     for (let k = i * n; k < last; k += 1) rest += real[k]! * real[k]! + imag[k]! * imag[k]!;
-    const lastSquared = real[last]! * real[last]! + imag[last]! * imag[last]!;
-    const lastLength = Math.sqrt(lastSquared);
-    const norm = Math.sqrt(rest + lastSquared);
+    if (rest < negligibleSquare) rest = 0;
+    const length = Math.hypot(real[last]!, imag[last]!);
+    const lastLength = length < negligible ? 0 : length;
+    const norm = Math.sqrt(rest + lastLength * lastLength);
     offDiagonal[i] = norm;
     // Row i of a Hermitian matrix is the conjugate of column i, which the reflector shortens to a multiple of -phase.
     const cosine = lastLength === 0 ? 1 : real[last]! / lastLength;
     const sine = lastLength === 0 ? 0 : -imag[last]! / lastLength;
     const sign = rest === 0 ? 1 : -1;
-    if (norm > 0) {
-      phaseReal[i] = sign * cosine;
-      phaseImag[i] = sign * sine;
-    }
+    phaseReal[i] = sign * cosine;
+    phaseImag[i] = sign * sine;
     if (rest === 0) continue;
     halfNorms[i] = norm * (norm + lastLength);
     for (let k = 0; k < i; k += 1) {

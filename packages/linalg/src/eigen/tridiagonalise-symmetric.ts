@@ -1,3 +1,5 @@
+import { negligibleSquare } from '../matrix/negligible.ts';
+
 /** A symmetric tridiagonal matrix similar to the input, and the Householder vectors that led there. */
 export interface Tridiagonalised {
   diagonal: Float64Array;
@@ -30,7 +32,7 @@ export function tridiagonaliseSymmetric(a: Float64Array, n: number): Tridiagonal
     let rest = 0;
     for (let k = 0; k < i - 1; k += 1) rest += a[row + k]! * a[row + k]!;
     const last = a[row + i - 1]!;
-    if (rest === 0) {
+    if (rest < negligibleSquare) {
       offDiagonal[i] = last;
       a.fill(0, row, row + i);
     } else {

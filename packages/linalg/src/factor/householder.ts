@@ -1,5 +1,6 @@
 import { createMatrix } from '../matrix/create-matrix.ts';
 import type { Matrix } from '../matrix/matrix.ts';
+import { negligibleSquare } from '../matrix/negligible.ts';
 import { transpose } from '../matrix/transpose.ts';
 
 /** A Householder QR factorisation in its compact form. */
@@ -11,7 +12,7 @@ export interface HouseholderFactors {
   columns: Float64Array;
   /** Diagonal of R. */
   diagonal: Float64Array;
-  /** 0 where the column was zero already and there is nothing to reflect. */
+  /** 0 where the column was (nearly) zero already and there is nothing to reflect. */
   halfNorms: Float64Array;
   /** Column j of the factored matrix is column order[j] of the input. */
   order: Uint32Array;
@@ -37,7 +38,7 @@ export function factorHouseholder(a: Matrix, scale: number, pivoting: boolean): 
     let rest = 0;
     for (let index = start + 1; index < end; index += 1) rest += columns[index]! * columns[index]!;
     const first = columns[start]!;
-    if (rest === 0) {
+    if (rest < negligibleSquare) {
       diagonal[k] = first;
       continue;
     }

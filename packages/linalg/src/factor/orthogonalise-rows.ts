@@ -1,5 +1,6 @@
 import { KvlrError } from '@kvlr/core';
 import { dot } from '../matrix/dot.ts';
+import { negligibleSquare } from '../matrix/negligible.ts';
 
 const maximumSweeps = 60;
 
@@ -8,7 +9,7 @@ const hugeCotangent = 1e100;
 
 /**
  * One-sided Jacobi (Hestenes, 1958): rotates pairs of rows of an n x n array until all are orthogonal to within rounding of
- * the product of their norms, and applies the same rotations to `companion`.
+ * the product of their norms, and applies the same rotations to `companion`. Negligible rows are left alone.
  * Throws KvlrError 'numerical' when 60 sweeps do not suffice.
  */
 export function orthogonaliseRows(rows: Float64Array, companion: Float64Array, n: number): void {
@@ -19,8 +20,9 @@ export function orthogonaliseRows(rows: Float64Array, companion: Float64Array, n
     let rotated = false;
     for (let p = 0; p < n - 1; p += 1) {
       for (let q = p + 1; q < n; q += 1) {
+        if (squares[p]! < negligibleSquare || squares[q]! < negligibleSquare) continue;
         const overlap = dot(rows, p * n, q * n, n);
-        if (!(Math.abs(overlap) > tolerance * Math.sqrt(squares[p]!) * Math.sqrt(squares[q]!))) continue;
+        if (Math.abs(overlap) <= tolerance * Math.sqrt(squares[p]!) * Math.sqrt(squares[q]!)) continue;
         rotated = true;
         const zeta = (squares[q]! - squares[p]!) / (2 * overlap);
         const size = Math.abs(zeta);

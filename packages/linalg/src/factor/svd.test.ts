@@ -82,6 +82,17 @@ describe('svd', () => {
     }
   });
 
+  it('converges when columns fall below the underflow threshold of their squares', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(1, 10, 40), fc.integer({ min: 1, max: 12 }), fc.nat(1e6), (decades, cols, seed) => {
+        const a = randomMatrix(14, cols, seed);
+        for (let index = 0; index < a.data.length; index += 1) a.data[index]! *= 10 ** (-decades * (index % cols));
+        expectDecomposition(a, 1e-13);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it('truncates to the best approximation of each rank', () => {
     fc.assert(
       fc.property(fc.nat(1e6), fc.integer({ min: 1, max: 5 }), (seed, rank) => {

@@ -3,6 +3,7 @@ import { createMatrix } from '../matrix/create-matrix.ts';
 import { identity } from '../matrix/identity.ts';
 import type { Matrix } from '../matrix/matrix.ts';
 import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
+import { negligible } from '../matrix/negligible.ts';
 import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
 import { requireFinite } from '../matrix/require.ts';
 import { transpose } from '../matrix/transpose.ts';
@@ -20,13 +21,10 @@ export interface SingularValues {
   v: Matrix;
 }
 
-/** Squared norms below this (of a matrix scaled to 1) have lost their digits to underflow: such a direction is zero. */
-const vanishedNorm = 1e-150;
-
 /**
  * Thin singular value decomposition of an m x n matrix by QR with column pivoting followed by one-sided Jacobi rotations
  * on the rows of R (Drmac and Veselic, SIAM J. Matrix Anal. Appl. 29, 2008). Small singular values keep their relative
- * accuracy wherever the matrix determines them (columns of very different scale), which the bidiagonal methods lose.
+ * accuracy wherever the matrix determines them (columns of very different scale, down to 1e-140 of the largest), which the bidiagonal methods lose.
  * Throws KvlrError 'non-finite', 'numerical' (no convergence).
  */
 export function svd(a: Matrix): SingularValues {
@@ -78,7 +76,7 @@ function normaliseRows(matrix: Matrix): Float64Array {
     let squared = 0;
     for (let index = i * cols; index < (i + 1) * cols; index += 1) squared += data[index]! * data[index]!;
     const norm = Math.sqrt(squared);
-    norms[i] = norm < vanishedNorm ? 0 : norm;
+    norms[i] = norm < negligible ? 0 : norm;
     for (let index = i * cols; index < (i + 1) * cols; index += 1) {
       data[index] = norms[i] === 0 ? 0 : data[index]! / norm;
     }
