@@ -30,6 +30,8 @@ async function prepare(): Promise<NodeRuntime> {
   setWasmPaths(wasmPath);
   const navigator = hostNavigator();
   if (navigator?.gpu) return { wasmPath, webgpu: true };
+  if (!hasVulkanLoader())
+    return { wasmPath, webgpu: false, webgpuProblem: 'no Vulkan loader (libvulkan.so.1) is installed' };
   try {
     const { create, globals } = await import('webgpu');
     Object.assign(globalThis, globals);
@@ -41,4 +43,16 @@ async function prepare(): Promise<NodeRuntime> {
   } catch (error) {
     return { wasmPath, webgpu: false, webgpuProblem: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** Dawn warns on stderr where Linux has no Vulkan loader: better to look for it before asking. */
+function hasVulkanLoader(): boolean {
+  if (process.platform !== 'linux') return true;
+  try {
+    process.dlopen({ exports: {} }, 'libvulkan.so.1');
+  } catch (error) {
+    // A loader that is there is refused all the same, for not being a Node add-on.
+    return !(error instanceof Error && error.message.includes('cannot open shared object file'));
+  }
+  return true;
 }
