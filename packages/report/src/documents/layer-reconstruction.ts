@@ -8,7 +8,10 @@ export interface ReconstructionStep {
   heldOutError?: number;
 }
 
-/** How block reconstruction went for one layer. All errors are of one measure, for example relative squared error. */
+/**
+ * How block reconstruction went for one layer. Errors are squared errors of the residual stream after the block, as a share
+ * of the energy of what the original block adds to it.
+ */
 export interface LayerReconstruction {
   layer: number;
   /** Held-out error of the closed-form factors and of the weights that were kept. */

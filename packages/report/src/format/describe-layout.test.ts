@@ -21,5 +21,7 @@ describe('describeLayout', () => {
 
   it('describes a model in one line', () => {
     expect(describeShape(exampleShape(8))).toContain('8 query heads, 8 KV heads of 32');
+    const latentShape = { ...exampleShape(4), layers: [latent, latent] };
+    expect(describeShape(latentShape)).toContain('a cache of 1 x 128 key + 4 x 32 value per layer');
   });
 });

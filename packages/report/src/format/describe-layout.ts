@@ -10,7 +10,7 @@ export function describeLayout(shape: ModelShape): string {
   const layers = shape.layers;
   const described = [...new Set(layers.map(describeLayer))];
   if (described.length === 1) return described[0]!;
-  if (layers.every((layout) => layout.keys === 'stock' && layout.keySlots === layout.valueSlots)) {
+  if (hasKeyValueHeads(shape)) {
     const heads = layers.map((layout) => layout.keySlots);
     return `${Math.min(...heads)} to ${Math.max(...heads)}`;
   }
@@ -31,14 +31,21 @@ export function isStockShape(shape: ModelShape): boolean {
   );
 }
 
-/** One line about a model: "llama, 6 layers, 8 query heads, 8 KV heads of 32, hidden 256, vocabulary 4,096". */
+/** True where every layer has as many ordinary key slots as values, be it a different number in each layer. */
+function hasKeyValueHeads(shape: ModelShape): boolean {
+  return shape.layers.every((layout) => layout.keys === 'stock' && layout.keySlots === layout.valueSlots);
+}
+
+/** One line about a model: "llama, 6 layers, hidden 256, 8 query heads, 8 KV heads of 32, vocabulary 4,096". */
 export function describeShape(shape: ModelShape): string {
   return [
     shape.architecture,
     `${shape.numLayers} layers`,
     `hidden ${shape.hiddenSize}`,
     `${shape.numAttentionHeads} query heads`,
-    `${describeLayout(shape)} KV heads of ${shape.headDim}`,
+    hasKeyValueHeads(shape)
+      ? `${describeLayout(shape)} KV heads of ${shape.headDim}`
+      : `a cache of ${describeLayout(shape)} per layer`,
     `vocabulary ${shape.vocabSize.toLocaleString('en-US')}`,
   ].join(', ');
 }

@@ -41,6 +41,11 @@ export function formatPercent(share: number, digits = 1): string {
   return Number.isFinite(share) ? `${decimal(share * 100, digits)}%` : formatDecimal(share, 0);
 }
 
+/** A share as percent to about four significant digits, for errors of any size: 0.0412 -> "4.12%". */
+export function formatFineShare(share: number): string {
+  return `${formatSignificant(share * 100)}${Number.isFinite(share) ? '%' : ''}`;
+}
+
 /** A relative change with its sign: 0.0124 -> "+1.2%". */
 export function formatChange(change: number, digits = 1): string {
   const text = formatPercent(change, digits);

@@ -67,8 +67,9 @@ function reconstructionSection(report: CompressionReport): Child {
       'reconstruction',
       layers.map(reconstructionPlot),
       reconstructionKinds.map(({ title }) => title),
-      'Error of each layer’s output against the base model’s while its attention was fitted, logarithmic. The figures above ' +
-        'each panel are the held-out error of the closed form and of the weights that were kept.',
+      'Error of the residual stream after each block while its attention was fitted, as a share of the energy of what the ' +
+        'original block adds to it; logarithmic. The figures above each panel are the held-out error of the closed form and ' +
+        'of the weights that were kept.',
     ),
     htmlTable(reconstructionTable(layers)),
   );

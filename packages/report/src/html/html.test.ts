@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatMeasurement } from '../format/format-measurement.ts';
-import { formatCount, formatPercent, formatSignificant } from '../format/format-number.ts';
+import { formatCount, formatFineShare, formatPercent } from '../format/format-number.ts';
 import { stripControlCharacters } from '../format/strip-control-characters.ts';
 import { energyShare } from '../tables/energy-share.ts';
 import { exampleComparison, exampleCompression } from '../testing/example-reports.ts';
@@ -62,7 +62,7 @@ describe('compressionHtml', () => {
     expect(text).toContain('91.3% ± 0.1%');
     expect(text).toContain(formatCount(report.result.tokenCount));
     for (const layer of report.spectra!) expect(text).toContain(formatPercent(energyShare(layer.keysAfterRope, 0.25)));
-    for (const layer of report.reconstruction!) expect(text).toContain(formatSignificant(layer.heldOutAfter));
+    for (const layer of report.reconstruction!) expect(text).toContain(formatFineShare(layer.heldOutAfter));
   });
 
   it('keeps exact bytes behind rounded sizes', () => {

@@ -56,7 +56,8 @@ tbody th{min-width:7rem}
 .detail th,.detail td{padding-right:.7rem}
 .detail tbody th{min-width:11rem}
 tr>:last-child,.detail tr>:last-child{padding-right:0}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:0 3rem;align-items:start}`;
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:0 3rem;align-items:start}
+.facts td{overflow-wrap:anywhere}`;
 
 const narrow = `
 @media screen and (max-width:37.5rem){

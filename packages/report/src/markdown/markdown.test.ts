@@ -92,15 +92,20 @@ describe('modelCard', () => {
     const card = modelCard(report);
     expect(card).not.toContain('from_pretrained');
     expect(card).not.toContain('library_name');
+    expect(card).toContain('# example/model: latent keys in the KV cache');
     expect(card).toContain('kvlr generate');
   });
 
-  it('claims no hub id and no licence that it does not know', () => {
+  it('claims no hub id and no licence that it does not know, and shows no local path', () => {
     const report = exampleCompression();
-    report.model = { name: '../some path', shape: report.model.shape };
+    report.model = { name: '/home/someone/tiny-llama', shape: report.model.shape };
+    report.recipe = { method: 'svd-a', source: { location: '/home/someone/tiny-llama', file: 'C:\\models\\x' } };
     const card = modelCard(report);
     expect(card).not.toContain('base_model');
     expect(card).toContain('ask the base model');
+    expect(card).toContain('# tiny-llama: 8 to 4 KV heads');
+    expect(card).toContain('svd-a');
+    expect(card).not.toMatch(/someone|models/);
   });
 });
 

@@ -1,9 +1,10 @@
 import type { CompressionReport } from '../documents/compression-report.ts';
 import { describeCacheElement, describeEvaluation } from '../format/describe-evaluation.ts';
-import { describeShape, isStockShape } from '../format/describe-layout.ts';
+import { describeLayout, describeShape, isStockShape } from '../format/describe-layout.ts';
 import { headlineTable } from '../tables/headline-table.ts';
 import { qualityTable } from '../tables/quality-table.ts';
 import { recipeTable } from '../tables/recipe-table.ts';
+import { cellText, type ReportTable } from '../tables/report-table.ts';
 import { escapeMarkdown } from './escape-markdown.ts';
 import { markdownReportTable, markdownSection } from './markdown-report-table.ts';
 
@@ -44,16 +45,35 @@ const latentLoading = `The keys are cached in a latent space, which transformers
 npx kvlr generate DIR --prompt "Once upon a time"
 \`\`\``;
 
-/** README.md of a compressed checkpoint: what it is, how it was made, what it measured beside its base, how to load it. */
+/** Absolute paths and file URLs: they name places on the machine of the run, which a published card should not. */
+const localPath = /^(\/|~\/|\.{1,2}\/|[A-Za-z]:[\\/]|\\\\|file:)/;
+
+/** The model's name as a card may state it: of a local path only the last part. */
+function publicName(name: string): string {
+  if (!localPath.test(name)) return name;
+  return name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
+}
+
+function publicRecipe(recipe: CompressionReport['recipe']): ReportTable {
+  const table = recipeTable(recipe);
+  return { ...table, rows: table.rows.filter(([, value = '']) => !localPath.test(cellText(value))) };
+}
+
+/**
+ * README.md of a compressed checkpoint: what it is, how it was made, what it measured beside its base, how to load it.
+ * Paths of the machine that made it are left out.
+ */
 export function modelCard(report: CompressionReport): string {
   const stock = isStockShape(report.resultShape);
-  const name = escapeMarkdown(report.model.name);
+  const name = escapeMarkdown(publicName(report.model.name));
+  const heads = `${describeLayout(report.model.shape)} to ${describeLayout(report.resultShape)} KV heads`;
+  const change = stock ? heads : 'latent keys in the KV cache';
   const licence = report.model.licence
     ? `The weights are derived from ${name} and stay under its licence: ${escapeMarkdown(report.model.licence)}.`
     : `The weights are derived from ${name} and stay under its licence, which this card does not know: ask the base model's page.`;
   const parts = [
     frontMatter(report, stock),
-    `# ${escapeMarkdown(report.title)}`,
+    `# ${name}: ${change}`,
     `${name} with a smaller KV cache, made by kvlr. Every tensor outside the attention projections is the base model's.`,
     `- Base: ${escapeMarkdown(describeShape(report.model.shape))}\n- This: ${escapeMarkdown(describeShape(report.resultShape))}`,
     `## What it cost and what it saves\n\n${markdownReportTable(headlineTable(report))}`,
@@ -61,7 +81,7 @@ export function modelCard(report: CompressionReport): string {
     markdownSection(qualityTable(report.base, report.result)),
     ...(report.notes ?? []).map((note) => `> ${escapeMarkdown(note)}`),
     `## How to load it\n\n${stock ? stockLoading : latentLoading}`,
-    `## How it was made\n\n${markdownReportTable(recipeTable(report.recipe))}`,
+    `## How it was made\n\n${markdownReportTable(publicRecipe(report.recipe))}`,
     `## Licence\n\n${licence}`,
   ];
   return `${parts.join('\n\n')}\n`;

@@ -1,7 +1,7 @@
 import { scaleLinear, scaleLog } from 'd3-scale';
 import { line } from 'd3-shape';
 import type { LayerReconstruction } from '../documents/layer-reconstruction.ts';
-import { formatCount, formatSignificant } from '../format/format-number.ts';
+import { formatCount, formatFineShare } from '../format/format-number.ts';
 import { element, type Markup } from '../markup/element.ts';
 import { logarithmicTicks } from './logarithmic-ticks.ts';
 import type { Plot } from './plot-frame.ts';
@@ -28,7 +28,7 @@ export function reconstructionPlot(layer: LayerReconstruction): Plot {
   );
   const errors = series.flat().map((point) => point[1]);
   const shapes: Markup[] = [label(`Layer ${layer.layer}`, 4, 15, { className: 'strong' })];
-  const change = `${formatSignificant(layer.heldOutBefore)} → ${formatSignificant(layer.heldOutAfter)}`;
+  const change = `${formatFineShare(layer.heldOutBefore)} → ${formatFineShare(layer.heldOutAfter)}`;
   shapes.push(label(change, plotRight, 15, { anchor: 'end', className: `strong ${seriesClass(0, 'f')}` }));
   if (errors.length > 0) {
     const [lowest, highest] = [Math.min(...errors) / 1.08, Math.max(...errors) * 1.08];
@@ -53,6 +53,9 @@ export function reconstructionPlot(layer: LayerReconstruction): Plot {
       const d = path(points) ?? undefined;
       const className = `line ${seriesClass(index, 's')}`;
       if (d) shapes.push(element('path', { d, class: className, 'stroke-dasharray': dashes[index] }));
+      // The end stands out, and a series of one reading shows at all.
+      const end = points.at(-1);
+      if (end) shapes.push(element('circle', { cx: x(end[0]), cy: y(end[1]), r: 3, class: seriesClass(index, 'f') }));
     });
   }
   return {
@@ -65,5 +68,5 @@ export function reconstructionPlot(layer: LayerReconstruction): Plot {
 }
 
 function formatError(value: number): string {
-  return value < 1e-3 ? value.toExponential(0).replace('-', '−') : String(value);
+  return `${(value * 100).toLocaleString('en-US', { maximumSignificantDigits: 3 })}%`;
 }

@@ -1,5 +1,5 @@
 import type { LayerReconstruction } from '../documents/layer-reconstruction.ts';
-import { formatChange, formatCount, formatSignificant } from '../format/format-number.ts';
+import { formatChange, formatCount, formatFineShare } from '../format/format-number.ts';
 import { left, type ReportTable, right } from './report-table.ts';
 
 /** Held-out error of each layer before and after block reconstruction. */
@@ -9,8 +9,8 @@ export function reconstructionTable(layers: readonly LayerReconstruction[]): Rep
     columns: [left('Layer'), right('Closed form'), right('After'), right('Change'), right('Steps')],
     rows: layers.map((layer) => [
       String(layer.layer),
-      formatSignificant(layer.heldOutBefore),
-      formatSignificant(layer.heldOutAfter),
+      formatFineShare(layer.heldOutBefore),
+      formatFineShare(layer.heldOutAfter),
       formatChange(layer.heldOutAfter / layer.heldOutBefore - 1),
       formatCount(Math.max(0, ...layer.history.map((reading) => reading.step))),
     ]),
