@@ -1,0 +1,166 @@
+import type { DenseTensor, ModelSource, RunControl } from '@kvlr/core';
+import { type BackendRequest, disposeLayer, type LayerTensors, selectBackend, uploadLayer } from '@kvlr/runtime';
+import { applyReconstruction } from './apply-reconstruction.ts';
+import { TrainableAttention } from './attention/trainable-attention.ts';
+import { checkReconstructionRequest } from './check-reconstruction-request.ts';
+import {
+  type ReconstructionPreset,
+  type ReconstructionSettings,
+  resolveReconstructionSettings,
+} from './reconstruction-settings.ts';
+import { advanceThroughAttention, advanceThroughFeedForward } from './streams/advance-streams.ts';
+import { embedWindows } from './streams/embed-windows.ts';
+import { type StreamPairs, type TrainingPoint, trainAttention } from './training/train-attention.ts';
+
+export interface ReconstructionRequest extends RunControl, Pick<BackendRequest, 'backend' | 'wasmPaths'> {
+  /** The original model. */
+  teacher: ModelSource;
+  /** The compressed model: same stream, same feed-forward blocks, its own attention. */
+  student: ModelSource;
+  /** Token ids of calibration windows, all of one length. */
+  windows: Int32Array[];
+  /** Windows of other calibration text, all of one length, that decide when a layer is done. */
+  heldOutWindows: Int32Array[];
+  /** Default 'full'. */
+  preset?: ReconstructionPreset;
+  settings?: Partial<ReconstructionSettings>;
+  /** Layers 0, 1, ... of an interrupted run with the same request: taken as they are. */
+  completedLayers?: readonly ReconstructedLayer[];
+  /** Called after each trained layer, before the next begins: the place to save it. */
+  onLayerDone?: (layer: ReconstructedLayer) => void | Promise<void>;
+}
+
+/** One layer's attention after training. */
+export interface ReconstructedLayer {
+  layer: number;
+  /** q, k, v and o (and biases) under the student's tensor names, matrices [out, in]. */
+  tensors: Map<string, DenseTensor>;
+  history: LayerHistory;
+}
+
+/** Errors are shares of the energy of what the original block adds to the stream. */
+export interface LayerHistory {
+  layer: number;
+  /** Held-out error before and after. */
+  initialError: number;
+  finalError: number;
+  points: TrainingPoint[];
+}
+
+export interface ReconstructionResult {
+  layers: ReconstructedLayer[];
+  history: LayerHistory[];
+}
+
+/**
+ * Block reconstruction: layer by layer, in order, the attention projections of a compressed model are trained on
+ * calibration text so that the residual stream after the block meets the original one, given the stream of the model
+ * compressed so far. The feed-forward blocks stay; errors of earlier layers are thus seen and partly mended by later ones.
+ * (As in layer-wise output reconstruction for pruning and quantisation: AdaRound 2020, BRECQ 2021.)
+ *
+ * Throws 'invalid-argument' when teacher and student or the windows do not fit, 'aborted' on the signal.
+ */
+export async function reconstructBlocks(request: ReconstructionRequest): Promise<ReconstructionResult> {
+  const settings = resolveReconstructionSettings(request.preset ?? 'full', request.settings);
+  checkReconstructionRequest(request);
+  const { teacher, student, onEvent, signal } = request;
+  await selectBackend({ backend: request.backend, wasmPaths: request.wasmPaths, onEvent });
+  const windows = [...request.windows, ...request.heldOutWindows];
+  const trainCount = request.windows.length;
+  let original = await embedWindows(teacher, windows);
+  let compressed = await embedWindows(student, windows);
+  const layers: ReconstructedLayer[] = [];
+  for (let layer = 0; layer < teacher.shape.numLayers; layer++) {
+    const ofTeacher = { shape: teacher.shape, layer, signal };
+    const ofStudent = { shape: student.shape, layer, signal };
+    const before = original;
+    const targets = await withLayer(teacher, layer, async (weights) => {
+      const after = await advanceThroughAttention(before, weights, ofTeacher);
+      original = await advanceThroughFeedForward(after, weights, ofTeacher);
+      return after;
+    });
+    let done = request.completedLayers?.[layer];
+    if (done === undefined) {
+      const train = pairStreams(before, compressed, targets, 0, trainCount);
+      const heldOut = pairStreams(before, compressed, targets, trainCount, windows.length);
+      done = await reconstructLayer(request, settings, layer, train, heldOut);
+      await request.onLayerDone?.(done);
+    }
+    layers.push(done);
+    compressed = await withLayer(applyReconstruction(student, layers), layer, async (weights) =>
+      advanceThroughFeedForward(await advanceThroughAttention(compressed, weights, ofStudent), weights, ofStudent),
+    );
+  }
+  return { layers, history: layers.map(({ history }) => history) };
+}
+
+async function reconstructLayer(
+  request: ReconstructionRequest,
+  settings: ReconstructionSettings,
+  layer: number,
+  train: StreamPairs,
+  heldOut: StreamPairs,
+): Promise<ReconstructedLayer> {
+  const { student, onEvent, signal } = request;
+  const { shape } = student;
+  return withLayer(student, layer, async (weights) => {
+    const attention = new TrainableAttention(weights);
+    try {
+      const points = await trainAttention({
+        ...{ attention, shape, layer, train, heldOut, settings, signal },
+        onStep: (step, error) =>
+          onEvent?.({
+            type: 'progress',
+            stage: 'recovery',
+            completed: layer * settings.steps + step,
+            total: shape.numLayers * settings.steps,
+            unit: 'steps',
+            detail: `layer ${layer + 1} of ${shape.numLayers}, held-out error ${percent(error)}`,
+          }),
+      });
+      const errors = points.map(({ heldOutError }) => heldOutError);
+      const history = { layer, initialError: errors[0]!, finalError: Math.min(...errors), points };
+      onEvent?.({
+        type: 'note',
+        message: `Layer ${layer + 1}: held-out error ${percent(history.initialError)} before, ${percent(history.finalError)} after.`,
+        data: { ...history },
+      });
+      return { layer, tensors: await attention.download(student, layer), history };
+    } finally {
+      attention.dispose();
+    }
+  });
+}
+
+/** Windows `start` to `end` as what one block is to learn. */
+function pairStreams(
+  before: Float32Array[],
+  compressed: Float32Array[],
+  targets: Float32Array[],
+  start: number,
+  end: number,
+): StreamPairs {
+  let energy = 0;
+  for (let window = start; window < end; window++) {
+    const [from, to] = [before[window]!, targets[window]!];
+    for (let index = 0; index < to.length; index++) energy += (to[index]! - from[index]!) ** 2;
+  }
+  return { inputs: compressed.slice(start, end), targets: targets.slice(start, end), energy: energy / (end - start) };
+}
+
+async function withLayer<T>(
+  source: ModelSource,
+  layer: number,
+  use: (weights: LayerTensors) => Promise<T>,
+): Promise<T> {
+  const weights = await uploadLayer(source, layer);
+  try {
+    return await use(weights);
+  } finally {
+    disposeLayer(weights);
+  }
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(2)} %`;
+}
