@@ -22,7 +22,7 @@ const voidElements = new Set(['br', 'col', 'hr', 'link', 'meta']);
 const references: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
 /** Text with the five characters of markup escaped and control characters taken out: safe in content and attributes. */
-export function escapeMarkup(text: string): string {
+function escapeMarkup(text: string): string {
   return stripControlCharacters(text).replace(/[&<>"']/g, (character) => references[character]!);
 }
 

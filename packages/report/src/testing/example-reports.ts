@@ -26,7 +26,7 @@ export function exampleShape(numKeyValueHeads: number): ModelShape {
 }
 
 /** An evaluation with this perplexity; sources lie a fixed factor around it. */
-export function exampleEvaluation(perplexity: number, heads: number, basePerplexity?: number): EvaluationResult {
+function exampleEvaluation(perplexity: number, heads: number, basePerplexity?: number): EvaluationResult {
   const measured = (value: number, tokenCount: number) => ({ value, standardError: value * 0.021, tokenCount });
   const evaluation: EvaluationResult = {
     modelId: `example-${heads}`,
