@@ -1,6 +1,6 @@
 // Times @kvlr/linalg beside ml-matrix in one run. Build first (`npx tsup` here and in ../core), then: node bench/linalg.mjs
-import { EigenvalueDecomposition, Matrix as PeerMatrix } from 'ml-matrix';
-import { createMatrix, eigSymmetric, multiply, transpose } from '../dist/index.js';
+import { EigenvalueDecomposition, Matrix as PeerMatrix, QrDecomposition, SingularValueDecomposition } from 'ml-matrix';
+import { createMatrix, eigSymmetric, multiply, qr, SecondMoment, svd, transpose } from '../dist/index.js';
 
 const repetitions = 3;
 
@@ -54,4 +54,25 @@ for (const size of [256, 512]) {
     bestSeconds(() => peerFactor.mmul(peerFactor)),
     2 * size ** 3,
   );
+  printRow(
+    `qr ${size}x${size}`,
+    bestSeconds(() => qr(factor)),
+    bestSeconds(() => new QrDecomposition(peerFactor).orthogonalMatrix),
+  );
+  if (size === 256) {
+    printRow(
+      `svd ${size}x${size}`,
+      bestSeconds(() => svd(factor)),
+      bestSeconds(() => new SingularValueDecomposition(peerFactor)),
+    );
+  }
 }
+
+const rows = Float32Array.from(randomMatrix(512, 256).data);
+const moment = new SecondMoment(256);
+printRow(
+  'SecondMoment.add 512 rows of 256',
+  bestSeconds(() => moment.add(rows, 512)),
+  undefined,
+  512 * 256 * 257,
+);

@@ -51,26 +51,51 @@ function applyFour(
   const o30 = overlaps[3 * width]!;
   const o31 = overlaps[3 * width + 1]!;
   const o32 = overlaps[3 * width + 2]!;
-  for (let row = 0; row < size; row += 1) {
-    const offset = row * n;
-    let d0 = 0;
-    let d1 = 0;
-    let d2 = 0;
-    let d3 = 0;
+  for (let row = 0; row < size; row += 2) {
+    const a = row * n;
+    // Where the number of rows is odd the last one keeps itself company; both halves then compute and write the same.
+    const b = row + 1 < size ? a + n : a;
+    let a0 = 0;
+    let a1 = 0;
+    let a2 = 0;
+    let a3 = 0;
+    let b0 = 0;
+    let b1 = 0;
+    let b2 = 0;
+    let b3 = 0;
     for (let k = 0; k < size; k += 1) {
-      const x = rows[offset + k]!;
-      d0 += x * vectors[k]!;
-      d1 += x * vectors[n + k]!;
-      d2 += x * vectors[2 * n + k]!;
-      d3 += x * vectors[3 * n + k]!;
+      const x = rows[a + k]!;
+      const y = rows[b + k]!;
+      const v0 = vectors[k]!;
+      a0 += x * v0;
+      b0 += y * v0;
+      const v1 = vectors[n + k]!;
+      a1 += x * v1;
+      b1 += y * v1;
+      const v2 = vectors[2 * n + k]!;
+      a2 += x * v2;
+      b2 += y * v2;
+      const v3 = vectors[3 * n + k]!;
+      a3 += x * v3;
+      b3 += y * v3;
     }
-    d0 *= h0;
-    d1 = (d1 - d0 * o10) * h1;
-    d2 = (d2 - d0 * o20 - d1 * o21) * h2;
-    d3 = (d3 - d0 * o30 - d1 * o31 - d2 * o32) * h3;
+    a0 *= h0;
+    a1 = (a1 - a0 * o10) * h1;
+    a2 = (a2 - a0 * o20 - a1 * o21) * h2;
+    a3 = (a3 - a0 * o30 - a1 * o31 - a2 * o32) * h3;
+    b0 *= h0;
+    b1 = (b1 - b0 * o10) * h1;
+    b2 = (b2 - b0 * o20 - b1 * o21) * h2;
+    b3 = (b3 - b0 * o30 - b1 * o31 - b2 * o32) * h3;
     for (let k = 0; k < size; k += 1) {
-      rows[offset + k]! -=
-        d0 * vectors[k]! + d1 * vectors[n + k]! + d2 * vectors[2 * n + k]! + d3 * vectors[3 * n + k]!;
+      const v0 = vectors[k]!;
+      const v1 = vectors[n + k]!;
+      const v2 = vectors[2 * n + k]!;
+      const v3 = vectors[3 * n + k]!;
+      const x = rows[a + k]! - (a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3);
+      const y = rows[b + k]! - (b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3);
+      rows[a + k] = x;
+      rows[b + k] = y;
     }
   }
 }

@@ -75,6 +75,8 @@ describe('solveRidge', () => {
     expectKvlrError(() => solveRidge(gram, randomMatrix(2, 1, 1), -1), 'invalid-argument', /lambda.*-1/);
     const rhs = { rows: 2, cols: 1, data: Float64Array.of(Number.NaN, 0) };
     expectKvlrError(() => solveRidge(gram, rhs, 1), 'non-finite', /solveRidge/);
+    const gramWithNaN = { rows: 2, cols: 2, data: Float64Array.of(1, 0, 0, Number.NaN) };
+    expectKvlrError(() => solveRidge(gramWithNaN, randomMatrix(2, 1, 1), 1), 'non-finite', /solveRidge: .*row 1/);
     expectKvlrError(() => solveCholesky(cholesky(gram), randomMatrix(3, 1, 1)), 'invalid-argument', /solveCholesky/);
   });
 });

@@ -22,6 +22,7 @@ export function solveRidge(gram: Matrix, rhs: Matrix, lambda: number): Matrix {
     rhs,
     rhs.rows,
   );
+  requireFinite('solveRidge', gram.data, gram.cols);
   requireFinite('solveRidge', rhs.data, rhs.cols);
   if (!(lambda >= 0) || lambda === Number.POSITIVE_INFINITY) {
     throw new KvlrError('invalid-argument', {
