@@ -1,6 +1,7 @@
 import { KvlrError } from '@kvlr/core';
 import type { CheckpointFiles } from './checkpoint-files.ts';
 import { fileMissing, fileTruncated } from './file-errors.ts';
+import { readJsonObject } from './read-json-object.ts';
 import { sliceBytes } from './slice-bytes.ts';
 
 /** A web server cannot be asked for a listing: these names are tried, then the shards of the index. */
@@ -106,19 +107,28 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
       },
     );
 
-  return {
+  const findNames = async (): Promise<string[]> => {
+    const found = await Promise.all(probedNames.map(exists));
+    const present = probedNames.filter((_, position) => found[position]);
+    if (!present.includes('model.safetensors.index.json')) return present;
+    const { weight_map: weightMap } = await readJsonObject(files, 'model.safetensors.index.json');
+    return [...new Set([...present, ...Object.values(weightMap ?? {}).map(String)])];
+  };
+
+  let names: Promise<string[]> | undefined;
+  const files: CheckpointFiles = {
     location,
     size,
     read,
-    async list() {
-      const found = await Promise.all(probedNames.map(exists));
-      const names = probedNames.filter((_, position) => found[position]);
-      if (!names.includes('model.safetensors.index.json')) return names;
-      const index: unknown = JSON.parse(new TextDecoder().decode(await read('model.safetensors.index.json')));
-      const weightMap = (index as { weight_map?: Record<string, string> }).weight_map ?? {};
-      return [...new Set([...names, ...Object.values(weightMap)])];
+    list() {
+      names ??= findNames().catch((error: unknown) => {
+        names = undefined;
+        throw error;
+      });
+      return names;
     },
   };
+  return files;
 }
 
 function networkError(url: string, received: string, cause?: unknown): KvlrError {

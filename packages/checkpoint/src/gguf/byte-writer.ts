@@ -7,19 +7,28 @@ export class ByteWriter {
   #length = 0;
 
   bytes(bytes: Uint8Array): void {
-    this.#buffer.set(bytes, this.#take(bytes.length));
+    const start = this.#take(bytes.length);
+    this.#buffer.set(bytes, start);
   }
 
   uint32(value: number): void {
-    this.#view.setUint32(this.#take(4), value, true);
+    const start = this.#take(4);
+    this.#view.setUint32(start, value, true);
+  }
+
+  float32(value: number): void {
+    const start = this.#take(4);
+    this.#view.setFloat32(start, value, true);
   }
 
   int32(value: number): void {
-    this.#view.setInt32(this.#take(4), value, true);
+    const start = this.#take(4);
+    this.#view.setInt32(start, value, true);
   }
 
   uint64(value: number): void {
-    this.#view.setBigUint64(this.#take(8), BigInt(value), true);
+    const start = this.#take(8);
+    this.#view.setBigUint64(start, BigInt(value), true);
   }
 
   string(text: string): void {
@@ -37,7 +46,7 @@ export class ByteWriter {
         this.uint32(value.value);
         break;
       case 'float32':
-        this.#view.setFloat32(this.#take(4), value.value, true);
+        this.float32(value.value);
         break;
       case 'bool':
         this.bytes(Uint8Array.of(value.value ? 1 : 0));
@@ -56,7 +65,7 @@ export class ByteWriter {
     return this.#buffer.subarray(0, this.#length);
   }
 
-  /** Reserves room and returns where it begins. */
+  /** Reserves room and returns where it begins. Buffer and view may be new afterwards. */
   #take(count: number): number {
     const start = this.#length;
     this.#length += count;

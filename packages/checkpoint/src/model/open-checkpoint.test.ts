@@ -60,6 +60,8 @@ describe('openCheckpoint', () => {
 
     const moved = { ...sharded, 'model.safetensors.index.json': JSON.stringify({ weight_map: { ...weightMap, x: 'model-00001-of-00002.safetensors' } }) };
     await expectError(open(moved), 'tensor-missing', 'model-00001-of-00002.safetensors');
+    const outside = { ...sharded, 'model.safetensors.index.json': JSON.stringify({ weight_map: { x: '../x.safetensors' } }) };
+    await expectError(open(outside), 'file-missing', '../x.safetensors');
     delete sharded['model-00002-of-00002.safetensors'];
     await expectError(open(sharded), 'file-missing', 'model-00002-of-00002.safetensors');
   });

@@ -1,9 +1,13 @@
-import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CheckpointFiles } from '../files/checkpoint-files.ts';
 import { fileMissing, fileTruncated } from '../files/file-errors.ts';
+import { sliceBytes } from '../files/slice-bytes.ts';
 
-/** Checkpoint files in a directory. Each read takes only its byte range; handles stay open until `close`. */
+/**
+ * Checkpoint files in a directory (not below it). Each read takes only its byte range; the handles of files that are read in
+ * ranges stay open until `close`.
+ */
 export function createDirectoryFiles(directory: string): CheckpointFiles {
   const handles = new Map<string, Promise<FileHandle>>();
 
@@ -36,13 +40,18 @@ export function createDirectoryFiles(directory: string): CheckpointFiles {
       return entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
     },
     async read(name, start = 0, end) {
-      const stop = end ?? (await size(name));
+      if (end === undefined) {
+        const whole = await readFile(join(directory, name)).catch((cause: unknown) => {
+          throw fileMissing(directory, name, cause);
+        });
+        return sliceBytes(directory, name, whole, start);
+      }
       const handle = await handleOf(name);
-      const bytes = new Uint8Array(stop - start);
+      const bytes = new Uint8Array(end - start);
       let filled = 0;
       while (filled < bytes.length) {
         const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, start + filled);
-        if (bytesRead === 0) throw fileTruncated(directory, name, stop, start + filled);
+        if (bytesRead === 0) throw fileTruncated(directory, name, end, start + filled);
         filled += bytesRead;
       }
       return bytes;

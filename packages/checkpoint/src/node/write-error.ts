@@ -1,9 +1,9 @@
 import { KvlrError } from '@kvlr/core';
 
-/** A failure of the file system as a typed error: 'disk-full' or 'write-failed'. KvlrErrors pass through. */
-export function writeError(cause: unknown, path: string): KvlrError {
-  if (KvlrError.isInstance(cause)) return cause;
-  const code = (cause as NodeJS.ErrnoException | null)?.code;
+/** A failure of the file system as a typed error: 'disk-full' or 'write-failed'. Other errors pass through. */
+export function writeError(cause: unknown, path: string): unknown {
+  if (!(cause instanceof Error) || !('syscall' in cause)) return cause;
+  const { code } = cause as NodeJS.ErrnoException;
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new KvlrError('disk-full', {
       message: `write: expected room for ${path}, got ${code}: the disk is full`,
@@ -13,7 +13,7 @@ export function writeError(cause: unknown, path: string): KvlrError {
     });
   }
   return new KvlrError('write-failed', {
-    message: `write: expected ${path} to be writable, got ${cause instanceof Error ? cause.message : String(cause)}`,
+    message: `write: expected ${path} to be writable, got ${cause.message}`,
     remedy: 'Check that the place exists and that you may write there.',
     data: { path, code },
     cause,

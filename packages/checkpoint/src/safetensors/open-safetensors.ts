@@ -14,12 +14,12 @@ const indexName = 'model.safetensors.index.json';
  */
 export async function openSafetensors(files: CheckpointFiles): Promise<SafetensorsSource> {
   const names = await files.list();
-  if (names.includes(indexName)) return openShards(files);
+  if (names.includes(indexName)) return openShards(files, names);
   const file = singleFile(files.location, names);
   return new SafetensorsSource(files, new Map((await readEntries(files, file)).map((tensor) => [tensor.name, tensor])));
 }
 
-async function openShards(files: CheckpointFiles): Promise<SafetensorsSource> {
+async function openShards(files: CheckpointFiles, names: readonly string[]): Promise<SafetensorsSource> {
   const { weight_map: weightMap } = await readJsonObject(files, indexName);
   if (typeof weightMap !== 'object' || weightMap === null) {
     throw new KvlrError('file-malformed', {
@@ -31,6 +31,8 @@ async function openShards(files: CheckpointFiles): Promise<SafetensorsSource> {
   const shardOf = new Map(Object.entries(weightMap).map(([tensor, file]) => [tensor, String(file)]));
   const tensors = new Map<string, LocatedTensor>();
   for (const shard of new Set(shardOf.values())) {
+    // Also keeps an index from naming files outside the checkpoint.
+    if (!names.includes(shard)) throw fileMissing(files.location, shard);
     for (const tensor of await readEntries(files, shard)) {
       if (shardOf.get(tensor.name) === shard) tensors.set(tensor.name, tensor);
     }
