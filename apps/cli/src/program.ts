@@ -1,8 +1,13 @@
 import { Command } from 'commander';
 import { version } from '../package.json';
 import type { CommandContext } from './command-context.ts';
+import { addCompareCommand } from './commands/compare.ts';
 import { addCompressCommand } from './commands/compress.ts';
 import { addDemoCommand } from './commands/demo.ts';
+import { addEvalCommand } from './commands/eval.ts';
+import { addExportCommand } from './commands/export.ts';
+import { addGenerateCommand } from './commands/generate.ts';
+import { addInspectCommand } from './commands/inspect.ts';
 
 const description = `Makes the KV cache of a language model smaller.
 
@@ -31,9 +36,13 @@ export function createProgram(context: CommandContext): Command {
     .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
     .configureOutput({ writeOut: context.terminal.writeOut, writeErr: context.terminal.writeError, outputError() {} })
     .addHelpText('after', afterHelp)
-    .exitOverride()
-    .action(() => program.help());
+    .exitOverride();
   addCompressCommand(program, context);
+  addInspectCommand(program, context);
+  addEvalCommand(program, context);
+  addCompareCommand(program, context);
+  addGenerateCommand(program, context);
+  addExportCommand(program, context);
   addDemoCommand(program, context);
   return program;
 }

@@ -32,7 +32,8 @@ export async function run(
     },
   };
   try {
-    await createProgram(context).parseAsync([...argumentList], { from: 'user' });
+    const words = argumentList.length === 0 ? ['--help'] : [...argumentList];
+    await createProgram(context).parseAsync(words, { from: 'user' });
     return 0;
   } catch (caught) {
     renderer.stop();

@@ -124,7 +124,6 @@ export async function compress(request: CompressionRequest): Promise<Compression
   const { model: compressed, history } = await reconstruct(context, {
     teacher: model,
     student: applyCompression(model, layers),
-    runner,
     settings: recipe.recovery,
     tokenIds: calibrationIds,
     key: keys.recovery,

@@ -1,6 +1,10 @@
 export { compressionMethods } from '@kvlr/compression';
+export { recipeRowName } from './compare/compare-candidate.ts';
+export { type ComparisonRequest, compare } from './compare.ts';
 export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';
 export { type CompressionEstimate, type EstimateRequest, estimateCompression } from './estimate-compression.ts';
+export { type CheckpointEvaluationRequest, evaluateCheckpoint } from './evaluate-checkpoint.ts';
+export { measureSpectra, type SpectraRequest } from './measure-spectra.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
 export { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
 export type { GroupingChoice } from './run/grouping-choice.ts';

@@ -1,4 +1,5 @@
-export { claimOutput, type OutputClaim } from './node/claim-output.ts';
+export { claimOutput, claimRunDirectory, type OutputClaim } from './node/claim-output.ts';
+export { compareToDirectory, type DirectoryComparisonRequest } from './node/compare-to-directory.ts';
 export {
   compressToDirectory,
   type DirectoryCompressionRequest,

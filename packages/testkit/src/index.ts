@@ -1,3 +1,4 @@
+export { asciiTokenizerFiles } from './ascii-tokenizer-files.ts';
 export { differenceByRange, expectClose } from './expect-close.ts';
 export { llamaTensorName } from './llama-tensor-name.ts';
 export { memoryTensorSource } from './memory-tensor-source.ts';

@@ -39,3 +39,11 @@ export function parseBytes(text: string): number {
   if (bytes < 1) throw new InvalidArgumentError('Expected a size of at least one byte.');
   return bytes;
 }
+
+/** Shares with commas between them: '50%,25%' or '1/2,1/4'. */
+export function parseShares(text: string): number[] {
+  return text.split(',').map((part) => {
+    const fraction = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(part);
+    return parseShare(fraction ? String(Number(fraction[1]) / Number(fraction[2])) : part.trim());
+  });
+}

@@ -26,7 +26,31 @@ export function addTextOptions(command: Command, kinds: { calibration: boolean; 
   return command;
 }
 
+/** Adds --recover. */
+export function addRecoverOption(command: Command): Command {
+  return command.addOption(
+    new Option('--recover <preset>', 'block reconstruction after the closed forms (default: full)').choices([
+      'light',
+      'full',
+      'none',
+    ]),
+  );
+}
+
+/** Adds --grouping. */
+export function addGroupingOption(command: Command): Command {
+  return command.option(
+    '--grouping <name|file>',
+    'contiguous, lost-energy, or an ES module such as ./mine.mjs (default: contiguous)',
+  );
+}
+
 /** Adds --seed. */
 export function addSeedOption(command: Command, help: string): Command {
   return command.option('--seed <n>', help, parseSeed);
+}
+
+/** Adds --recipe. */
+export function addRecipeFileOption(command: Command): Command {
+  return command.option('--recipe <file>', 'take the recipe from a recipe.yaml; the other options change it');
 }

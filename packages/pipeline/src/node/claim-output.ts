@@ -36,7 +36,7 @@ export async function claimOutput(claim: OutputClaim): Promise<void> {
     }
   }
   if (await exists(output)) await checkReplaceable(output, claim.overwrite);
-  await checkRunDirectory(claim);
+  await claimRunDirectory(claim);
 }
 
 async function checkReplaceable(output: string, overwrite: boolean): Promise<void> {
@@ -51,7 +51,16 @@ async function checkReplaceable(output: string, overwrite: boolean): Promise<voi
   });
 }
 
-async function checkRunDirectory({ runDirectory, overwrite, modelId }: OutputClaim): Promise<void> {
+/**
+ * Checks that a directory may keep a run of this model: it is empty, or it keeps one already.
+ *
+ * @throws KvlrError 'run-mismatch'.
+ */
+export async function claimRunDirectory({
+  runDirectory,
+  overwrite,
+  modelId,
+}: Pick<OutputClaim, 'runDirectory' | 'overwrite' | 'modelId'>): Promise<void> {
   const entries = await readdir(runDirectory).catch(() => []);
   if (entries.length === 0) return;
   const recipePath = join(runDirectory, artefactNames.recipe);

@@ -29,11 +29,12 @@ export class RunContext {
   constructor(
     readonly store: RunStore,
     control: RunControl,
+    keepsLog = true,
   ) {
     this.signal = control.signal;
     this.onEvent = (event) => {
       if (event.type === 'warning') this.warnings.push(event.message);
-      if (event.type !== 'progress') {
+      if (keepsLog && event.type !== 'progress') {
         const line = JSON.stringify({ time: new Date().toISOString(), ...event });
         this.#log = this.#log.then(() => store.appendLine(artefactNames.events, line));
         // The failure is thrown where the log is awaited, at the end of the stage.
@@ -41,6 +42,14 @@ export class RunContext {
       }
       control.onEvent?.(event);
     };
+  }
+
+  /** A run inside a stage of this one: its stages are not announced, only their progress and warnings. */
+  part(store: RunStore): RunContext {
+    const onEvent: EventListener = (event) => {
+      if (event.type === 'progress' || event.type === 'warning') this.onEvent(event);
+    };
+    return new RunContext(store, { onEvent, signal: this.signal }, false);
   }
 
   /** Runs one stage between its events, and takes its time. */

@@ -9,7 +9,6 @@ import {
   reconstructBlocks,
 } from '@kvlr/recovery';
 import { reconstructionWindows } from '../recipe/reconstruction-windows.ts';
-import type { ModelRunner } from '../run/model-runner.ts';
 import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
@@ -19,7 +18,6 @@ export interface ReconstructRequest {
   /** The original model, and the one with closed-form factors. */
   teacher: ModelSource;
   student: ModelSource;
-  runner: ModelRunner;
   settings: Recipe['recovery'];
   /** Tokens of the calibration text. */
   tokenIds: () => Promise<Int32Array>;
@@ -59,7 +57,6 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
         heldOutWindows: heldOut,
         preset,
         settings: withoutUndefined(changes),
-        backend: request.runner.choice.backend,
         completedLayers: kept,
         onLayerDone: (layer) =>
           saveBundle(context.store, layerName(layer.layer), key, reconstructedLayerToBundle(layer)),

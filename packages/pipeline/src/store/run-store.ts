@@ -26,4 +26,7 @@ export const artefactNames = {
   reportData: 'report.json',
   reportHtml: 'report.html',
   reportMarkdown: 'report.md',
+  comparisonData: 'comparison.json',
+  comparisonHtml: 'comparison.html',
+  comparisonMarkdown: 'comparison.md',
 } as const;

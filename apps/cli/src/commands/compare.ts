@@ -1,0 +1,92 @@
+import { join } from 'node:path';
+import { artefactNames, compressionMethods } from '@kvlr/pipeline';
+import { compareToDirectory, loadGrouping } from '@kvlr/pipeline/node';
+import { formatBytes } from '@kvlr/report';
+import { comparisonTerminal } from '@kvlr/report/terminal';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { type Command, Option } from 'commander';
+import type { CommandContext } from '../command-context.ts';
+import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
+import { loadCalibrationTexts, loadEvaluationTexts } from '../inputs/load-texts.ts';
+import { withModel } from '../inputs/open-model.ts';
+import { describeMachine, peakMemoryBytes } from '../machine.ts';
+import { parseShares } from '../options/parse-values.ts';
+import {
+  addBackendOption,
+  addGroupingOption,
+  addRecipeFileOption,
+  addRecoverOption,
+  addSeedOption,
+  addTextOptions,
+  type BackendChoice,
+  modelArgument,
+  modelArgumentHelp,
+} from '../options/shared-options.ts';
+import { prototypeFigure } from '../prototype-figures.ts';
+
+interface CompareOptions extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'> {
+  output: string;
+  methods?: string[];
+  ratios: number[];
+  calibration?: string[];
+  evalText?: string[];
+  backend: BackendChoice;
+  overwrite?: boolean;
+}
+
+const afterHelp = `
+The default recipe, with its block reconstruction, is the last row. Rows that are finished are kept: after Ctrl-C the
+same command goes on with the next one. DIR holds comparison.html, .md and .json.
+
+Examples:
+  kvlr compare                                                   the embedded model; about an hour on two cores
+  kvlr compare ./model --methods mean-pool svd-a --ratios 1/2 --recover none`;
+
+export function addCompareCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('compare')
+    .description('every method at every ratio on one model, as one table: what each would cost')
+    .argument(modelArgument, modelArgumentHelp)
+    .option('-o, --output <dir>', 'where the tables go', 'kvlr-comparison')
+    .addOption(new Option('--methods <names...>', 'methods to compare').choices(Object.keys(compressionMethods)))
+    .option('--ratios <shares>', 'shares of the KV heads to keep', parseShares, [1 / 2, 1 / 4, 1 / 8]);
+  addRecoverOption(command);
+  addGroupingOption(command);
+  addTextOptions(command, { calibration: true, evaluation: true });
+  addBackendOption(command);
+  addSeedOption(command, 'seed of the calibration windows and of the reconstruction (default: 0)');
+  addRecipeFileOption(command)
+    .option('--overwrite', 'replace a comparison that is complete')
+    .addHelpText('after', afterHelp)
+    .action(async (path: string | undefined, options: CompareOptions) => {
+      const recipe = await loadRecipe(options);
+      await withModel(path, async ({ checkpoint, name, embedded }) => {
+        const texts = {
+          calibration: await loadCalibrationTexts(options.calibration),
+          evaluation: await loadEvaluationTexts(options.evalText),
+        };
+        await prepareNodeRuntime();
+        const report = await compareToDirectory({
+          model: checkpoint,
+          modelName: name,
+          recipe,
+          grouping: await loadGrouping(recipe.grouping),
+          texts,
+          methods: options.methods,
+          ratios: options.ratios,
+          references: embedded && options.evalText === undefined ? prototypeFigure : undefined,
+          runtime: { backend: options.backend },
+          output: options.output,
+          overwrite: options.overwrite,
+          environment: describeMachine,
+          onEvent: context.onEvent,
+          signal: context.signal,
+        });
+        const { styles } = context.terminal;
+        context.print(`\n${comparisonTerminal(report, { details: true, styles })}\n`);
+        context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+        context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);
+        context.printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });
+      });
+    });
+}

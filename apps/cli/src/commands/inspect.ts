@@ -1,0 +1,86 @@
+import { type Checkpoint, cacheSize, type ModelShape } from '@kvlr/core';
+import { attentionDtype, cacheElementBytes, measureSpectra } from '@kvlr/pipeline';
+import { formatBytes, formatExactBytes, type LayerSpectra } from '@kvlr/report';
+import { spectraTerminal } from '@kvlr/report/terminal';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import type { Command } from 'commander';
+import type { CommandContext } from '../command-context.ts';
+import { loadCalibrationTexts } from '../inputs/load-texts.ts';
+import { withModel } from '../inputs/open-model.ts';
+import { parseCount } from '../options/parse-values.ts';
+import {
+  addBackendOption,
+  addTextOptions,
+  type BackendChoice,
+  modelArgument,
+  modelArgumentHelp,
+} from '../options/shared-options.ts';
+
+interface InspectOptions {
+  spectra?: boolean;
+  windows: number;
+  calibration?: string[];
+  backend: BackendChoice;
+}
+
+export function addInspectCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('inspect')
+    .description('what a checkpoint is: architecture, KV bytes per token, and how low-rank its caches are')
+    .argument(modelArgument, modelArgumentHelp)
+    .option('--spectra', 'run the calibration text and print how much of each cache a part of its directions holds')
+    .option('--windows <n>', 'windows of 512 tokens for --spectra', parseCount, 8);
+  addTextOptions(command, { calibration: true, evaluation: false });
+  addBackendOption(command).action(async (path: string | undefined, options: InspectOptions) => {
+    await withModel(path, async ({ checkpoint, name }) => {
+      const { shape } = checkpoint;
+      const dtype = attentionDtype(checkpoint);
+      const cache = cacheSize(shape, cacheElementBytes(dtype));
+      const tensors = checkpoint.tensors.list();
+      const parameters = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
+      const spectra = options.spectra ? await spectraOf(checkpoint, options, context) : undefined;
+
+      context.print(`${name}\n`);
+      context.print(
+        `Architecture         ${shape.architecture}, ${parameters.toLocaleString('en-US')} parameters, ${dtype}`,
+      );
+      context.print(`Layers               ${shape.numLayers}, width ${shape.hiddenSize}`);
+      context.print(`Heads                ${describeHeads(shape)}`);
+      context.print(
+        `Context              ${shape.maxPositionEmbeddings.toLocaleString('en-US')} tokens, RoPE ${shape.rope.type}`,
+      );
+      context.print(
+        `KV cache per token   ${formatExactBytes(cache.bytesPerToken)}${describeProduct(shape, cache.bytesPerElement)}`,
+      );
+      const full = cache.bytesPerToken * shape.maxPositionEmbeddings;
+      context.print(`KV cache, full       ${formatBytes(full)} for one sequence of the whole context`);
+      context.print(`Id                   ${checkpoint.id}`);
+      if (spectra) context.print(`\n${spectraTerminal(spectra, context.terminal.styles)}`);
+      context.printJson({ name, id: checkpoint.id, shape, dtype, parameters, cache, spectra });
+    });
+  });
+}
+
+function describeHeads(shape: ModelShape): string {
+  const keyValue = shape.layers.some((layout) => layout.keys === 'latent')
+    ? 'latent keys (kvlr only)'
+    : `${shape.numKeyValueHeads} KV heads`;
+  return `${shape.numAttentionHeads} query heads, ${keyValue}, width ${shape.headDim}`;
+}
+
+/** The product behind the figure, for ordinary grouped-query attention. */
+function describeProduct(shape: ModelShape, bytesPerElement: number): string {
+  const stock = shape.layers.every((layout) => layout.keys === 'stock' && layout.keySlots === shape.numKeyValueHeads);
+  if (!stock) return '';
+  return ` = 2 x ${shape.numLayers} layers x ${shape.numKeyValueHeads} KV heads x ${shape.headDim} x ${bytesPerElement} bytes`;
+}
+
+async function spectraOf(
+  model: Checkpoint,
+  { calibration, windows, backend }: InspectOptions,
+  { onEvent, signal }: CommandContext,
+): Promise<LayerSpectra[]> {
+  const texts = await loadCalibrationTexts(calibration);
+  await prepareNodeRuntime();
+  return measureSpectra({ model, texts, windows, runtime: { backend }, onEvent, signal });
+}

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { compare } from './compare.ts';
+import { MemoryRunStore } from './store/memory-run-store.ts';
+import { artefactNames } from './store/run-store.ts';
+import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+
+describe('compare', () => {
+  it('judges methods at every ratio that divides, and the recipe behind them', async () => {
+    const store = new MemoryRunStore();
+    const request = {
+      model: await openTinyCheckpoint(),
+      recipe: tinyRecipe,
+      texts: tinyTexts,
+      methods: ['mean-pool', 'svd-a'],
+      ratios: [1 / 2, 1 / 4, 1 / 8],
+      store,
+      runtime: { backend: 'cpu' as const },
+    };
+    const report = await compare(request);
+    expect(report.rows.map(({ method, keyValueHeads, layout }) => [method, keyValueHeads, layout])).toEqual([
+      ['mean-pool', 2, 'stock'],
+      ['mean-pool', 1, 'stock'],
+      ['svd-a', 2, 'latent'],
+      ['svd-a', 1, 'latent'],
+      ['default-recipe', 2, 'stock'],
+      ['default-recipe', 1, 'stock'],
+    ]);
+    expect(report.notes?.[0]).toBe('12.5 % of 4 KV heads is left out: it is no divisor of them.');
+    for (const row of report.rows) expect(row.bytesPerToken).toBe(report.base.cache.bytesPerToken * row.ratio);
+    expect(await store.list()).toContain(artefactNames.comparisonHtml);
+
+    let finishedRows = 0;
+    const again = await compare({
+      ...request,
+      onEvent: (event) => {
+        if (event.type === 'stage-finished' && event.stage === 'evaluation' && event.skipped) finishedRows++;
+      },
+    });
+    expect(finishedRows).toBe(6);
+    expect(again.rows).toEqual(report.rows);
+  });
+});

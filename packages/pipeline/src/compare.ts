@@ -1,0 +1,159 @@
+import { encodeDocuments, hashTexts, type TextDocument, windowsBySource } from '@kvlr/calibration';
+import { compressionMethods } from '@kvlr/compression';
+import { type Checkpoint, cacheSize, type EvaluationResult, KvlrError, type RunControl } from '@kvlr/core';
+import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
+import { cachedLogits, evaluate } from '@kvlr/evaluation';
+import {
+  type ComparisonReport,
+  type ComparisonRow,
+  comparisonHtml,
+  comparisonMarkdown,
+  type RunEnvironment,
+} from '@kvlr/report';
+import type { BackendRequest } from '@kvlr/runtime';
+import { type Candidate, compareCandidate } from './compare/compare-candidate.ts';
+import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
+import type { GroupingChoice } from './run/grouping-choice.ts';
+import { ModelRunner } from './run/model-runner.ts';
+import { once } from './run/once.ts';
+import { reportContexts } from './run/report-contexts.ts';
+import { RunContext } from './run/run-context.ts';
+import { gatherStatistics } from './stages/gather-statistics.ts';
+import { inspectModel } from './stages/inspect-model.ts';
+import { artefactKey } from './store/artefact.ts';
+import { MemoryRunStore } from './store/memory-run-store.ts';
+import { artefactNames, type RunStore } from './store/run-store.ts';
+
+export interface ComparisonRequest extends RunControl {
+  model: Checkpoint;
+  /** The model's name for people. Default: its location. */
+  modelName?: string;
+  /** Calibration, evaluation, grouping and element type of all rows; method and recovery of the row of the recipe itself. */
+  recipe?: RecipeInput;
+  texts: { calibration: readonly TextDocument[]; evaluation: readonly TextDocument[] };
+  /** Closed forms to compare. Default: all. */
+  methods?: readonly string[];
+  /** Shares of the KV heads to keep. Default 1/2, 1/4, 1/8. Shares that do not divide are left out, and named in a note. */
+  ratios?: readonly number[];
+  /** Figures to hold the rows against, for example those of a prototype. */
+  references?: (method: string, keyValueHeads: number) => ComparisonRow['reference'];
+  store?: RunStore;
+  /** Replaces the strategy that the recipe names. */
+  grouping?: GroupingChoice;
+  runtime?: Omit<BackendRequest, 'onEvent'>;
+  environment?: () => Partial<RunEnvironment>;
+}
+
+/**
+ * Every closed form at every ratio, without reconstruction, and the recipe with it, judged on the same windows against
+ * the same base: the paper's ablation as one table. One pass gathers the statistics for all, and the base runs once.
+ * Finished rows stay in the store; a comparison that was cut goes on with the next row.
+ */
+export async function compare(request: ComparisonRequest): Promise<ComparisonReport> {
+  const { model, texts } = request;
+  const modelName = request.modelName ?? model.location;
+  const context = new RunContext(request.store ?? new MemoryRunStore(), request);
+  const recipe = parseRecipe(request.recipe);
+  const { tokenizer, cache } = await context.stage('inspect', `What ${modelName} is`, async () => {
+    return { value: await inspectModel(model, { ...recipe, keyValueHeads: model.shape.numKeyValueHeads }) };
+  });
+  const { candidates, notes } = listCandidates(request, recipe);
+  const calibrationHash = await hashTexts(texts.calibration);
+  const evaluationHash = await hashTexts(texts.evaluation);
+  const source = { modelId: model.id, location: model.location, calibrationHash };
+  await write(context, artefactNames.recipe, formatRecipeYaml({ ...recipe, source }));
+
+  const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
+  const calibrationIds = once(async () => encodeDocuments(texts.calibration, tokenizer));
+  const statistics = await gatherStatistics(context, {
+    model,
+    runner,
+    calibration: recipe.calibration,
+    tokenIds: calibrationIds,
+    textHash: calibrationHash,
+    key: await artefactKey({ modelId: model.id, calibrationHash }, recipe.calibration),
+  });
+  const windows = windowsBySource(texts.evaluation, tokenizer, {
+    length: recipe.evaluation.windowLength,
+    windowsPerSource: recipe.evaluation.windowsPerSource,
+  });
+  return runner.use(model, async (baseModel) => {
+    const baseLogits = cachedLogits(baseModel);
+    const base: EvaluationResult = await context.stage('evaluation', 'The original', async (control) => {
+      const cacheOfBase = cacheSize(model.shape, cache.bytesPerElement);
+      const value = await evaluate({ ...control, model: baseLogits, modelId: model.id, windows, cache: cacheOfBase });
+      return { value, detail: `perplexity ${value.perplexity.value.toFixed(2)}` };
+    });
+    const rows: ComparisonRow[] = [];
+    for (const candidate of candidates) {
+      const row = await compareCandidate(context, {
+        candidate,
+        model,
+        recipe,
+        grouping: request.grouping,
+        statistics,
+        runner,
+        baseLogits,
+        windows,
+        bytesPerElement: cache.bytesPerElement,
+        calibrationIds,
+        inputs: { modelId: model.id, calibrationHash, evaluationHash },
+      });
+      rows.push({ ...row, reference: request.references?.(row.method, row.keyValueHeads) });
+    }
+    return writeComparison(context, {
+      title: `${modelName}: every method at every ratio`,
+      model: { name: modelName, shape: model.shape },
+      base,
+      rows,
+      contexts: reportContexts(model.shape),
+      environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
+      notes: [...notes, 'Times are those of each row alone; the pass that gathers statistics is shared.'],
+    });
+  });
+}
+
+/** All rows that are possible, and in words those that are not. */
+function listCandidates(request: ComparisonRequest, recipe: Recipe): { candidates: Candidate[]; notes: string[] } {
+  const { numKeyValueHeads } = request.model.shape;
+  const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
+  const heads = (ratio: number) => numKeyValueHeads * ratio;
+  const divides = (ratio: number) => Number.isInteger(heads(ratio)) && numKeyValueHeads % heads(ratio) === 0;
+  const notes = ratios
+    .filter((ratio) => !divides(ratio))
+    .map(
+      (ratio) =>
+        `${Number((100 * ratio).toFixed(1))} % of ${numKeyValueHeads} KV heads is left out: it is no divisor of them.`,
+    );
+  const possible = ratios.filter(divides);
+  if (possible.length === 0) {
+    throw new KvlrError('heads-not-divisible', {
+      message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.join(', ')}`,
+      remedy: 'Choose other ratios.',
+      data: { numKeyValueHeads, ratios },
+    });
+  }
+  const methods = request.methods ?? Object.keys(compressionMethods);
+  const candidates: Candidate[] = methods.flatMap((method) =>
+    possible.map((ratio) => ({ method, keyValueHeads: heads(ratio), reconstruct: false })),
+  );
+  if (recipe.recovery.preset !== 'none') {
+    candidates.push(
+      ...possible.map((ratio) => ({ method: recipe.method, keyValueHeads: heads(ratio), reconstruct: true })),
+    );
+  }
+  return { candidates, notes };
+}
+
+async function writeComparison(context: RunContext, report: ComparisonReport): Promise<ComparisonReport> {
+  return context.stage('report', 'Report', async () => {
+    await write(context, artefactNames.comparisonMarkdown, comparisonMarkdown(report));
+    await write(context, artefactNames.comparisonHtml, comparisonHtml(report));
+    await write(context, artefactNames.comparisonData, `${JSON.stringify(report, undefined, 2)}\n`);
+    return { value: report };
+  });
+}
+
+function write(context: RunContext, name: string, text: string): Promise<void> {
+  return context.store.write(name, new TextEncoder().encode(text));
+}

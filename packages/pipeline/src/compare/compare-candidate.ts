@@ -1,0 +1,128 @@
+import { applyCompression } from '@kvlr/checkpoint';
+import { resolveMethod } from '@kvlr/compression';
+import {
+  type CalibrationStatistics,
+  cacheSize,
+  type EvaluationResult,
+  type LogitSource,
+  type ModelSource,
+} from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
+import { resolveGrouping } from '@kvlr/grouping';
+import type { ComparisonRow } from '@kvlr/report';
+import type { GroupingChoice } from '../run/grouping-choice.ts';
+import type { ModelRunner } from '../run/model-runner.ts';
+import { roundModel } from '../run/round-model.ts';
+import type { RunContext } from '../run/run-context.ts';
+import { runKeys } from '../run/run-keys.ts';
+import { chooseGroups } from '../stages/choose-groups.ts';
+import { computeFactors } from '../stages/compute-factors.ts';
+import { reconstruct } from '../stages/reconstruct.ts';
+import { loadJson, saveJson } from '../store/artefact.ts';
+import { MemoryRunStore } from '../store/memory-run-store.ts';
+import { subStore } from '../store/sub-store.ts';
+
+/** One row to be: a closed form at one size, with or without the recipe's reconstruction behind it. */
+export interface Candidate {
+  method: string;
+  keyValueHeads: number;
+  reconstruct: boolean;
+}
+
+export interface CandidateRequest {
+  candidate: Candidate;
+  model: ModelSource;
+  recipe: Recipe;
+  grouping: GroupingChoice | undefined;
+  statistics: CalibrationStatistics;
+  runner: ModelRunner;
+  baseLogits: LogitSource;
+  windows: readonly EvaluationWindow[];
+  bytesPerElement: number;
+  calibrationIds: () => Promise<Int32Array>;
+  inputs: { modelId: string; calibrationHash: string; evaluationHash: string };
+}
+
+/** Name under which the recipe itself, reconstruction included, stands among the methods. */
+export const recipeRowName = 'default-recipe';
+
+/** Compresses and judges one candidate, or takes its row from an earlier run. */
+export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
+  const { candidate, model, grouping } = request;
+  const { keyValueHeads, method } = candidate;
+  const recovery = candidate.reconstruct
+    ? request.recipe.recovery
+    : { ...request.recipe.recovery, preset: 'none' as const };
+  const recipe: Recipe = { ...request.recipe, method, keyValueHeads, recovery };
+  const keys = await runKeys({ ...request.inputs, groupingHash: grouping?.hash, recipe, keyValueHeads });
+  const { title, layout } = resolveMethod(method);
+  const name = candidate.reconstruct ? recipeRowName : method;
+  const rowTitle = candidate.reconstruct ? `Recipe: ${method}, ${recovery.preset} block reconstruction` : title;
+  const rowName = `rows/${name}-${keyValueHeads}`;
+  return context.stage('evaluation', `${rowTitle}, ${keyValueHeads} KV heads`, async (control) => {
+    const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, keys.evaluation);
+    if (kept) return { value: kept, skipped: true, detail: describe(kept) };
+    // Closed forms are quicker to compute again than to keep; reconstructed layers are not.
+    const store = candidate.reconstruct ? subStore(context.store, `${rowName}/`) : new MemoryRunStore();
+    const parts = context.part(store);
+    const { compressed, seconds } = await compressCandidate(parts, request, recipe, keys);
+    const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
+    const written = await roundModel(compressed, model, dtype);
+    const result = await request.runner.use(written, (candidateModel) =>
+      evaluate({
+        ...control,
+        model: candidateModel,
+        modelId: written.id,
+        base: request.baseLogits,
+        baseModelId: model.id,
+        windows: request.windows,
+        cache: cacheSize(written.shape, request.bytesPerElement),
+      }),
+    );
+    const ratio = keyValueHeads / model.shape.numKeyValueHeads;
+    const row = toRow({ method: name, title: rowTitle, layout, ratio, keyValueHeads, seconds }, result);
+    await saveJson(context.store, `${rowName}.json`, keys.evaluation, row);
+    return { value: row, detail: describe(row) };
+  });
+}
+
+async function compressCandidate(
+  context: RunContext,
+  request: CandidateRequest,
+  recipe: Recipe,
+  keys: Awaited<ReturnType<typeof runKeys>>,
+): Promise<{ compressed: ModelSource; seconds: number }> {
+  const { model, statistics, grouping } = request;
+  const { keyValueHeads, method } = request.candidate;
+  const groups = await chooseGroups(context, {
+    model,
+    statistics,
+    keyValueHeads,
+    strategy: grouping?.strategy ?? resolveGrouping(recipe.grouping),
+    label: recipe.grouping,
+    key: keys.grouping,
+  });
+  const layers = await computeFactors(context, { model, statistics, groups, method, key: keys.factors });
+  const { model: compressed } = await reconstruct(context, {
+    teacher: model,
+    student: applyCompression(model, layers),
+    settings: recipe.recovery,
+    tokenIds: request.calibrationIds,
+    key: keys.recovery,
+  });
+  return { compressed, seconds: context.stages.reduce((sum, stage) => sum + stage.seconds, 0) };
+}
+
+function toRow(
+  row: Pick<ComparisonRow, 'method' | 'title' | 'layout' | 'ratio' | 'keyValueHeads' | 'seconds'>,
+  result: EvaluationResult,
+): ComparisonRow {
+  const { klDivergence, topOneAgreement } = result.againstBase!;
+  const { bytesPerToken } = result.cache;
+  return { ...row, perplexity: result.perplexity, klDivergence, topOneAgreement, bytesPerToken };
+}
+
+function describe(row: ComparisonRow): string {
+  return `perplexity ${row.perplexity.value.toFixed(2)}, KL ${row.klDivergence.value.toFixed(4)}`;
+}

@@ -1,0 +1,132 @@
+import type { KvlrEvent, StageName } from '@kvlr/core';
+import { describe, expect, it } from 'vitest';
+import { type CompressionRequest, compress } from './compress.ts';
+import { MemoryRunStore } from './store/memory-run-store.ts';
+import { artefactNames } from './store/run-store.ts';
+import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+
+async function request(changes: Partial<CompressionRequest> = {}): Promise<CompressionRequest> {
+  const model = await openTinyCheckpoint();
+  return { model, recipe: tinyRecipe, texts: tinyTexts, runtime: { backend: 'cpu' }, ...changes };
+}
+
+const skippedStages = (stages: readonly { stage: StageName; skipped: boolean }[]) =>
+  stages.filter(({ skipped }) => skipped).map(({ stage }) => stage);
+
+describe('compress', () => {
+  it('halves the KV heads and judges the result', async () => {
+    const store = new MemoryRunStore();
+    const result = await compress(await request({ store }));
+    expect(result.model.shape.numKeyValueHeads).toBe(2);
+    expect(result.judgement.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
+    expect(result.judgement.base.cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
+    expect(result.judgement.result.againstBase?.basePerplexity.value).toBeCloseTo(
+      result.judgement.base.perplexity.value,
+      6,
+    );
+    expect(result.report.reconstruction).toHaveLength(2);
+    expect(result.report.spectra?.[0]?.keysAfterRope).toHaveLength(32);
+    expect(await store.list()).toEqual(
+      [
+        artefactNames.recipe,
+        artefactNames.events,
+        artefactNames.statistics,
+        artefactNames.grouping,
+        artefactNames.factors,
+        '5-recovery/layer-000.safetensors',
+        '5-recovery/layer-001.safetensors',
+        artefactNames.evaluation,
+        artefactNames.reportData,
+        artefactNames.reportHtml,
+        artefactNames.reportMarkdown,
+      ].sort(),
+    );
+  });
+
+  it('changes nothing when all KV heads are kept', async () => {
+    const { judgement } = await compress(
+      await request({
+        recipe: { ...tinyRecipe, keyValueHeads: { keep: 1 }, recovery: { preset: 'none' }, dtype: 'F32' },
+      }),
+    );
+    expect(judgement.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
+    expect(judgement.result.againstBase?.topOneAgreement.value).toBe(1);
+    expect(judgement.rounding).toBeUndefined();
+  });
+
+  it('measures what rounding to F16 changes', async () => {
+    const { judgement, model, writtenModel } = await compress(
+      await request({ recipe: { ...tinyRecipe, recovery: { preset: 'none' }, dtype: 'F16' } }),
+    );
+    expect(judgement.rounding?.dtype).toBe('F16');
+    expect(judgement.rounding?.relativeToRange).toBeGreaterThan(0);
+    expect(judgement.rounding?.relativeToRange).toBeLessThan(0.01);
+    const name = model.tensorName('keyWeight', 0);
+    const exact = await model.tensors.readFloat32(name);
+    const rounded = await writtenModel.tensors.readFloat32(name);
+    expect(rounded).not.toEqual(exact);
+    for (let i = 0; i < exact.length; i++)
+      expect(Math.abs(rounded[i]! - exact[i]!)).toBeLessThanOrEqual(Math.abs(exact[i]!) / 2048 + 3e-8);
+  });
+
+  it('skips what an earlier run has done, and repeats only what a changed recipe touches', async () => {
+    const store = new MemoryRunStore();
+    const first = await compress(await request({ store }));
+    expect(skippedStages(first.stages)).toEqual([]);
+    const second = await compress(await request({ store }));
+    expect(skippedStages(second.stages)).toEqual(['statistics', 'grouping', 'factors', 'recovery', 'evaluation']);
+    expect(second.judgement).toEqual(first.judgement);
+    const third = await compress(await request({ store, recipe: { ...tinyRecipe, method: 'mean-pool' } }));
+    expect(skippedStages(third.stages)).toEqual(['statistics', 'grouping']);
+    const other = await openTinyCheckpoint({ seed: 2 });
+    expect(skippedStages((await compress(await request({ store, model: other }))).stages)).toEqual([]);
+  });
+
+  it('stops when told to, and goes on after the last layer that was finished', async () => {
+    const store = new MemoryRunStore();
+    const uninterrupted = await compress(await request());
+    const stop = new AbortController();
+    const onEvent = (event: KvlrEvent) => {
+      // The first progress of the second layer: two steps a layer.
+      if (event.type === 'progress' && event.stage === 'recovery' && event.completed > 2) stop.abort();
+    };
+    await expect(compress(await request({ store, onEvent, signal: stop.signal }))).rejects.toMatchObject({
+      code: 'aborted',
+    });
+    expect(await store.list()).toContain('5-recovery/layer-000.safetensors');
+    expect(await store.list()).not.toContain('5-recovery/layer-001.safetensors');
+    const resumed = await compress(await request({ store }));
+    expect(skippedStages(resumed.stages)).toEqual(['statistics', 'grouping', 'factors']);
+    expect(resumed.judgement.result.perplexity.value).toBeCloseTo(uninterrupted.judgement.result.perplexity.value, 5);
+  });
+
+  it('asks a strategy of the caller for the groups', async () => {
+    const interleaved = {
+      strategy: () => [
+        [0, 2],
+        [1, 3],
+      ],
+      hash: 'interleaved',
+    };
+    const store = new MemoryRunStore();
+    await compress(
+      await request({ store, grouping: interleaved, recipe: { ...tinyRecipe, recovery: { preset: 'none' } } }),
+    );
+    const saved = JSON.parse(new TextDecoder().decode(await store.read(artefactNames.grouping)));
+    expect(saved.value).toEqual([
+      [
+        [0, 2],
+        [1, 3],
+      ],
+      [
+        [0, 2],
+        [1, 3],
+      ],
+    ]);
+  });
+
+  it('refuses windows longer than the context of the model before it works', async () => {
+    const recipe = { ...tinyRecipe, calibration: { windowLength: 4096 } };
+    await expect(compress(await request({ recipe }))).rejects.toMatchObject({ code: 'recipe-invalid' });
+  });
+});

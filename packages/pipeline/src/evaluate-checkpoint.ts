@@ -1,0 +1,63 @@
+import { type TextDocument, windowsBySource } from '@kvlr/calibration';
+import {
+  type Checkpoint,
+  cacheSize,
+  type EvaluationResult,
+  KvlrError,
+  type LogitSource,
+  type RunControl,
+} from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import { evaluate } from '@kvlr/evaluation';
+import type { BackendRequest } from '@kvlr/runtime';
+import { ModelRunner } from './run/model-runner.ts';
+import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
+
+export interface CheckpointEvaluationRequest extends RunControl {
+  model: Checkpoint;
+  /** The model it was made from: adds KL divergence, agreement and the perplexity ratio. */
+  base?: Checkpoint;
+  texts: readonly TextDocument[];
+  windows: Recipe['evaluation'];
+  runtime?: Omit<BackendRequest, 'onEvent'>;
+}
+
+/**
+ * Perplexity of a checkpoint on texts, by source, and its distance from another one. What `kvlr eval` does.
+ *
+ * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently.
+ */
+export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
+  const { model, base, texts, onEvent, signal } = request;
+  const settings = { length: request.windows.windowLength, windowsPerSource: request.windows.windowsPerSource };
+  const windows = windowsBySource(texts, await model.tokenizer(), settings);
+  if (base) {
+    const windowsOfBase = windowsBySource(texts, await base.tokenizer(), settings);
+    const same = windows.every(({ tokenIds }, index) => tokenIds.join() === windowsOfBase[index]?.tokenIds.join());
+    if (!same) throw differentTokenizers(model, base);
+  }
+  const runner = await ModelRunner.create(request.runtime ?? {}, onEvent);
+  const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
+  return runner.use(model, (decoder) => {
+    const against = (baseDecoder?: LogitSource) =>
+      evaluate({
+        model: decoder,
+        modelId: model.id,
+        base: baseDecoder,
+        baseModelId: base?.id,
+        windows,
+        cache,
+        onEvent,
+        signal,
+      });
+    return base ? runner.use(base, against) : against();
+  });
+}
+
+function differentTokenizers(model: Checkpoint, base: Checkpoint): KvlrError {
+  return new KvlrError('tokenizer-mismatch', {
+    message: `evaluateCheckpoint: expected ${model.location} and ${base.location} to encode the text equally, got other tokens`,
+    remedy: 'Compare a model with the checkpoint it was made from.',
+    data: { file: model.location, base: base.location },
+  });
+}
