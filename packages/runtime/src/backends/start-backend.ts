@@ -2,6 +2,7 @@ import { KvlrError } from '@kvlr/core';
 import { enableProdMode, findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
 import { registerGradients } from '../gradients/register-gradients.ts';
 import type { BackendName } from './backend-choice.ts';
+import { installWasmClone } from './wasm-clone.ts';
 import { installWasmMatrixProduct } from './wasm-matrix-product.ts';
 import { installWasmRowGather } from './wasm-row-gather.ts';
 
@@ -39,6 +40,7 @@ async function importWasm(wasmPaths: string | undefined): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
   if (wasmKernelsInstalled) return;
+  installWasmClone();
   installWasmMatrixProduct();
   installWasmRowGather();
   wasmKernelsInstalled = true;
