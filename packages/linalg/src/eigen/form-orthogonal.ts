@@ -44,7 +44,10 @@ function applyFour(
   inverseHalfNorms: Float64Array,
   overlaps: Float64Array,
 ): void {
-  const [h0, h1, h2, h3] = inverseHalfNorms as unknown as [number, number, number, number];
+  const h0 = inverseHalfNorms[0]!;
+  const h1 = inverseHalfNorms[1]!;
+  const h2 = inverseHalfNorms[2]!;
+  const h3 = inverseHalfNorms[3]!;
   const o10 = overlaps[width]!;
   const o20 = overlaps[2 * width]!;
   const o21 = overlaps[2 * width + 1]!;
