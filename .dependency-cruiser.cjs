@@ -9,7 +9,7 @@ const mayImport = {
   grouping: ['core', 'linalg'],
   compression: ['core', 'linalg', 'rope'],
   runtime: ['core', 'checkpoint', 'rope'],
-  recovery: ['core', 'checkpoint', 'runtime'],
+  recovery: ['core', 'linalg', 'checkpoint', 'runtime'],
   evaluation: ['core'],
   report: ['core'],
   pipeline: [

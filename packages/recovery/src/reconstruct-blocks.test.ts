@@ -9,7 +9,14 @@ import { meanPooledStudent } from './testing/mean-pooled-student.ts';
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));
-const settings = { steps: 12, warmupSteps: 2, windowsPerStep: 2, evaluateEvery: 4, learningRate: 0.02 };
+const settings = {
+  steps: 12,
+  warmupSteps: 2,
+  windowsPerStep: 2,
+  evaluateEvery: 4,
+  refitOutput: false,
+  learningRate: 0.02,
+};
 let request: ReconstructionRequest;
 
 beforeAll(async () => {
@@ -34,7 +41,7 @@ describe.each(await testedBackends())('on $backend', ({ backend, skip }) => {
     const { layers, history } = await reconstructBlocks({ ...request, settings: few, backend });
     for (const { initialError, finalError, points } of history) {
       expect(finalError).toBeLessThan(initialError);
-      expect(points[2]!.trainError).toBeLessThan(points[1]!.trainError);
+      expect(points.at(-1)!.trainError!).toBeLessThan(points.at(-2)!.trainError!);
     }
     expect(differenceByRange(numbers(layers), numbers(reference.layers))).toBeLessThan(1e-3);
   });
@@ -144,5 +151,5 @@ it('refuses what does not fit together', async () => {
   );
   const [layer] = (await reconstructBlocks({ ...request, settings: { ...settings, steps: 1 } })).layers;
   await refuse({ completedLayers: [{ ...layer!, layer: 1 }] }, { code: 'run-mismatch' });
-  await refuse({ settings: { steps: 0 } }, { code: 'invalid-argument', data: { setting: 'steps' } });
+  await refuse({ settings: { steps: -1 } }, { code: 'invalid-argument', data: { setting: 'steps' } });
 });

@@ -10,7 +10,8 @@ import {
 } from './reconstruction-settings.ts';
 import { advanceThroughAttention, advanceThroughFeedForward } from './streams/advance-streams.ts';
 import { embedWindows } from './streams/embed-windows.ts';
-import { type StreamPairs, type TrainingPoint, trainAttention } from './training/train-attention.ts';
+import { pairStreams, type StreamPairs } from './streams/stream-pairs.ts';
+import { type TrainingPoint, trainAttention } from './training/train-attention.ts';
 
 export interface ReconstructionRequest extends RunControl, Pick<BackendRequest, 'backend' | 'wasmPaths'> {
   /** The original model. */
@@ -74,19 +75,22 @@ export async function reconstructBlocks(request: ReconstructionRequest): Promise
     const ofTeacher = { shape: teacher.shape, layer, signal };
     const ofStudent = { shape: student.shape, layer, signal };
     const before = original;
+    const isLast = layer === teacher.shape.numLayers - 1;
     const targets = await withLayer(teacher, layer, async (weights) => {
       const after = await advanceThroughAttention(before, weights, ofTeacher);
-      original = await advanceThroughFeedForward(after, weights, ofTeacher);
+      if (!isLast) original = await advanceThroughFeedForward(after, weights, ofTeacher);
       return after;
     });
     let done = request.completedLayers?.[layer];
     if (done === undefined) {
-      const train = pairStreams(before, compressed, targets, 0, trainCount);
-      const heldOut = pairStreams(before, compressed, targets, trainCount, windows.length);
+      const streams = { before, targets, compressed };
+      const train = pairStreams(streams, 0, trainCount);
+      const heldOut = pairStreams(streams, trainCount, windows.length);
       done = await reconstructLayer(request, settings, layer, train, heldOut);
       await request.onLayerDone?.(done);
     }
     layers.push(done);
+    if (isLast) break;
     compressed = await withLayer(applyReconstruction(student, layers), layer, async (weights) =>
       advanceThroughFeedForward(await advanceThroughAttention(compressed, weights, ofStudent), weights, ofStudent),
     );
@@ -130,22 +134,6 @@ async function reconstructLayer(
       attention.dispose();
     }
   });
-}
-
-/** Windows `start` to `end` as what one block is to learn. */
-function pairStreams(
-  before: Float32Array[],
-  compressed: Float32Array[],
-  targets: Float32Array[],
-  start: number,
-  end: number,
-): StreamPairs {
-  let energy = 0;
-  for (let window = start; window < end; window++) {
-    const [from, to] = [before[window]!, targets[window]!];
-    for (let index = 0; index < to.length; index++) energy += (to[index]! - from[index]!) ** 2;
-  }
-  return { inputs: compressed.slice(start, end), targets: targets.slice(start, end), energy: energy / (end - start) };
 }
 
 async function withLayer<T>(

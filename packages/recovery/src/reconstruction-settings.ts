@@ -1,7 +1,9 @@
 import { KvlrError } from '@kvlr/core';
 
 export interface ReconstructionSettings {
-  /** Adam steps per layer. */
+  /** Whether the output projection is first moved to its least-squares optimum, in closed form. */
+  refitOutput: boolean;
+  /** Adam steps per layer; 0 leaves it at the closed form. */
   steps: number;
   /** Highest learning rate, as a share of the root mean square of each weight matrix. */
   learningRate: number;
@@ -21,8 +23,26 @@ export type ReconstructionPreset = 'light' | 'full';
 
 /** Settings chosen on held-out calibration text of the reference model; docs/log.md has the experiments. */
 export const reconstructionPresets: Readonly<Record<ReconstructionPreset, Readonly<ReconstructionSettings>>> = {
-  light: { steps: 40, learningRate: 0.02, warmupSteps: 4, windowsPerStep: 2, evaluateEvery: 10, patience: 4, seed: 1 },
-  full: { steps: 240, learningRate: 0.02, warmupSteps: 12, windowsPerStep: 4, evaluateEvery: 20, patience: 4, seed: 1 },
+  light: {
+    refitOutput: true,
+    steps: 40,
+    learningRate: 0.02,
+    warmupSteps: 4,
+    windowsPerStep: 2,
+    evaluateEvery: 10,
+    patience: 4,
+    seed: 1,
+  },
+  full: {
+    refitOutput: true,
+    steps: 240,
+    learningRate: 0.02,
+    warmupSteps: 12,
+    windowsPerStep: 4,
+    evaluateEvery: 20,
+    patience: 4,
+    seed: 1,
+  },
 };
 
 /** A preset with changes, checked. Throws 'invalid-argument'. */
@@ -38,17 +58,21 @@ export function resolveReconstructionSettings(
     });
   }
   const settings = { ...base, ...changes };
-  for (const name of ['steps', 'windowsPerStep', 'evaluateEvery', 'patience'] as const) {
-    requirePositive(name, settings[name], true);
+  for (const name of ['windowsPerStep', 'evaluateEvery', 'patience'] as const) requireInteger(name, settings[name], 1);
+  for (const name of ['steps', 'warmupSteps'] as const) requireInteger(name, settings[name], 0);
+  if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate))) {
+    throw wrongSetting('learningRate', 'a positive number', settings.learningRate);
   }
-  requirePositive('learningRate', settings.learningRate, false);
   return settings;
 }
 
-function requirePositive(name: string, value: number, integer: boolean): void {
-  if (value > 0 && Number.isFinite(value) && (!integer || Number.isInteger(value))) return;
-  throw new KvlrError('invalid-argument', {
-    message: `resolveReconstructionSettings: expected ${name} to be a positive ${integer ? 'integer' : 'number'}, got ${value}`,
-    data: { setting: name, received: value },
+function requireInteger(name: string, value: number, atLeast: number): void {
+  if (!Number.isInteger(value) || value < atLeast) throw wrongSetting(name, `an integer of at least ${atLeast}`, value);
+}
+
+function wrongSetting(name: string, expected: string, received: number): KvlrError {
+  return new KvlrError('invalid-argument', {
+    message: `resolveReconstructionSettings: expected ${name} to be ${expected}, got ${received}`,
+    data: { setting: name, received },
   });
 }

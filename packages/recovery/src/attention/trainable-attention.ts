@@ -1,6 +1,7 @@
 import type { DenseTensor, ModelSource, TensorRole } from '@kvlr/core';
+import type { Matrix } from '@kvlr/linalg';
 import type { AttentionTensors, LayerTensors } from '@kvlr/runtime';
-import { mean, sqrt, square, type Tensor, tidy, type Variable, variable } from '@tensorflow/tfjs-core';
+import { add, mean, sqrt, square, type Tensor, tensor2d, tidy, type Variable, variable } from '@tensorflow/tfjs-core';
 import type { AdamParameter } from '../training/adam-optimizer.ts';
 
 type Projection = 'query' | 'key' | 'value' | 'output';
@@ -56,6 +57,12 @@ export class TrainableAttention {
 
   variables(): Variable[] {
     return [...this.trained.values()];
+  }
+
+  /** Adds to the output projection, [numAttentionHeads * headDim, hiddenSize]. */
+  moveOutput({ rows, cols, data }: Matrix): void {
+    const output = this.trained.get('output')!;
+    tidy(() => output.assign(add(output, tensor2d(Float32Array.from(data), [rows, cols]))));
   }
 
   /** Marks the current values as the best so far. */
