@@ -1,16 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { applyCompression, type HuggingFaceCheckpoint, overlayModel } from '@kvlr/checkpoint';
 import { openCheckpointDirectory, writeGguf } from '@kvlr/checkpoint/node';
 import type { ModelSource, RopeParameters } from '@kvlr/core';
+import { referenceModelDirectory } from '@kvlr/reference-model/node';
 import { oracleLogits } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
 import { poolHeads } from './support/pool-heads.ts';
-
-const referenceModel = fileURLToPath(new URL('../../../packages/reference-model/model', import.meta.url));
 
 const texts = [
   'Call me Ishmael. Some years ago, never mind how long precisely',
@@ -26,7 +24,7 @@ let checkpoint: HuggingFaceCheckpoint;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'kvlr-llama-cpp-'));
-  checkpoint = await openCheckpointDirectory(referenceModel);
+  checkpoint = await openCheckpointDirectory(referenceModelDirectory);
 });
 afterAll(async () => {
   await checkpoint.close();

@@ -62,19 +62,6 @@ export async function openLlamaCppOracle(ggufPath: string): Promise<LlamaCppOrac
   };
 }
 
-/** Opens the file, predicts one window, and closes it again. */
-export async function teacherForcedProbabilities(
-  ggufPath: string,
-  tokenIds: ArrayLike<number>,
-): Promise<NextTokenPrediction[]> {
-  const oracle = await openLlamaCppOracle(ggufPath);
-  try {
-    return await oracle.predict(tokenIds);
-  } finally {
-    await oracle.dispose();
-  }
-}
-
 interface EvaluatedLogits {
   logits?: Map<Token, number>;
   totalLogitWeight?: number;

@@ -2,6 +2,6 @@
 export const safetensorsLimits = {
   /** The bound of the format's reference reader. */
   headerBytes: 100_000_000,
-  tensorCount: 1_000_000,
+  tensorCount: 100_000,
   dimensions: 8,
 } as const;

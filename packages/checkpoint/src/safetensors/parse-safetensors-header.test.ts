@@ -74,6 +74,15 @@ describe('parseSafetensorsHeader', () => {
     await expectError(() => parse(header, dataBytes), 'file-malformed', 'x.safetensors');
   });
 
+  it('refuses more tensors than the limit', async () => {
+    const names = Array.from({ length: safetensorsLimits.tensorCount + 1 }, (_, i) => [`t${i}`, 0]);
+    await expectError(
+      () => parse(Object.fromEntries(names), 0),
+      'file-malformed',
+      String(safetensorsLimits.tensorCount),
+    );
+  });
+
   it('refuses tensors beyond the end of the file', async () => {
     await expectError(() => parse({ a: entry(0, 8) }, 7), 'file-truncated', 'x.safetensors');
     await expectError(() => parse({ a: entry(2 ** 50, 2 ** 50 + 8) }, 8), 'file-malformed');

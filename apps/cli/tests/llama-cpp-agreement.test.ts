@@ -1,0 +1,130 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readTexts, windowsBySource } from '@kvlr/calibration';
+import { openCheckpointDirectory, writeGguf } from '@kvlr/checkpoint/node';
+import { cacheSize } from '@kvlr/core';
+import { evaluate } from '@kvlr/evaluation';
+import { compressToDirectory } from '@kvlr/pipeline/node';
+import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
+import { loadModel } from '@kvlr/runtime';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
+import { topTwo } from './support/top-two.ts';
+
+/** Positions whose two best tokens are closer than this in logits may be ranked either way by rounding. */
+const decisiveMargin = 0.01;
+
+const prompts = [
+  'Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse,',
+  'In the beginning God created the heaven and the earth. And the earth was without form, and void;',
+  'Fellow-citizens of the Senate and of the House of Representatives: The state of the Union is',
+  'The captain stood at the rail all night — "there she blows!" cried the mate — and nobody slept.',
+  'Of the 1,204 ships that left port in 1851, only 37 came home before winter; the others were',
+];
+
+let directory: string;
+beforeAll(async () => {
+  await prepareNodeRuntime();
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-agreement-'));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+const readDocuments = async (path: string) => readTexts([{ name: path, text: await readFile(path, 'utf8') }]);
+
+/** The embedded model with a quarter of its KV heads, through the whole pipeline; quick rather than good. */
+async function compressReference(): Promise<string> {
+  const output = join(directory, 'quarter');
+  const model = await openCheckpointDirectory(referenceModelDirectory);
+  await compressToDirectory({
+    model,
+    output,
+    recipe: {
+      keyValueHeads: 2,
+      calibration: { windows: 4, windowLength: 128 },
+      recovery: { preset: 'none' },
+      evaluation: { windowsPerSource: 1, windowLength: 65 },
+    },
+    texts: {
+      calibration: await readDocuments(referenceTextPaths.calibration),
+      evaluation: await readDocuments(referenceTextPaths.validation),
+    },
+    runtime: { backend: 'wasm' },
+  });
+  await model.close();
+  return output;
+}
+
+const subjects: [string, () => Promise<string>][] = [
+  ['the original checkpoint', async () => referenceModelDirectory],
+  ['the compressed checkpoint', compressReference],
+];
+
+describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {
+  let engines: Awaited<ReturnType<typeof openBoth>>;
+  beforeAll(async () => {
+    engines = await openBoth(await prepare());
+  });
+  afterAll(() => engines.close());
+
+  it('give a text the same token ids', () => {
+    for (const prompt of prompts) expect(engines.llamaCpp.tokenize(prompt)).toEqual(engines.tokenizer.encode(prompt));
+  });
+
+  it('put the same token first, wherever the choice is clear', async () => {
+    const { kvlr, llamaCpp, tokenizer } = engines;
+    const disagreements: object[] = [];
+    let decisive = 0;
+    for (const prompt of prompts) {
+      const tokenIds = Int32Array.from([tokenizer.beginOfSequenceId!, ...tokenizer.encode(prompt)]);
+      const logits = await kvlr.logits(tokenIds);
+      for (const [position, { first, second }] of (await llamaCpp.predict(tokenIds)).entries()) {
+        const row = logits.subarray(position * kvlr.vocabSize, (position + 1) * kvlr.vocabSize);
+        const ours = topTwo(row);
+        const margin = Math.min(ours.margin, first.logit - second.logit);
+        if (margin <= decisiveMargin) continue;
+        decisive++;
+        if (ours.first !== first.tokenId)
+          disagreements.push({ prompt, position, margin, kvlr: ours.first, llamaCpp: first });
+      }
+    }
+    expect(disagreements).toEqual([]);
+    expect(decisive).toBeGreaterThan(80);
+  });
+
+  it('have the same perplexity within 0.5 % on the same windows', async () => {
+    const { kvlr, llamaCpp, tokenizer } = engines;
+    const documents = await readDocuments(referenceTextPaths.validation);
+    const windows = windowsBySource(documents, tokenizer, { length: 257, windowsPerSource: 2 });
+    const ours = await evaluate({ model: kvlr, modelId: kvlr.id, windows, cache: cacheSize(kvlr.shape, 4) });
+    const logProbabilities: number[] = [];
+    for (const { tokenIds } of windows) {
+      for (const { actual } of await llamaCpp.predict(tokenIds)) {
+        if (actual !== undefined) logProbabilities.push(actual.logProbability);
+      }
+    }
+    expect(logProbabilities.length).toBe(ours.tokenCount);
+    const sum = logProbabilities.reduce((total, logProbability) => total + logProbability, 0);
+    const theirs = Math.exp(-sum / logProbabilities.length);
+    expect(Math.abs(ours.perplexity.value / theirs - 1)).toBeLessThan(0.005);
+  });
+});
+
+async function openBoth(checkpointDirectory: string) {
+  const checkpoint = await openCheckpointDirectory(checkpointDirectory);
+  const path = join(directory, 'model.gguf');
+  await writeGguf(path, checkpoint, checkpoint, { overwrite: true });
+  const llamaCpp = await openLlamaCppOracle(path);
+  const kvlr = await loadModel(checkpoint, { backend: 'wasm' });
+  return {
+    tokenizer: await checkpoint.tokenizer(),
+    llamaCpp,
+    kvlr,
+    async close() {
+      kvlr.dispose();
+      await llamaCpp.dispose();
+      await checkpoint.close();
+    },
+  };
+}
