@@ -17,7 +17,7 @@ export {
 } from './blocks/sequence-context.ts';
 export { disposeLayer, uploadLayer } from './blocks/upload-layer.ts';
 export { KeyValueCache } from './cache/key-value-cache.ts';
+export type { DecoderModel } from './decoder/decoder-model.ts';
+export { loadModel } from './decoder/load-model.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';
-export type { DecoderModel } from './model/decoder-model.ts';
-export { loadModel } from './model/load-model.ts';

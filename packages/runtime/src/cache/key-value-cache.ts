@@ -38,15 +38,18 @@ export class KeyValueCache {
     return this.capacity * this.bytesPerToken;
   }
 
+  /** Throws 'invalid-argument' unless so many more tokens fit. */
+  requireRoom(tokens: number): void {
+    if (this.filled + tokens <= this.capacity) return;
+    throw new KvlrError('invalid-argument', {
+      message: `KeyValueCache: expected at most ${this.capacity} tokens, got ${this.filled + tokens}.`,
+      remedy: 'Create the cache with a greater capacity.',
+      data: { capacity: this.capacity, length: this.filled, tokens },
+    });
+  }
+
   /** Writes the entries of new tokens behind those held and returns the layer's whole cache, unused places included. */
   append(layer: number, entries: CacheEntries): CacheEntries {
-    const tokens = entries.keys.shape[2];
-    if (this.filled + tokens > this.capacity) {
-      throw new KvlrError('invalid-argument', {
-        message: `KeyValueCache.append: expected at most ${this.capacity} tokens, got ${this.filled + tokens}.`,
-        data: { capacity: this.capacity, length: this.filled, tokens },
-      });
-    }
     const held = this.layers[layer]!;
     appendRows(held.keys, entries.keys, this.filled);
     appendRows(held.values, entries.values, this.filled);

@@ -2,8 +2,8 @@ import { cacheSize } from '@kvlr/core';
 import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import type { DecoderModel } from '../model/decoder-model.ts';
-import { loadModel } from '../model/load-model.ts';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
+import { loadModel } from '../decoder/load-model.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import type { GeneratedToken, GenerationSettings } from './generation-settings.ts';
@@ -105,7 +105,7 @@ describe('generation', () => {
   ])('counts the bytes of a %s cache exactly', async (_, source) => {
     const model = await loadModel(source, { backend: 'wasm' });
     const before = memory().numBytes;
-    const cache = model.createCache(10);
+    const cache = await model.createCache(10);
     const { bytesPerToken } = cacheSize(source.shape, 4);
     expect(memory().numBytes - before).toBe(10 * bytesPerToken);
     expect(cache.allocatedBytes).toBe(10 * bytesPerToken);

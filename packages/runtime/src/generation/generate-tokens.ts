@@ -1,5 +1,5 @@
 import { createRandom, KvlrError, throwIfAborted } from '@kvlr/core';
-import type { DecoderModel } from '../model/decoder-model.ts';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import type { GeneratedToken, GenerationSettings } from './generation-settings.ts';
 import { sampleToken } from './sample-token.ts';
 
@@ -26,7 +26,7 @@ export async function* generateTokens(
   const random = createRandom(seed);
   const newTokens = Math.min(maxNewTokens, maxPositionEmbeddings - promptIds.length + 1);
   // The last new token is chosen but never run, so it needs no place.
-  const cache = model.createCache(Math.max(1, promptIds.length + newTokens - 1));
+  const cache = await model.createCache(Math.max(1, promptIds.length + newTokens - 1));
   try {
     let pending = promptIds;
     let started = performance.now();

@@ -11,7 +11,7 @@ export interface DecoderModel extends ActivationSource, LogitSource {
   readonly id: string;
   readonly backend: BackendChoice;
   /** An empty cache for `capacity` tokens. The caller disposes it. */
-  createCache(capacity: number): KeyValueCache;
+  createCache(capacity: number): Promise<KeyValueCache>;
   /** Runs new tokens behind those in the cache, adds them to it, and returns the logits after the last one, [vocabSize]. */
   extend(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array>;
   /** Continues a prompt, one token at a time. */

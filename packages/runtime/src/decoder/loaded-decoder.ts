@@ -1,7 +1,18 @@
 import { KvlrError, type LayerActivations, type ModelShape, type ModelSource, type TapName } from '@kvlr/core';
-import { add, gather, getBackend, matMul, setBackend, slice, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import {
+  add,
+  gather,
+  getBackend,
+  matMul,
+  setBackend,
+  slice,
+  type Tensor,
+  type Tensor2D,
+  tensor1d,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import type { BackendChoice } from '../backends/backend-choice.ts';
-import { attentionBlock, type AttentionStages } from '../blocks/attention-block.ts';
+import { type AttentionStages, attentionBlock } from '../blocks/attention-block.ts';
 import { feedForwardBlock } from '../blocks/feed-forward-block.ts';
 import { rmsNorm } from '../blocks/rms-norm.ts';
 import { createSequenceContext, type SequenceContext } from '../blocks/sequence-context.ts';
@@ -11,6 +22,9 @@ import type { GeneratedToken, GenerationSettings } from '../generation/generatio
 import { yieldToHost } from '../generation/yield-to-host.ts';
 import type { DecoderModel } from './decoder-model.ts';
 import { type DecoderTensors, disposeDecoder } from './decoder-tensors.ts';
+
+/** Tokens of a prompt that are run at once: the scores of one layer take this times the cache's capacity per head. */
+const PREFILL_TOKENS = 256;
 
 /** A decoder whose weights lie on a tfjs backend. Made by `loadModel`. */
 export class LoadedDecoder implements DecoderModel {
@@ -62,6 +76,7 @@ export class LoadedDecoder implements DecoderModel {
         const activations: LayerActivations = { layer, tokens: tokenIds.length };
         for (const [position, tap] of taps.entries()) activations[tap] = await download(tapped[position]!);
         await visit(activations);
+        await this.activate();
       }
     } finally {
       stream.dispose();
@@ -69,29 +84,28 @@ export class LoadedDecoder implements DecoderModel {
     }
   }
 
-  createCache(capacity: number): KeyValueCache {
+  async createCache(capacity: number): Promise<KeyValueCache> {
+    await this.activate();
     return new KeyValueCache(this.shape, capacity);
   }
 
   async extend(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array> {
     const tensors = await this.begin('extend', tokenIds);
-    const tokens = tokenIds.length;
-    const result = tidy(() => {
-      const context = createSequenceContext({
-        shape: this.shape,
-        batch: 1,
-        tokens,
-        firstPosition: cache.length,
-        keyPositions: cache.capacity,
+    cache.requireRoom(tokenIds.length);
+    const ids = Array.from(tokenIds);
+    while (ids.length > PREFILL_TOKENS) {
+      const part = ids.splice(0, PREFILL_TOKENS);
+      tidy(() => {
+        this.runBehindCache(tensors, cache, part);
       });
-      let stream = embed(tensors, tokenIds);
-      for (let layer = 0; layer < this.shape.numLayers; layer++) {
-        stream = tidy(() => this.runLayer(tensors, layer, stream, context, cache).after);
-      }
-      return this.readOut(tensors, slice(stream, [tokens - 1, 0], [1, this.shape.hiddenSize]));
-    });
-    cache.advance(tokens);
-    return download(result);
+      await this.activate();
+    }
+    return download(
+      tidy(() => {
+        const stream = this.runBehindCache(tensors, cache, ids);
+        return this.readOut(tensors, slice(stream, [ids.length - 1, 0], [1, this.shape.hiddenSize]));
+      }),
+    );
   }
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
@@ -103,7 +117,7 @@ export class LoadedDecoder implements DecoderModel {
     this.tensors = undefined;
   }
 
-  /** Checks the call, lets the host breathe, and makes this model's backend the active one. */
+  /** Checks the call and activates the model's backend. */
   private async begin(caller: string, tokenIds: ArrayLike<number>): Promise<DecoderTensors> {
     if (this.tensors === undefined) {
       throw new KvlrError('invalid-argument', { message: `${caller}: expected a loaded model, got a disposed one.` });
@@ -115,9 +129,31 @@ export class LoadedDecoder implements DecoderModel {
         data: { vocabSize: this.vocabSize, tokenId: foreign },
       });
     }
+    await this.activate();
+    return this.tensors;
+  }
+
+  /** Lets the host breathe, then makes this model's backend the active one, which another model may have changed. */
+  private async activate(): Promise<void> {
     await yieldToHost();
     if (getBackend() !== this.backend.backend) await setBackend(this.backend.backend);
-    return this.tensors;
+  }
+
+  /** The stream after all layers of new tokens, whose keys and values are added to the cache. */
+  private runBehindCache(tensors: DecoderTensors, cache: KeyValueCache, tokenIds: readonly number[]): Tensor2D {
+    const context = createSequenceContext({
+      shape: this.shape,
+      batch: 1,
+      tokens: tokenIds.length,
+      firstPosition: cache.length,
+      keyPositions: cache.capacity,
+    });
+    let stream = embed(tensors, tokenIds);
+    for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      stream = tidy(() => this.runLayer(tensors, layer, stream, context, cache).after);
+    }
+    cache.advance(tokenIds.length);
+    return stream;
   }
 
   private runLayer(

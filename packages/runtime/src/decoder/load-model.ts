@@ -8,7 +8,10 @@ import { LoadedDecoder } from './loaded-decoder.ts';
  * Selects a backend and puts a LLaMA-family decoder on it, in float32. Any cache layout of core's `LayerCacheLayout` runs.
  * Throws 'backend-unavailable', 'tensor-missing', 'tensor-shape', 'non-finite' or 'aborted'; then no device memory is held.
  */
-export async function loadModel(source: ModelSource, settings: BackendRequest & RunControl = {}): Promise<DecoderModel> {
+export async function loadModel(
+  source: ModelSource,
+  settings: BackendRequest & RunControl = {},
+): Promise<DecoderModel> {
   throwIfAborted(settings.signal);
   const choice = await selectBackend(settings);
   return new LoadedDecoder(source, choice, await uploadDecoder(source, settings.signal));

@@ -32,7 +32,9 @@ describe('loadModel', () => {
   it('refuses a shape with too few cache layouts', async () => {
     const source = createTinyModel();
     const shape = { ...source.shape, layers: source.shape.layers.slice(1) };
-    await expect(loadModel({ ...source, shape }, { backend: 'cpu' })).rejects.toThrow(/expected 2 cache layouts, got 1/);
+    await expect(loadModel({ ...source, shape }, { backend: 'cpu' })).rejects.toThrow(
+      /expected 2 cache layouts, got 1/,
+    );
   });
 
   it('stops when the signal has fired', async () => {

@@ -1,10 +1,16 @@
 import type { LayerActivations, ModelSource } from '@kvlr/core';
-import { createTinyModel, differenceByRange, oracleLogits, randomTokenIds, type TinyModelSettings } from '@kvlr/testkit';
+import {
+  createTinyModel,
+  differenceByRange,
+  oracleLogits,
+  randomTokenIds,
+  type TinyModelSettings,
+} from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../backends/select-backend.ts';
-import { testedBackends } from '../testing/tested-backends.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
+import { testedBackends } from '../testing/tested-backends.ts';
 import { loadModel } from './load-model.ts';
 
 const settings: Record<string, TinyModelSettings> = {
@@ -43,18 +49,21 @@ describe.each(await testedBackends())('a decoder on $backend', ({ backend, skip 
     if (!skip) expect(memory().numTensors).toBe(tensorsBefore);
   });
 
-  it.skipIf(skip).each(models)(`computes the oracle's logits: %s${skip ? ` (skipped: ${skip})` : ''}`, async (_, source) => {
-    const model = await loadModel(source, { backend });
-    const logits = await model.logits(ids);
-    expect(differenceByRange(logits, await oracleLogits(source, ids))).toBeLessThan(1e-5);
-    model.dispose();
-  });
+  it.skipIf(skip).each(models)(
+    `computes the oracle's logits: %s${skip ? ` (skipped: ${skip})` : ''}`,
+    async (_, source) => {
+      const model = await loadModel(source, { backend });
+      const logits = await model.logits(ids);
+      expect(differenceByRange(logits, await oracleLogits(source, ids))).toBeLessThan(1e-5);
+      model.dispose();
+    },
+  );
 
   // Each new shape is a shader to compile, which SwiftShader does slowly: fewer models and steps there.
   const decoded = backend === 'webgpu' ? models.filter((_, place) => [2, 7].includes(place)) : models;
   it.skipIf(skip).each(decoded)('decodes with a cache to the same logits: %s', async (_, source) => {
     const model = await loadModel(source, { backend });
-    const cache = model.createCache(ids.length + 3);
+    const cache = await model.createCache(ids.length + 3);
     let last = await model.extend(cache, ids.slice(0, 9));
     const held = memory().numTensors;
     for (const id of ids.slice(9)) last = await model.extend(cache, [id]);
@@ -78,7 +87,9 @@ describe.each(await testedBackends())('a decoder on $backend', ({ backend, skip 
       const { layer } = activations;
       const product = (input: Float32Array, weight: 'keyWeight' | 'outputWeight', bias: 'keyBias' | 'outputBias') =>
         affineRows(input, source, source.tensorName(weight, layer), source.tensorName(bias, layer));
-      expect(differenceByRange(activations.key!, product(activations.blockInput!, 'keyWeight', 'keyBias'))).toBeLessThan(1e-5);
+      expect(
+        differenceByRange(activations.key!, product(activations.blockInput!, 'keyWeight', 'keyBias')),
+      ).toBeLessThan(1e-5);
       const output = product(activations.attended!, 'outputWeight', 'outputBias');
       expect(differenceByRange(activations.blockOutput!, output)).toBeLessThan(1e-5);
     }
@@ -104,8 +115,49 @@ describe.each(await testedBackends())('a decoder on $backend', ({ backend, skip 
   });
 });
 
+describe('two models on different backends', () => {
+  it('work side by side', async () => {
+    const source = createTinyModel();
+    const [first, second] = [await loadModel(source, { backend: 'wasm' }), await loadModel(source, { backend: 'cpu' })];
+    const layers: number[] = [];
+    const cache = await first.createCache(4);
+    await first.forEachLayer(Int32Array.of(1, 2, 3), ['key'], async ({ layer, key }) => {
+      await second.forEachLayer(Int32Array.of(1, 2, 3), ['key'], (other) => {
+        if (other.layer === layer) expect(differenceByRange(key!, other.key!)).toBeLessThan(1e-5);
+      });
+      layers.push(layer);
+    });
+    expect(layers).toEqual([0, 1]);
+    const last = await first.extend(cache, [1, 2, 3]);
+    const whole = await second.logits(Int32Array.of(1, 2, 3));
+    expect(differenceByRange(last, whole.slice(-50))).toBeLessThan(1e-5);
+    cache.dispose();
+    first.dispose();
+    second.dispose();
+  });
+});
+
+describe('a prompt that is run in parts', () => {
+  it('has the logits of the whole', async () => {
+    const source = createTinyModel({ numKeyValueHeads: 2 });
+    const model = await loadModel(source, { backend: 'wasm' });
+    const long = randomTokenIds(300, 50);
+    const cache = await model.createCache(300);
+    const last = await model.extend(cache, long);
+    expect(cache.length).toBe(300);
+    expect(differenceByRange(last, (await model.logits(long)).slice(-50))).toBeLessThan(1e-5);
+    cache.dispose();
+    model.dispose();
+  });
+});
+
 /** Rows times a stored [out, in] matrix, plus bias, by plain loops. */
-function affineRows(input: Float32Array, source: ReturnType<typeof createTinyModel>, weight: string, bias: string): Float64Array {
+function affineRows(
+  input: Float32Array,
+  source: ReturnType<typeof createTinyModel>,
+  weight: string,
+  bias: string,
+): Float64Array {
   const { shape, data } = source.dense.get(weight)!;
   const [outputs, inputs] = shape as [number, number];
   const offset = source.dense.get(bias)!.data;
