@@ -1,4 +1,4 @@
-import { encodeDocuments, hashTexts, type TextDocument, windowsBySource } from '@kvlr/calibration';
+import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
 import { compressionMethods } from '@kvlr/compression';
 import { type Checkpoint, cacheSize, type EvaluationResult, KvlrError, type RunControl } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
@@ -13,6 +13,7 @@ import {
 import type { BackendRequest } from '@kvlr/runtime';
 import { type Candidate, compareCandidate } from './compare/compare-candidate.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
+import { evaluationWindows } from './run/evaluation-windows.ts';
 import type { GroupingChoice } from './run/grouping-choice.ts';
 import { ModelRunner } from './run/model-runner.ts';
 import { once } from './run/once.ts';
@@ -62,6 +63,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const evaluationHash = await hashTexts(texts.evaluation);
   const source = { modelId: model.id, location: model.location, calibrationHash };
   await write(context, artefactNames.recipe, formatRecipeYaml({ ...recipe, source }));
+  await context.beginLog();
 
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
   const calibrationIds = once(async () => encodeDocuments(texts.calibration, tokenizer));
@@ -73,10 +75,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
     textHash: calibrationHash,
     key: await artefactKey({ modelId: model.id, calibrationHash }, recipe.calibration),
   });
-  const windows = windowsBySource(texts.evaluation, tokenizer, {
-    length: recipe.evaluation.windowLength,
-    windowsPerSource: recipe.evaluation.windowsPerSource,
-  });
+  const windows = evaluationWindows(texts.evaluation, tokenizer, recipe.evaluation);
   return runner.use(model, async (baseModel) => {
     const baseLogits = cachedLogits(baseModel);
     const base: EvaluationResult = await context.stage('evaluation', 'The original', async (control) => {

@@ -1,11 +1,13 @@
-import { encodeDocuments, hashTexts, type TextDocument, windowsBySource } from '@kvlr/calibration';
+import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
 import { applyCompression, type WeightDtype } from '@kvlr/checkpoint';
+import { resolveMethod } from '@kvlr/compression';
 import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import type { CompressionReport, RunEnvironment } from '@kvlr/report';
 import type { BackendRequest } from '@kvlr/runtime';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
+import { evaluationWindows } from './run/evaluation-windows.ts';
 import type { GroupingChoice } from './run/grouping-choice.ts';
 import { ModelRunner } from './run/model-runner.ts';
 import { once } from './run/once.ts';
@@ -84,6 +86,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
       return { value, detail: `${heads}, ${value.cache.bytesPerToken} bytes of KV cache per token` };
     },
   );
+  resolveMethod(recipe.method);
   const strategy = request.grouping?.strategy ?? resolveGrouping(recipe.grouping);
   const calibrationHash = await hashTexts(texts.calibration);
   const keys = await runKeys({
@@ -101,6 +104,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
   };
   const recipeYaml = formatRecipeYaml(finishedRecipe);
   await context.store.write(artefactNames.recipe, new TextEncoder().encode(recipeYaml));
+  await context.beginLog();
 
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
   const calibrationIds = once(async () => encodeDocuments(texts.calibration, tokenizer));
@@ -137,11 +141,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     written,
     dtype: dtype ?? sourceDtype,
     bytesPerElement: cache.bytesPerElement,
-    windows: async () =>
-      windowsBySource(texts.evaluation, tokenizer, {
-        length: recipe.evaluation.windowLength,
-        windowsPerSource: recipe.evaluation.windowsPerSource,
-      }),
+    windows: async () => evaluationWindows(texts.evaluation, tokenizer, recipe.evaluation),
     key: keys.evaluation,
   });
   const report = await writeReport(context, {

@@ -1,4 +1,4 @@
-import { type TextDocument, windowsBySource } from '@kvlr/calibration';
+import type { TextDocument } from '@kvlr/calibration';
 import {
   type Checkpoint,
   cacheSize,
@@ -10,6 +10,7 @@ import {
 import type { Recipe } from '@kvlr/core/schemas';
 import { evaluate } from '@kvlr/evaluation';
 import type { BackendRequest } from '@kvlr/runtime';
+import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner } from './run/model-runner.ts';
 import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
 
@@ -29,10 +30,9 @@ export interface CheckpointEvaluationRequest extends RunControl {
  */
 export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
   const { model, base, texts, onEvent, signal } = request;
-  const settings = { length: request.windows.windowLength, windowsPerSource: request.windows.windowsPerSource };
-  const windows = windowsBySource(texts, await model.tokenizer(), settings);
+  const windows = evaluationWindows(texts, await model.tokenizer(), request.windows);
   if (base) {
-    const windowsOfBase = windowsBySource(texts, await base.tokenizer(), settings);
+    const windowsOfBase = evaluationWindows(texts, await base.tokenizer(), request.windows);
     const same = windows.every(({ tokenIds }, index) => tokenIds.join() === windowsOfBase[index]?.tokenIds.join());
     if (!same) throw differentTokenizers(model, base);
   }

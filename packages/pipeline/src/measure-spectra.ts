@@ -4,6 +4,7 @@ import type { LayerSpectra } from '@kvlr/report';
 import type { BackendRequest } from '@kvlr/runtime';
 import { layerSpectra } from './run/layer-spectra.ts';
 import { ModelRunner } from './run/model-runner.ts';
+import { sayWhichText } from './run/say-which-text.ts';
 
 export interface SpectraRequest extends RunControl {
   model: Checkpoint;
@@ -17,7 +18,8 @@ export interface SpectraRequest extends RunControl {
 export async function measureSpectra(request: SpectraRequest): Promise<LayerSpectra[]> {
   const { model, texts, windows: count = 8, onEvent, signal } = request;
   const length = Math.min(512, model.shape.maxPositionEmbeddings);
-  const windows = randomWindows(encodeDocuments(texts, await model.tokenizer()), { count, length });
+  const tokenIds = encodeDocuments(texts, await model.tokenizer());
+  const windows = sayWhichText('calibration', () => randomWindows(tokenIds, { count, length }));
   const runner = await ModelRunner.create(request.runtime ?? {}, onEvent);
   const provenance = { modelId: model.id, textHash: await hashTexts(texts), seed: 0 };
   const statistics = await runner.use(model, (activations) =>

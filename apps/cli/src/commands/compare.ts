@@ -7,8 +7,8 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
-import { loadCalibrationTexts, loadEvaluationTexts } from '../inputs/load-texts.ts';
-import { withModel } from '../inputs/open-model.ts';
+import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
+import { type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseShares } from '../options/parse-values.ts';
 import {
@@ -24,12 +24,10 @@ import {
 } from '../options/shared-options.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
 
-interface CompareOptions extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'> {
+interface CompareOptions extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'>, TextOptions {
   output: string;
   methods?: string[];
   ratios: number[];
-  calibration?: string[];
-  evalText?: string[];
   backend: BackendChoice;
   overwrite?: boolean;
 }
@@ -58,35 +56,34 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
   addRecipeFileOption(command)
     .option('--overwrite', 'replace a comparison that is complete')
     .addHelpText('after', afterHelp)
-    .action(async (path: string | undefined, options: CompareOptions) => {
-      const recipe = await loadRecipe(options);
-      await withModel(path, async ({ checkpoint, name, embedded }) => {
-        const texts = {
-          calibration: await loadCalibrationTexts(options.calibration),
-          evaluation: await loadEvaluationTexts(options.evalText),
-        };
-        await prepareNodeRuntime();
-        const report = await compareToDirectory({
-          model: checkpoint,
-          modelName: name,
-          recipe,
-          grouping: await loadGrouping(recipe.grouping),
-          texts,
-          methods: options.methods,
-          ratios: options.ratios,
-          references: embedded && options.evalText === undefined ? prototypeFigure : undefined,
-          runtime: { backend: options.backend },
-          output: options.output,
-          overwrite: options.overwrite,
-          environment: describeMachine,
-          onEvent: context.onEvent,
-          signal: context.signal,
-        });
-        const { styles } = context.terminal;
-        context.print(`\n${comparisonTerminal(report, { details: true, styles })}\n`);
-        context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
-        context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);
-        context.printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });
-      });
-    });
+    .action((path: string | undefined, options: CompareOptions) =>
+      nameTextFiles(options, () => withModel(path, (model) => compare(model, options, context))),
+    );
+}
+
+async function compare(model: OpenedModel, options: CompareOptions, context: CommandContext): Promise<void> {
+  const recipe = await loadRecipe(options);
+  const grouping = await loadGrouping(recipe.grouping);
+  const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
+  await prepareNodeRuntime();
+  const report = await compareToDirectory({
+    model: model.checkpoint,
+    modelName: model.name,
+    recipe,
+    grouping,
+    texts,
+    methods: options.methods,
+    ratios: options.ratios,
+    references: model.embedded && options.evalText === undefined ? prototypeFigure : undefined,
+    runtime: { backend: options.backend },
+    output: options.output,
+    overwrite: options.overwrite,
+    environment: describeMachine,
+    onEvent: context.onEvent,
+    signal: context.signal,
+  });
+  context.print(`\n${comparisonTerminal(report, { details: true, styles: context.terminal.styles })}\n`);
+  context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+  context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);
+  context.printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });
 }

@@ -1,4 +1,4 @@
-import { relative } from 'node:path';
+import { join, relative } from 'node:path';
 import { artefactNames, compressionMethods, estimateCompression } from '@kvlr/pipeline';
 import { compressToDirectory, loadGrouping, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatDuration } from '@kvlr/report';
@@ -8,8 +8,8 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
-import { loadCalibrationTexts, loadEvaluationTexts } from '../inputs/load-texts.ts';
-import { withModel } from '../inputs/open-model.ts';
+import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
+import { type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseBytes } from '../options/parse-values.ts';
 import { addRecipeOptions } from '../options/recipe-options.ts';
@@ -22,10 +22,8 @@ import {
 } from '../options/shared-options.ts';
 import { estimateToText } from '../terminal/estimate-to-text.ts';
 
-interface CompressOptions extends RecipeOptions {
+interface CompressOptions extends RecipeOptions, TextOptions {
   output: string;
-  calibration?: string[];
-  evalText?: string[];
   backend: BackendChoice;
   run?: string;
   overwrite?: boolean;
@@ -66,52 +64,68 @@ export function addCompressCommand(program: Command, context: CommandContext): v
     .option('--max-shard-size <size>', 'split the weights into files of at most this size (default: 5GB)', parseBytes)
     .option('--dry-run', 'print memory, disk and time that it would take, and do nothing')
     .addHelpText('after', afterHelp)
-    .action(async (path: string | undefined, options: CompressOptions) => {
-      const recipe = await loadRecipe(options);
-      const evaluation = await loadEvaluationTexts(options.evalText);
-      await withModel(path, async ({ checkpoint, name }) => {
-        if (options.dryRun) {
-          await prepareNodeRuntime();
-          const choice = await selectBackend({ backend: options.backend });
-          const evaluationSources = new Set(evaluation.map((document) => document.source)).size;
-          const request = { model: checkpoint, recipe, backend: choice.backend, evaluationSources };
-          const estimate = estimateCompression(request);
-          context.print(estimateToText(name, choice, estimate));
-          context.printJson({ backend: choice, estimate });
-          return;
-        }
-        await prepareNodeRuntime();
-        const result = await compressToDirectory({
-          model: checkpoint,
-          modelName: name,
-          recipe,
-          grouping: await loadGrouping(recipe.grouping),
-          texts: { calibration: await loadCalibrationTexts(options.calibration), evaluation },
-          runtime: { backend: options.backend },
-          output: options.output,
-          runDirectory: options.run,
-          overwrite: options.overwrite,
-          maxShardBytes: options.maxShardSize,
-          environment: describeMachine,
-          onEvent: context.onEvent,
-          signal: context.signal,
-        });
-        const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
-        const reportPath = `${relative('.', runDirectory) || '.'}/${artefactNames.reportHtml}`;
-        const seconds = result.stages.map((stage) => `${stage.stage} ${formatDuration(stage.seconds)}`).join(', ');
-        context.print(`\n${compressionTerminal(result.report, context.terminal.styles)}\n`);
-        context.print(`Time         ${seconds}`);
-        context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
-        context.print(`Checkpoint   ${options.output}`);
-        context.print(`Report       ${reportPath}`);
-        context.printJson({
-          output: options.output,
-          runDirectory,
-          reportPath,
-          peakMemoryBytes: peakMemoryBytes(),
-          stages: result.stages,
-          report: result.report,
-        });
-      });
-    });
+    .action((path: string | undefined, options: CompressOptions) =>
+      nameTextFiles(options, () =>
+        withModel(path, (model) => (options.dryRun ? estimate : compress)(model, options, context)),
+      ),
+    );
+}
+
+async function estimate(
+  { checkpoint, name }: OpenedModel,
+  options: CompressOptions,
+  context: CommandContext,
+): Promise<void> {
+  const recipe = await loadRecipe(options);
+  const documents = await loadEvaluationTexts(options);
+  await prepareNodeRuntime();
+  const choice = await selectBackend({ backend: options.backend });
+  const evaluationSources = new Set(documents.map((document) => document.source)).size;
+  const request = { model: checkpoint, recipe, backend: choice.backend, evaluationSources };
+  const estimated = estimateCompression(request);
+  context.print(estimateToText(name, choice, estimated));
+  context.printJson({ backend: choice, estimate: estimated });
+}
+
+async function compress(
+  { checkpoint, name }: OpenedModel,
+  options: CompressOptions,
+  context: CommandContext,
+): Promise<void> {
+  const recipe = await loadRecipe(options);
+  const grouping = await loadGrouping(recipe.grouping);
+  const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
+  await prepareNodeRuntime();
+  const result = await compressToDirectory({
+    model: checkpoint,
+    modelName: name,
+    recipe,
+    grouping,
+    texts,
+    runtime: { backend: options.backend },
+    output: options.output,
+    runDirectory: options.run,
+    overwrite: options.overwrite,
+    maxShardBytes: options.maxShardSize,
+    environment: describeMachine,
+    onEvent: context.onEvent,
+    signal: context.signal,
+  });
+  const { report, stages } = result;
+  const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
+  const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
+  const times = stages.map((stage) => `${stage.stage} ${formatDuration(stage.seconds)}`);
+  context.print(`\n${compressionTerminal(report, context.terminal.styles)}\n`);
+  context.print(`Time         ${times.join(', ')}`);
+  context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+  context.print(`Checkpoint   ${options.output}`);
+  context.print(`Report       ${reportPath}`);
+  context.printJson({
+    output: options.output,
+    runDirectory,
+    reportPath,
+    peakMemoryBytes: peakMemoryBytes(),
+    stages,
+    report,
+  });
 }

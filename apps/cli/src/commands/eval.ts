@@ -6,7 +6,7 @@ import { evaluationTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
-import { loadEvaluationTexts } from '../inputs/load-texts.ts';
+import { loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { peakMemoryBytes } from '../machine.ts';
 import { parseCount } from '../options/parse-values.ts';
@@ -18,9 +18,8 @@ import {
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 
-interface EvalOptions {
+interface EvalOptions extends TextOptions {
   against?: string;
-  evalText?: string[];
   windows: number;
   windowLength: number;
   backend: BackendChoice;
@@ -57,12 +56,12 @@ export function addEvalCommand(program: Command, context: CommandContext): void 
     .action(async (path: string | undefined, options: EvalOptions) => {
       await withModel(path, async (model) => {
         const { against } = options;
-        const result =
+        const evaluateAgainst = (base?: OpenedModel) => evaluateModel(model, base, options, context);
+        const result = await nameTextFiles(options, () =>
           against === undefined
-            ? await evaluateModel(model, undefined, options, context)
-            : await withModel(against === 'embedded' ? undefined : against, (base) =>
-                evaluateModel(model, base, options, context),
-              );
+            ? evaluateAgainst()
+            : withModel(against === 'embedded' ? undefined : against, evaluateAgainst),
+        );
         context.print(`\n${model.name}${against === undefined ? '' : ` against ${against}`}\n`);
         context.print(evaluationTerminal(result, context.terminal.styles));
         context.print(`\nPeak memory  ${formatBytes(peakMemoryBytes())}`);
@@ -77,7 +76,7 @@ async function evaluateModel(
   options: EvalOptions,
   { onEvent, signal }: CommandContext,
 ): Promise<EvaluationResult> {
-  const texts = await loadEvaluationTexts(options.evalText);
+  const texts = await loadEvaluationTexts(options);
   await prepareNodeRuntime();
   return evaluateCheckpoint({
     model: model.checkpoint,

@@ -5,7 +5,7 @@ import { spectraTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
-import { loadCalibrationTexts } from '../inputs/load-texts.ts';
+import { loadCalibrationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { withModel } from '../inputs/open-model.ts';
 import { parseCount } from '../options/parse-values.ts';
 import {
@@ -16,10 +16,9 @@ import {
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 
-interface InspectOptions {
+interface InspectOptions extends TextOptions {
   spectra?: boolean;
   windows: number;
-  calibration?: string[];
   backend: BackendChoice;
 }
 
@@ -77,10 +76,12 @@ function describeProduct(shape: ModelShape, bytesPerElement: number): string {
 
 async function spectraOf(
   model: Checkpoint,
-  { calibration, windows, backend }: InspectOptions,
+  options: InspectOptions,
   { onEvent, signal }: CommandContext,
 ): Promise<LayerSpectra[]> {
-  const texts = await loadCalibrationTexts(calibration);
+  const texts = await loadCalibrationTexts(options);
+  const { windows, backend } = options;
   await prepareNodeRuntime();
-  return measureSpectra({ model, texts, windows, runtime: { backend }, onEvent, signal });
+  const request = { model, texts, windows, runtime: { backend }, onEvent, signal };
+  return nameTextFiles(options, () => measureSpectra(request));
 }

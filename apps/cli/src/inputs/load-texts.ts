@@ -3,14 +3,36 @@ import { readTexts, type TextDocument } from '@kvlr/calibration';
 import { KvlrError } from '@kvlr/core';
 import { referenceTextPaths } from '@kvlr/reference-model/node';
 
-/** Reads the calibration texts that were named, or the embedded ones. */
-export function loadCalibrationTexts(paths: readonly string[] | undefined): Promise<TextDocument[]> {
-  return loadTexts(paths ?? [referenceTextPaths.calibration]);
+/** The options that name texts. Without them the embedded ones are used. */
+export interface TextOptions {
+  calibration?: string[];
+  evalText?: string[];
 }
 
-/** Reads the texts to judge on that were named, or the embedded ones. */
-export function loadEvaluationTexts(paths: readonly string[] | undefined): Promise<TextDocument[]> {
-  return loadTexts(paths ?? [referenceTextPaths.validation]);
+/** Reads the texts to calibrate on. */
+export function loadCalibrationTexts({ calibration }: TextOptions): Promise<TextDocument[]> {
+  return loadTexts(calibration ?? [referenceTextPaths.calibration]);
+}
+
+/** Reads the texts to judge on. */
+export function loadEvaluationTexts({ evalText }: TextOptions): Promise<TextDocument[]> {
+  return loadTexts(evalText ?? [referenceTextPaths.validation]);
+}
+
+/** Does work on texts; an error about a text that is too short names the files it was read from. */
+export async function nameTextFiles<Value>(options: TextOptions, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!KvlrError.isInstance(error) || error.code !== 'text-too-short') throw error;
+    const files = error.data.purpose === 'calibration' ? options.calibration : options.evalText;
+    throw new KvlrError('text-too-short', {
+      message: `${error.message} (${files?.join(', ') ?? 'embedded'})`,
+      remedy: error.remedy,
+      data: { ...error.data, files },
+      cause: error,
+    });
+  }
 }
 
 async function loadTexts(paths: readonly string[]): Promise<TextDocument[]> {

@@ -24,22 +24,20 @@ export class RunContext {
   readonly warnings: string[] = [];
   readonly onEvent: EventListener;
   readonly signal: AbortSignal | undefined;
-  #log: Promise<void> = Promise.resolve();
+  /** Lines that wait for `beginLog`; undefined when no log is kept. */
+  #waiting: string[] | undefined;
+  #log: Promise<void> | undefined;
 
   constructor(
     readonly store: RunStore,
     control: RunControl,
     keepsLog = true,
   ) {
+    this.#waiting = keepsLog ? [] : undefined;
     this.signal = control.signal;
     this.onEvent = (event) => {
       if (event.type === 'warning') this.warnings.push(event.message);
-      if (keepsLog && event.type !== 'progress') {
-        const line = JSON.stringify({ time: new Date().toISOString(), ...event });
-        this.#log = this.#log.then(() => store.appendLine(artefactNames.events, line));
-        // The failure is thrown where the log is awaited, at the end of the stage.
-        this.#log.catch(() => {});
-      }
+      if (event.type !== 'progress') this.#record(JSON.stringify({ time: new Date().toISOString(), ...event }));
       control.onEvent?.(event);
     };
   }
@@ -67,5 +65,23 @@ export class RunContext {
     this.onEvent({ type: 'stage-finished', stage, seconds, skipped, detail });
     await this.#log;
     return value;
+  }
+
+  /** Starts to write the log, and all that has waited for it: a run that is refused leaves nothing in its store. */
+  async beginLog(): Promise<void> {
+    const lines = this.#waiting ?? [];
+    this.#log = Promise.resolve();
+    for (const line of lines) this.#record(line);
+    await this.#log;
+  }
+
+  #record(line: string): void {
+    if (this.#log === undefined) {
+      this.#waiting?.push(line);
+      return;
+    }
+    this.#log = this.#log.then(() => this.store.appendLine(artefactNames.events, line));
+    // The failure is thrown where the log is awaited, at the end of the stage.
+    this.#log.catch(() => {});
   }
 }

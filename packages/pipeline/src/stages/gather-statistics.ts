@@ -3,6 +3,7 @@ import type { CalibrationStatistics, Checkpoint } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { RunContext } from '../run/run-context.ts';
+import { sayWhichText } from '../run/say-which-text.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
 
@@ -22,11 +23,9 @@ export function gatherStatistics(context: RunContext, request: StatisticsRequest
   return context.stage('statistics', 'Second moments over the calibration text', async (control) => {
     const kept = await loadBundle(context.store, artefactNames.statistics, key);
     if (kept) return { value: statisticsFromBundle(kept), skipped: true };
-    const windows = randomWindows(await request.tokenIds(), {
-      count: calibration.windows,
-      length: calibration.windowLength,
-      seed: calibration.seed,
-    });
+    const { windows: count, windowLength: length, seed } = calibration;
+    const tokenIds = await request.tokenIds();
+    const windows = sayWhichText('calibration', () => randomWindows(tokenIds, { count, length, seed }));
     const statistics = await request.runner.use(model, (activations) =>
       collectStatistics({
         ...control,

@@ -11,6 +11,7 @@ import {
 import { reconstructionWindows } from '../recipe/reconstruction-windows.ts';
 import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
+import { sayWhichText } from '../run/say-which-text.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
 
@@ -43,12 +44,15 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
     let layers = kept;
     if (kept.length < numLayers) {
       const windows = reconstructionWindows(settings, preset);
-      const { training, heldOut } = splitWindows(await request.tokenIds(), {
-        trainingCount: windows.trainingWindows,
-        heldOutCount: windows.heldOutWindows,
-        length: windowLength,
-        seed: settings.seed,
-      });
+      const tokenIds = await request.tokenIds();
+      const { training, heldOut } = sayWhichText('calibration', () =>
+        splitWindows(tokenIds, {
+          trainingCount: windows.trainingWindows,
+          heldOutCount: windows.heldOutWindows,
+          length: windowLength,
+          seed: settings.seed,
+        }),
+      );
       const result = await reconstructBlocks({
         ...control,
         teacher,
