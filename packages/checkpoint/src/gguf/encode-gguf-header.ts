@@ -4,7 +4,7 @@ import { ByteWriter } from './byte-writer.ts';
 import { type GgufValue, ggufDtypeCodes, ggufValueCodes } from './gguf-format.ts';
 
 /** Every tensor begins at a multiple of this. */
-export const ggufAlignment = 32;
+const ggufAlignment = 32;
 
 export interface GgufTensorPlan {
   name: string;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { expectError } from '../testing/expect-error.ts';
 import { checkFreeSpace } from './check-free-space.ts';
-import { fillFile } from './file-sink.ts';
+import { fillFile } from './fill-file.ts';
 import { replacePath } from './replace-path.ts';
 
 let parent: string;

@@ -11,7 +11,7 @@ import { planShards, type Shard, shardIndex } from '../safetensors/plan-shards.t
 import { planTensors } from '../safetensors/plan-tensors.ts';
 import { readTensorAs } from '../safetensors/read-tensor-as.ts';
 import { checkFreeSpace } from './check-free-space.ts';
-import { fillFile } from './file-sink.ts';
+import { fillFile } from './fill-file.ts';
 import { replacePath } from './replace-path.ts';
 
 export interface WriteCheckpointSettings extends RunControl {

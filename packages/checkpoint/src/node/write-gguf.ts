@@ -3,7 +3,7 @@ import { encodeGguf, type GgufSettings } from '../gguf/encode-gguf.ts';
 import type { HuggingFaceCheckpoint } from '../model/open-checkpoint.ts';
 import { plannedBytes } from '../safetensors/plan-tensors.ts';
 import { checkFreeSpace } from './check-free-space.ts';
-import { fillFile } from './file-sink.ts';
+import { fillFile } from './fill-file.ts';
 import { replacePath } from './replace-path.ts';
 
 export interface WriteGgufSettings extends GgufSettings {

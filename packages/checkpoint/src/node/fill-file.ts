@@ -3,7 +3,7 @@ import type { ByteSink } from '../files/byte-sink.ts';
 import { writeError } from './write-error.ts';
 
 /** A file that is written from front to back. Throws 'disk-full' and 'write-failed'. */
-export class FileSink implements ByteSink {
+class FileSink implements ByteSink {
   readonly #path: string;
   readonly #handle: FileHandle;
 
