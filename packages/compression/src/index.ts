@@ -1,6 +1,7 @@
 export { type CompressLayerRequest, compressLayer } from './compress-layer.ts';
 export { type ComplexVector, fitPhasor, type Phasor, type PhasorField } from './factors/fit-phasor.ts';
 export { subspaceFactors } from './factors/subspace-factors.ts';
+export { type AveragedKeySettings, averagedKeys } from './keys/averaged-keys.ts';
 export { foldedKeys } from './keys/folded-keys.ts';
 export { type LatentKeySettings, latentKeys } from './keys/latent-keys.ts';
 export { meanPoolKeys } from './keys/mean-pool-keys.ts';

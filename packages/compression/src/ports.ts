@@ -20,8 +20,8 @@ export interface GroupFactors {
 }
 
 /**
- * Port: factors (r = D) of a group's keys before RoPE. The factors must commute with RoPE, that is, act on each frequency
- * pair (j, j + D/2) as a complex number; a method may leave this where a pair turns so slowly that it does not matter.
+ * Port: factors (r = D) of a group's keys before RoPE. RoPE stands between encoder and decoder, so factors that act on each
+ * frequency pair (j, j + D/2) as a complex number are exact under it, and others err with the distance of query and key.
  */
 export type KeyMethod = (layer: SourceLayer, heads: readonly number[]) => GroupFactors;
 

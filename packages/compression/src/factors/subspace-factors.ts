@@ -1,6 +1,7 @@
 import { createMatrix, eigSymmetric, type Matrix, multiply, transpose } from '@kvlr/linalg';
 import type { GroupFactors } from '../ports.ts';
 import { metricRoots } from './metric-roots.ts';
+import { splitRows } from './split-rows.ts';
 
 /**
  * The factors of rank r that lose least: A and B minimise E|u - B A u|^2 in the metric M. With U the top r eigenvectors
@@ -43,14 +44,4 @@ function leadingDirections(symmetric: Matrix, rank: number): Matrix {
     }
   }
   return directions;
-}
-
-function splitRows(matrix: Matrix, height: number): Matrix[] {
-  return Array.from({ length: matrix.rows / height }, (_, index) =>
-    createMatrix(
-      height,
-      matrix.cols,
-      matrix.data.slice(index * height * matrix.cols, (index + 1) * height * matrix.cols),
-    ),
-  );
 }

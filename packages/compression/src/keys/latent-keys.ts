@@ -38,7 +38,12 @@ export function latentKeys({ basis, metric, centred = false }: LatentKeySettings
       const moment = centred
         ? centredMoment(statistics.rotatedKeySecondMoment, statistics.rotatedKeyMean, heads, headDim)
         : headBlock(statistics.rotatedKeySecondMoment, heads, headDim);
-      return subspaceFactors(moment, headDim, keySlotWidth, metric === 'query' ? queryMetric(layer, heads) : undefined);
+      return subspaceFactors(
+        moment,
+        headDim,
+        keySlotWidth,
+        metric === 'query' ? queryMetric(layer, heads, 'rotated') : undefined,
+      );
     });
 
     const keyWidth = numKeyValueHeads * headDim;

@@ -1,6 +1,7 @@
 import { KvlrError } from '@kvlr/core';
 import type { CompressionMethod } from '../ports.ts';
 import { meanPool } from './mean-pool.ts';
+import { ropeAveraged } from './rope-averaged.ts';
 import { ropeExact, ropeExactCentred, ropeExactOutput, ropeExactReal, ropeExactWeighted } from './rope-exact.ts';
 import { svdActivations, svdActivationsGrouped, svdActivationsGroupedMetric } from './svd-activations.ts';
 import { svdWeights } from './svd-weights.ts';
@@ -17,6 +18,7 @@ export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
   'rope-exact-weighted': ropeExactWeighted,
   'rope-exact-output': ropeExactOutput,
   'rope-exact-centred': ropeExactCentred,
+  'rope-averaged': ropeAveraged,
 };
 
 /** The method behind a name, or the method itself. Throws KvlrError 'usage' for an unknown name. */

@@ -4,18 +4,21 @@ import { queryHeadsOf } from '../query-heads.ts';
 import { requireStatistics } from './require-statistics.ts';
 
 /**
- * Metric in which an error of the rotated keys counts as the logits see it: for each KV head the sum over its query
- * heads of E[q q^T], q after RoPE. One [D, D] block per head.
+ * Metric in which an error of the keys counts as the logits see it: for each KV head the sum over its query heads of
+ * E[q q^T]. One [D, D] block per head.
+ *
+ * @param stage Queries after RoPE ('rotated') or before it ('projected').
  */
-export function queryMetric(layer: SourceLayer, heads: readonly number[]): Matrix[] {
+export function queryMetric(layer: SourceLayer, heads: readonly number[], stage: 'rotated' | 'projected'): Matrix[] {
   const { headDim } = layer.shape;
-  const { rotatedQuerySecondMoment } = requireStatistics(layer, 'queryMetric');
+  const { rotatedQuerySecondMoment, querySecondMoment } = requireStatistics(layer, 'queryMetric');
+  const moments = stage === 'rotated' ? rotatedQuerySecondMoment : querySecondMoment;
   return heads.map((head) => {
     const block = createMatrix(headDim, headDim);
     for (const queryHead of queryHeadsOf(layer.shape, [head])) {
       const start = queryHead * block.data.length;
       for (let index = 0; index < block.data.length; index++) {
-        block.data[index]! += rotatedQuerySecondMoment[start + index]!;
+        block.data[index]! += moments[start + index]!;
       }
     }
     return block;

@@ -1,0 +1,92 @@
+import { type ComplexMatrix, createComplexMatrix, createMatrix, type Matrix } from '@kvlr/linalg';
+
+/**
+ * Means of the phases that RoPE puts between two frequencies, over the relative position n - m of a key n and a later
+ * query m: `difference` holds E exp(i (theta_a - theta_b) (n - m)), `sum` E exp(i (theta_a + theta_b) (n - m)), [D/2, D/2].
+ */
+export interface RotationAverages {
+  difference: ComplexMatrix;
+  sum: ComplexMatrix;
+}
+
+/**
+ * Averages over distances m - n = 0 .. longestDistance - 1, a distance counting by 1 / (distance + 1): each doubling of
+ * the distance has the same say, as attention falls off about so.
+ *
+ * @param frequencies theta, radians per position, [D/2].
+ */
+export function rotationAverages(frequencies: Float64Array, longestDistance: number): RotationAverages {
+  const half = frequencies.length;
+  const difference = createComplexMatrix(half, half);
+  const sum = createComplexMatrix(half, half);
+  for (let a = 0; a < half; a++) {
+    for (let b = 0; b < half; b++) {
+      const place = a * half + b;
+      [difference.real[place], difference.imag[place]] = meanPhase(frequencies[a]! - frequencies[b]!, longestDistance);
+      [sum.real[place], sum.imag[place]] = meanPhase(frequencies[a]! + frequencies[b]!, longestDistance);
+    }
+  }
+  return { difference, sum };
+}
+
+/** E exp(-i angle distance). The phase is advanced by multiplication, which errs by some 1e-16 a step. */
+function meanPhase(angle: number, longestDistance: number): [real: number, imag: number] {
+  const stepReal = Math.cos(angle);
+  const stepImag = -Math.sin(angle);
+  let real = 1;
+  let imag = 0;
+  let sumReal = 0;
+  let sumImag = 0;
+  let total = 0;
+  for (let distance = 0; distance < longestDistance; distance++) {
+    const weight = 1 / (distance + 1);
+    total += weight;
+    sumReal += weight * real;
+    sumImag += weight * imag;
+    const next = real * stepReal - imag * stepImag;
+    imag = real * stepImag + imag * stepReal;
+    real = next;
+  }
+  return [sumReal / total, sumImag / total];
+}
+
+/**
+ * Mean over relative positions of R X R^T ('forward') or R^T X R ('backward'), R the rotation of RoPE, X [D, D].
+ *
+ * Between two frequencies X is a 2 x 2 block, the sum of a complex multiplication, which R X R^T turns by the difference
+ * of the angles, and a complex conjugation followed by one, which it turns by their sum.
+ */
+export function averageRotated(
+  matrix: Matrix,
+  { difference, sum }: RotationAverages,
+  direction: 'forward' | 'backward',
+): Matrix {
+  const { data, cols } = matrix;
+  const half = cols / 2;
+  const sign = direction === 'forward' ? 1 : -1;
+  const result = createMatrix(matrix.rows, cols);
+  for (let a = 0; a < half; a++) {
+    for (let b = 0; b < half; b++) {
+      const upper = a * cols + b;
+      const lower = upper + half * cols;
+      const linearReal = (data[upper]! + data[lower + half]!) / 2;
+      const linearImag = (data[lower]! - data[upper + half]!) / 2;
+      const conjugateReal = (data[upper]! - data[lower + half]!) / 2;
+      const conjugateImag = (data[lower]! + data[upper + half]!) / 2;
+      const place = a * half + b;
+      const byDifferenceReal = difference.real[place]!;
+      const byDifferenceImag = sign * difference.imag[place]!;
+      const bySumReal = sum.real[place]!;
+      const bySumImag = sign * sum.imag[place]!;
+      const turnedReal = linearReal * byDifferenceReal - linearImag * byDifferenceImag;
+      const turnedImag = linearReal * byDifferenceImag + linearImag * byDifferenceReal;
+      const mirroredReal = conjugateReal * bySumReal - conjugateImag * bySumImag;
+      const mirroredImag = conjugateReal * bySumImag + conjugateImag * bySumReal;
+      result.data[upper] = turnedReal + mirroredReal;
+      result.data[lower + half] = turnedReal - mirroredReal;
+      result.data[lower] = turnedImag + mirroredImag;
+      result.data[upper + half] = mirroredImag - turnedImag;
+    }
+  }
+  return result;
+}
