@@ -1,0 +1,209 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { parseRecipeYaml } from '@kvlr/pipeline';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runCli } from './support/run-cli.ts';
+import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+
+const interleaved = fileURLToPath(new URL('../../../examples/grouping/interleaved.mjs', import.meta.url));
+
+let directory: string;
+let model: string;
+let inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-commands-'));
+  model = join(directory, 'model');
+  await writeTinyCheckpoint(model);
+  inputs = await writeTinyInputs(join(directory, 'inputs'));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+const compressArguments = (output: string, ...more: string[]) => [
+  ...['compress', model, '-o', join(directory, output), '--recipe', inputs.recipe, '--backend', 'cpu'],
+  ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, ...more],
+];
+
+const evalArguments = (checkpoint: string, ...more: string[]) => [
+  ...['eval', checkpoint, '--eval-text', inputs.evaluation, '--windows', '2', '--window-length', '33'],
+  ...['--backend', 'cpu', ...more],
+];
+
+async function runJson(argumentList: string[]) {
+  const outcome = await runCli([...argumentList, '--json']);
+  expect(outcome.exitCode, outcome.error).toBe(0);
+  return JSON.parse(outcome.out);
+}
+
+describe('kvlr --help', () => {
+  it('names every command, examples and exit codes', async () => {
+    const { exitCode, out } = await runCli([]);
+    expect(exitCode).toBe(0);
+    for (const command of ['compress', 'inspect', 'eval', 'compare', 'generate', 'export', 'demo']) {
+      expect(out).toMatch(new RegExp(`^ {2}${command} `, 'm'));
+    }
+    expect(out).toContain('Examples:');
+    expect(out).toContain('Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped');
+  });
+
+  it('suggests the command that was meant', async () => {
+    expect((await runCli(['compres'])).error).toContain('Did you mean compress?');
+  });
+});
+
+describe('kvlr inspect', () => {
+  it('states the exact size of the cache', async () => {
+    const { out } = await runCli(['inspect', model]);
+    expect(out).toContain('512 bytes = 2 x 2 layers x 4 KV heads x 8 x 4 bytes');
+    expect((await runJson(['inspect', model])).cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
+  });
+
+  it('measures spectra on request', async () => {
+    const texts = ['--calibration', inputs.calibration, '--windows', '2', '--backend', 'cpu'];
+    const { spectra } = await runJson(['inspect', model, '--spectra', ...texts]);
+    expect(spectra).toHaveLength(2);
+    expect(spectra[0].values).toHaveLength(32);
+  });
+
+  it('opens the embedded model without an argument', async () => {
+    const { cache } = await runJson(['inspect']);
+    expect(cache.bytesPerToken).toBe(2 * 6 * 8 * 32 * 2);
+  });
+});
+
+describe('kvlr compress', () => {
+  it('writes a checkpoint that is judged as the report says, with every other tensor untouched', async () => {
+    const result = await runJson(compressArguments('half', '--kv-heads', '2'));
+    expect(result.report.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
+    expect(result.peakMemoryBytes).toBeGreaterThan(1e6);
+
+    const source = await openCheckpointDirectory(model);
+    const compressed = await openCheckpointDirectory(join(directory, 'half'));
+    expect(compressed.config.num_key_value_heads).toBe(2);
+    for (const { name } of source.tensors.list()) {
+      if (/self_attn/.test(name)) continue;
+      expect(await compressed.tensors.readBytes(name), name).toEqual(await source.tensors.readBytes(name));
+    }
+    const recipe = parseRecipeYaml(await readFile(join(directory, 'half', 'recipe.yaml'), 'utf8'));
+    expect(recipe).toMatchObject({ keyValueHeads: 2, source: { modelId: source.id } });
+
+    const harness = await runJson(evalArguments(join(directory, 'half'), '--against', model));
+    const { perplexity, againstBase } = result.report.result;
+    expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(perplexity.value, 4);
+    expect(harness.results.kvlr_texts['kl_divergence,none']).toBeCloseTo(againstBase.klDivergence.value, 5);
+    const names = await readdir(join(directory, 'half.run'));
+    expect(names).toEqual(expect.arrayContaining(['report.html', 'report.md', 'events.jsonl', 'recipe.yaml']));
+  });
+
+  it('prints cache sizes, time per stage and peak memory for people, and progress elsewhere', async () => {
+    const { out, error, exitCode } = await runCli(compressArguments('people', '--recover', 'none', '--dtype', 'F16'));
+    expect(exitCode).toBe(0);
+    expect(out).toMatch(/KV cache per token\s+512 B\s+256 B/);
+    expect(out).toMatch(/Time +inspect .*statistics .*evaluation /);
+    expect(out).toMatch(/Peak memory +\d+/);
+    expect(out).toContain('Rounding to F16');
+    expect(error).toMatch(/^statistics +Second moments/m);
+    expect(error).toContain('Backend cpu');
+  });
+
+  it('takes a grouping of one’s own', async () => {
+    await runJson(compressArguments('interleaved', '--grouping', interleaved, '--recover', 'none'));
+    const saved = JSON.parse(await readFile(join(directory, 'interleaved.run', '2-grouping.json'), 'utf8'));
+    expect(saved.value[0]).toEqual([
+      [0, 2],
+      [1, 3],
+    ]);
+  });
+
+  it('repeats a result from the recipe that lies beside it', async () => {
+    await runJson(compressArguments('again', '--recipe', join(directory, 'half', 'recipe.yaml')));
+    const weights = (name: string) => readFile(join(directory, name, 'model.safetensors'));
+    expect(await weights('again')).toEqual(await weights('half'));
+  });
+
+  it('only estimates with --dry-run', async () => {
+    const before = (await readdir(directory)).sort();
+    const { estimate } = await runJson(compressArguments('dry', '--dry-run'));
+    expect(estimate.keyValueHeads).toBe(2);
+    for (const figure of ['memoryBytes', 'outputBytes', 'runDirectoryBytes', 'seconds']) {
+      expect(estimate[figure], figure).toBeGreaterThan(0);
+    }
+    expect((await readdir(directory)).sort()).toEqual(before);
+  });
+
+  it('ends with 130 when stopped, leaves no output, and goes on from there', async () => {
+    const stop = new AbortController();
+    const running = runCli(compressArguments('stopped', '--json'), stop.signal);
+    const runDirectory = join(directory, 'stopped.run');
+    while (!(await readdir(runDirectory).catch((): string[] => [])).includes('1-statistics.safetensors')) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    stop.abort();
+    const { exitCode, out } = await running;
+    expect(exitCode).toBe(130);
+    expect(JSON.parse(out).error.code).toBe('aborted');
+    expect(await readdir(directory)).not.toContain('stopped');
+    const { stages } = await runJson(compressArguments('stopped'));
+    const kept = stages.filter((stage: { skipped: boolean }) => stage.skipped);
+    expect(kept.map(({ stage }: { stage: string }) => stage)).toContain('statistics');
+  });
+});
+
+describe('kvlr compare', () => {
+  it('writes one table of methods and ratios', async () => {
+    const output = join(directory, 'comparison');
+    const argumentList = [
+      ...['compare', model, '-o', output, '--recipe', inputs.recipe, '--backend', 'cpu', '--ratios', '1/2,1/8'],
+      ...['--methods', 'mean-pool', '--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+    ];
+    const { out, exitCode } = await runCli(argumentList);
+    expect(exitCode).toBe(0);
+    expect(out).toMatch(/Mean-pool +stock/);
+    expect(out).toContain('12.5 % of 4 KV heads is left out');
+    expect(await readdir(output)).toEqual(
+      expect.arrayContaining(['comparison.html', 'comparison.json', 'comparison.md']),
+    );
+    const again = await runCli([...argumentList, '--json']);
+    expect(JSON.parse(again.out).error.code).toBe('file-exists');
+    expect((await runJson([...argumentList, '--overwrite'])).report.rows).toHaveLength(2);
+  });
+});
+
+describe('kvlr generate', () => {
+  it('continues a prompt, equally for equal seeds', async () => {
+    const argumentList = [
+      'generate',
+      model,
+      '--prompt',
+      'The sea',
+      '-n',
+      '8',
+      '--temperature',
+      '1',
+      '--backend',
+      'cpu',
+    ];
+    const first = await runJson([...argumentList, '--seed', '1']);
+    expect(first.tokenIds.length).toBeLessThanOrEqual(8);
+    expect(await runJson([...argumentList, '--seed', '1'])).toMatchObject({
+      tokenIds: first.tokenIds,
+      text: first.text,
+    });
+    const { out } = await runCli([...argumentList, '--seed', '1']);
+    expect(out).toBe(`The sea${first.text}\n`);
+  });
+});
+
+describe('kvlr export', () => {
+  it('writes a GGUF file, and replaces it only when told to', async () => {
+    const file = join(directory, 'tiny.gguf');
+    await runJson(['export', model, '--gguf', file]);
+    expect((await readFile(file)).subarray(0, 4).toString()).toBe('GGUF');
+    const refused = await runCli(['export', model, '--gguf', file, '--json']);
+    expect(JSON.parse(refused.out).error.code).toBe('file-exists');
+    await runJson(['export', model, '--gguf', file, '--overwrite']);
+  });
+});
