@@ -1,4 +1,4 @@
-import type { EventListener, KvlrEvent } from '@kvlr/core';
+import type { EventListener, KvlrEvent, StageName } from '@kvlr/core';
 import { formatDuration } from '@kvlr/report';
 import { Presets, SingleBar } from 'cli-progress';
 import type { Terminal } from './terminal.ts';
@@ -39,30 +39,44 @@ interface ProgressView {
   stop(): void;
 }
 
+/** What is known of the stage that is drawn; kept while notes interrupt its bar. */
+interface DrawnStage {
+  stage: StageName;
+  startedAt: number;
+  completedAtStart: number;
+}
+
 function createBar(): ProgressView {
   let bar: SingleBar | undefined;
+  let drawn: DrawnStage | undefined;
   return {
     update(event) {
-      if (bar === undefined) {
-        bar = new SingleBar(
-          {
-            format: '            {bar} {value}/{total} {unit}  {eta_formatted} left  {detail}',
-            clearOnComplete: true,
-            hideCursor: true,
-            stream: process.stderr,
-          },
-          Presets.shades_classic,
-        );
-        bar.start(event.total, event.completed, { unit: event.unit, detail: event.detail ?? '' });
+      const { completed, total, unit, stage } = event;
+      if (drawn?.stage !== stage || completed < drawn.completedAtStart) {
+        drawn = { stage, startedAt: Date.now(), completedAtStart: completed };
       }
-      bar.setTotal(event.total);
-      bar.update(event.completed, { unit: event.unit, detail: event.detail ?? '' });
+      if (bar === undefined) {
+        const format = '            {bar} {value}/{total} {unit}  {left}{detail}';
+        const settings = { format, clearOnComplete: true, hideCursor: true, stream: process.stderr };
+        bar = new SingleBar(settings, Presets.shades_classic);
+        bar.start(total, completed, { unit, left: '', detail: '' });
+      }
+      bar.setTotal(total);
+      bar.update(completed, { unit, left: timeLeft(event, drawn), detail: event.detail ?? '' });
     },
     stop() {
       bar?.stop();
       bar = undefined;
     },
   };
+}
+
+/** By the speed since the stage began; nothing before there is one. */
+function timeLeft({ completed, total }: ProgressEvent, { startedAt, completedAtStart }: DrawnStage): string {
+  const done = completed - completedAtStart;
+  if (done <= 0) return '';
+  const secondsEach = (Date.now() - startedAt) / 1000 / done;
+  return `${formatDuration(Math.round(secondsEach * (total - completed)))} left  `;
 }
 
 /** Seconds between two lines of the same stage, so that a log stays short. */

@@ -2,6 +2,7 @@ import { cacheSize, type EvaluationResult, type ModelSource, type TensorDtype } 
 import { cachedLogits, type EvaluationWindow, evaluate, toHarnessJson } from '@kvlr/evaluation';
 import { type LogitDifference, logitDifference } from '../run/logit-difference.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
+import { partOfProgress } from '../run/part-of-progress.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
@@ -38,7 +39,7 @@ export function judge(context: RunContext, request: JudgeRequest): Promise<Judge
     const judgement = await runner.use(base, async (baseModel) => {
       const baseLogits = cachedLogits(baseModel);
       const baseResult = await evaluate({
-        ...control,
+        ...partOfProgress(control, 0, 2),
         model: baseLogits,
         modelId: base.id,
         windows,
@@ -46,7 +47,7 @@ export function judge(context: RunContext, request: JudgeRequest): Promise<Judge
       });
       return runner.use(written, async (writtenModel): Promise<Judgement> => {
         const result = await evaluate({
-          ...control,
+          ...partOfProgress(control, 1, 2),
           model: writtenModel,
           modelId: written.id,
           base: baseLogits,
