@@ -1,12 +1,8 @@
 import { KvlrError } from '@kvlr/core';
 import { enableProdMode, findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
 import { registerGradients } from '../gradients/register-gradients.ts';
+import { installWasmKernels } from '../wasm-kernels/install-wasm-kernels.ts';
 import type { BackendName } from './backend-choice.ts';
-import { installWasmClone } from './wasm-clone.ts';
-import { installWasmMatrixProduct } from './wasm-matrix-product.ts';
-import { installWasmRowGather } from './wasm-row-gather.ts';
-
-let wasmKernelsInstalled = false;
 
 /** Loads one tfjs backend and makes it the active one. Throws 'backend-unavailable' when it does not start. */
 export async function startBackend(name: BackendName, wasmPaths: string | undefined): Promise<void> {
@@ -39,9 +35,5 @@ export async function startBackend(name: BackendName, wasmPaths: string | undefi
 async function importWasm(wasmPaths: string | undefined): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
-  if (wasmKernelsInstalled) return;
-  installWasmClone();
-  installWasmMatrixProduct();
-  installWasmRowGather();
-  wasmKernelsInstalled = true;
+  installWasmKernels();
 }

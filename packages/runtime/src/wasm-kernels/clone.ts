@@ -12,7 +12,7 @@ import {
  * Lets a clone on the wasm backend share its memory with the original, as on the other backends. The stock kernel copies,
  * and tfjs clones everything that a gradient will need: the attention weights alone are megabytes per step.
  */
-export function installWasmClone(): void {
+export function installClone(): void {
   const stock = getKernel(Identity, 'wasm');
   const kernelFunc = ({ inputs: { x }, backend }: { inputs: { x: TensorInfo }; backend: BackendWasm }): TensorInfo => {
     backend.incRef(x.dataId);

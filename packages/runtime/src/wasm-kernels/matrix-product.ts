@@ -38,43 +38,54 @@ interface View {
  * into plain products: factors are transposed by copying, and each matrix of a batch is multiplied in place through a view
  * of the tensor's memory. Gradients of matMul are products with transposed factors, so training gains as well.
  */
-export function installWasmMatrixProduct(): void {
+export function installMatrixProduct(): void {
   const stock = getKernel(BatchMatMul, 'wasm');
-  const transposeKernel = getKernel(Transpose, 'wasm');
-  const transposeLastAxes = (backend: BackendWasm, x: TensorInfo): TensorInfo => {
-    const rank = x.shape.length;
-    const perm = x.shape.map((_, axis) => axis);
-    perm[rank - 2] = rank - 1;
-    perm[rank - 1] = rank - 2;
-    return transposeKernel.kernelFunc({ inputs: { x }, backend, attrs: { perm } }) as TensorInfo;
-  };
-
   const kernelFunc = (call: ProductCall): TensorInfo => {
     const { inputs, backend, attrs } = call;
     const { a, b } = inputs;
+    if (a.dtype !== 'float32' || b.dtype !== 'float32') {
+      return stock.kernelFunc({ inputs: { a, b }, backend, attrs: { ...attrs } }) as TensorInfo;
+    }
     const { transposeA, transposeB } = attrs;
-    const rows = a.shape[a.shape.length - (transposeA ? 1 : 2)]!;
-    const [inner, columns] = transposeB ? [...b.shape.slice(-2)].reverse() : b.shape.slice(-2);
+    const sizes = a.shape.slice(-2).concat(b.shape.slice(-2)) as [number, number, number, number];
+    const [rows, inner] = transposeA ? [sizes[1], sizes[0]] : [sizes[0], sizes[1]];
+    const columns = transposeB ? sizes[2] : sizes[3];
     // The same product may be formed as (b' a')': take whichever copies fewer numbers.
-    const direct = (transposeA ? rows * inner! : 0) + (transposeB ? inner! * columns! : 0);
-    const flipped = (transposeA ? 0 : rows * inner!) + (transposeB ? 0 : inner! * columns!) + rows * columns!;
-    const plain = (left: TensorInfo, right: TensorInfo, flipLeft: boolean, flipRight: boolean): TensorInfo => {
-      const plainLeft = flipLeft ? transposeLastAxes(backend, left) : left;
-      const plainRight = flipRight ? transposeLastAxes(backend, right) : right;
-      const result = multiplyBatches(backend, plainLeft, plainRight);
-      if (flipLeft) backend.disposeData(plainLeft.dataId);
-      if (flipRight) backend.disposeData(plainRight.dataId);
-      return result;
-    };
-    if (direct <= flipped) return plain(a, b, transposeA, transposeB);
-    const transposed = plain(b, a, !transposeB, !transposeA);
+    const direct = (transposeA ? rows * inner : 0) + (transposeB ? inner * columns : 0);
+    const flipped = (transposeA ? 0 : rows * inner) + (transposeB ? 0 : inner * columns) + rows * columns;
+    if (direct <= flipped) return multiplyTransposing(backend, a, b, transposeA, transposeB);
+    const transposed = multiplyTransposing(backend, b, a, !transposeB, !transposeA);
     const result = transposeLastAxes(backend, transposed);
     backend.disposeData(transposed.dataId);
     return result;
   };
-
   unregisterKernel(BatchMatMul, 'wasm');
   registerKernel({ ...stock, kernelFunc: kernelFunc as unknown as KernelConfig['kernelFunc'] });
+}
+
+function transposeLastAxes(backend: BackendWasm, x: TensorInfo): TensorInfo {
+  const rank = x.shape.length;
+  const perm = x.shape.map((_, axis) => axis);
+  perm[rank - 2] = rank - 1;
+  perm[rank - 1] = rank - 2;
+  const { kernelFunc } = getKernel(Transpose, 'wasm');
+  return kernelFunc({ inputs: { x }, backend, attrs: { perm } }) as TensorInfo;
+}
+
+/** The product of two factors, each copied transposed first where asked. */
+function multiplyTransposing(
+  backend: BackendWasm,
+  left: TensorInfo,
+  right: TensorInfo,
+  transposeLeft: boolean,
+  transposeRight: boolean,
+): TensorInfo {
+  const plainLeft = transposeLeft ? transposeLastAxes(backend, left) : left;
+  const plainRight = transposeRight ? transposeLastAxes(backend, right) : right;
+  const result = multiplyBatches(backend, plainLeft, plainRight);
+  if (transposeLeft) backend.disposeData(plainLeft.dataId);
+  if (transposeRight) backend.disposeData(plainRight.dataId);
+  return result;
 }
 
 /** left [..., m, k] times right [..., k, n], leading axes broadcast. */
@@ -97,7 +108,7 @@ function multiplyBatches(backend: BackendWasm, left: TensorInfo, right: TensorIn
     return result;
   }
   const batch = util.sizeFromShape(outerShape);
-  for (let index = 0; index < batch; index += 1) {
+  for (let index = 0; index < batch; index++) {
     withViews(
       backend,
       [

@@ -18,7 +18,7 @@ interface GatherCall {
  * Lets the wasm backend gather rows of a matrix by copying them. The stock kernel finds the place of every single number,
  * which costs as much for the token embedding as half a decoder layer.
  */
-export function installWasmRowGather(): void {
+export function installRowGather(): void {
   const stock = getKernel(GatherV2, 'wasm');
   const kernelFunc = (call: GatherCall): TensorInfo => {
     const { inputs, backend, attrs } = call;

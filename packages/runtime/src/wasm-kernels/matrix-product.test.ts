@@ -2,7 +2,7 @@ import { createRandom } from '@kvlr/core';
 import { matMul, memory, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, expect, it } from 'vitest';
-import { selectBackend } from './select-backend.ts';
+import { selectBackend } from '../backends/select-backend.ts';
 
 beforeAll(async () => {
   await selectBackend({ backend: 'wasm' });
