@@ -33,7 +33,9 @@ describe('applyCompression', () => {
   });
 
   it('gives every layer all four biases of zeros once one layer brings an output bias', async () => {
-    const variant = applyCompression(base, [randomCompressedLayer(base.shape, { layer: 0, groups: 2, outputBias: true })]);
+    const variant = applyCompression(base, [
+      randomCompressedLayer(base.shape, { layer: 0, groups: 2, outputBias: true }),
+    ]);
     checkTensors(variant, 'variant');
     expect(variant.shape).toMatchObject({ attentionBias: true, outputBias: true });
     expect(await variant.tensors.readFloat32(variant.tensorName('keyBias', 0))).toEqual(new Float32Array(16));

@@ -1,4 +1,12 @@
-import { type AttentionWeights, type CompressedLayer, type DenseTensor, KvlrError, type ModelShape, type ModelSource, type TensorRole } from '@kvlr/core';
+import {
+  type AttentionWeights,
+  type CompressedLayer,
+  type DenseTensor,
+  KvlrError,
+  type ModelShape,
+  type ModelSource,
+  type TensorRole,
+} from '@kvlr/core';
 import { uniformKeyValueHeads } from '../config/uniform-key-value-heads.ts';
 import { type ExpectedTensor, expectedTensors } from './expected-tensors.ts';
 import { fingerprint } from './fingerprint.ts';

@@ -19,7 +19,8 @@ export function fingerprint(layers: readonly CompressedLayer[]): string {
   for (const { layer, layout, weights, latentKeys } of layers) {
     for (const character of JSON.stringify([layer, layout])) add(character.charCodeAt(0));
     for (const numbers of [weights.query, weights.key, weights.value, weights.output]) addNumbers(numbers);
-    for (const numbers of [weights.queryBias, weights.keyBias, weights.valueBias, weights.outputBias]) addNumbers(numbers);
+    for (const numbers of [weights.queryBias, weights.keyBias, weights.valueBias, weights.outputBias])
+      addNumbers(numbers);
     addNumbers(latentKeys?.encoder);
     addNumbers(latentKeys?.queryEncoder);
   }

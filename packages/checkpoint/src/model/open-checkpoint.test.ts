@@ -58,9 +58,17 @@ describe('openCheckpoint', () => {
     const name = checkpoint.tensorName('downWeight', 1);
     expect(await checkpoint.tensors.readBytes(name)).toEqual(await single.tensors.readBytes(name));
 
-    const moved = { ...sharded, 'model.safetensors.index.json': JSON.stringify({ weight_map: { ...weightMap, x: 'model-00001-of-00002.safetensors' } }) };
+    const moved = {
+      ...sharded,
+      'model.safetensors.index.json': JSON.stringify({
+        weight_map: { ...weightMap, x: 'model-00001-of-00002.safetensors' },
+      }),
+    };
     await expectError(open(moved), 'tensor-missing', 'model-00001-of-00002.safetensors');
-    const outside = { ...sharded, 'model.safetensors.index.json': JSON.stringify({ weight_map: { x: '../x.safetensors' } }) };
+    const outside = {
+      ...sharded,
+      'model.safetensors.index.json': JSON.stringify({ weight_map: { x: '../x.safetensors' } }),
+    };
     await expectError(open(outside), 'file-missing', '../x.safetensors');
     delete sharded['model-00002-of-00002.safetensors'];
     await expectError(open(sharded), 'file-missing', 'model-00002-of-00002.safetensors');
@@ -113,7 +121,11 @@ describe('openCheckpoint refuses', () => {
     const files = await tinyCheckpointFiles();
     const whole = files['model.safetensors'] as Uint8Array;
     for (const length of [0, 4, 100, whole.length - 1]) {
-      await expectError(open({ ...files, 'model.safetensors': whole.slice(0, length) }), 'file-truncated', 'model.safetensors');
+      await expectError(
+        open({ ...files, 'model.safetensors': whole.slice(0, length) }),
+        'file-truncated',
+        'model.safetensors',
+      );
     }
   });
 
