@@ -11,7 +11,7 @@ import { averageRotated, rotationAverages } from './rotation-averages.ts';
 
 const headDim = 6;
 const frequencies = Float64Array.of(1, 0.1, 0.01);
-const longestDistance = 12;
+const tokens = 12;
 
 function randomMatrix(rows: number, cols: number, normal: () => number): Matrix {
   return createMatrix(
@@ -40,14 +40,15 @@ function rotation(distance: number): Matrix {
   return matrix;
 }
 
-const distances = Array.from({ length: longestDistance }, (_, distance) => distance);
-const weightTotal = distances.reduce((sum, distance) => sum + 1 / (distance + 1), 0);
+const distances = Array.from({ length: tokens }, (_, distance) => distance);
+const weightOf = (distance: number) => (tokens - distance) / (distance + 1);
+const weightTotal = distances.reduce((sum, distance) => sum + weightOf(distance), 0);
 
 /** Mean over distances by summing them one by one. */
 function meanOver(term: (turn: Matrix) => Matrix): Matrix {
   const terms = distances.map((distance) => term(rotation(distance)));
   const data = terms[0]!.data.map((_, index) =>
-    terms.reduce((sum, { data: entry }, distance) => sum + entry[index]! / (distance + 1) / weightTotal, 0),
+    terms.reduce((sum, { data: entry }, distance) => sum + (entry[index]! * weightOf(distance)) / weightTotal, 0),
   );
   return { ...terms[0]!, data };
 }
@@ -77,7 +78,7 @@ function randomProblem(heads: number, seed: number): ScoreProblem {
   return {
     moment: randomMoment(heads * headDim, normal),
     queryMoments: Array.from({ length: heads }, () => randomMoment(headDim, normal)),
-    averages: rotationAverages(frequencies, longestDistance),
+    averages: rotationAverages(frequencies, tokens),
   };
 }
 
@@ -89,7 +90,7 @@ const silent = (heads: number): GroupFactors => ({
 describe('averageRotated', () => {
   it('equals the sum over distances', () => {
     const matrix = randomMatrix(headDim, headDim, createNormalRandom(1));
-    const averages = rotationAverages(frequencies, longestDistance);
+    const averages = rotationAverages(frequencies, tokens);
     const forward = meanOver((turn) => multiplyTransposed(multiply(turn, matrix), turn));
     expectClose(averageRotated(matrix, averages, 'forward').data, forward.data, 1e-12);
     const backward = meanOver((turn) => multiply(multiply(transpose(turn), matrix), turn));

@@ -18,9 +18,9 @@ export interface ScoreFit {
 }
 
 /** A gain below this share of the error ends the alternation, as does an error that is lost in rounding. */
-const smallestGain = 1e-3;
+const smallestGain = 5e-4;
 const negligibleShare = 1e-13;
-const maximumRounds = 60;
+const maximumRounds = 100;
 /** Ridge of the least-squares solves, relative to the mean diagonal: enough to survive keys of deficient rank. */
 const relativeRidge = 1e-11;
 

@@ -10,27 +10,27 @@ export interface RotationAverages {
 }
 
 /**
- * Averages over distances m - n = 0 .. longestDistance - 1, a distance counting by 1 / (distance + 1): each doubling of
- * the distance has the same say, as attention falls off about so.
+ * Averages over the distances m - n of a text of `tokens` tokens. A distance counts by how often it occurs under the
+ * causal mask, tokens - distance, over distance + 1, about as attention falls off.
  *
  * @param frequencies theta, radians per position, [D/2].
  */
-export function rotationAverages(frequencies: Float64Array, longestDistance: number): RotationAverages {
+export function rotationAverages(frequencies: Float64Array, tokens: number): RotationAverages {
   const half = frequencies.length;
   const difference = createComplexMatrix(half, half);
   const sum = createComplexMatrix(half, half);
   for (let a = 0; a < half; a++) {
     for (let b = 0; b < half; b++) {
       const place = a * half + b;
-      [difference.real[place], difference.imag[place]] = meanPhase(frequencies[a]! - frequencies[b]!, longestDistance);
-      [sum.real[place], sum.imag[place]] = meanPhase(frequencies[a]! + frequencies[b]!, longestDistance);
+      [difference.real[place], difference.imag[place]] = meanPhase(frequencies[a]! - frequencies[b]!, tokens);
+      [sum.real[place], sum.imag[place]] = meanPhase(frequencies[a]! + frequencies[b]!, tokens);
     }
   }
   return { difference, sum };
 }
 
 /** E exp(-i angle distance). The phase is advanced by multiplication, which errs by some 1e-16 a step. */
-function meanPhase(angle: number, longestDistance: number): [real: number, imag: number] {
+function meanPhase(angle: number, tokens: number): [real: number, imag: number] {
   const stepReal = Math.cos(angle);
   const stepImag = -Math.sin(angle);
   let real = 1;
@@ -38,8 +38,8 @@ function meanPhase(angle: number, longestDistance: number): [real: number, imag:
   let sumReal = 0;
   let sumImag = 0;
   let total = 0;
-  for (let distance = 0; distance < longestDistance; distance++) {
-    const weight = 1 / (distance + 1);
+  for (let distance = 0; distance < tokens; distance++) {
+    const weight = (tokens - distance) / (distance + 1);
     total += weight;
     sumReal += weight * real;
     sumImag += weight * imag;

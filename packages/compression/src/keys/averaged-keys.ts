@@ -8,29 +8,31 @@ import type { KeyMethod } from '../ports.ts';
 import { phasorKeys } from './phasor-keys.ts';
 
 export interface AveragedKeySettings {
-  /** Distances of query and key that are counted, in tokens. Left out: the model's context, at most 2048. */
-  longestDistance?: number;
+  /** Length of text over which distances of query and key are averaged. Left out: the model's context, at most 2048. */
+  tokens?: number;
 }
 
-/** Distances count by their inverse, so that longer contexts than this would add little. */
-const longestDefault = 2048;
+/** Near distances count most, so that longer contexts than this would change little. */
+const mostTokens = 2048;
 
 /**
  * One key per group that gives the best scores on average over the distance of query and key, and under ordinary RoPE.
  * Starts from the phasors, which are exact at every distance but hold only rank one per frequency, and mixes frequencies
  * where that gains more, over the distances that count, than it costs: slow pairs among themselves above all.
  */
-export function averagedKeys({ longestDistance }: AveragedKeySettings = {}): KeyMethod {
+export function averagedKeys({ tokens }: AveragedKeySettings = {}): KeyMethod {
   const phasors = phasorKeys({ moment: 'activations', field: 'complex', weights: 'query' });
   return (layer, heads) => {
     const { headDim, rope, maxPositionEmbeddings } = layer.shape;
-    const distance = longestDistance ?? Math.min(maxPositionEmbeddings, longestDefault);
     const moment = keyMoment(layer, heads, 'activations');
     const { factors } = fitScoreFactors(
       {
         moment,
         queryMoments: queryMetric(layer, heads, 'projected'),
-        averages: rotationAverages(ropeFrequencies(rope, headDim), distance),
+        averages: rotationAverages(
+          ropeFrequencies(rope, headDim),
+          tokens ?? Math.min(maxPositionEmbeddings, mostTokens),
+        ),
       },
       phasors(layer, heads),
     );
