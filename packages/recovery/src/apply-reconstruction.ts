@@ -1,6 +1,6 @@
 import { overlayModel } from '@kvlr/checkpoint';
 import type { DenseTensor, ModelSource } from '@kvlr/core';
-import type { ReconstructedLayer } from './reconstruct-blocks.ts';
+import type { ReconstructedLayer } from './reconstruction.ts';
 
 /** The student with the attention of the given layers replaced by what block reconstruction found. */
 export function applyReconstruction(student: ModelSource, layers: readonly ReconstructedLayer[]): ModelSource {

@@ -1,5 +1,5 @@
 import { KvlrError } from '@kvlr/core';
-import type { ReconstructionRequest } from './reconstruct-blocks.ts';
+import type { ReconstructionRequest } from './reconstruction.ts';
 
 /** Throws 'invalid-argument' or 'text-too-short' when the parts of a request do not fit together. */
 export function checkReconstructionRequest(request: ReconstructionRequest): void {

@@ -1,12 +1,12 @@
 export { applyReconstruction } from './apply-reconstruction.ts';
 export { causalAttention } from './attention/causal-attention.ts';
-export {
-  type LayerHistory,
-  type ReconstructedLayer,
-  type ReconstructionRequest,
-  type ReconstructionResult,
-  reconstructBlocks,
-} from './reconstruct-blocks.ts';
+export { reconstructBlocks } from './reconstruct-blocks.ts';
+export type {
+  LayerHistory,
+  ReconstructedLayer,
+  ReconstructionRequest,
+  ReconstructionResult,
+} from './reconstruction.ts';
 export {
   type ReconstructionPreset,
   type ReconstructionSettings,

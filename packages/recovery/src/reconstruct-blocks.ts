@@ -1,57 +1,15 @@
-import type { DenseTensor, ModelSource, RunControl } from '@kvlr/core';
-import { type BackendRequest, disposeLayer, type LayerTensors, selectBackend, uploadLayer } from '@kvlr/runtime';
+import type { ModelSource } from '@kvlr/core';
+import { disposeLayer, type LayerTensors, selectBackend, uploadLayer } from '@kvlr/runtime';
+import { getBackend } from '@tensorflow/tfjs-core';
 import { applyReconstruction } from './apply-reconstruction.ts';
 import { TrainableAttention } from './attention/trainable-attention.ts';
 import { checkReconstructionRequest } from './check-reconstruction-request.ts';
-import {
-  type ReconstructionPreset,
-  type ReconstructionSettings,
-  resolveReconstructionSettings,
-} from './reconstruction-settings.ts';
+import type { ReconstructedLayer, ReconstructionRequest, ReconstructionResult } from './reconstruction.ts';
+import { type ReconstructionSettings, resolveReconstructionSettings } from './reconstruction-settings.ts';
 import { advanceThroughAttention, advanceThroughFeedForward } from './streams/advance-streams.ts';
 import { embedWindows } from './streams/embed-windows.ts';
 import { pairStreams, type StreamPairs } from './streams/stream-pairs.ts';
-import { type TrainingPoint, trainAttention } from './training/train-attention.ts';
-
-export interface ReconstructionRequest extends RunControl, Pick<BackendRequest, 'backend' | 'wasmPaths'> {
-  /** The original model. */
-  teacher: ModelSource;
-  /** The compressed model: same stream, same feed-forward blocks, its own attention. */
-  student: ModelSource;
-  /** Token ids of calibration windows, all of one length. */
-  windows: Int32Array[];
-  /** Windows of other calibration text, all of one length, that decide when a layer is done. */
-  heldOutWindows: Int32Array[];
-  /** Default 'full'. */
-  preset?: ReconstructionPreset;
-  settings?: Partial<ReconstructionSettings>;
-  /** Layers 0, 1, ... of an interrupted run with the same request: taken as they are. */
-  completedLayers?: readonly ReconstructedLayer[];
-  /** Called after each trained layer, before the next begins: the place to save it. */
-  onLayerDone?: (layer: ReconstructedLayer) => void | Promise<void>;
-}
-
-/** One layer's attention after training. */
-export interface ReconstructedLayer {
-  layer: number;
-  /** q, k, v and o (and biases) under the student's tensor names, matrices [out, in]. */
-  tensors: Map<string, DenseTensor>;
-  history: LayerHistory;
-}
-
-/** Errors are shares of the energy of what the original block adds to the stream. */
-export interface LayerHistory {
-  layer: number;
-  /** Held-out error before and after. */
-  initialError: number;
-  finalError: number;
-  points: TrainingPoint[];
-}
-
-export interface ReconstructionResult {
-  layers: ReconstructedLayer[];
-  history: LayerHistory[];
-}
+import { trainAttention } from './training/train-attention.ts';
 
 /**
  * Block reconstruction: layer by layer, in order, the attention projections of a compressed model are trained on
@@ -65,7 +23,8 @@ export async function reconstructBlocks(request: ReconstructionRequest): Promise
   const settings = resolveReconstructionSettings(request.preset ?? 'full', request.settings);
   checkReconstructionRequest(request);
   const { teacher, student, onEvent, signal } = request;
-  await selectBackend({ backend: request.backend, wasmPaths: request.wasmPaths, onEvent });
+  const { backend, wasmPaths } = request;
+  if (backend !== undefined || !getBackend()) await selectBackend({ backend, wasmPaths, onEvent });
   const windows = [...request.windows, ...request.heldOutWindows];
   const trainCount = request.windows.length;
   let original = await embedWindows(teacher, windows);
@@ -112,14 +71,14 @@ async function reconstructLayer(
     try {
       const points = await trainAttention({
         ...{ attention, shape, layer, train, heldOut, settings, signal },
-        onStep: (step, error) =>
+        onStep: (step) =>
           onEvent?.({
             type: 'progress',
             stage: 'recovery',
             completed: layer * settings.steps + step,
             total: shape.numLayers * settings.steps,
             unit: 'steps',
-            detail: `layer ${layer + 1} of ${shape.numLayers}, held-out error ${percent(error)}`,
+            detail: `layer ${layer + 1} of ${shape.numLayers}`,
           }),
       });
       const errors = points.map(({ heldOutError }) => heldOutError);

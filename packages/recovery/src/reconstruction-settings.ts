@@ -1,7 +1,7 @@
 import { KvlrError } from '@kvlr/core';
 
 export interface ReconstructionSettings {
-  /** Whether the output projection is first moved to its least-squares optimum, in closed form. */
+  /** Whether the output projection is moved to its least-squares optimum, in closed form, before and after the steps. */
   refitOutput: boolean;
   /** Adam steps per layer; 0 leaves it at the closed form. */
   steps: number;

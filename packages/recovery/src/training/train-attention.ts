@@ -18,58 +18,76 @@ export interface TrainingPoint {
 
 export interface AttentionTrainingRequest extends BlockTask {
   settings: ReconstructionSettings;
-  onStep?: (step: number, heldOutError: number) => void;
+  onStep?: (step: number) => void;
 }
 
 /**
- * Brings the stream after one attention block to the original one: first the output projection in closed form, then all
- * projections by Adam. Leaves the block at the values with the least held-out error, those of the start included, and
- * returns the course of the errors: the first point is the start, a second one at step 0 follows the closed form.
+ * Brings the stream after one attention block to the original one: the output projection in closed form, then all
+ * projections by Adam, then the output projection in closed form again, since Adam has changed what it reads. Leaves the
+ * block at the values with the least held-out error, those of the start included. Returns the course of that error; the
+ * closed forms add a second point at the first and the last step.
  */
 export async function trainAttention(request: AttentionTrainingRequest): Promise<TrainingPoint[]> {
-  const { attention, shape, layer, train, settings, signal } = request;
+  const { attention, settings } = request;
   const points: TrainingPoint[] = [];
-  let best = Number.POSITIVE_INFINITY;
-  let looksWithoutGain = 0;
-  const look = async (step: number, trainError?: number): Promise<void> => {
+  const look: Look = async (step, trainError) => {
     const error = await heldOutError(request);
+    const isBest = points.every((point) => error < point.heldOutError);
     points.push({ step, trainError, heldOutError: error });
-    looksWithoutGain = error < best ? 0 : looksWithoutGain + 1;
-    if (error < best) {
-      best = error;
-      attention.keep();
-    }
+    if (isBest) attention.keep();
+    return isBest;
   };
   await look(0);
   if (settings.refitOutput) {
     await refitOutput(request);
     await look(0);
   }
+  if (settings.steps > 0) {
+    const lastStep = await takeSteps(request, look);
+    attention.restore();
+    if (settings.refitOutput) {
+      await refitOutput(request);
+      await look(lastStep);
+    }
+  }
+  attention.restore();
+  return points;
+}
+
+/** Measures the held-out error, keeps the block's values when it is the least so far, and says whether it was. */
+type Look = (step: number, trainError?: number) => Promise<boolean>;
+
+/** Trains by Adam until the steps or the patience are used up; returns the number of steps taken. */
+async function takeSteps(request: AttentionTrainingRequest, look: Look): Promise<number> {
+  const { attention, shape, layer, train, settings, signal } = request;
   const windowsPerStep = Math.min(settings.windowsPerStep, train.inputs.length);
   const tokens = train.inputs[0]!.length / shape.hiddenSize;
   const context = createSequenceContext({ shape, batch: windowsPerStep, tokens });
   const optimizer = new AdamOptimizer(await attention.parameters());
+  const batches = batchOrder(train.inputs.length, windowsPerStep, settings.seed + layer);
+  let trainErrors: number[] = [];
+  let looksWithoutGain = 0;
+  let step = 0;
   try {
-    let trainErrors: number[] = [];
-    const batches = batchOrder(train.inputs.length, windowsPerStep, settings.seed + layer);
-    for (let step = 1; step <= settings.steps && looksWithoutGain < settings.patience; step++) {
+    while (step < settings.steps && looksWithoutGain < settings.patience) {
       throwIfAborted(signal);
       const batch = batches.next().value;
       const { value, grads } = variableGrads(() => blockError(request, train, batch, context), attention.variables());
-      optimizer.apply(grads, learningRateAt(step - 1, settings));
+      optimizer.apply(grads, learningRateAt(step, settings));
       trainErrors.push((await value.data())[0]!);
       for (const tensor of [value, ...Object.values(grads)]) tensor.dispose();
       await yieldToHost();
+      step += 1;
       if (step % settings.evaluateEvery === 0 || step === settings.steps) {
-        await look(step, trainErrors.reduce((total, error) => total + error, 0) / trainErrors.length);
+        const isBest = await look(step, trainErrors.reduce((total, error) => total + error, 0) / trainErrors.length);
+        looksWithoutGain = isBest ? 0 : looksWithoutGain + 1;
         trainErrors = [];
       }
-      request.onStep?.(step, best);
+      request.onStep?.(step);
     }
   } finally {
     optimizer.dispose();
     context.dispose();
   }
-  attention.restore();
-  return points;
+  return step;
 }
