@@ -8,7 +8,7 @@ import type { ModelSource, RopeParameters, TensorRole } from '@kvlr/core';
 export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<number>): Promise<Float64Array> {
   const { shape } = model;
   const tokens = tokenIds.length;
-  const read = async (role: TensorRole, layer?: number): Promise<Float64Array> =>
+  const read = async (role: TensorRole, layer?: number): Promise<Float64Array<ArrayBuffer>> =>
     Float64Array.from(await model.tensors.readFloat32(model.tensorName(role, layer)));
   const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
   const embedding = await read('embedding');
@@ -81,7 +81,7 @@ export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<numbe
   return logits;
 }
 
-function affine(matrix: Float64Array, row: Float64Array, bias?: Float64Array): Float64Array {
+function affine(matrix: Float64Array, row: Float64Array, bias?: Float64Array): Float64Array<ArrayBuffer> {
   const inputs = row.length;
   const outputs = matrix.length / inputs;
   const result = new Float64Array(outputs);
@@ -93,18 +93,18 @@ function affine(matrix: Float64Array, row: Float64Array, bias?: Float64Array): F
   return result;
 }
 
-function add(a: Float64Array, b: Float64Array): Float64Array {
+function add(a: Float64Array, b: Float64Array): Float64Array<ArrayBuffer> {
   return a.map((value, i) => value + b[i]!);
 }
 
-function rmsNorm(weight: Float64Array, epsilon: number): (row: Float64Array) => Float64Array {
+function rmsNorm(weight: Float64Array, epsilon: number): (row: Float64Array) => Float64Array<ArrayBuffer> {
   return (row) => {
     const meanSquare = row.reduce((sum, value) => sum + value * value, 0) / row.length;
     return row.map((value, i) => (value / Math.sqrt(meanSquare + epsilon)) * weight[i]!);
   };
 }
 
-function rotateHeads(row: Float64Array, heads: number, frequencies: number[], position: number): Float64Array {
+function rotateHeads(row: Float64Array, heads: number, frequencies: number[], position: number): Float64Array<ArrayBuffer> {
   const half = frequencies.length;
   const result = new Float64Array(row.length);
   for (let head = 0; head < heads; head++) {

@@ -12,7 +12,10 @@ export function fingerprint(layers: readonly CompressedLayer[]): string {
     high = Math.imul(high ^ word, 0x01000193) ^ (high >>> 15);
   };
   const addNumbers = (numbers: Float64Array | undefined): void => {
-    if (numbers === undefined) return add(0x9e3779b9);
+    if (numbers === undefined) {
+      add(0x9e3779b9);
+      return;
+    }
     const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length * 2);
     for (let i = 0; i < words.length; i++) add(words[i]!);
   };
