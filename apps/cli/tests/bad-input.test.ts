@@ -168,6 +168,20 @@ describe('a bad checkpoint', () => {
   });
 });
 
+describe('a base with another tokenizer', () => {
+  it('is not compared with', async () => {
+    const base = join(directory, 'base');
+    await cp(model, base, { recursive: true });
+    await editJson('tokenizer.json', (tokenizer) => {
+      (tokenizer.model as { merges: string[] }).merges = [];
+    });
+    const texts = ['--eval-text', inputs.evaluation, '--windows', '1', '--window-length', '33'];
+    const outcome = await runCli(['eval', model, '--against', base, '--backend', 'cpu', '--json', ...texts]);
+    expect(JSON.parse(outcome.out).error).toMatchObject({ code: 'tokenizer-mismatch', data: { file: model, base } });
+    expect(outcome.exitCode).toBe(1);
+  });
+});
+
 describe('bad wishes', () => {
   it.each([
     ['--kv-heads', '3'],

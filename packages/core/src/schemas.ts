@@ -19,8 +19,10 @@ const recoverySchema = z.strictObject({
   heldOutWindows: z.int().min(1).optional(),
   /** Tokens a window. */
   windowLength: z.int().min(2).default(512),
-  /** Adam steps a layer. */
-  steps: z.int().min(1).optional(),
+  /** Whether the output projection is moved to its least-squares optimum, in closed form. */
+  refitOutput: z.boolean().optional(),
+  /** Adam steps a layer; 0 leaves it at the closed form. */
+  steps: z.int().min(0).optional(),
   /** Highest learning rate, as a share of the root mean square of each weight matrix. */
   learningRate: z.number().positive().optional(),
   /** Steps over which the learning rate rises. */

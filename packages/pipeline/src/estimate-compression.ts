@@ -28,7 +28,7 @@ export interface EstimateRequest {
 }
 
 /** Speed of large matrix products: measured on two cores for wasm and cpu; a modest GPU for webgpu. */
-const speeds: Record<BackendName, number> = { webgpu: 300e9, wasm: 10e9, cpu: 0.4e9 };
+const speeds: Record<BackendName, number> = { webgpu: 300e9, wasm: 15e9, cpu: 0.4e9 };
 /** Speed of Float64 sums in plain JavaScript, on which moments and eigenvectors run. */
 const plainSpeed = 1e9;
 const processBytes = 250e6;
@@ -66,11 +66,13 @@ export function estimateCompression(request: EstimateRequest): CompressionEstima
   const logitBytes = Math.min(640 * 2 ** 20, 4 * evaluationTokens * shape.vocabSize);
   // The original, the exact and the rounded result are on the backend at the same time, once, to measure the rounding.
   const evaluationBytes = 3 * 4 * size.parameters + logitBytes;
+  // Parameters of the key and value projections that the result does without.
+  const lost = 2 * shape.numLayers * shape.hiddenSize * (shape.numKeyValueHeads - keyValueHeads) * shape.headDim;
   const dtype: WeightDtype | undefined = recipe.dtype === 'source' ? undefined : recipe.dtype;
   return {
     keyValueHeads,
     memoryBytes: processBytes + statisticsBytes + attentionBytes + Math.max(evaluationBytes, recovery.bytes),
-    outputBytes: plannedBytes(model, { source: model, dtype }),
+    outputBytes: Math.round(plannedBytes(model, { source: model, dtype }) * (1 - lost / size.parameters)),
     runDirectoryBytes: statisticsBytes + attentionBytes + recovery.diskBytes,
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),

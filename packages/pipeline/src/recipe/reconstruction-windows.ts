@@ -2,8 +2,8 @@ import type { Recipe } from '@kvlr/core/schemas';
 
 /** Text of each preset. */
 const windowsOfPreset = {
-  light: { trainingWindows: 12, heldOutWindows: 2 },
-  full: { trainingWindows: 32, heldOutWindows: 6 },
+  light: { trainingWindows: 24, heldOutWindows: 4 },
+  full: { trainingWindows: 96, heldOutWindows: 8 },
 } as const;
 
 /** How many windows block reconstruction trains on, and how many decide when it stops. */

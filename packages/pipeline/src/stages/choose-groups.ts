@@ -24,7 +24,6 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
     if (kept) return { value: kept, skipped: true };
     const groups: number[][][] = [];
     for (let layer = 0; layer < shape.numLayers; layer++) {
-      throwIfAborted(context.signal);
       const layerStatistics = statistics.layers[layer];
       const weights = await readAttentionWeights(model, layer);
       // Prepared when it is first asked for: not every strategy looks at the cost.
@@ -32,6 +31,7 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
       const question = {
         layer,
         statistics: layerStatistics,
+        weights,
         heads: shape.numKeyValueHeads,
         groups: keyValueHeads,
         headDim: shape.headDim,
@@ -40,8 +40,11 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
           cost ??= lostEnergyCost({ shape, layer, weights, statistics: layerStatistics });
           return cost(heads);
         },
+        signal: context.signal,
       };
       groups.push(await groupHeads(strategy, question, label));
+      // A search that was ended early gives groups that are not to be kept.
+      throwIfAborted(context.signal);
       context.onEvent({
         type: 'progress',
         stage: 'grouping',

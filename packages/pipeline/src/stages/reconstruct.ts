@@ -8,6 +8,7 @@ import {
   type ReconstructionSettings,
   reconstructBlocks,
 } from '@kvlr/recovery';
+import type { BackendRequest } from '@kvlr/runtime';
 import { reconstructionWindows } from '../recipe/reconstruction-windows.ts';
 import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
@@ -20,6 +21,8 @@ export interface ReconstructRequest {
   teacher: ModelSource;
   student: ModelSource;
   settings: Recipe['recovery'];
+  /** Where the training runs. Default: wherever it runs best. */
+  runtime?: Pick<BackendRequest, 'backend' | 'wasmPaths'>;
   /** Tokens of the calibration text. */
   tokenIds: () => Promise<Int32Array>;
   key: ArtefactKey;
@@ -55,6 +58,7 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
       );
       const result = await reconstructBlocks({
         ...control,
+        ...request.runtime,
         teacher,
         student,
         windows: training,
