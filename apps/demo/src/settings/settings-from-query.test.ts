@@ -1,0 +1,20 @@
+import { expect, it } from 'vitest';
+import { defaultSettings } from './demo-settings.ts';
+import { settingsFromQuery } from './settings-from-query.ts';
+
+it('takes what the address says', () => {
+  const query = '?keep=quarter&recovery=none&backend=webgpu&tokens=8&calibration=2&window=64';
+  expect(settingsFromQuery(query)).toEqual({
+    keep: 'quarter',
+    repair: 'none',
+    backend: 'webgpu',
+    newTokens: 8,
+    calibrationWindows: 2,
+    windowLength: 64,
+  });
+});
+
+it.each(['', '?keep=third&backend=cpu&recovery=full', '?tokens=0&window=1e9&calibration=', '?tokens=2.5&window=x'])(
+  'takes the defaults where %j does not fit',
+  (query) => expect(settingsFromQuery(query)).toEqual(defaultSettings),
+);

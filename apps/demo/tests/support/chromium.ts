@@ -1,0 +1,26 @@
+import { existsSync } from 'node:fs';
+import { type Browser, chromium } from 'playwright-core';
+
+const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
+
+/** Why the tests of the page cannot run here; undefined when they can. */
+export const missingChromium = existsSync(executablePath)
+  ? undefined
+  : `no Chromium at ${executablePath}; set CHROMIUM_PATH`;
+
+const quiet = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** WebGPU computed on the CPU: right results, slowly. */
+const softwareWebGpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+
+export function launchChromium({ webGpu }: { webGpu: boolean }): Promise<Browser> {
+  return chromium.launch({ executablePath, args: [...quiet, ...(webGpu ? softwareWebGpu : [])] });
+}
