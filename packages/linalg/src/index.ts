@@ -1,5 +1,7 @@
 export { eigHermitian, type HermitianEigen } from './eigen/eig-hermitian.ts';
 export { eigSymmetric, type SymmetricEigen } from './eigen/eig-symmetric.ts';
+export { eigSymmetricTop, type SymmetricTopSettings } from './eigen/eig-symmetric-top.ts';
+export { eigenvaluesSymmetric } from './eigen/eigenvalues-symmetric.ts';
 export { cholesky } from './factor/cholesky.ts';
 export { procrustes } from './factor/procrustes.ts';
 export { type QrFactors, qr } from './factor/qr.ts';

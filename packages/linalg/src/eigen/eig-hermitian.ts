@@ -3,7 +3,7 @@ import { createComplexMatrix } from '../matrix/create-complex-matrix.ts';
 import type { ComplexMatrix } from '../matrix/matrix.ts';
 import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
 import { requireFinite, requireSquare } from '../matrix/require.ts';
-import { symmetryTolerance } from './eig-symmetric.ts';
+import { symmetryTolerance } from './scaled-lower-triangle.ts';
 import { descendingOrder, permuteColumns } from './sort-descending.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
 import { tridiagonaliseHermitian } from './tridiagonalise-hermitian.ts';

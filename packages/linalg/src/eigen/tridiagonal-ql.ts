@@ -1,5 +1,6 @@
 import { KvlrError } from '@kvlr/core';
 import { negligible } from '../matrix/negligible.ts';
+import { isNegligibleCoupling } from './is-negligible-coupling.ts';
 import { type Rotations, rotateColumns } from './rotate-columns.ts';
 
 const maximumSweeps = 60;
@@ -39,10 +40,8 @@ export function tridiagonalQl(
 /** The end of the block that starts here: the next coupling that is negligible beside its own neighbours is cut. */
 function cutBlock({ diagonal, coupling }: Tridiagonal, start: number): number {
   let end = start;
-  for (; end < diagonal.length - 1; end += 1) {
-    const neighbours = Math.abs(diagonal[end]!) + Math.abs(diagonal[end + 1]!);
-    if (Math.abs(coupling[end]!) <= Number.EPSILON * neighbours + negligible) break;
-  }
+  while (end < diagonal.length - 1 && !isNegligibleCoupling(coupling[end]!, diagonal[end]!, diagonal[end + 1]!))
+    end += 1;
   coupling[end] = 0;
   return end;
 }

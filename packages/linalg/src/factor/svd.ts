@@ -1,6 +1,5 @@
 import { descendingOrder } from '../eigen/sort-descending.ts';
 import { createMatrix } from '../matrix/create-matrix.ts';
-import { identity } from '../matrix/identity.ts';
 import type { Matrix } from '../matrix/matrix.ts';
 import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
 import { negligible } from '../matrix/negligible.ts';
@@ -10,6 +9,7 @@ import { transpose } from '../matrix/transpose.ts';
 import { completeOrthonormalRows } from './complete-orthonormal-rows.ts';
 import { factorHouseholder, formThinQ } from './householder.ts';
 import { orthogonaliseRows } from './orthogonalise-rows.ts';
+import { preconditionRows } from './precondition-rows.ts';
 
 /** A = U diag(singularValues) V^T. */
 export interface SingularValues {
@@ -22,8 +22,8 @@ export interface SingularValues {
 }
 
 /**
- * Thin singular value decomposition of an m x n matrix by QR with column pivoting followed by one-sided Jacobi rotations
- * on the rows of R (Drmac and Veselic, SIAM J. Matrix Anal. Appl. 29, 2008). Small singular values keep their relative
+ * Thin singular value decomposition of an m x n matrix by QR with column pivoting and one-sided Jacobi rotations on the rows
+ * of R (Drmac and Veselic, SIAM J. Matrix Anal. Appl. 29, 2008), preconditioned by eigenvectors. Small singular values keep their relative
  * accuracy wherever the matrix determines them (columns of very different scale, down to 1e-140 of the largest), which the bidiagonal methods lose.
  * Throws KvlrError 'non-finite', 'numerical' (no convergence).
  */
@@ -41,13 +41,13 @@ function svdTall(a: Matrix): SingularValues {
   const scale = powerOfTwoScale(a.data);
   const factored = factorHouseholder(a, scale, true);
 
-  // R = W S Y^T, so A P = Q R = (Q W) S Y^T. Jacobi turns the rows of R into S Y^T and the identity into W^T.
+  // R = W S Y^T, so A P = Q R = (Q W) S Y^T. Two steps of turning make S Y^T of the rows of R and W^T of the identity.
   const rightRows = createMatrix(cols, cols);
   for (let i = 0; i < cols; i += 1) {
     rightRows.data[i * cols + i] = factored.diagonal[i]!;
     for (let j = i + 1; j < cols; j += 1) rightRows.data[i * cols + j] = factored.columns[j * rows + i]!;
   }
-  const leftRows = identity(cols);
+  const leftRows = preconditionRows(rightRows);
   orthogonaliseRows(rightRows.data, leftRows.data, cols);
 
   const norms = normaliseRows(rightRows);

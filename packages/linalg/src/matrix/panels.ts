@@ -118,10 +118,14 @@ export function multiplyPanels(
   block[15] = s33;
 }
 
-/** Adds the part of a 4x4 block that lies inside a rows x cols result. */
+/**
+ * Adds the part of a 4x4 block that lies inside a rows x cols result. Entry (i, j) of the result is
+ * result[i * stride + j].
+ */
 export function addBlock(
   block: Float64Array,
   result: Float64Array,
+  stride: number,
   rows: number,
   cols: number,
   row: number,
@@ -130,7 +134,7 @@ export function addBlock(
   const rowCount = Math.min(panelWidth, rows - row);
   const colCount = Math.min(panelWidth, cols - col);
   for (let r = 0; r < rowCount; r += 1) {
-    const offset = (row + r) * cols + col;
+    const offset = (row + r) * stride + col;
     for (let c = 0; c < colCount; c += 1) result[offset + c]! += block[r * panelWidth + c]!;
   }
 }

@@ -72,7 +72,7 @@ export class SecondMoment {
       for (let row = 0; row < width; row += panelWidth) {
         for (let col = row; col < width; col += panelWidth) {
           multiplyPanels(panels, row * depth, panels, col * depth, depth, block);
-          addBlock(block, products, width, width, row, col);
+          addBlock(block, products, width, width, width, row, col);
         }
       }
     }
