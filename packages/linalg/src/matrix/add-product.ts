@@ -1,4 +1,5 @@
-import { addBlock, multiplyPanels, packPanels, panelDepth, panelStorage, panelWidth } from './panels.ts';
+import { firstPanel, multiplyReserved, reservePanels } from './panel-memory.ts';
+import { addBlock, packPanels, panelDepth, panelStorage, panelWidth } from './panels.ts';
 
 /** Where the vectors of one side of a product lie: entry k of vector v is data[v * vectorStride + k * entryStride]. */
 export interface StridedVectors {
@@ -19,17 +20,18 @@ export function addProduct(
   result: Float64Array,
   resultStride: number,
 ): void {
-  const leftPanels = new Float64Array(panelStorage(left.count, depth));
-  const rightPanels = new Float64Array(panelStorage(right.count, depth));
-  const block = new Float64Array(panelWidth * panelWidth);
+  const secondPanel = firstPanel + panelStorage(left.count, depth);
+  const memory = reservePanels(secondPanel - firstPanel + panelStorage(right.count, depth));
+  const leftPanels = memory.subarray(firstPanel);
+  const rightPanels = memory.subarray(secondPanel);
   for (let depthStart = 0; depthStart < depth; depthStart += panelDepth) {
     const chunk = Math.min(panelDepth, depth - depthStart);
     packPanels(left.data, left.count, left.vectorStride, left.entryStride, depthStart, chunk, leftPanels);
     packPanels(right.data, right.count, right.vectorStride, right.entryStride, depthStart, chunk, rightPanels);
     for (let row = 0; row < left.count; row += panelWidth) {
       for (let col = 0; col < right.count; col += panelWidth) {
-        multiplyPanels(leftPanels, row * chunk, rightPanels, col * chunk, chunk, block);
-        addBlock(block, result, resultStride, left.count, right.count, row, col);
+        multiplyReserved(firstPanel + row * chunk, secondPanel + col * chunk, chunk);
+        addBlock(memory, result, resultStride, left.count, right.count, row, col);
       }
     }
   }

@@ -1,5 +1,6 @@
 import { KvlrError } from '@kvlr/core';
-import { addBlock, multiplyPanels, packPanels, panelDepth, panelStorage, panelWidth } from '../matrix/panels.ts';
+import { firstPanel, multiplyReserved, reservePanels } from '../matrix/panel-memory.ts';
+import { addBlock, packPanels, panelDepth, panelStorage, panelWidth } from '../matrix/panels.ts';
 import { requireCount, requireFinite } from '../matrix/require.ts';
 
 /**
@@ -12,8 +13,6 @@ export class SecondMoment {
   private readonly sum: Float64Array;
   /** Sums of products, [width, width], valid on and above the diagonal. */
   private readonly products: Float64Array;
-  private readonly panels: Float64Array;
-  private readonly block = new Float64Array(panelWidth * panelWidth);
 
   /** For rows of `width` numbers. Throws KvlrError 'invalid-argument'. */
   constructor(width: number) {
@@ -21,7 +20,6 @@ export class SecondMoment {
     this.width = width;
     this.sum = new Float64Array(width);
     this.products = new Float64Array(width * width);
-    this.panels = new Float64Array(panelStorage(width, panelDepth));
   }
 
   /**
@@ -58,7 +56,7 @@ export class SecondMoment {
    */
   add(rows: Float32Array | Float64Array, rowCount: number): void {
     requireCount('SecondMoment.add', 'rowCount', rowCount);
-    const { width, panels, block, products, sum } = this;
+    const { width, products, sum } = this;
     if (rows.length !== rowCount * width) {
       throw new KvlrError('invalid-argument', {
         message: `SecondMoment.add: expected ${rowCount} rows of ${width} numbers, got ${rows.length} numbers`,
@@ -66,13 +64,15 @@ export class SecondMoment {
       });
     }
     requireFinite('SecondMoment.add', rows, width);
+    const memory = reservePanels(panelStorage(width, panelDepth));
+    const panels = memory.subarray(firstPanel);
     for (let start = 0; start < rowCount; start += panelDepth) {
       const depth = Math.min(panelDepth, rowCount - start);
       packPanels(rows, width, 1, width, start, depth, panels);
       for (let row = 0; row < width; row += panelWidth) {
         for (let col = row; col < width; col += panelWidth) {
-          multiplyPanels(panels, row * depth, panels, col * depth, depth, block);
-          addBlock(block, products, width, width, width, row, col);
+          multiplyReserved(firstPanel + row * depth, firstPanel + col * depth, depth);
+          addBlock(memory, products, width, width, width, row, col);
         }
       }
     }
