@@ -19,9 +19,9 @@ import { ModelRunner } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import { reportContexts } from './run/report-contexts.ts';
 import { RunContext } from './run/run-context.ts';
+import { statisticsKey } from './run/run-keys.ts';
 import { gatherStatistics } from './stages/gather-statistics.ts';
 import { inspectModel } from './stages/inspect-model.ts';
-import { artefactKey } from './store/artefact.ts';
 import { MemoryRunStore } from './store/memory-run-store.ts';
 import { artefactNames, type RunStore } from './store/run-store.ts';
 
@@ -73,7 +73,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
     calibration: recipe.calibration,
     tokenIds: calibrationIds,
     textHash: calibrationHash,
-    key: await artefactKey({ modelId: model.id, calibrationHash }, recipe.calibration),
+    key: await statisticsKey(model.id, calibrationHash, recipe.calibration),
   });
   const windows = evaluationWindows(texts.evaluation, tokenizer, recipe.evaluation);
   return runner.use(model, async (baseModel) => {

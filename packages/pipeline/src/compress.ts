@@ -129,7 +129,6 @@ export async function compress(request: CompressionRequest): Promise<Compression
     teacher: model,
     student: applyCompression(model, layers),
     settings: recipe.recovery,
-    runtime: { ...request.runtime, backend: runner.choice.backend },
     tokenIds: calibrationIds,
     key: keys.recovery,
   });

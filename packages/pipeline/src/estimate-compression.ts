@@ -1,10 +1,9 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 import { cacheWidth, type ModelShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { resolveReconstructionSettings } from '@kvlr/recovery';
 import type { BackendName } from '@kvlr/runtime';
-import { reconstructionWindows } from './recipe/reconstruction-windows.ts';
 import { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
+import { resolveRecovery } from './recipe/resolve-recovery.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three. */
 export interface CompressionEstimate {
@@ -115,11 +114,10 @@ function estimateRecovery(
   recipe: Recipe,
   size: ModelSize,
 ): { operations: number; bytes: number; diskBytes: number } {
-  const { preset, windowLength } = recipe.recovery;
-  if (preset === 'none') return { operations: 0, bytes: 0, diskBytes: 0 };
-  const steps = recipe.recovery.steps ?? resolveReconstructionSettings(preset).steps;
-  const windowsPerStep = recipe.recovery.windowsPerStep ?? resolveReconstructionSettings(preset).windowsPerStep;
-  const { trainingWindows, heldOutWindows } = reconstructionWindows(recipe.recovery, preset);
+  const recovery = resolveRecovery(recipe.recovery);
+  if (recovery === undefined) return { operations: 0, bytes: 0, diskBytes: 0 };
+  const { trainingWindows, heldOutWindows, windowLength } = recovery;
+  const { steps, windowsPerStep } = recovery.settings;
   const stepTokens = steps * windowsPerStep * windowLength;
   // A step is a forward and a backward pass through the block's attention: three times the products of a forward pass.
   const training = stepTokens * 3 * (2 * size.attention + 2 * size.attentionWidth * windowLength);

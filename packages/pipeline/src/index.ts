@@ -1,4 +1,5 @@
 export { compressionMethods } from '@kvlr/compression';
+export { groupingStrategies } from '@kvlr/grouping';
 export { recipeRowName } from './compare/compare-candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';
 export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';

@@ -27,7 +27,7 @@ import { prototypeFigure } from '../prototype-figures.ts';
 interface CompareOptions extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'>, TextOptions {
   output: string;
   methods?: string[];
-  ratios: number[];
+  ratios?: number[];
   backend: BackendChoice;
   overwrite?: boolean;
 }
@@ -47,7 +47,7 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the tables go', 'kvlr-comparison')
     .addOption(new Option('--methods <names...>', 'methods to compare').choices(Object.keys(compressionMethods)))
-    .option('--ratios <shares>', 'shares of the KV heads to keep', parseShares, [1 / 2, 1 / 4, 1 / 8]);
+    .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares);
   addRecoverOption(command);
   addGroupingOption(command);
   addTextOptions(command, { calibration: true, evaluation: true });

@@ -1,5 +1,5 @@
 import { join, relative } from 'node:path';
-import { artefactNames, compressionMethods, estimateCompression } from '@kvlr/pipeline';
+import { artefactNames, compressionMethods, estimateCompression, groupingStrategies } from '@kvlr/pipeline';
 import { compressToDirectory, loadGrouping, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatDuration } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
@@ -21,6 +21,7 @@ import {
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 import { estimateToText } from '../terminal/estimate-to-text.ts';
+import { listNames } from '../terminal/list-names.ts';
 
 interface CompressOptions extends RecipeOptions, TextOptions {
   output: string;
@@ -46,9 +47,13 @@ Examples:
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
 
 Methods:
-${Object.entries(compressionMethods)
-  .map(([name, method]) => `  ${name.padEnd(22)} ${method.title}${method.layout === 'latent' ? ' (kvlr only)' : ''}`)
-  .join('\n')}`;
+${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
+
+Groupings:
+${listNames(
+  Object.fromEntries(Object.entries(groupingStrategies).filter(([, { needsMeasurement }]) => !needsMeasurement)),
+  ({ description }) => description,
+)}`;
 
 export function addCompressCommand(program: Command, context: CommandContext): void {
   const command = program

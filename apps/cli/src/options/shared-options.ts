@@ -41,7 +41,7 @@ export function addRecoverOption(command: Command): Command {
 export function addGroupingOption(command: Command): Command {
   return command.option(
     '--grouping <name|file>',
-    'contiguous, lost-energy, or an ES module such as ./mine.mjs (default: contiguous)',
+    'which KV heads share one: a name, or an ES module such as ./mine.mjs (default: contiguous)',
   );
 }
 

@@ -1,4 +1,5 @@
 import type { Recipe } from '@kvlr/core/schemas';
+import { resolveRecovery } from '../recipe/resolve-recovery.ts';
 import { type ArtefactKey, artefactKey } from '../store/artefact.ts';
 
 /** What decides each artefact of a run: every key depends on those before it. */
@@ -20,13 +21,25 @@ export interface RunInputs {
   keyValueHeads: number;
 }
 
+/** Raised whenever a stage computes something else from the same inputs: artefacts of older versions are made again. */
+const computationVersion = 1;
+
+/** The key of the statistics, which runs with different recipes share. */
+export function statisticsKey(
+  modelId: string,
+  calibrationHash: string,
+  calibration: Recipe['calibration'],
+): Promise<ArtefactKey> {
+  return artefactKey({ computationVersion, modelId, calibrationHash }, calibration);
+}
+
 /** The keys of all artefacts of a run. They are known before anything is computed. */
 export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const { modelId, calibrationHash, evaluationHash, groupingHash, recipe, keyValueHeads } = inputs;
-  const statistics = await artefactKey({ modelId, calibrationHash }, recipe.calibration);
+  const statistics = await statisticsKey(modelId, calibrationHash, recipe.calibration);
   const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads });
   const factors = await artefactKey({ grouping }, { method: recipe.method });
-  const recovery = await artefactKey({ factors, calibrationHash }, recipe.recovery);
+  const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   const evaluation = await artefactKey({ recovery, evaluationHash }, [recipe.evaluation, recipe.dtype]);
   return { statistics, grouping, factors, recovery, evaluation };
 }

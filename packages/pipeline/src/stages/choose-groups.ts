@@ -31,11 +31,11 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
       const question = {
         layer,
         statistics: layerStatistics,
-        weights,
         heads: shape.numKeyValueHeads,
         groups: keyValueHeads,
         headDim: shape.headDim,
         numAttentionHeads: shape.numAttentionHeads,
+        weights,
         cost: (heads: readonly number[]) => {
           cost ??= lostEnergyCost({ shape, layer, weights, statistics: layerStatistics });
           return cost(heads);

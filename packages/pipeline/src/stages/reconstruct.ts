@@ -1,15 +1,8 @@
 import { splitWindows } from '@kvlr/calibration';
 import type { ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import {
-  applyReconstruction,
-  type LayerHistory,
-  type ReconstructedLayer,
-  type ReconstructionSettings,
-  reconstructBlocks,
-} from '@kvlr/recovery';
-import type { BackendRequest } from '@kvlr/runtime';
-import { reconstructionWindows } from '../recipe/reconstruction-windows.ts';
+import { applyReconstruction, type LayerHistory, type ReconstructedLayer, reconstructBlocks } from '@kvlr/recovery';
+import { resolveRecovery } from '../recipe/resolve-recovery.ts';
 import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
@@ -21,8 +14,6 @@ export interface ReconstructRequest {
   teacher: ModelSource;
   student: ModelSource;
   settings: Recipe['recovery'];
-  /** Where the training runs. Default: wherever it runs best. */
-  runtime?: Pick<BackendRequest, 'backend' | 'wasmPaths'>;
   /** Tokens of the calibration text. */
   tokenIds: () => Promise<Int32Array>;
   key: ArtefactKey;
@@ -38,33 +29,32 @@ export interface Reconstruction {
  * done, so that a run that was cut resumes with the next one.
  */
 export async function reconstruct(context: RunContext, request: ReconstructRequest): Promise<Reconstruction> {
-  const { teacher, student, settings, key } = request;
-  const { preset, trainingWindows: _training, heldOutWindows: _heldOut, windowLength, ...changes } = settings;
-  if (preset === 'none') return { model: student, history: [] };
+  const { teacher, student, key } = request;
+  const recovery = resolveRecovery(request.settings);
+  if (recovery === undefined) return { model: student, history: [] };
+  const { preset, settings } = recovery;
   return context.stage('recovery', `Block reconstruction (${preset})`, async (control) => {
     const { numLayers } = teacher.shape;
     const kept = await loadLayers(context, key, numLayers);
     let layers = kept;
     if (kept.length < numLayers) {
-      const windows = reconstructionWindows(settings, preset);
       const tokenIds = await request.tokenIds();
       const { training, heldOut } = sayWhichText('calibration', () =>
         splitWindows(tokenIds, {
-          trainingCount: windows.trainingWindows,
-          heldOutCount: windows.heldOutWindows,
-          length: windowLength,
+          trainingCount: recovery.trainingWindows,
+          heldOutCount: recovery.heldOutWindows,
+          length: recovery.windowLength,
           seed: settings.seed,
         }),
       );
       const result = await reconstructBlocks({
         ...control,
-        ...request.runtime,
         teacher,
         student,
         windows: training,
         heldOutWindows: heldOut,
         preset,
-        settings: withoutUndefined(changes),
+        settings,
         completedLayers: kept,
         onLayerDone: (layer) =>
           saveBundle(context.store, layerName(layer.layer), key, reconstructedLayerToBundle(layer)),
@@ -92,8 +82,4 @@ async function loadLayers(context: RunContext, key: ArtefactKey, numLayers: numb
 
 function layerName(layer: number): string {
   return `${artefactNames.recovery}layer-${String(layer).padStart(3, '0')}.safetensors`;
-}
-
-function withoutUndefined(settings: Partial<ReconstructionSettings>): Partial<ReconstructionSettings> {
-  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }
