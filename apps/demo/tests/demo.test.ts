@@ -105,7 +105,11 @@ describe.skipIf(missingChromium)(`the page on WebGPU, computed by SwiftShader ${
   afterAll(() => browser?.close());
 
   it('compresses to a half and lets both write with the exact bytes of their caches', async () => {
-    const demo = await openDemo(browser, served.url, '?backend=webgpu&recovery=none&tokens=8&calibration=1&window=32');
+    const demo = await openDemo(
+      browser,
+      served.url,
+      '?backend=webgpu&recovery=none&tokens=8&calibration=1&window=16&judged=1',
+    );
     const { original, compressed } = await compressAndCompare(demo.page);
     expect(original.bytesPerToken).toBe(bytesPerToken(1));
     expect(compressed.bytesPerToken).toBe(bytesPerToken(1 / 2));
@@ -115,6 +119,13 @@ describe.skipIf(missingChromium)(`the page on WebGPU, computed by SwiftShader ${
       expect(column.perplexity).toBeGreaterThan(1);
     }
     expect(await demo.page.locator('#backend').textContent()).toMatch(/^Computed on WebGPU: as asked, on .*software/);
+    expectNoMishap(demo);
+  }, 180_000);
+
+  it('passes over a WebGPU that the CPU computes when the choice is left to it, and says so', async () => {
+    const demo = await openDemo(browser, served.url, '?recovery=none&tokens=4&calibration=1&window=16&judged=1');
+    await compressAndCompare(demo.page);
+    expect(await demo.page.locator('#backend').textContent()).toMatch(/^Computed on WASM: .*computes on the CPU/);
     expectNoMishap(demo);
   });
 });

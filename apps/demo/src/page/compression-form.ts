@@ -2,11 +2,10 @@ import type { DemoSettings, KeptShare, Repair } from '../settings/demo-settings.
 import { requireElement } from './require-element.ts';
 
 const costs: Readonly<Record<Repair, string>> = {
-  none: 'No repair: done soonest. The merged heads are used as the closed forms give them, which costs some quality.',
+  none: 'No repair: done soonest. The merged heads stay as the closed forms give them, which costs some quality.',
   short:
-    'A brief repair trains every layer for 16 steps: it takes longest of all steps, and wins back much of the quality.',
-  light:
-    'The longer repair trains every layer for 40 steps on longer text: minutes on WASM. kvlr compress can go further still.',
+    'A brief repair: each layer is trained for a moment to do what it did. It takes the longest, and wins back quality.',
+  light: 'The longer repair of kvlr compress --recover light: more steps and text, more quality, minutes on WASM.',
 };
 
 /** The choices above the button. */

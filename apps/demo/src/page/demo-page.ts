@@ -88,6 +88,7 @@ export class DemoPage {
     element('#backend').hidden = false;
     element('#method-note').textContent = noteOn(summary);
     element('#comparison').hidden = false;
+    element('#comparison').scrollIntoView();
     this.#end(`Compressed in ${formatSeconds(summary.seconds)}.`);
     this.#generate(this.#promptForm.settings());
   }

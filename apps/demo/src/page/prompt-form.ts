@@ -19,11 +19,12 @@ export class PromptForm {
   readonly #prompt = requireElement(document, '#prompt', HTMLTextAreaElement);
   readonly #button = requireElement(document, '#generate', HTMLButtonElement);
   readonly #stop = requireElement(document, '#stop-generate', HTMLButtonElement);
+  readonly #suggestions = beginnings.map((beginning) => this.#suggestion(beginning));
 
   constructor(listeners: { generate: (settings: PromptSettings) => void; stop: () => void }) {
     this.#prompt.value = beginnings[0]!;
     const suggestions = requireElement(document, '#suggestions', HTMLElement);
-    suggestions.append(...beginnings.map((beginning) => this.#suggestion(beginning)));
+    suggestions.append(...this.#suggestions);
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
       listeners.generate(this.settings());
@@ -37,7 +38,7 @@ export class PromptForm {
   }
 
   setRunning(running: 'compress' | 'generate' | undefined): void {
-    this.#button.disabled = running !== undefined;
+    for (const button of [this.#button, ...this.#suggestions]) button.disabled = running !== undefined;
     this.#stop.hidden = running !== 'generate';
   }
 
@@ -47,7 +48,7 @@ export class PromptForm {
     button.textContent = `${beginning.replace(/,$/, '')} …`;
     button.addEventListener('click', () => {
       this.#prompt.value = beginning;
-      this.#prompt.focus();
+      this.#form.requestSubmit();
     });
     return button;
   }

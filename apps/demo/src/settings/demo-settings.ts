@@ -1,7 +1,7 @@
 /** How much of the KV cache the compressed model keeps. */
 export type KeptShare = 'half' | 'quarter';
 
-/** How the closed forms are mended afterwards: not at all, in a few steps, or in as many as `kvlr compress` takes at least. */
+/** How the closed forms are mended afterwards: not at all, briefly, or as `kvlr compress --recover light` does. */
 export type Repair = 'none' | 'short' | 'light';
 
 /** What a visitor may choose, on the page or in its address. */
@@ -15,6 +15,8 @@ export interface DemoSettings {
   calibrationWindows: number;
   /** Tokens of a window, in calibration, repair and judgement. */
   windowLength: number;
+  /** Windows of each source of held-out text that both models are judged on. */
+  judgedWindows: number;
 }
 
 export const defaultSettings: Readonly<DemoSettings> = {
@@ -24,4 +26,5 @@ export const defaultSettings: Readonly<DemoSettings> = {
   newTokens: 120,
   calibrationWindows: 16,
   windowLength: 256,
+  judgedWindows: 2,
 };

@@ -2,7 +2,8 @@ import { type DemoSettings, defaultSettings } from './demo-settings.ts';
 
 /**
  * Settings from the page's address, such as `?keep=quarter&recovery=none&backend=wasm&tokens=8`. What is missing or does
- * not fit takes its default. `calibration` and `window` make the work small enough for a slow machine.
+ * not fit takes its default. `calibration`, `window` and `judged` make the work small enough for a
+ * slow machine.
  */
 export function settingsFromQuery(query: string): DemoSettings {
   const parameters = new URLSearchParams(query);
@@ -20,5 +21,6 @@ export function settingsFromQuery(query: string): DemoSettings {
     newTokens: whole('tokens', 1, 512, defaultSettings.newTokens),
     calibrationWindows: whole('calibration', 1, 64, defaultSettings.calibrationWindows),
     windowLength: whole('window', 16, 512, defaultSettings.windowLength),
+    judgedWindows: whole('judged', 1, 24, defaultSettings.judgedWindows),
   };
 }
