@@ -6,7 +6,7 @@ const mayImport = {
   rope: ['core', 'linalg'],
   checkpoint: ['core', 'rope'],
   calibration: ['core', 'linalg', 'rope'],
-  grouping: ['core', 'linalg'],
+  grouping: ['core', 'linalg', 'rope'],
   compression: ['core', 'linalg', 'rope'],
   runtime: ['core', 'checkpoint', 'rope'],
   recovery: ['core', 'linalg', 'checkpoint', 'runtime'],

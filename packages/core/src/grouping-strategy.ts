@@ -1,3 +1,4 @@
+import type { AttentionWeights } from './compressed-layer.ts';
 import type { LayerStatistics } from './statistics.ts';
 
 /** What a grouping strategy is told about one layer. */
@@ -13,6 +14,15 @@ export interface GroupingRequest {
   numAttentionHeads: number;
   /** Cost of letting these heads share one: share of the layer's energy that is lost, >= 0. Present with statistics. */
   cost: ((heads: readonly number[]) => number) | undefined;
+  /** The layer's attention weights, for strategies that read them. */
+  weights?: AttentionWeights | undefined;
+  /**
+   * Measured error of the block's output when only these heads share one. Dear (a pass over text), so ask sparingly.
+   * Must not depend on the order of the heads.
+   */
+  measuredCost?: ((heads: readonly number[]) => number | Promise<number>) | undefined;
+  /** Ends a search early; the strategy then answers with the best groups it has. */
+  signal?: AbortSignal | undefined;
 }
 
 /**

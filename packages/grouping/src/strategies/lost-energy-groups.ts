@@ -1,26 +1,23 @@
 import { type GroupingStrategy, KvlrError } from '@kvlr/core';
-import { countGroups, minimumCostPartition } from '../partition/minimum-cost-partition.ts';
-import { swapPartition } from '../partition/swap-partition.ts';
+import { lostEnergyCosts } from '../costs/lost-energy-costs.ts';
+import { groupingByCost } from './grouping-by-cost.ts';
+import { groupingByRankedCost } from './grouping-by-ranked-cost.ts';
 
-/** Beyond these the exact search would ask for too many costs, each of which is an eigendecomposition. */
-const exactLimit = { heads: 16, costs: 2000 };
+const fromStatistics = groupingByRankedCost(lostEnergyCosts);
+const fromRequest = groupingByCost(({ cost }) => cost!);
 
 /**
- * The groups of least total cost, the cost being the share of key and value energy that a group loses when its heads
- * become one. Exact up to 16 heads (for pairs: minimum-weight perfect matching); beyond that a greedy start improved by
- * swapping heads between groups.
+ * The groups that lose the least key and value energy (`lostEnergyCosts`). A request without statistics or weights, but
+ * with a cost of its own, is searched with that.
  *
- * @throws KvlrError 'grouping-invalid' when the request carries no cost, because the recipe calibrates on no text.
+ * @throws KvlrError 'grouping-invalid' when the request carries neither.
  */
-export const lostEnergyGroups: GroupingStrategy = ({ heads, groups, cost, layer }) => {
-  if (cost === undefined) {
-    throw new KvlrError('grouping-invalid', {
-      message: `lost-energy (layer ${layer}): expected the cost of a group, got a request without statistics`,
-      remedy: "Calibrate on a text, or take the grouping 'contiguous'.",
-      data: { layer },
-    });
-  }
-  const size = heads / groups;
-  const exact = heads <= exactLimit.heads && countGroups(heads, size) <= exactLimit.costs;
-  return exact ? minimumCostPartition(heads, size, cost) : swapPartition(heads, size, cost);
+export const lostEnergyGroups: GroupingStrategy = (request) => {
+  if (request.statistics && request.weights) return fromStatistics(request);
+  if (request.cost) return fromRequest(request);
+  throw new KvlrError('grouping-invalid', {
+    message: `lost-energy (layer ${request.layer}): expected statistics and weights, or the cost of a group, got a request with neither`,
+    remedy: "Calibrate on a text, or take the grouping 'contiguous'.",
+    data: { layer: request.layer },
+  });
 };

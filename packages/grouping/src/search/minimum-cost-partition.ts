@@ -1,10 +1,19 @@
 import { KvlrError } from '@kvlr/core';
+import type { GroupCost } from '../costs/group-cost.ts';
+
+/** Beyond these the exact search would ask for too many costs or keep too many sets. */
+const exactLimit = { heads: 16, costs: 2000 };
 
 /** Number of groups of `size` among `heads`: how many costs the exact search asks for at most. */
 export function countGroups(heads: number, size: number): number {
   let count = 1;
   for (let index = 1; index <= size; index++) count = (count * (heads - size + index)) / index;
   return Math.round(count);
+}
+
+/** Whether `minimumCostPartition` is quick enough to be the first choice: up to 16 heads and 2000 possible groups. */
+export function canSearchExactly(heads: number, size: number): boolean {
+  return heads <= exactLimit.heads && countGroups(heads, size) <= exactLimit.costs;
 }
 
 /**
@@ -15,11 +24,7 @@ export function countGroups(heads: number, size: number): number {
  * @param heads At most 20, a multiple of `size`.
  * @throws KvlrError 'invalid-argument' beyond these limits; 'numerical' when a cost is not a number.
  */
-export function minimumCostPartition(
-  heads: number,
-  size: number,
-  cost: (heads: readonly number[]) => number,
-): number[][] {
+export function minimumCostPartition(heads: number, size: number, cost: GroupCost): number[][] {
   if (heads > 20 || heads % size !== 0) {
     throw new KvlrError('invalid-argument', {
       message: `minimumCostPartition: expected at most 20 heads in groups that divide them, got ${heads} heads in groups of ${size}`,

@@ -1,0 +1,48 @@
+import { createRandom } from '@kvlr/core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { randomCost, totalCost } from '../../test-support/partitions.ts';
+import { CachedCost } from './cached-cost.ts';
+import { contiguousPartition } from './contiguous-partition.ts';
+import { canonicalGroups, Partition } from './partition.ts';
+
+describe('Partition', () => {
+  it('keeps by increments the total that adding all groups up gives', () => {
+    fc.assert(
+      fc.property(fc.constantFrom([8, 2], [12, 3], [64, 4]), fc.nat(1e6), ([heads, size], seed) => {
+        const cost = randomCost(seed);
+        const partition = new Partition(contiguousPartition(heads!, size!), new CachedCost(heads!, cost));
+        const random = createRandom(seed);
+        const draw = (below: number) => Math.floor(random() * below);
+        const count = heads! / size!;
+        for (let move = 0; move < 30; move++) {
+          const first = draw(count);
+          const second = (first + 1 + draw(count - 1)) % count;
+          const before = partition.total;
+          const swap = partition.weighSwap(first, draw(size!), second, draw(size!));
+          partition.apply(swap);
+          expect(partition.total - before).toBeCloseTo(swap.change, 12);
+        }
+        const groups = canonicalGroups(partition.groups);
+        expect(groups.flat().sort((left, right) => left - right)).toEqual(contiguousPartition(heads!, 1).flat());
+        expect(partition.total).toBeCloseTo(totalCost(groups, cost), 10);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('asks for two groups a swap, and for known groups not at all', () => {
+    const asked: number[][] = [];
+    const cost = new CachedCost(8, randomCost(1, asked));
+    const partition = new Partition(contiguousPartition(8, 2), cost);
+    expect(asked).toHaveLength(4);
+    partition.apply(partition.weighSwap(0, 1, 3, 0));
+    expect(asked.slice(4)).toEqual([
+      [0, 6],
+      [1, 7],
+    ]);
+    partition.weighSwap(0, 1, 3, 0);
+    expect(asked).toHaveLength(6);
+    expect(cost.evaluations).toBe(6);
+  });
+});
