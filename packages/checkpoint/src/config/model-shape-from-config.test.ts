@@ -114,12 +114,14 @@ describe('modelShapeFromConfig', () => {
       'key_slot_width',
     ],
     [
-      'with values of another width',
-      { format: 1, layers: [layout, { ...layout, value_slot_width: 5 }] },
+      'with values wider than a head',
+      { format: 1, layers: [layout, { ...layout, value_slot_width: 7 }] },
       'value_slot_width',
     ],
   ])('refuses a kvlr section %s', async (_, kvlr, part) => {
     await expectError(() => shapeOf({ kvlr }), 'file-malformed', part);
     expect(shapeOf({ kvlr: { format: 1, layers: [layout, layout] } }).layers[0]!.keySlotWidth).toBe(12);
+    const narrow = { ...layout, value_slots: 4, value_slot_width: 3 };
+    expect(shapeOf({ kvlr: { format: 1, layers: [layout, narrow] } }).layers[1]!.valueSlotWidth).toBe(3);
   });
 });

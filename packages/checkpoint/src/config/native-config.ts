@@ -74,14 +74,15 @@ function parseLayout(
     const expected = keys === 'stock' ? String(shape.headDim) : `a whole number from 1 to ${sourceWidth}`;
     throw malformedConfig(`${field}.key_slot_width`, expected, key_slot_width);
   }
-  if (value_slot_width !== shape.headDim) {
-    throw malformedConfig(`${field}.value_slot_width`, String(shape.headDim), value_slot_width);
+  const valueWidth = value_slot_width as number;
+  if (!(Number.isSafeInteger(valueWidth) && valueWidth >= 1 && valueWidth <= shape.headDim)) {
+    throw malformedConfig(`${field}.value_slot_width`, `a whole number from 1 to ${shape.headDim}`, value_slot_width);
   }
   return {
     keySlots: slots(key_slots, 'key_slots'),
     keySlotWidth: key_slot_width as number,
     valueSlots: slots(value_slots, 'value_slots'),
-    valueSlotWidth: value_slot_width as number,
+    valueSlotWidth: valueWidth,
     keys,
   };
 }

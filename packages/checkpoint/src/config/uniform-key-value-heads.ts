@@ -4,7 +4,11 @@ import type { ModelShape } from '@kvlr/core';
 export function uniformKeyValueHeads(shape: ModelShape): number | undefined {
   const count = shape.layers[0]?.keySlots;
   const uniform = shape.layers.every(
-    (layout) => layout.keys === 'stock' && layout.keySlots === count && layout.valueSlots === count,
+    (layout) =>
+      layout.keys === 'stock' &&
+      layout.keySlots === count &&
+      layout.valueSlots === count &&
+      layout.valueSlotWidth === shape.headDim,
   );
   return uniform ? count : undefined;
 }

@@ -64,7 +64,11 @@ function requireUniformHeads({ shape }: ModelSource): number {
   if (uniform !== undefined) return uniform;
   const stock = 'stock grouped-query attention with one KV head count for all layers';
   const remedy = 'Compress with a stock method and the same --kv-heads for every layer to export it.';
-  if (shape.layers.some(({ keys }) => keys === 'latent')) throw unsupported(stock, 'latent keys', remedy);
+  const native = shape.layers.find(({ keys }) => keys !== 'stock');
+  if (native !== undefined) throw unsupported(stock, `${native.keys} keys`, remedy);
+  if (shape.layers.some(({ keySlots, valueSlots }) => keySlots !== valueSlots)) {
+    throw unsupported(stock, 'fewer key heads than value heads', remedy);
+  }
   const counts = shape.layers.map(({ keySlots }) => keySlots).join(', ');
   throw unsupported(stock, `head counts by layer ${counts}`, remedy);
 }

@@ -36,7 +36,8 @@ export function attendedValues(
   settings: AttentionOutputSettings,
 ): Tensor2D {
   const { shape, layout, context } = settings;
-  if (layout.keys === 'latent') return attentionBlock(stream, weights, settings).attended;
+  const stock = layout.keys === 'stock' && layout.valueSlots === layout.keySlots;
+  if (!stock) return attentionBlock(stream, weights, settings).attended;
   const { batch, tokens } = context;
   const { numAttentionHeads: heads, headDim } = shape;
   const slots = layout.keySlots;
