@@ -1,4 +1,4 @@
-import { KvlrError, type KvlrErrorCode } from '@kvlr/core';
+import { KvlrError, type KvlrErrorCode, stockLayout } from '@kvlr/core';
 import { createTinyModel, expectClose } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { compressLayer } from './compress-layer.ts';
@@ -27,15 +27,18 @@ describe('compressLayer', () => {
     const request = { ...source, groups: pairs, method: name, ...(method.needsStatistics && { statistics }) };
     const { layout, weights, latentKeys, queryOrder } = compressLayer(request);
     const { headDim, hiddenSize, numAttentionHeads, numKeyValueHeads } = layer.shape;
-    expect(layout.keys).toBe(method.layout);
-    expect([layout.valueSlots, layout.valueSlotWidth]).toEqual([2, headDim]);
+    const stock = stockLayout(2, headDim);
+    if (method.layout === 'stock') expect(layout).toEqual(stock);
+    else expect(layout).not.toEqual(stock);
     expect(layout.keySlots * layout.keySlotWidth).toBe(2 * headDim);
+    const valueSlots = method.valueSlots === 'head' ? numKeyValueHeads : 2;
+    expect([layout.valueSlots, layout.valueSlots * layout.valueSlotWidth]).toEqual([valueSlots, 2 * headDim]);
     expect(queryOrder).toEqual([0, 1, 2, 3]);
     expect(weights.value.length).toBe(2 * headDim * hiddenSize);
     expect(weights.valueBias?.length).toBe(2 * headDim);
-    expect(weights.output.length).toBe(layer.weights.output.length);
+    expect(weights.output.length).toBe(hiddenSize * numAttentionHeads * layout.valueSlotWidth);
     expect(weights.outputBias).toEqual(layer.weights.outputBias);
-    const latent = method.layout === 'latent';
+    const latent = layout.keys === 'latent';
     expect(weights.key.length).toBe((latent ? numKeyValueHeads : 2) * headDim * hiddenSize);
     expect(weights.keyBias?.length).toBe((latent ? numKeyValueHeads : 2) * headDim);
     expect(latentKeys?.encoder.length).toBe(latent ? 2 * headDim * numKeyValueHeads * headDim : undefined);

@@ -4,7 +4,7 @@ import { foldOutput } from './fold/fold-output.ts';
 import { foldSharedHeads } from './fold/fold-shared-heads.ts';
 import { resolveMethod } from './methods/compression-methods.ts';
 import type { CompressionMethod, SourceLayer } from './ports.ts';
-import { queryOrderOf } from './query-heads.ts';
+import { queryOrderOf, separateHeads } from './query-heads.ts';
 import { requireSourceLayer } from './require-source-layer.ts';
 
 export interface CompressLayerRequest extends SourceLayer {
@@ -30,13 +30,15 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   const queryOrder = queryOrderOf(shape, groups);
 
   const keys = method.keys(request, groups);
-  const valueFactors = groups.map((heads) => method.values(request, heads));
-  const value = foldSharedHeads(weights.value, weights.valueBias, groups, valueFactors, headDim);
+  const valueHeads = method.valueSlots === 'head' ? separateHeads(groups) : groups;
+  const valueSlotWidth = Math.floor((headDim * groups.length) / valueHeads.length);
+  const valueFactors = valueHeads.map((heads) => method.values(request, heads, valueSlotWidth));
+  const value = foldSharedHeads(weights.value, weights.valueBias, valueHeads, valueFactors, headDim);
   const compressed: AttentionWeights = {
     query: keys.query,
     key: keys.key,
     value: value.weight,
-    output: foldOutput(weights.output, queryOrder, decoderLookup(shape, groups, valueFactors), headDim),
+    output: foldOutput(weights.output, queryOrder, decoderLookup(shape, valueHeads, valueFactors), headDim),
     ...(keys.queryBias && { queryBias: keys.queryBias }),
     ...(keys.keyBias && { keyBias: keys.keyBias }),
     ...(value.bias && { valueBias: value.bias }),
@@ -50,8 +52,8 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
     layout: {
       keySlots: keys.keySlots,
       keySlotWidth: keys.keySlotWidth,
-      valueSlots: groups.length,
-      valueSlotWidth: headDim,
+      valueSlots: valueHeads.length,
+      valueSlotWidth,
       keys: keys.latentKeys === undefined ? 'stock' : 'latent',
     },
     weights: compressed,

@@ -25,8 +25,8 @@ export interface GroupFactors {
  */
 export type KeyMethod = (layer: SourceLayer, heads: readonly number[]) => GroupFactors;
 
-/** Port: factors (r = D) of a group's values. */
-export type ValueMethod = (layer: SourceLayer, heads: readonly number[]) => GroupFactors;
+/** Port: factors of the values of heads that share a cache slot of `width` numbers: D, or less under `valueSlots: 'head'`. */
+export type ValueMethod = (layer: SourceLayer, heads: readonly number[], width: number) => GroupFactors;
 
 /** The key side of a compressed layer. Query heads are already in the order of the result. */
 export interface CompressedKeys {
@@ -51,6 +51,11 @@ export interface CompressionMethod {
   source: string;
   /** 'stock': the result is ordinary grouped-query attention. 'latent': only kvlr's runtime can run it. */
   layout: 'stock' | 'latent';
+  /**
+   * 'group' (the default): the heads of a group share one value of width D. 'head': every head keeps a value of its own,
+   * of width D*G/K, which takes as much cache and is not ordinary grouped-query attention.
+   */
+  valueSlots?: 'group' | 'head';
   /** False when the weights alone are enough. */
   needsStatistics: boolean;
   keys: RopeStrategy;

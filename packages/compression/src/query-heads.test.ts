@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { keyValueHeadOf, queryHeadsOf, queryOrderOf } from './query-heads.ts';
+import { keyValueHeadOf, queryHeadsOf, queryOrderOf, separateHeads } from './query-heads.ts';
 
 const shape = { numAttentionHeads: 8, numKeyValueHeads: 4 };
 
@@ -23,5 +23,6 @@ describe('query heads', () => {
       [1, 2],
     ];
     expect(queryOrderOf(shape, apart)).toEqual([0, 1, 6, 7, 2, 3, 4, 5]);
+    expect(separateHeads(apart)).toEqual([[0], [3], [1], [2]]);
   });
 });

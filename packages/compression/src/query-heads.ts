@@ -21,3 +21,8 @@ export function queryHeadsOf(shape: HeadCounts, keyValueHeads: readonly number[]
 export function queryOrderOf(shape: HeadCounts, groups: readonly (readonly number[])[]): number[] {
   return groups.flatMap((heads) => queryHeadsOf(shape, heads));
 }
+
+/** Each head as a group of its own, in the order in which the query heads of `queryOrderOf` read them. */
+export function separateHeads(groups: readonly (readonly number[])[]): number[][] {
+  return groups.flatMap((heads) => [...heads].sort((left, right) => left - right).map((head) => [head]));
+}

@@ -107,6 +107,6 @@ describe('normalizeEnergy', () => {
         1e-12,
       );
     });
-    expect(normalizeEnergy(factors, createMatrix(8, 8))).toBe(factors);
+    expect(normalizeEnergy(factors, createMatrix(8, 8))).toEqual(factors);
   });
 });

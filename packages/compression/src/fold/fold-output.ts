@@ -5,7 +5,8 @@ import { createMatrix, type Matrix, multiply } from '@kvlr/linalg';
  * W_O,h' = W_O,h B. The shared value then contributes what the value it stands for did.
  *
  * @param weight [hiddenSize, H*D].
- * @param decoderOf Decoder [D, D] of a source query head's KV head.
+ * @param decoderOf Decoder [D, r] of a source query head's KV head.
+ * @returns [hiddenSize, H*r].
  */
 export function foldOutput(
   weight: Float64Array,
@@ -15,7 +16,9 @@ export function foldOutput(
 ): Float64Array {
   const width = queryOrder.length * headDim;
   const rows = weight.length / width;
-  const folded = new Float64Array(weight.length);
+  const slotWidth = decoderOf(queryOrder[0]!).cols;
+  const foldedWidth = queryOrder.length * slotWidth;
+  const folded = new Float64Array(rows * foldedWidth);
   queryOrder.forEach((queryHead, place) => {
     const columns = createMatrix(rows, headDim);
     for (let row = 0; row < rows; row++) {
@@ -24,7 +27,7 @@ export function foldOutput(
     }
     const product = multiply(columns, decoderOf(queryHead));
     for (let row = 0; row < rows; row++) {
-      folded.set(product.data.subarray(row * headDim, (row + 1) * headDim), row * width + place * headDim);
+      folded.set(product.data.subarray(row * slotWidth, (row + 1) * slotWidth), row * foldedWidth + place * slotWidth);
     }
   });
   return folded;

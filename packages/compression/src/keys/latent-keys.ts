@@ -7,14 +7,15 @@ import { headBlock } from '../moments/head-block.ts';
 import { queryMetric } from '../moments/query-metric.ts';
 import { requireStatistics } from '../moments/require-statistics.ts';
 import type { RopeStrategy } from '../ports.ts';
-import { queryOrderOf } from '../query-heads.ts';
+import { queryOrderOf, separateHeads } from '../query-heads.ts';
 
 export interface LatentKeySettings {
   /**
    * 'layer': one basis of rank G*D over all heads, read whole by every head (arXiv 2406.07056, section 3.3).
    * 'group': one basis of rank D per group; a score costs what it costs in grouped-query attention.
+   * 'head': one basis of rank D*G/K per head, as methods that leave heads apart do (arXiv 2512.05916).
    */
-  basis: 'layer' | 'group';
+  basis: 'layer' | 'group' | 'head';
   /** 'identity' counts errors of the rotated keys; 'query' counts them as the logits see them. */
   metric: 'identity' | 'query';
   /** Leave out the keys' mean over positions, which softmax ignores. */
@@ -31,8 +32,8 @@ export function latentKeys({ basis, metric, centred = false }: LatentKeySettings
     const { headDim, numKeyValueHeads } = shape;
     const statistics = requireStatistics(layer, 'latentKeys');
     const everyHead = Array.from({ length: numKeyValueHeads }, (_, head) => head);
-    const keySlotHeads = basis === 'layer' ? [everyHead] : groups;
-    const keySlotWidth = basis === 'layer' ? groups.length * headDim : headDim;
+    const keySlotHeads = { layer: [everyHead], group: groups, head: separateHeads(groups) }[basis];
+    const keySlotWidth = Math.floor((groups.length * headDim) / keySlotHeads.length);
 
     const factors = keySlotHeads.map((heads) => {
       const moment = centred

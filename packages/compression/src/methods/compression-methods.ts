@@ -1,18 +1,30 @@
 import { KvlrError } from '@kvlr/core';
 import type { CompressionMethod } from '../ports.ts';
+import { alignThenMerge } from './align-then-merge.ts';
+import { clover } from './clover.ts';
+import { kqSvd } from './kq-svd.ts';
 import { meanPool } from './mean-pool.ts';
 import { ropeAveraged } from './rope-averaged.ts';
 import { ropeExact, ropeExactCentred, ropeExactOutput, ropeExactReal, ropeExactWeighted } from './rope-exact.ts';
-import { svdActivations, svdActivationsGrouped, svdActivationsGroupedMetric } from './svd-activations.ts';
+import {
+  svdActivations,
+  svdActivationsGrouped,
+  svdActivationsGroupedMetric,
+  svdActivationsMetric,
+} from './svd-activations.ts';
 import { svdWeights } from './svd-weights.ts';
 
 /** The methods that can be asked for by name, from the plainest to the best of each layout. */
 export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
   'mean-pool': meanPool,
+  'align-then-merge': alignThenMerge,
   'svd-w': svdWeights,
   'svd-a': svdActivations,
+  'svd-a-metric': svdActivationsMetric,
   'svd-a-grouped': svdActivationsGrouped,
   'svd-a-grouped-metric': svdActivationsGroupedMetric,
+  'kq-svd': kqSvd,
+  clover,
   'rope-exact-real': ropeExactReal,
   'rope-exact': ropeExact,
   'rope-exact-weighted': ropeExactWeighted,

@@ -11,12 +11,12 @@ export interface SubspaceValueSettings {
   metric: 'identity' | 'output';
 }
 
-/** One value per group: the D directions of the group's values that lose least energy in the metric. */
+/** One value for the heads of a slot: as many directions of their values as it is wide, those that lose least in the metric. */
 export function subspaceValues({ moment: source, metric }: SubspaceValueSettings): ValueMethod {
-  return (layer, heads) => {
+  return (layer, heads, width) => {
     const { headDim } = layer.shape;
     const moment = valueMoment(layer, heads, source);
     const blocks = metric === 'output' ? outputMetric(layer, heads) : undefined;
-    return normalizeEnergy(subspaceFactors(moment, headDim, headDim, blocks), moment);
+    return normalizeEnergy(subspaceFactors(moment, headDim, width, blocks), moment);
   };
 }
