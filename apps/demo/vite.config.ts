@@ -16,6 +16,8 @@ export default defineConfig({
   // The page works below any path.
   base: './',
   resolve: { conditions: ['@kvlr/source', ...defaultClientConditions] },
+  // The development server has to find the worker's dependencies before the page asks for them.
+  optimizeDeps: { entries: ['index.html', 'src/worker/demo-worker.ts'] },
   server: { headers: isolation },
   preview: { headers: isolation },
   build: {

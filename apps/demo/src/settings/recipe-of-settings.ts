@@ -1,7 +1,7 @@
 import type { CompressionRequest } from '@kvlr/pipeline';
 import type { DemoSettings, KeptShare } from './demo-settings.ts';
 
-export const keptShares: Readonly<Record<KeptShare, number>> = { half: 0.5, quarter: 0.25 };
+const keptShares: Readonly<Record<KeptShare, number>> = { half: 0.5, quarter: 0.25 };
 
 /** Reconstruction short enough to wait for: fewer steps on less text than the preset 'light'. */
 const shortRepair = { steps: 20, trainingWindows: 20, heldOutWindows: 2, evaluateEvery: 20 };

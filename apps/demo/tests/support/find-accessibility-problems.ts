@@ -1,13 +1,9 @@
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import type { AxeResults } from 'axe-core';
+import axe, { type AxeResults } from 'axe-core';
 import type { Page } from 'playwright-core';
-
-const axePath = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 /** Serious and critical violations that axe finds in the page as it stands, as `rule: element`. */
 export async function findAccessibilityProblems(page: Page): Promise<string[]> {
-  await page.addScriptTag({ content: await readFile(axePath, 'utf8') });
+  await page.addScriptTag({ content: axe.source });
   const results = await page.evaluate(() =>
     (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
   );
