@@ -54,7 +54,7 @@ const recipeSourceSchema = z.strictObject({
 export const recipeSchema = z.strictObject({
   version: z.literal(1).default(1),
   /** Name of a compression method. */
-  method: z.string().min(1).default('rope-exact-output'),
+  method: z.string().min(1).default('rope-averaged'),
   /** KV heads of the result: a count, or a share of the source's. */
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
   /** Name of a grouping strategy, or the path of an ES module that exports one. */

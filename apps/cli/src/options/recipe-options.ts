@@ -10,7 +10,7 @@ export function addRecipeOptions(command: Command): Command {
     .option('--keep <share>', 'the same as a share of the KV heads, for example 25% (default: 50%)', parseShare);
   addRecoverOption(command);
   command.addOption(
-    new Option('--method <name>', 'closed form to start from (default: rope-exact-output)').choices(
+    new Option('--method <name>', 'closed form to start from (default: rope-averaged)').choices(
       Object.keys(compressionMethods),
     ),
   );

@@ -7,7 +7,7 @@ describe('recipes', () => {
   it('take their defaults', () => {
     expect(parseRecipe({})).toEqual({
       version: 1,
-      method: 'rope-exact-output',
+      method: 'rope-averaged',
       keyValueHeads: { keep: 0.5 },
       grouping: 'contiguous',
       calibration: { windows: 48, windowLength: 512, seed: 0 },
