@@ -55,7 +55,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
   const recipe = parseRecipe(request.recipe);
-  const { tokenizer, cache } = await context.stage('inspect', `What ${modelName} is`, async () => {
+  const { tokenizer, cache } = await context.stage('inspect', `Checks ${modelName}`, async () => {
     return { value: await inspectModel(model, { ...recipe, keyValueHeads: model.shape.numKeyValueHeads }) };
   });
   const { candidates, notes } = listCandidates(request, recipe);

@@ -78,7 +78,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
   const recipe = parseRecipe(request.recipe);
   const { keyValueHeads, tokenizer, sourceDtype, cache } = await context.stage(
     'inspect',
-    `What ${request.modelName ?? model.location} is`,
+    `Checks ${request.modelName ?? model.location}`,
     async () => {
       const value = await inspectModel(model, recipe);
       const { numLayers, numAttentionHeads, numKeyValueHeads } = model.shape;
