@@ -23,11 +23,12 @@ const mayImport = {
     'runtime',
     'recovery',
     'evaluation',
+    'report',
   ],
   testkit: ['core'],
 };
 const numerical = 'linalg|rope|grouping|compression|calibration';
-const notTests = { pathNot: '\\.test\\.ts$|/tests/' };
+const notTests = { pathNot: '\\.test\\.ts$|/tests/|/testing/|/test-support/' };
 
 const roomRules = Object.entries(mayImport).map(([room, allowed]) => ({
   name: `${room}-imports`,
@@ -54,7 +55,10 @@ module.exports = {
       name: 'browser-safe',
       comment: 'Only node entries, the command line and tests may use Node modules',
       severity: 'error',
-      from: { path: '^(packages/[^/]+|apps/demo)/src', pathNot: '/node\\.ts$|/node/|\\.test\\.ts$|^packages/testkit' },
+      from: {
+        path: '^(packages/[^/]+|apps/demo)/src',
+        pathNot: '/node\\.ts$|/node/|/testing/|\\.test\\.ts$|^packages/testkit',
+      },
       to: { dependencyTypes: ['core'] },
     },
   ],

@@ -1,1 +1,1 @@
-export { type NodeRuntime, prepareNodeRuntime } from './backends/prepare-node-runtime.ts';
+export { type NodeRuntime, prepareNodeRuntime } from './node/prepare-node-runtime.ts';

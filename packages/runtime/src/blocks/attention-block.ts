@@ -13,10 +13,10 @@ import {
 import type { AttentionTensors } from './layer-weights.ts';
 import { project } from './project.ts';
 import { rmsNorm } from './rms-norm.ts';
-import { rotateHeads } from './rotate-heads.ts';
+import { rotate, rotateHeads } from './rotate-heads.ts';
 import type { SequenceContext } from './sequence-context.ts';
 
-/** Keys [batch, keySlots, positions, keySlotWidth] and values [batch, valueSlots, positions, valueSlotWidth]. */
+/** What is cached. Keys [batch, keySlots, positions, keySlotWidth] and values [batch, valueSlots, positions, valueSlotWidth]. */
 export interface CacheEntries {
   keys: Tensor4D;
   values: Tensor4D;
@@ -45,7 +45,8 @@ export interface AttentionStages {
  * One attention block over any cache layout, differentiable in the stream and in every weight. Query head h of H reads key
  * slot floor(h * keySlots / H): the heads of a slot are contiguous, so their queries are rows of one product with the slot.
  * Stock keys are rotated and cached as they are. Latent keys are rotated for all heads of the source, then encoded into the
- * slots; queries are rotated, then encoded per head (Yu et al. 2024, arXiv 2406.07056).
+ * slots; queries are rotated, then encoded per head (Yu et al. 2024, arXiv 2406.07056). Rebuilt keys are cached as latents
+ * from before RoPE; the keys of all heads are made of them anew and rotated, for every position (Palu, arXiv 2407.21118).
  *
  * Call inside tf.tidy. `stream` is [batch * tokens, hiddenSize]; positions and mask come from `context`.
  */
@@ -69,16 +70,19 @@ export function attentionBlock(
       [0, 2, 1, 3],
     ),
   };
-  const { keys, values } = settings.remember?.(entries) ?? entries;
-  const positions = keys.shape[2];
+  const attendable = settings.remember?.(entries) ?? entries;
+  const keys = weights.rebuiltKeyDecoder
+    ? rebuildKeys(attendable.keys, weights.rebuiltKeyDecoder, settings)
+    : attendable.keys;
+  const [, keyHeads, positions, keyWidth] = keys.shape;
 
   const scaled = mul(headQueries(query, weights, settings), 1 / Math.sqrt(shape.headDim));
-  const queryRows = (heads / layout.keySlots) * tokens;
-  const bySlot: Tensor4D = reshape(scaled, [batch, layout.keySlots, queryRows, layout.keySlotWidth]);
+  const queryRows = (heads / keyHeads) * tokens;
+  const bySlot: Tensor4D = reshape(scaled, [batch, keyHeads, queryRows, keyWidth]);
   const scores = reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]);
   const attention = softmax(add(scores, mask));
   const valueRows = (heads / layout.valueSlots) * tokens;
-  const weighted = matMul(reshape(attention, [batch, layout.valueSlots, valueRows, positions]), values);
+  const weighted = matMul(reshape(attention, [batch, layout.valueSlots, valueRows, positions]), attendable.values);
   const byHead: Tensor4D = reshape(weighted, [batch, heads, tokens, layout.valueSlotWidth]);
   const attended: Tensor2D = reshape(transpose(byHead, [0, 2, 1, 3]), [batch * tokens, heads * layout.valueSlotWidth]);
   const blockOutput = project(attended, weights.output, weights.outputBias);
@@ -90,10 +94,26 @@ function keySlots(key: Tensor2D, weights: AttentionTensors, settings: AttentionB
   const { shape, layout, context } = settings;
   const { batch, tokens } = context;
   const width = key.shape[1];
+  if (weights.rebuiltKeyDecoder !== undefined) {
+    return transpose<Tensor4D>(reshape(key, [batch, tokens, layout.keySlots, layout.keySlotWidth]), [0, 2, 1, 3]);
+  }
   const rotated = rotateHeads(key, width / shape.headDim, context);
   if (weights.latentKeyEncoder === undefined) return transpose(rotated, [0, 2, 1, 3]);
   const encoded = matMul(reshape(rotated, [batch * tokens, width]), weights.latentKeyEncoder);
   return transpose(reshape(encoded, [batch, tokens, layout.keySlots, layout.keySlotWidth]), [0, 2, 1, 3]);
+}
+
+/** Rotated keys of all heads, [batch, heads, positions, headDim], from latents [batch, keySlots, positions, keySlotWidth]. */
+function rebuildKeys(latents: Tensor4D, decoder: Tensor3D, settings: AttentionBlockSettings): Tensor4D {
+  const { shape, context } = settings;
+  const { headDim } = shape;
+  const [batch, slots, positions, width] = latents.shape;
+  const heads = decoder.shape[2] / headDim;
+  const bySlot: Tensor3D = reshape(transpose(latents, [1, 0, 2, 3]), [slots, batch * positions, width]);
+  const rebuilt: Tensor4D = reshape(matMul(bySlot, decoder), [slots * batch, positions, heads, headDim]);
+  const rotated = transpose(rotate(rebuilt, context.keyRotation!, context), [0, 2, 1, 3]);
+  const byWindow = transpose(reshape(rotated, [slots, batch, heads * positions * headDim]), [1, 0, 2]);
+  return reshape(byWindow, [batch, slots * heads, positions, headDim]);
 }
 
 /** Rotated (and under latent keys encoded) queries, [batch, heads, tokens, keySlotWidth]. */

@@ -6,7 +6,7 @@ export interface AttentionTensors {
   attentionNorm: Tensor1D;
   /** [hiddenSize, numAttentionHeads * headDim] */
   query: Tensor2D;
-  /** [hiddenSize, keyHeads * headDim]; the source's KV heads under latent keys. */
+  /** [hiddenSize, keyHeads * headDim]; the source's KV heads under latent keys, the latents under rebuilt ones. */
   key: Tensor2D;
   /** [hiddenSize, valueSlots * valueSlotWidth] */
   value: Tensor2D;
@@ -20,6 +20,8 @@ export interface AttentionTensors {
   latentKeyEncoder?: Tensor2D;
   /** Latent keys only: rotated query to its slot, [numAttentionHeads, headDim, keySlotWidth]. */
   latentQueryEncoder?: Tensor3D;
+  /** Rebuilt keys only: a slot to the keys of its heads, [keySlots, keySlotWidth, heads of the slot * headDim]. */
+  rebuiltKeyDecoder?: Tensor3D;
 }
 
 /** Weights of one gated feed-forward block, matrices [in, out]. */

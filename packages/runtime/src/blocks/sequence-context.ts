@@ -17,13 +17,18 @@ export interface SequenceContextSettings {
   keyPositions?: number;
 }
 
-/** What the attention blocks of all layers share for one stretch of tokens: the rotation by position, and who sees whom. */
-export interface SequenceContext {
-  readonly batch: number;
-  readonly tokens: number;
-  /** cos and sin of position times frequency, both halves alike, [tokens, 1, headDim]. */
+/** cos and sin of position times frequency, both halves of a head alike, [positions, 1, headDim]. */
+export interface Rotation {
   readonly cosine: Tensor3D;
   readonly sine: Tensor3D;
+}
+
+/** What the attention blocks of all layers share for one stretch of tokens: the rotation by position, and who sees whom. */
+export interface SequenceContext extends Rotation {
+  readonly batch: number;
+  readonly tokens: number;
+  /** The rotation of every key position, where a layer rebuilds its keys; `cosine` and `sine` are those of the new tokens. */
+  readonly keyRotation?: Rotation;
   /** Takes (x1, x2) to (-x2, x1) by a product from the right, [headDim, headDim]. */
   readonly quarterTurn: Tensor2D;
   /** Zero where the token may look, a large negative number where not, [tokens, keyPositions]. */
@@ -37,26 +42,18 @@ export function createSequenceContext(settings: SequenceContextSettings): Sequen
   const keyPositions = settings.keyPositions ?? firstPosition + tokens;
   const { headDim } = shape;
   const half = headDim / 2;
-  const frequencies = ropeFrequencies(shape.rope, headDim);
-  const cosines = new Float32Array(tokens * headDim);
-  const sines = new Float32Array(tokens * headDim);
   const hidden = new Float32Array(tokens * keyPositions);
   for (let token = 0; token < tokens; token++) {
-    const position = firstPosition + token;
-    for (let column = 0; column < headDim; column++) {
-      const angle = position * frequencies[column % half]!;
-      cosines[token * headDim + column] = Math.cos(angle);
-      sines[token * headDim + column] = Math.sin(angle);
-    }
-    hidden.fill(HIDDEN_SCORE, token * keyPositions + position + 1, (token + 1) * keyPositions);
+    hidden.fill(HIDDEN_SCORE, token * keyPositions + firstPosition + token + 1, (token + 1) * keyPositions);
   }
   const turn = new Float32Array(headDim * headDim);
   for (let column = 0; column < half; column++) {
     turn[(column + half) * headDim + column] = -1;
     turn[column * headDim + column + half] = 1;
   }
-  const cosine = tensor3d(cosines, [tokens, 1, headDim]);
-  const sine = tensor3d(sines, [tokens, 1, headDim]);
+  const { cosine, sine } = createRotation(shape, firstPosition, tokens);
+  const rebuilds = shape.layers.some(({ keys }) => keys === 'rebuilt');
+  const keyRotation = rebuilds ? createRotation(shape, 0, keyPositions) : undefined;
   const quarterTurn = tensor2d(turn, [headDim, headDim]);
   const mask = tensor2d(hidden, [tokens, keyPositions]);
   return {
@@ -66,8 +63,26 @@ export function createSequenceContext(settings: SequenceContextSettings): Sequen
     sine,
     quarterTurn,
     mask,
+    ...(keyRotation && { keyRotation }),
     dispose() {
-      for (const part of [cosine, sine, quarterTurn, mask]) part.dispose();
+      for (const part of [cosine, sine, quarterTurn, mask, keyRotation?.cosine, keyRotation?.sine]) part?.dispose();
     },
+  };
+}
+
+function createRotation({ rope, headDim }: ModelShape, firstPosition: number, positions: number): Rotation {
+  const frequencies = ropeFrequencies(rope, headDim);
+  const cosines = new Float32Array(positions * headDim);
+  const sines = new Float32Array(positions * headDim);
+  for (let place = 0; place < positions; place++) {
+    for (let column = 0; column < headDim; column++) {
+      const angle = (firstPosition + place) * frequencies[column % frequencies.length]!;
+      cosines[place * headDim + column] = Math.cos(angle);
+      sines[place * headDim + column] = Math.sin(angle);
+    }
+  }
+  return {
+    cosine: tensor3d(cosines, [positions, 1, headDim]),
+    sine: tensor3d(sines, [positions, 1, headDim]),
   };
 }

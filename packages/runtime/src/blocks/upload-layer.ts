@@ -12,7 +12,8 @@ export async function uploadLayer(source: ModelSource, layer: number): Promise<L
   const layout = shape.layers[layer]!;
   const { hiddenSize, intermediateSize, numAttentionHeads, headDim } = shape;
   const queryWidth = numAttentionHeads * headDim;
-  const keyWidth = (layout.keys === 'latent' ? shape.numKeyValueHeads : layout.keySlots) * headDim;
+  const sourceKeyWidth = shape.numKeyValueHeads * headDim;
+  const keyWidth = layout.keys === 'latent' ? sourceKeyWidth : layout.keySlots * layout.keySlotWidth;
   const valueWidth = layout.valueSlots * layout.valueSlotWidth;
   const wanted: [part: keyof LayerTensors, role: TensorRole, fileShape: number[]][] = [
     ['attentionNorm', 'attentionNorm', [hiddenSize]],
@@ -45,6 +46,10 @@ export async function uploadLayer(source: ModelSource, layer: number): Promise<L
       ['latentKeyEncoder', 'latentKeyEncoder', [layout.keySlots * layout.keySlotWidth, keyWidth]],
       ['latentQueryEncoder', 'latentQueryEncoder', [numAttentionHeads, layout.keySlotWidth, headDim]],
     );
+  }
+  if (layout.keys === 'rebuilt') {
+    const decoderShape = [layout.keySlots, sourceKeyWidth / layout.keySlots, layout.keySlotWidth];
+    wanted.push(['rebuiltKeyDecoder', 'rebuiltKeyDecoder', decoderShape]);
   }
   const uploaded: Partial<Record<keyof LayerTensors, Tensor>> = {};
   try {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { BackendName } from '../backends/backend-choice.ts';
-import { prepareNodeRuntime } from '../backends/prepare-node-runtime.ts';
 import { probeWebGpu } from '../backends/probe-webgpu.ts';
+import { prepareNodeRuntime } from '../node/prepare-node-runtime.ts';
 
 const CHROMIUM = '/usr/lib/chromium';
 /** Keeps a library loaded after dlopen's caller has closed it (RTLD_NOW | RTLD_NODELETE). */
