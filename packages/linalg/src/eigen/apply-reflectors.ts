@@ -7,6 +7,9 @@ import type { Tridiagonalised } from './tridiagonalise-symmetric.ts';
 
 const blockWidth = 32;
 
+/** Up to this size a block is not worth its preparation. */
+const largestUnblocked = 32;
+
 /**
  * Turns eigenvectors of the tridiagonal matrix, the rows of `rows`, into eigenvectors of the matrix it came from: every row
  * x becomes Q x with Q = P_{n-1} ... P_2. Reflectors are gathered by 32 into I - V^T T V (Schreiber and Van Loan, SIAM J.
@@ -14,6 +17,10 @@ const blockWidth = 32;
  */
 export function applyReflectors(reduction: Tridiagonalised, rows: Matrix): void {
   const n = rows.cols;
+  if (n <= largestUnblocked) {
+    applyOneByOne(reduction, rows);
+    return;
+  }
   for (let first = 2; first < n; first += blockWidth) {
     const count = Math.min(blockWidth, n - first);
     const size = first + count - 1;
@@ -33,6 +40,40 @@ export function applyReflectors(reduction: Tridiagonalised, rows: Matrix): void 
       rows.data,
       n,
     );
+  }
+}
+
+/** Three rows at a time, so that their sums need not wait for each other; what is missing to three is a row twice. */
+function applyOneByOne({ reflectors, halfNorms }: Tridiagonalised, { rows, cols, data }: Matrix): void {
+  const last = (rows - 1) * cols;
+  for (let i = 2; i < cols; i += 1) {
+    const source = i * cols;
+    const scale = 1 / halfNorms[i]!;
+    for (let row0 = 0; row0 <= last; row0 += 3 * cols) {
+      const row1 = Math.min(row0 + cols, last);
+      const row2 = Math.min(row1 + cols, last);
+      let sum0 = 0;
+      let sum1 = 0;
+      let sum2 = 0;
+      for (let k = 0; k < i; k += 1) {
+        const entry = reflectors[source + k]!;
+        sum0 += data[row0 + k]! * entry;
+        sum1 += data[row1 + k]! * entry;
+        sum2 += data[row2 + k]! * entry;
+      }
+      sum0 *= scale;
+      sum1 *= scale;
+      sum2 *= scale;
+      for (let k = 0; k < i; k += 1) {
+        const entry = reflectors[source + k]!;
+        const x0 = data[row0 + k]! - sum0 * entry;
+        const x1 = data[row1 + k]! - sum1 * entry;
+        const x2 = data[row2 + k]! - sum2 * entry;
+        data[row0 + k] = x0;
+        data[row1 + k] = x1;
+        data[row2 + k] = x2;
+      }
+    }
   }
 }
 

@@ -28,6 +28,7 @@ export function divideAndConquer(
     const scaled = (data: Float64Array) => data.slice(start, end).map((value) => value * scale);
     const block = solve(functionName, scaled(diagonal), scaled(offDiagonal));
     const size = end - start;
+    if (size === n) return { values: block.values.map((value) => value / scale), rows: block.rows };
     for (let k = 0; k < size; k += 1) {
       values[start + k] = block.values[k]! / scale;
       rows.data.set(block.rows.data.subarray(k * size, (k + 1) * size), (start + k) * n + start);
