@@ -25,7 +25,7 @@ describe('compressLayer', () => {
   it.each(Object.entries(compressionMethods))('%s gives the sizes of its layout', (name, method) => {
     const { statistics, ...source } = layer;
     const request = { ...source, groups: pairs, method: name, ...(method.needsStatistics && { statistics }) };
-    const { layout, weights, latentKeys, queryOrder } = compressLayer(request);
+    const { layout, weights, latentKeys, rebuiltKeys, queryOrder } = compressLayer(request);
     const { headDim, hiddenSize, numAttentionHeads, numKeyValueHeads } = layer.shape;
     const stock = stockLayout(2, headDim);
     if (method.layout === 'stock') expect(layout).toEqual(stock);
@@ -41,6 +41,8 @@ describe('compressLayer', () => {
     const latent = layout.keys === 'latent';
     expect(weights.key.length).toBe((latent ? numKeyValueHeads : 2) * headDim * hiddenSize);
     expect(weights.keyBias?.length).toBe((latent ? numKeyValueHeads : 2) * headDim);
+    const rebuilt = layout.keys === 'rebuilt';
+    expect(rebuiltKeys?.decoder.length).toBe(rebuilt ? numKeyValueHeads * headDim * layout.keySlotWidth : undefined);
     expect(latentKeys?.encoder.length).toBe(latent ? 2 * headDim * numKeyValueHeads * headDim : undefined);
     expect(latentKeys?.queryEncoder.length).toBe(
       latent ? numAttentionHeads * layout.keySlotWidth * headDim : undefined,

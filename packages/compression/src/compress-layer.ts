@@ -44,7 +44,7 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
     ...(value.bias && { valueBias: value.bias }),
     ...(weights.outputBias && { outputBias: weights.outputBias }),
   };
-  requireFinite(layer, { ...compressed, ...keys.latentKeys });
+  requireFinite(layer, { ...compressed, ...keys.latentKeys, ...keys.rebuiltKeys });
   return {
     layer,
     groups: groups.map((heads) => [...heads]),
@@ -54,10 +54,11 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
       keySlotWidth: keys.keySlotWidth,
       valueSlots: valueHeads.length,
       valueSlotWidth,
-      keys: keys.latentKeys === undefined ? 'stock' : 'latent',
+      keys: keys.latentKeys ? 'latent' : keys.rebuiltKeys ? 'rebuilt' : 'stock',
     },
     weights: compressed,
     ...(keys.latentKeys && { latentKeys: keys.latentKeys }),
+    ...(keys.rebuiltKeys && { rebuiltKeys: keys.rebuiltKeys }),
   };
 }
 

@@ -89,6 +89,7 @@ describe.each(await testedBackends())('in float32 on $backend', ({ backend, skip
     ['latent keys at full rank, one basis per layer', 'svd-a'],
     ['latent keys at full rank, one basis per group', 'svd-a-grouped-metric'],
     ['latent keys at full rank, one basis per head', 'kq-svd'],
+    ['keys rebuilt at full rank', 'palu'],
   ])(`%s: %s is exact${reason}`, async (_, method) => {
     expect(await differenceOf(unplanted, singles, method)).toBeLessThan(tolerance);
   });
@@ -97,7 +98,7 @@ describe.each(await testedBackends())('in float32 on $backend', ({ backend, skip
     .skipIf(skip)
     .each(
       planted.flatMap(({ name, groups, model }) =>
-        ['rope-exact-output', 'svd-a'].map((method): [string, string, typeof model, number[][]] => [
+        ['rope-exact-output', 'svd-a', 'palu'].map((method): [string, string, typeof model, number[][]] => [
           name,
           method,
           model,

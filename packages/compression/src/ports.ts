@@ -1,4 +1,4 @@
-import type { AttentionWeights, LatentKeyWeights, LayerStatistics, ModelShape } from '@kvlr/core';
+import type { AttentionWeights, LatentKeyWeights, LayerStatistics, ModelShape, RebuiltKeyWeights } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
 
 /** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
@@ -38,6 +38,8 @@ export interface CompressedKeys {
   keySlotWidth: number;
   /** Present in the latent layout, where `key` and `keyBias` are the source's own. */
   latentKeys?: LatentKeyWeights;
+  /** Present where keys are rebuilt at every step; `key` and `keyBias` then give what is cached. */
+  rebuiltKeys?: RebuiltKeyWeights;
 }
 
 /** Port: how the rotated keys of a whole layer are compressed and laid out in the cache. */

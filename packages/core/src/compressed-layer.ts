@@ -22,6 +22,16 @@ export interface LatentKeyWeights {
   queryEncoder: Float64Array;
 }
 
+/**
+ * Rebuilt keys: the cache holds latents of keys before RoPE. Head i of the rebuilt ones is rows i mod t of the decoder of slot
+ * floor(i / t), t = sourceKeyValueHeads / keySlots, times that slot; query head p reads rebuilt head
+ * floor(p * sourceKeyValueHeads / numAttentionHeads).
+ */
+export interface RebuiltKeyWeights {
+  /** [keySlots, t * headDim, keySlotWidth] */
+  decoder: Float64Array;
+}
+
 /** The result of compressing one layer: the new attention and how its cache is laid out. */
 export interface CompressedLayer {
   layer: number;
@@ -33,4 +43,5 @@ export interface CompressedLayer {
   /** q and o are permuted by queryOrder. Under latent keys, `key` is the source's key projection unchanged. */
   weights: AttentionWeights;
   latentKeys?: LatentKeyWeights;
+  rebuiltKeys?: RebuiltKeyWeights;
 }

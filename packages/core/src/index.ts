@@ -1,6 +1,6 @@
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './activations.ts';
 export { cacheSize } from './cache-size.ts';
-export type { AttentionWeights, CompressedLayer, LatentKeyWeights } from './compressed-layer.ts';
+export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
 export type { CacheSize, EvaluationResult, Measurement } from './evaluation-result.ts';
 export type { EventListener, KvlrEvent, RunControl, StageName } from './events.ts';
 export type { GroupingRequest, GroupingStrategy } from './grouping-strategy.ts';

@@ -16,7 +16,7 @@ export interface RopeParameters {
  * Query head h of H reads key slice floor(h * keySlots / H) and value slice floor(h * valueSlots / H).
  *
  * Stock grouped-query attention with G KV heads: G slots of headDim for both.
- * Latent keys, one basis per layer: one key slot of rank r. Latent keys, one basis per group: G key slots of rank r.
+ * Latent keys, one basis per layer: one key slot of rank r. Latent or rebuilt keys, one basis per group: G key slots of rank r.
  */
 export interface LayerCacheLayout {
   keySlots: number;
@@ -26,8 +26,10 @@ export interface LayerCacheLayout {
   /**
    * 'stock': the key slots hold rotated keys of headDim, as any engine with GQA does.
    * 'latent': all the model's original keys are rotated, then encoded (`LatentKeyWeights.encoder`) into the slots.
+   * 'rebuilt': the slots hold what the k projection gives, before RoPE. At every step the keys of numKeyValueHeads heads are
+   * rebuilt from them (`RebuiltKeyWeights.decoder`) for all cached positions, then rotated: exact with RoPE, and dear.
    */
-  keys: 'stock' | 'latent';
+  keys: 'stock' | 'latent' | 'rebuilt';
 }
 
 /** The numbers that fix a decoder's computation, independent of file format. */

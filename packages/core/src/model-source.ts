@@ -18,6 +18,7 @@ export type TensorRole =
   | 'outputBias'
   | 'latentKeyEncoder'
   | 'latentQueryEncoder'
+  | 'rebuiltKeyDecoder'
   | 'feedForwardNorm'
   | 'gateWeight'
   | 'upWeight'

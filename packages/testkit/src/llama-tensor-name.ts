@@ -12,6 +12,7 @@ const perLayer: Partial<Record<TensorRole, string>> = {
   outputBias: 'self_attn.o_proj.bias',
   latentKeyEncoder: 'self_attn.k_latent.weight',
   latentQueryEncoder: 'self_attn.q_latent.weight',
+  rebuiltKeyDecoder: 'self_attn.k_rebuild.weight',
   feedForwardNorm: 'post_attention_layernorm.weight',
   gateWeight: 'mlp.gate_proj.weight',
   upWeight: 'mlp.up_proj.weight',

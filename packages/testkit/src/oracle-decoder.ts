@@ -1,4 +1,4 @@
-import type { ModelSource, RopeParameters, TensorRole } from '@kvlr/core';
+import type { LayerCacheLayout, ModelSource, RopeParameters, TensorRole } from '@kvlr/core';
 
 /**
  * Next-token logits [T, vocabSize] of a LLaMA decoder in Float64, written as plain loops from the published equations
@@ -29,7 +29,11 @@ export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<numbe
     const keyHeads = layout.keys === 'stock' ? layout.keySlots : numKeyValueHeads;
     const angles = oracleFrequencies(shape.rope, headDim);
     const queries = normed.map((row, position) => rotateHeads(toQuery(row), numAttentionHeads, angles, position));
-    let keys = normed.map((row, position) => rotateHeads(toKey(row), keyHeads, angles, position));
+    const rebuild = layout.keys === 'rebuilt' ? rebuilder(await read('rebuiltKeyDecoder', layer), layout) : undefined;
+    let keys = normed.map((row, position) => {
+      const key = toKey(row);
+      return rotateHeads(rebuild?.(key) ?? key, keyHeads, angles, position);
+    });
     let readQuery = (query: Float64Array, head: number) => query.slice(head * headDim, (head + 1) * headDim);
     if (layout.keys === 'latent') {
       const encoder = await read('latentKeyEncoder', layer);
@@ -44,7 +48,8 @@ export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<numbe
       const attended = new Float64Array(numAttentionHeads * layout.valueSlotWidth);
       for (let head = 0; head < numAttentionHeads; head++) {
         const query = readQuery(queries[position]!, head);
-        const keyStart = Math.floor((head * layout.keySlots) / numAttentionHeads) * layout.keySlotWidth;
+        const [slots, slotWidth] = rebuild ? [keyHeads, headDim] : [layout.keySlots, layout.keySlotWidth];
+        const keyStart = Math.floor((head * slots) / numAttentionHeads) * slotWidth;
         const valueStart = Math.floor((head * layout.valueSlots) / numAttentionHeads) * layout.valueSlotWidth;
         const scores = keys.slice(0, position + 1).map((key) => {
           let sum = 0;
@@ -81,6 +86,20 @@ export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<numbe
   return logits;
 }
 
+/** Keys of all heads from the latents of one token, slot by slot. */
+function rebuilder(decoder: Float64Array, { keySlots, keySlotWidth }: LayerCacheLayout) {
+  const size = decoder.length / keySlots;
+  return (latents: Float64Array): Float64Array<ArrayBuffer> =>
+    Float64Array.from(
+      Array.from({ length: keySlots }, (_, slot) => [
+        ...affine(
+          decoder.slice(slot * size, (slot + 1) * size),
+          latents.slice(slot * keySlotWidth, (slot + 1) * keySlotWidth),
+        ),
+      ]).flat(),
+    );
+}
+
 function affine(matrix: Float64Array, row: Float64Array, bias?: Float64Array): Float64Array<ArrayBuffer> {
   const inputs = row.length;
   const outputs = matrix.length / inputs;
@@ -104,7 +123,12 @@ function rmsNorm(weight: Float64Array, epsilon: number): (row: Float64Array) => 
   };
 }
 
-function rotateHeads(row: Float64Array, heads: number, frequencies: number[], position: number): Float64Array<ArrayBuffer> {
+function rotateHeads(
+  row: Float64Array,
+  heads: number,
+  frequencies: number[],
+  position: number,
+): Float64Array<ArrayBuffer> {
   const half = frequencies.length;
   const result = new Float64Array(row.length);
   for (let head = 0; head < heads; head++) {

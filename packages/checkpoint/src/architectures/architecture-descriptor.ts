@@ -1,7 +1,8 @@
 import type { TensorRole } from '@kvlr/core';
+import type { LatentTensorRole } from './latent-tensor-names.ts';
 
-/** The roles whose names a family chooses; the tensors of latent keys are kvlr's own. */
-export type NamedTensorRole = Exclude<TensorRole, 'latentKeyEncoder' | 'latentQueryEncoder'>;
+/** The roles whose names a family chooses; the tensors of latent and rebuilt keys are kvlr's own. */
+export type NamedTensorRole = Exclude<TensorRole, LatentTensorRole>;
 
 /** Whether a kind of bias is there: fixed by the family, or told by a field of config.json. */
 export type BiasRule = { always: boolean } | { field: string; default: boolean };

@@ -1,6 +1,6 @@
 import type { TensorRole } from '@kvlr/core';
 import type { ArchitectureDescriptor } from './architecture-descriptor.ts';
-import { fillLayer, latentTensorNames } from './latent-tensor-names.ts';
+import { fillLayer, isLatentTensorRole, latentTensorNames } from './latent-tensor-names.ts';
 
 /** Name of the tensor in a role; the language model head of tied embeddings is the embedding. */
 export function tensorName(
@@ -15,6 +15,6 @@ export function tensorName(
 }
 
 function templateOf(descriptor: ArchitectureDescriptor, role: TensorRole): string {
-  if (role === 'latentKeyEncoder' || role === 'latentQueryEncoder') return latentTensorNames[role];
+  if (isLatentTensorRole(role)) return latentTensorNames[role];
   return descriptor.tensors[role];
 }

@@ -114,6 +114,11 @@ describe('modelShapeFromConfig', () => {
       'key_slot_width',
     ],
     [
+      'with rebuilt keys wider than their heads',
+      { format: 1, layers: [layout, { ...layout, keys: 'rebuilt', key_slots: 2, key_slot_width: 13 }] },
+      'key_slot_width',
+    ],
+    [
       'with values wider than a head',
       { format: 1, layers: [layout, { ...layout, value_slot_width: 7 }] },
       'value_slot_width',

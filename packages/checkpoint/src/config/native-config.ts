@@ -55,7 +55,9 @@ function parseLayout(
   shape: Pick<ModelShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
 ): LayerCacheLayout {
   const { keys, key_slots, key_slot_width, value_slots, value_slot_width } = (raw ?? {}) as Record<string, unknown>;
-  if (keys !== 'stock' && keys !== 'latent') throw malformedConfig(`${field}.keys`, "'stock' or 'latent'", keys);
+  if (keys !== 'stock' && keys !== 'latent' && keys !== 'rebuilt') {
+    throw malformedConfig(`${field}.keys`, "'stock', 'latent' or 'rebuilt'", keys);
+  }
   const slots = (value: unknown, name: string): number => {
     const accepted = Number.isSafeInteger(value) && (value as number) >= 1;
     if (!accepted || shape.numAttentionHeads % (value as number) !== 0) {
@@ -63,7 +65,12 @@ function parseLayout(
     }
     return value as number;
   };
-  const sourceWidth = shape.numKeyValueHeads * shape.headDim;
+  const keySlots = slots(key_slots, 'key_slots');
+  if (keys === 'rebuilt' && shape.numKeyValueHeads % keySlots !== 0) {
+    throw malformedConfig(`${field}.key_slots`, `a divisor of ${shape.numKeyValueHeads}`, key_slots);
+  }
+  // A latent wider than the keys that it stands for would be no compression.
+  const sourceWidth = (shape.numKeyValueHeads * shape.headDim) / (keys === 'rebuilt' ? keySlots : 1);
   const keyWidthAccepted =
     keys === 'stock'
       ? key_slot_width === shape.headDim
@@ -79,7 +86,7 @@ function parseLayout(
     throw malformedConfig(`${field}.value_slot_width`, `a whole number from 1 to ${shape.headDim}`, value_slot_width);
   }
   return {
-    keySlots: slots(key_slots, 'key_slots'),
+    keySlots,
     keySlotWidth: key_slot_width as number,
     valueSlots: slots(value_slots, 'value_slots'),
     valueSlotWidth: valueWidth,

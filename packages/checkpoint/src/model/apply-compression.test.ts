@@ -32,6 +32,15 @@ describe('applyCompression', () => {
     expect(variant.tensors.has(variant.tensorName('latentKeyEncoder', 0))).toBe(false);
   });
 
+  it('adds the decoder of rebuilt keys, whose projection gives latents', () => {
+    const rebuilt = randomCompressedLayer(base.shape, { layer: 1, groups: 2, rebuiltRank: 5 });
+    const variant = applyCompression(base, [rebuilt]);
+    checkTensors(variant, 'variant');
+    expect(variant.shape.numKeyValueHeads).toBe(4);
+    expect(variant.tensors.info(variant.tensorName('keyWeight', 1)).shape).toEqual([10, 24]);
+    expect(variant.tensors.info('model.layers.1.self_attn.k_rebuild.weight').shape).toEqual([2, 16, 5]);
+  });
+
   it('gives every layer all four biases of zeros once one layer brings an output bias', async () => {
     const variant = applyCompression(base, [
       randomCompressedLayer(base.shape, { layer: 0, groups: 2, outputBias: true }),

@@ -7,6 +7,7 @@ import {
   type ModelSource,
   type TensorRole,
 } from '@kvlr/core';
+import { isLatentTensorRole } from '../architectures/latent-tensor-names.ts';
 import { uniformKeyValueHeads } from '../config/uniform-key-value-heads.ts';
 import { type ExpectedTensor, expectedTensors } from './expected-tensors.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -25,7 +26,7 @@ const weightOfRole: Partial<Record<TensorRole, keyof AttentionWeights>> = {
 
 /**
  * The model with the given layers' attention replaced: new cache layouts, q/k/v/o (and biases) as float32, and the
- * encoders of latent keys. Where one layer brings a bias that the base model lacks, the others get one of zeros, since
+ * encoders of latent keys or the decoders of rebuilt ones. Where one layer brings a bias that the base model lacks, the others get one of zeros, since
  * biases are a property of the whole model.
  */
 export function applyCompression(base: ModelSource, layers: readonly CompressedLayer[]): ModelSource {
@@ -65,8 +66,12 @@ function replacement(
   byLayer: ReadonlyMap<number, CompressedLayer>,
 ): Float32Array | undefined {
   const compressed = layer === undefined ? undefined : byLayer.get(layer);
-  if (role === 'latentKeyEncoder' || role === 'latentQueryEncoder') {
-    const latent = role === 'latentKeyEncoder' ? compressed?.latentKeys?.encoder : compressed?.latentKeys?.queryEncoder;
+  if (isLatentTensorRole(role)) {
+    const latent = {
+      latentKeyEncoder: compressed?.latentKeys?.encoder,
+      latentQueryEncoder: compressed?.latentKeys?.queryEncoder,
+      rebuiltKeyDecoder: compressed?.rebuiltKeys?.decoder,
+    }[role];
     return latent === undefined ? undefined : Float32Array.from(latent);
   }
   const field = weightOfRole[role];

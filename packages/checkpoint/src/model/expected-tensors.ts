@@ -26,7 +26,8 @@ function layerTensors(shape: ModelShape, layer: number): [TensorRole, number[]][
   const layout = shape.layers[layer]!;
   const queryRows = numAttentionHeads * headDim;
   // Latent keys encode the keys of all source heads, so the projection keeps them.
-  const keyRows = (layout.keys === 'latent' ? shape.numKeyValueHeads : layout.keySlots) * headDim;
+  const sourceKeyRows = shape.numKeyValueHeads * headDim;
+  const keyRows = layout.keys === 'latent' ? sourceKeyRows : layout.keySlots * layout.keySlotWidth;
   const valueRows = layout.valueSlots * layout.valueSlotWidth;
   const tensors: [TensorRole, number[]][] = [
     ['attentionNorm', [hiddenSize]],
@@ -51,6 +52,9 @@ function layerTensors(shape: ModelShape, layer: number): [TensorRole, number[]][
       ['latentKeyEncoder', [layout.keySlots * layout.keySlotWidth, keyRows]],
       ['latentQueryEncoder', [numAttentionHeads, layout.keySlotWidth, headDim]],
     );
+  }
+  if (layout.keys === 'rebuilt') {
+    tensors.push(['rebuiltKeyDecoder', [layout.keySlots, sourceKeyRows / layout.keySlots, layout.keySlotWidth]]);
   }
   return tensors;
 }

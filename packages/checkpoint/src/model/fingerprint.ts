@@ -19,13 +19,14 @@ export function fingerprint(layers: readonly CompressedLayer[]): string {
     const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length * 2);
     for (let i = 0; i < words.length; i++) add(words[i]!);
   };
-  for (const { layer, layout, weights, latentKeys } of layers) {
+  for (const { layer, layout, weights, latentKeys, rebuiltKeys } of layers) {
     for (const character of JSON.stringify([layer, layout])) add(character.charCodeAt(0));
     for (const numbers of [weights.query, weights.key, weights.value, weights.output]) addNumbers(numbers);
     for (const numbers of [weights.queryBias, weights.keyBias, weights.valueBias, weights.outputBias])
       addNumbers(numbers);
     addNumbers(latentKeys?.encoder);
     addNumbers(latentKeys?.queryEncoder);
+    addNumbers(rebuiltKeys?.decoder);
   }
   return [high, low].map((half) => (half >>> 0).toString(16).padStart(8, '0')).join('');
 }

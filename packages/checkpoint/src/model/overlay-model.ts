@@ -1,5 +1,5 @@
 import { type DenseTensor, KvlrError, type ModelShape, type ModelSource, type TensorInfo } from '@kvlr/core';
-import { fillLayer, latentTensorNames } from '../architectures/latent-tensor-names.ts';
+import { fillLayer, isLatentTensorRole, latentTensorNames } from '../architectures/latent-tensor-names.ts';
 import { findNonFinite } from '../safetensors/find-non-finite.ts';
 
 export interface ModelChanges {
@@ -22,9 +22,7 @@ export function overlayModel(base: ModelSource, changes: ModelChanges): ModelSou
     id: changes.id,
     shape: changes.shape,
     tensorName: (role, layer) =>
-      role === 'latentKeyEncoder' || role === 'latentQueryEncoder'
-        ? fillLayer(latentTensorNames[role], role, layer)
-        : base.tensorName(role, layer),
+      isLatentTensorRole(role) ? fillLayer(latentTensorNames[role], role, layer) : base.tensorName(role, layer),
     tensors: {
       list: () => {
         const names = new Set([...base.tensors.list().map(({ name }) => name), ...changed.keys()]);

@@ -1,4 +1,5 @@
 import type { ModelSource, TensorDtype, TensorInfo } from '@kvlr/core';
+import { isLatentTensorRole, latentTensorNames } from '../architectures/latent-tensor-names.ts';
 import type { WeightDtype } from '../dtypes/encode-floats.ts';
 import { expectedTensors } from '../model/expected-tensors.ts';
 import { type TensorPlan, tensorByteLength } from './encode-safetensors.ts';
@@ -34,12 +35,13 @@ function plannedDtype({ name, dtype }: TensorInfo, { source, dtype: wanted }: Te
   return usual === 'F64' ? 'F32' : usual;
 }
 
-/** Encoders that the base model had and that the present layout does not use. */
+/** Tensors of kvlr's own layouts that the base model had and that the present layout does not use. */
 function staleLatentTensors(model: ModelSource): Set<string> {
   const used = new Set(expectedTensors(model.shape).map(({ role, layer }) => model.tensorName(role, layer)));
-  const encoders = model.shape.layers.flatMap((_, layer) => [
-    model.tensorName('latentKeyEncoder', layer),
-    model.tensorName('latentQueryEncoder', layer),
-  ]);
-  return new Set(encoders.filter((name) => !used.has(name)));
+  const own = model.shape.layers.flatMap((_, layer) =>
+    Object.keys(latentTensorNames)
+      .filter(isLatentTensorRole)
+      .map((role) => model.tensorName(role, layer)),
+  );
+  return new Set(own.filter((name) => !used.has(name)));
 }

@@ -1,4 +1,10 @@
-import { type CompressedLayer, createNormalRandom, type ModelShape, stockLayout } from '@kvlr/core';
+import {
+  type CompressedLayer,
+  createNormalRandom,
+  type LayerCacheLayout,
+  type ModelShape,
+  stockLayout,
+} from '@kvlr/core';
 
 export interface RandomLayerSettings {
   layer: number;
@@ -6,30 +12,39 @@ export interface RandomLayerSettings {
   groups: number;
   /** Width of the layer's one latent key slot, for latent keys. */
   latentRank?: number;
+  /** Width of the key slots, one a group, for rebuilt keys. */
+  rebuiltRank?: number;
   outputBias?: boolean;
 }
 
 /** A compressed layer of the right sizes with seeded random weights: form without meaning. */
 export function randomCompressedLayer(shape: ModelShape, settings: RandomLayerSettings): CompressedLayer {
-  const { layer, groups, latentRank } = settings;
+  const { layer, groups, latentRank, rebuiltRank } = settings;
   const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
   const normal = createNormalRandom(layer + 1);
   const random = (length: number): Float64Array => Float64Array.from({ length }, normal);
   const stock = stockLayout(groups, headDim);
-  const keyHeads = latentRank === undefined ? groups : numKeyValueHeads;
+  const keyRows = latentRank === undefined ? groups * (rebuiltRank ?? headDim) : numKeyValueHeads * headDim;
+  const layout: LayerCacheLayout =
+    latentRank !== undefined
+      ? { ...stock, keys: 'latent', keySlots: 1, keySlotWidth: latentRank }
+      : { ...stock, ...(rebuiltRank !== undefined && { keys: 'rebuilt', keySlotWidth: rebuiltRank }) };
   const size = numKeyValueHeads / groups;
   return {
     layer,
     groups: Array.from({ length: groups }, (_, group) => Array.from({ length: size }, (__, i) => group * size + i)),
     queryOrder: Array.from({ length: numAttentionHeads }, (_, head) => head),
-    layout: latentRank === undefined ? stock : { ...stock, keys: 'latent', keySlots: 1, keySlotWidth: latentRank },
+    layout,
     weights: {
       query: random(numAttentionHeads * headDim * hiddenSize),
-      key: random(keyHeads * headDim * hiddenSize),
+      key: random(keyRows * hiddenSize),
       value: random(groups * headDim * hiddenSize),
       output: random(hiddenSize * numAttentionHeads * headDim),
       ...(settings.outputBias ? { outputBias: random(hiddenSize) } : {}),
     },
+    ...(rebuiltRank !== undefined && {
+      rebuiltKeys: { decoder: random(numKeyValueHeads * headDim * rebuiltRank) },
+    }),
     ...(latentRank === undefined
       ? {}
       : {

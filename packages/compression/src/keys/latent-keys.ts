@@ -1,7 +1,7 @@
-import { createMatrix, identity, transpose } from '@kvlr/linalg';
+import { createMatrix, transpose } from '@kvlr/linalg';
 import { subspaceFactors } from '../factors/subspace-factors.ts';
 import { decoderLookup } from '../fold/decoder-lookup.ts';
-import { foldQuery } from '../fold/fold-query.ts';
+import { permuteQuery } from '../fold/permute-query.ts';
 import { centredMoment } from '../moments/centred-moment.ts';
 import { headBlock } from '../moments/head-block.ts';
 import { queryMetric } from '../moments/query-metric.ts';
@@ -68,8 +68,7 @@ export function latentKeys({ basis, metric, centred = false }: LatentKeySettings
     queryOrder.forEach((queryHead, place) => {
       queryEncoder.set(transpose(decoderOf(queryHead)).data, place * keySlotWidth * headDim);
     });
-    const unchanged = identity(headDim);
-    const query = foldQuery(weights.query, weights.queryBias, queryOrder, () => unchanged, headDim);
+    const query = permuteQuery(layer, queryOrder);
     return {
       query: query.weight,
       queryBias: query.bias,

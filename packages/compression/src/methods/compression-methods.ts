@@ -4,6 +4,7 @@ import { alignThenMerge } from './align-then-merge.ts';
 import { clover } from './clover.ts';
 import { kqSvd } from './kq-svd.ts';
 import { meanPool } from './mean-pool.ts';
+import { palu } from './palu.ts';
 import { ropeAveraged } from './rope-averaged.ts';
 import { ropeExact, ropeExactCentred, ropeExactOutput, ropeExactReal, ropeExactWeighted } from './rope-exact.ts';
 import {
@@ -24,6 +25,7 @@ export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
   'svd-a-grouped': svdActivationsGrouped,
   'svd-a-grouped-metric': svdActivationsGroupedMetric,
   'kq-svd': kqSvd,
+  palu,
   clover,
   'rope-exact-real': ropeExactReal,
   'rope-exact': ropeExact,

@@ -13,6 +13,7 @@ const weightNames = [
   'outputBias',
 ] as const satisfies readonly (keyof AttentionWeights)[];
 const latentNames = ['encoder', 'queryEncoder'] as const;
+const rebuiltName = 'keyDecoder';
 
 /** Compressed layers as tensors (F64, flat, `layers.{position}.{part}`) and one JSON header. */
 export function compressedLayersToBundle(layers: readonly CompressedLayer[]): TensorBundle {
@@ -23,6 +24,7 @@ export function compressedLayersToBundle(layers: readonly CompressedLayer[]): Te
   layers.forEach((layer, position) => {
     for (const part of weightNames) add(`layers.${position}.${part}`, layer.weights[part]);
     for (const part of latentNames) add(`layers.${position}.${part}`, layer.latentKeys?.[part]);
+    add(`layers.${position}.${rebuiltName}`, layer.rebuiltKeys?.decoder);
   });
   const headers: LayerHeader[] = layers.map(({ layer, groups, queryOrder, layout }) => {
     return { layer, groups, queryOrder, layout };
@@ -45,10 +47,12 @@ export function compressedLayersFromBundle(bundle: TensorBundle): CompressedLaye
     }
     const encoder = part('encoder');
     const queryEncoder = part('queryEncoder');
+    const decoder = part(rebuiltName);
     return {
       ...header,
       weights: weights as AttentionWeights,
       ...(encoder && queryEncoder ? { latentKeys: { encoder, queryEncoder } } : {}),
+      ...(decoder && { rebuiltKeys: { decoder } }),
     };
   });
 }

@@ -28,14 +28,15 @@ export function cacheElementBytes(dtype: TensorDtype): number {
  * Checks everything that can be checked before work begins.
  *
  * @throws KvlrError 'heads-not-divisible', 'tokenizer-mismatch', 'recipe-invalid' (windows longer than the model's context),
- *   'unsupported-feature' (a model that kvlr has compressed into latent keys before).
+ *   'unsupported-feature' (a model that kvlr has compressed into a layout of its own before).
  */
 export async function inspectModel(model: Checkpoint, recipe: Recipe): Promise<ModelInspection> {
   const { shape } = model;
   const keyValueHeads = resolveKeyValueHeads(shape, recipe.keyValueHeads);
-  if (shape.layers.some((layout) => layout.keys === 'latent')) {
+  const native = shape.layers.find(({ keys, keySlots, valueSlots }) => keys !== 'stock' || keySlots !== valueSlots);
+  if (native !== undefined) {
     throw new KvlrError('unsupported-feature', {
-      message: `inspectModel: expected a model with ordinary grouped-query attention, got latent keys in ${model.location}`,
+      message: `inspectModel: expected a model with ordinary grouped-query attention, got ${native.keys} keys in ${native.keySlots} slots with ${native.valueSlots} value slots in ${model.location}`,
       remedy: 'Compress the model that this one was made from.',
       data: { file: model.location },
     });

@@ -15,6 +15,7 @@ import {
 import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../backends/select-backend.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
+import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import { attentionBlock } from './attention-block.ts';
 import { feedForwardBlock } from './feed-forward-block.ts';
@@ -23,7 +24,7 @@ import { createSequenceContext } from './sequence-context.ts';
 import { disposeLayer, uploadLayer } from './upload-layer.ts';
 
 const stock = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true, mlpBias: true });
-const models = { stock, latent: createLatentModel(2) };
+const models = { stock, latent: createLatentModel(2), rebuilt: createRebuiltModel(2) };
 const activations: ModelShape['hiddenActivation'][] = ['silu', 'gelu', 'gelu_pytorch_tanh'];
 const batch = 2;
 const tokens = 5;
@@ -104,10 +105,10 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
 });
 
 describe('a batch of windows', () => {
-  it('computes what each window computes alone', async () => {
+  it.each(Object.entries(models))('computes what each window computes alone: %s keys', async (_, source) => {
     await selectBackend({ backend: 'wasm' });
-    const layer = await uploadLayer(stock, 0);
-    const { shape } = stock;
+    const layer = await uploadLayer(source, 0);
+    const { shape } = source;
     const random = createRandom(5);
     const rows = Float32Array.from({ length: batch * tokens * shape.hiddenSize }, () => random() - 0.5);
     const run = async (values: Float32Array, windows: number): Promise<Float32Array> => {

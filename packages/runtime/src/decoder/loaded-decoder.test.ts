@@ -10,6 +10,7 @@ import { memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../backends/select-backend.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
+import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import { loadModel } from './load-model.ts';
 
@@ -35,6 +36,8 @@ const models: [name: string, model: ModelSource][] = [
   ...Object.entries(settings).map(([name, tiny]): [string, ModelSource] => [name, createTinyModel(tiny)]),
   ['latent keys, one basis', createLatentModel(1)],
   ['latent keys, a basis per group', createLatentModel(2)],
+  ['rebuilt keys, one slot', createRebuiltModel(1)],
+  ['rebuilt keys, a slot per group', createRebuiltModel(2)],
 ];
 
 describe.each(await testedBackends())('a decoder on $backend', ({ backend, skip }) => {
@@ -60,7 +63,7 @@ describe.each(await testedBackends())('a decoder on $backend', ({ backend, skip 
   );
 
   // Each new shape is a shader to compile, which SwiftShader does slowly: fewer models and steps there.
-  const decoded = backend === 'webgpu' ? models.filter((_, place) => [2, 7].includes(place)) : models;
+  const decoded = backend === 'webgpu' ? models.filter((_, place) => [2, 7, 9].includes(place)) : models;
   it.skipIf(skip).each(decoded)('decodes with a cache to the same logits: %s', async (_, source) => {
     const model = await loadModel(source, { backend });
     const cache = await model.createCache(ids.length + 3);

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { loadModel } from '../decoder/load-model.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
+import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import type { GeneratedToken, GenerationSettings } from './generation-settings.ts';
 
@@ -102,6 +103,7 @@ describe('generation', () => {
   it.each([
     ['stock', createTinyModel({ numKeyValueHeads: 2 })],
     ['latent', createLatentModel(2)],
+    ['rebuilt', createRebuiltModel(2)],
   ])('counts the bytes of a %s cache exactly', async (_, source) => {
     const model = await loadModel(source, { backend: 'wasm' });
     const before = memory().numBytes;
