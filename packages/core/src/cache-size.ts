@@ -5,7 +5,7 @@ import { cacheWidth, type ModelShape } from './model-shape.ts';
  * Bytes of KV cache per token: the sum over layers of the cache width times the element size. For stock grouped-query
  * attention this is 2 x layers x KV heads x headDim x bytesPerElement.
  */
-export function cacheSize(shape: ModelShape, bytesPerElement: number): CacheSize {
+export function cacheSize(shape: Pick<ModelShape, 'layers'>, bytesPerElement: number): CacheSize {
   const elementsPerTokenByLayer = shape.layers.map(cacheWidth);
   const elements = elementsPerTokenByLayer.reduce((sum, width) => sum + width, 0);
   return { bytesPerToken: elements * bytesPerElement, bytesPerElement, elementsPerTokenByLayer };

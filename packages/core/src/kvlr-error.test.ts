@@ -1,0 +1,25 @@
+import { expect, test } from 'vitest';
+import { KvlrError } from './kvlr-error.ts';
+
+test('carries code, remedy, data and cause', () => {
+  const cause = new Error('ENOENT');
+  const error = new KvlrError('file-missing', {
+    message: 'no a.txt',
+    remedy: 'Check it.',
+    data: { file: 'a.txt' },
+    cause,
+  });
+  expect(error).toMatchObject({ name: 'KvlrError', code: 'file-missing', message: 'no a.txt', remedy: 'Check it.' });
+  expect(error.data).toEqual({ file: 'a.txt' });
+  expect(error.cause).toBe(cause);
+  expect(error).toBeInstanceOf(Error);
+});
+
+test('is recognised across copies of the package, and nothing else is', () => {
+  class KvlrErrorOfAnotherCopy extends Error {
+    readonly [Symbol.for('kvlr.error')] = true;
+  }
+  expect(KvlrError.isInstance(new KvlrErrorOfAnotherCopy())).toBe(true);
+  for (const value of [new Error('x'), null, undefined, 'kvlr.error', {}])
+    expect(KvlrError.isInstance(value)).toBe(false);
+});
