@@ -13,7 +13,7 @@ export interface ResolvedRecovery {
 
 const windowsOfPreset = {
   light: { trainingWindows: 24, heldOutWindows: 4 },
-  full: { trainingWindows: 96, heldOutWindows: 8 },
+  full: { trainingWindows: 128, heldOutWindows: 8 },
 } as const;
 
 /**
