@@ -4,10 +4,11 @@ import { expectClose } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { GroupFactors } from '../ports.ts';
-import { fitScoreFactors, type ScoreProblem } from './fit-score-factors.ts';
+import { fitScoreFactors } from './fit-score-factors.ts';
 import { meanPoolFactors } from './mean-pool-factors.ts';
 import { normalizePairs } from './normalize-pairs.ts';
 import { averageRotated, rotationAverages } from './rotation-averages.ts';
+import { lostScoreShare, type ScoreProblem } from './score-problem.ts';
 
 const headDim = 6;
 const frequencies = Float64Array.of(1, 0.1, 0.01);
@@ -109,6 +110,8 @@ describe('fitScoreFactors', () => {
         const { factors, lostShare } = fitScoreFactors(problem, start);
         const total = scoreError(problem, silent(heads));
         expect(scoreError(problem, factors) / total).toBeCloseTo(lostShare, 8);
+        expect(lostScoreShare(problem, factors)).toBeCloseTo(lostShare, 8);
+        expect(lostScoreShare(problem, start)).toBeCloseTo(scoreError(problem, start) / total, 8);
         expect(lostShare).toBeLessThanOrEqual(scoreError(problem, start) / total + 1e-9);
       }),
       { numRuns: 25 },

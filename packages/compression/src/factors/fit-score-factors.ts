@@ -1,15 +1,10 @@
 import { createMatrix, type Matrix, multiply, multiplyTransposed, solveRidge, transpose } from '@kvlr/linalg';
 import type { GroupFactors } from '../ports.ts';
-import { averageRotated, type RotationAverages } from './rotation-averages.ts';
+import { innerProduct } from './inner-product.ts';
+import { ridgeOf } from './ridge-of.ts';
+import { averageRotated } from './rotation-averages.ts';
+import { type ScoreProblem, totalScore } from './score-problem.ts';
 import { splitRows } from './split-rows.ts';
-
-export interface ScoreProblem {
-  /** C = E[k k^T] of the group's keys before RoPE, [t*D, t*D]. */
-  moment: Matrix;
-  /** Q_i, for each KV head the sum over its query heads of E[q q^T] before RoPE, [D, D]. */
-  queryMoments: readonly Matrix[];
-  averages: RotationAverages;
-}
 
 export interface ScoreFit {
   factors: GroupFactors;
@@ -21,9 +16,6 @@ export interface ScoreFit {
 const smallestGain = 5e-4;
 const negligibleShare = 1e-13;
 const maximumRounds = 100;
-/** Ridge of the least-squares solves, relative to the mean diagonal: enough to survive keys of deficient rank. */
-const relativeRidge = 1e-11;
-
 /**
  * Factors of a group's keys that minimise the expected squared error of the scores over relative positions,
  * sum_i E |q_i^T (B_i R A - R S_i) k|^2, where R is RoPE's rotation from key to query, S_i picks head i out of the group's
@@ -81,29 +73,4 @@ function fitEncoder({ queryMoments, averages }: ScoreProblem, decoders: readonly
     }
   });
   return solveRidge(gram, target, ridgeOf(gram));
-}
-
-/** sum_i tr(Q_i E[R C_ii R^T]): the expected square of the scores. */
-function totalScore({ moment, queryMoments, averages }: ScoreProblem): number {
-  let total = 0;
-  queryMoments.forEach((queryMoment, head) => {
-    const headDim = queryMoment.rows;
-    const own = createMatrix(headDim, headDim);
-    for (let row = 0; row < headDim; row++) {
-      const begin = (head * headDim + row) * moment.cols + head * headDim;
-      own.data.set(moment.data.subarray(begin, begin + headDim), row * headDim);
-    }
-    total += innerProduct(queryMoment, averageRotated(own, averages, 'forward'));
-  });
-  return total;
-}
-
-function ridgeOf(gram: Matrix): number {
-  let trace = 0;
-  for (let index = 0; index < gram.rows; index++) trace += gram.data[index * (gram.cols + 1)]!;
-  return (relativeRidge * trace) / gram.rows;
-}
-
-function innerProduct(left: Matrix, right: Matrix): number {
-  return left.data.reduce((sum, value, index) => sum + value * right.data[index]!, 0);
 }

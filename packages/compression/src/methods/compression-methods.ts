@@ -6,7 +6,14 @@ import { kqSvd } from './kq-svd.ts';
 import { meanPool } from './mean-pool.ts';
 import { palu } from './palu.ts';
 import { ropeAveraged } from './rope-averaged.ts';
-import { ropeExact, ropeExactCentred, ropeExactOutput, ropeExactReal, ropeExactWeighted } from './rope-exact.ts';
+import {
+  ropeExact,
+  ropeExactCentred,
+  ropeExactJoint,
+  ropeExactOutput,
+  ropeExactReal,
+  ropeExactWeighted,
+} from './rope-exact.ts';
 import {
   svdActivations,
   svdActivationsGrouped,
@@ -32,6 +39,7 @@ export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
   'rope-exact-weighted': ropeExactWeighted,
   'rope-exact-output': ropeExactOutput,
   'rope-exact-centred': ropeExactCentred,
+  'rope-exact-joint': ropeExactJoint,
   'rope-averaged': ropeAveraged,
 };
 

@@ -1,4 +1,5 @@
 import { foldedKeys } from '../keys/folded-keys.ts';
+import { jointKeys } from '../keys/joint-keys.ts';
 import { phasorKeys } from '../keys/phasor-keys.ts';
 import type { CompressionMethod } from '../ports.ts';
 import { subspaceValues } from '../values/subspace-values.ts';
@@ -50,5 +51,15 @@ export const ropeExactCentred: CompressionMethod = {
   title: 'RoPE-exact, query-weighted, output metric, centred keys',
   description: 'As rope-exact-output; what all positions have in common in the keys is left out, as softmax ignores it',
   keys: foldedKeys(phasorKeys({ moment: 'centred', field: 'complex', weights: 'query' })),
+  values: outputValues,
+};
+
+/** Exact with RoPE only in its fast frequencies; see `jointKeys`. */
+export const ropeExactJoint: CompressionMethod = {
+  ...shared,
+  title: 'RoPE-exact, slow joint',
+  description: 'As rope-exact-output; the slow frequencies of all heads share one subspace, nearly exact with RoPE',
+  source: 'kvlr: rank-one complex factors at fast frequencies, a real subspace at slow ones',
+  keys: foldedKeys(jointKeys),
   values: outputValues,
 };
