@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { parseRecipeYaml } from '@kvlr/pipeline';
+import { formatMeasurement } from '@kvlr/report';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runCli } from './support/run-cli.ts';
 import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
@@ -89,6 +90,13 @@ describe('kvlr compress', () => {
     }
     const recipe = parseRecipeYaml(await readFile(join(directory, 'half', 'recipe.yaml'), 'utf8'));
     expect(recipe).toMatchObject({ keyValueHeads: 2, source: { modelId: source.id } });
+
+    const card = await readFile(join(directory, 'half', 'README.md'), 'utf8');
+    expect(card).toContain('4 to 2 KV heads');
+    expect(card).toContain(formatMeasurement(result.report.base.perplexity));
+    expect(card).toContain(formatMeasurement(result.report.result.perplexity));
+    expect(card).toContain('stay under its licence: mit.');
+    expect(card).not.toContain(directory);
 
     const harness = await runJson(evalArguments(join(directory, 'half'), '--against', model));
     const { perplexity, againstBase } = result.report.result;

@@ -4,7 +4,7 @@ import { resolveMethod } from '@kvlr/compression';
 import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
-import type { CompressionReport, RunEnvironment } from '@kvlr/report';
+import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
 import type { BackendRequest } from '@kvlr/runtime';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
@@ -30,14 +30,17 @@ export interface FinishedModel {
   model: ModelSource;
   /** One type for all weights; undefined when each keeps the type it has in the source. */
   dtype: WeightDtype | undefined;
-  /** Belongs beside the weights. */
+  /** These belong beside the weights: recipe.yaml, and README.md with what was measured. */
   recipeYaml: string;
+  modelCard: string;
 }
 
 export interface CompressionRequest extends RunControl {
   model: Checkpoint;
   /** The model's name for people. Default: its location. */
   modelName?: string;
+  /** Licence of the weights as their owner states it, for the model card. */
+  modelLicence?: string;
   recipe?: RecipeInput;
   texts: {
     /** Statistics and reconstruction see these. */
@@ -146,6 +149,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
   });
   const report = await writeReport(context, {
     modelName: request.modelName ?? model.location,
+    modelLicence: request.modelLicence,
     model,
     resultShape: written.shape,
     recipe: finishedRecipe,
@@ -157,7 +161,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
   if (request.write) {
     const { write } = request;
     await context.stage('write', 'The checkpoint', async () => {
-      await write({ model: compressed, dtype, recipeYaml });
+      await write({ model: compressed, dtype, recipeYaml, modelCard: modelCard(report) });
       return { value: undefined };
     });
   }

@@ -7,7 +7,7 @@ import { asciiTokenizerFiles, createTinyModel } from '@kvlr/testkit';
 /** A tiny random model of 4 KV heads with a tokenizer for ASCII, as a checkpoint directory. */
 export function writeTinyCheckpoint(directory: string): Promise<void> {
   return writeCheckpointDirectory(directory, createTinyModel({ vocabSize: 100 }), {
-    extraFiles: asciiTokenizerFiles(),
+    extraFiles: { ...asciiTokenizerFiles(), 'README.md': '---\nlicense: mit\n---\n# A tiny model\n' },
   });
 }
 

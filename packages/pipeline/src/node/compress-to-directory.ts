@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
 import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { type CompressionRequest, type CompressionResult, compress } from '../compress.ts';
+import { readLicence } from '../run/read-licence.ts';
 import { artefactNames } from '../store/run-store.ts';
 import { claimOutput } from './claim-output.ts';
 import { DirectoryRunStore } from './directory-run-store.ts';
@@ -25,14 +26,15 @@ export async function compressToDirectory(request: DirectoryCompressionRequest):
   await claimOutput({ output, runDirectory, overwrite, modelId: model.id, modelLocation: model.location });
   return compress({
     ...request,
+    modelLicence: request.modelLicence ?? (await readLicence(model.files)),
     store: new DirectoryRunStore(runDirectory),
-    write: async ({ model: compressed, dtype, recipeYaml }) => {
+    write: async ({ model: compressed, dtype, recipeYaml, modelCard }) => {
       await writeCheckpointDirectory(output, compressed, {
         source: model,
         dtype,
         maxShardBytes,
         overwrite,
-        extraFiles: { [artefactNames.recipe]: recipeYaml },
+        extraFiles: { [artefactNames.recipe]: recipeYaml, 'README.md': modelCard },
         onEvent: request.onEvent,
         signal: request.signal,
       });

@@ -17,6 +17,7 @@ import type { Judgement } from './judge.ts';
 
 export interface ReportRequest {
   modelName: string;
+  modelLicence: string | undefined;
   model: ModelSource;
   resultShape: ModelShape;
   recipe: Recipe;
@@ -37,7 +38,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
     }
     const report: CompressionReport = {
       title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads`,
-      model: { name: modelName, shape: model.shape },
+      model: { name: modelName, shape: model.shape, licence: request.modelLicence },
       resultShape: request.resultShape,
       base: judgement.base,
       result: judgement.result,
