@@ -8,6 +8,7 @@ export { meanPoolKeys } from './keys/mean-pool-keys.ts';
 export { type PhasorKeySettings, phasorKeys } from './keys/phasor-keys.ts';
 export { lostEnergyCost } from './lost-energy-cost.ts';
 export { compressionMethods, resolveMethod } from './methods/compression-methods.ts';
+export { type MethodPlugin, methodFromModule } from './plugins/method-from-module.ts';
 export type {
   CompressedKeys,
   CompressionMethod,
