@@ -180,6 +180,23 @@ describe('kvlr compare', () => {
   });
 });
 
+describe('kvlr compare --groupings', () => {
+  it('judges named groupings and a module of one’s own', async () => {
+    const { report } = await runJson([
+      ...['compare', model, '-o', join(directory, 'groupings'), '--recipe', inputs.recipe, '--backend', 'cpu'],
+      ...['--ratios', '1/2', '--recover', 'none', '--groupings', 'lost-keys', interleaved],
+      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+    ]);
+    expect(report.rows.map(({ method }: { method: string }) => method)).toEqual(['lost-keys', interleaved]);
+    for (const { lostEnergy } of report.rows) expect(lostEnergy).toBeGreaterThan(0);
+  });
+
+  it('takes methods or groupings, not both', async () => {
+    const { exitCode } = await runCli(['compare', model, '--groupings', '--methods', 'svd-a']);
+    expect(exitCode).toBe(2);
+  });
+});
+
 describe('kvlr generate', () => {
   it('continues a prompt, equally for equal seeds', async () => {
     const argumentList = [

@@ -39,4 +39,33 @@ describe('compare', () => {
     expect(finishedRows).toBe(6);
     expect(again.rows).toEqual(report.rows);
   });
+
+  it('judges groupings before and after reconstruction, with the energy that they lose', async () => {
+    const interleaved = {
+      strategy: () => [
+        [0, 2],
+        [1, 3],
+      ],
+      hash: 'interleaved',
+    };
+    const { rows, title } = await compare({
+      model: await openTinyCheckpoint(),
+      recipe: tinyRecipe,
+      texts: tinyTexts,
+      groupings: [{ name: 'contiguous' }, { name: 'lost-energy' }, { name: './mine.mjs', choice: interleaved }],
+      ratios: [1 / 2],
+      runtime: { backend: 'cpu' },
+    });
+    expect(title).toContain('every grouping');
+    expect(rows.map(({ method }) => method)).toEqual([
+      ...['contiguous', 'contiguous+light', 'lost-energy', 'lost-energy+light', './mine.mjs', './mine.mjs+light'],
+    ]);
+    const lost = new Map(rows.map(({ method, lostEnergy }) => [method, lostEnergy!]));
+    for (const name of ['contiguous', './mine.mjs']) {
+      expect(lost.get('lost-energy')).toBeLessThanOrEqual(lost.get(name)!);
+      expect(lost.get(name)).toBeGreaterThan(0);
+      expect(lost.get(name)).toBe(lost.get(`${name}+light`));
+    }
+    expect(lost.get('contiguous')).not.toBe(lost.get('./mine.mjs'));
+  });
 });

@@ -1,7 +1,6 @@
 import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
-import { compressionMethods } from '@kvlr/compression';
-import { type Checkpoint, cacheSize, type EvaluationResult, KvlrError, type RunControl } from '@kvlr/core';
-import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
+import { type Checkpoint, cacheSize, type EvaluationResult, type RunControl } from '@kvlr/core';
+import type { RecipeInput } from '@kvlr/core/schemas';
 import { cachedLogits, evaluate } from '@kvlr/evaluation';
 import {
   type ComparisonReport,
@@ -11,7 +10,8 @@ import {
   type RunEnvironment,
 } from '@kvlr/report';
 import type { BackendRequest } from '@kvlr/runtime';
-import { type Candidate, compareCandidate } from './compare/compare-candidate.ts';
+import { type ComparedGrouping, compareCandidate } from './compare/compare-candidate.ts';
+import { listCandidates } from './compare/list-candidates.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import type { GroupingChoice } from './run/grouping-choice.ts';
@@ -34,6 +34,11 @@ export interface ComparisonRequest extends RunControl {
   texts: { calibration: readonly TextDocument[]; evaluation: readonly TextDocument[] };
   /** Closed forms to compare. Default: all. */
   methods?: readonly string[];
+  /**
+   * Compares these groupings instead of methods: the recipe's method with each, before and, unless the recipe's recovery is
+   * 'none', after block reconstruction.
+   */
+  groupings?: readonly ComparedGrouping[];
   /** Shares of the KV heads to keep. Default 1/2, 1/4, 1/8. Shares that do not divide are left out, and named in a note. */
   ratios?: readonly number[];
   /** Figures to hold the rows against, for example those of a prototype. */
@@ -47,7 +52,7 @@ export interface ComparisonRequest extends RunControl {
 
 /**
  * Every closed form at every ratio, without reconstruction, and the recipe with it, judged on the same windows against
- * the same base: the paper's ablation as one table. One pass gathers the statistics for all, and the base runs once.
+ * the same base: the paper's ablation as one table; or, with `groupings`, every grouping before and after reconstruction. One pass gathers the statistics for all, and the base runs once.
  * Finished rows stay in the store; a comparison that was cut goes on with the next row.
  */
 export async function compare(request: ComparisonRequest): Promise<ComparisonReport> {
@@ -101,7 +106,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       rows.push({ ...row, reference: request.references?.(row.method, row.keyValueHeads) });
     }
     return writeComparison(context, {
-      title: `${modelName}: every method at every ratio`,
+      title: `${modelName}: every ${request.groupings ? 'grouping' : 'method'} at every ratio`,
       model: { name: modelName, shape: model.shape },
       base,
       rows,
@@ -110,38 +115,6 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       notes: [...notes, 'Times are those of each row alone; the pass that gathers statistics is shared.'],
     });
   });
-}
-
-/** All rows that are possible, and in words those that are not. */
-function listCandidates(request: ComparisonRequest, recipe: Recipe): { candidates: Candidate[]; notes: string[] } {
-  const { numKeyValueHeads } = request.model.shape;
-  const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
-  const heads = (ratio: number) => numKeyValueHeads * ratio;
-  const divides = (ratio: number) => Number.isInteger(heads(ratio)) && numKeyValueHeads % heads(ratio) === 0;
-  const notes = ratios
-    .filter((ratio) => !divides(ratio))
-    .map(
-      (ratio) =>
-        `${Number((100 * ratio).toFixed(1))} % of ${numKeyValueHeads} KV heads is left out: it is no divisor of them.`,
-    );
-  const possible = ratios.filter(divides);
-  if (possible.length === 0) {
-    throw new KvlrError('heads-not-divisible', {
-      message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.join(', ')}`,
-      remedy: 'Choose other ratios.',
-      data: { numKeyValueHeads, ratios },
-    });
-  }
-  const methods = request.methods ?? Object.keys(compressionMethods);
-  const candidates: Candidate[] = methods.flatMap((method) =>
-    possible.map((ratio) => ({ method, keyValueHeads: heads(ratio), reconstruct: false })),
-  );
-  if (recipe.recovery.preset !== 'none') {
-    candidates.push(
-      ...possible.map((ratio) => ({ method: recipe.method, keyValueHeads: heads(ratio), reconstruct: true })),
-    );
-  }
-  return { candidates, notes };
 }
 
 async function writeComparison(context: RunContext, report: ComparisonReport): Promise<ComparisonReport> {

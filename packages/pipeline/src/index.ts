@@ -1,6 +1,6 @@
 export { compressionMethods } from '@kvlr/compression';
 export { groupingStrategies } from '@kvlr/grouping';
-export { recipeRowName } from './compare/compare-candidate.ts';
+export { type ComparedGrouping, recipeRowName } from './compare/compare-candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';
 export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';
 export { type CompressionEstimate, type EstimateRequest, estimateCompression } from './estimate-compression.ts';

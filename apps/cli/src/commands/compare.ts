@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { artefactNames, compressionMethods } from '@kvlr/pipeline';
+import { artefactNames, type ComparedGrouping, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
 import { compareToDirectory, loadGrouping } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import { comparisonTerminal } from '@kvlr/report/terminal';
@@ -23,22 +23,37 @@ import {
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
+import { listNames } from '../terminal/list-names.ts';
 
 interface CompareOptions extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'>, TextOptions {
   output: string;
   methods?: string[];
+  /** True without names. */
+  groupings?: string[] | true;
   ratios?: number[];
   backend: BackendChoice;
   overwrite?: boolean;
 }
 
+/** Those that work from statistics and weights: a run does not measure blocks. */
+const availableGroupings = Object.fromEntries(
+  Object.entries(groupingStrategies).filter(([, { needsMeasurement }]) => !needsMeasurement),
+);
+
 const afterHelp = `
 The default recipe, with its block reconstruction, is the last row. Rows that are finished are kept: after Ctrl-C the
 same command goes on with the next one. DIR holds comparison.html, .md and .json.
 
+--groupings compares which heads share one: the recipe's method with each grouping, the key and value energy that its
+groups lose, and its perplexity before and (without --recover none) after block reconstruction.
+
 Examples:
   kvlr compare                                                   the embedded model; about an hour on two cores
-  kvlr compare ./model --methods mean-pool svd-a --ratios 1/2 --recover none`;
+  kvlr compare ./model --methods mean-pool svd-a --ratios 1/2 --recover none
+  kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
+
+Groupings:
+${listNames(availableGroupings, ({ description }) => description)}`;
 
 export function addCompareCommand(program: Command, context: CommandContext): void {
   const command = program
@@ -47,6 +62,12 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the tables go', 'kvlr-comparison')
     .addOption(new Option('--methods <names...>', 'methods to compare').choices(Object.keys(compressionMethods)))
+    .addOption(
+      new Option(
+        '--groupings [names...]',
+        'compare groupings instead: names or ES modules such as ./mine.mjs (default: all names)',
+      ).conflicts(['methods', 'grouping']),
+    )
     .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares);
   addRecoverOption(command);
   addGroupingOption(command);
@@ -73,6 +94,7 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
     grouping,
     texts,
     methods: options.methods,
+    groupings: options.groupings && (await loadGroupings(options.groupings)),
     ratios: options.ratios,
     references: model.embedded && options.evalText === undefined ? prototypeFigure : undefined,
     runtime: { backend: options.backend },
@@ -86,4 +108,9 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
   context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
   context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);
   context.printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });
+}
+
+function loadGroupings(wanted: string[] | true): Promise<ComparedGrouping[]> {
+  const names = wanted === true ? Object.keys(availableGroupings) : wanted;
+  return Promise.all(names.map(async (name) => ({ name, choice: await loadGrouping(name) })));
 }

@@ -12,10 +12,11 @@ import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
 import type { ComparisonRow } from '@kvlr/report';
 import type { GroupingChoice } from '../run/grouping-choice.ts';
+import { lostEnergy } from '../run/lost-energy.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import { roundModel } from '../run/round-model.ts';
 import type { RunContext } from '../run/run-context.ts';
-import { runKeys } from '../run/run-keys.ts';
+import { type RunKeys, runKeys } from '../run/run-keys.ts';
 import { chooseGroups } from '../stages/choose-groups.ts';
 import { computeFactors } from '../stages/compute-factors.ts';
 import { reconstruct } from '../stages/reconstruct.ts';
@@ -28,6 +29,15 @@ export interface Candidate {
   method: string;
   keyValueHeads: number;
   reconstruct: boolean;
+  /** Present where groupings are compared; else the recipe's own grouping holds for all rows. */
+  grouping?: ComparedGrouping;
+}
+
+/** One of several groupings that are compared. */
+export interface ComparedGrouping {
+  /** Name of a grouping strategy, or the path that `choice` was loaded from. */
+  name: string;
+  choice?: GroupingChoice | undefined;
 }
 
 export interface CandidateRequest {
@@ -49,24 +59,25 @@ export const recipeRowName = 'default-recipe';
 
 /** Compresses and judges one candidate, or takes its row from an earlier run. */
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
-  const { candidate, model, grouping } = request;
+  const { candidate, model } = request;
   const { keyValueHeads, method } = candidate;
+  const choice = candidate.grouping ? candidate.grouping.choice : request.grouping;
+  const grouping = candidate.grouping?.name ?? request.recipe.grouping;
   const recovery = candidate.reconstruct
     ? request.recipe.recovery
     : { ...request.recipe.recovery, preset: 'none' as const };
-  const recipe: Recipe = { ...request.recipe, method, keyValueHeads, recovery };
-  const keys = await runKeys({ ...request.inputs, groupingHash: grouping?.hash, recipe, keyValueHeads });
-  const { title, layout } = resolveMethod(method);
-  const name = candidate.reconstruct ? recipeRowName : method;
-  const rowTitle = candidate.reconstruct ? `Recipe: ${method}, ${recovery.preset} block reconstruction` : title;
-  const rowName = `rows/${name}-${keyValueHeads}`;
+  const recipe: Recipe = { ...request.recipe, method, keyValueHeads, grouping, recovery };
+  const keys = await runKeys({ ...request.inputs, groupingHash: choice?.hash, recipe, keyValueHeads });
+  const { layout } = resolveMethod(method);
+  const { name, title: rowTitle } = nameRow(candidate, recovery.preset);
+  const rowName = `rows/${name.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   return context.stage('evaluation', `${rowTitle}, ${keyValueHeads} KV heads`, async (control) => {
     const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, keys.evaluation);
     if (kept) return { value: kept, skipped: true, detail: describe(kept) };
     // Closed forms are quicker to compute again than to keep; reconstructed layers are not.
     const store = candidate.reconstruct ? subStore(context.store, `${rowName}/`) : new MemoryRunStore();
     const parts = context.part(store);
-    const { compressed, seconds } = await compressCandidate(parts, request, recipe, keys);
+    const { compressed, groups, seconds } = await compressCandidate(parts, request, recipe, keys, choice);
     const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
     const written = await roundModel(compressed, model, dtype);
     const result = await request.runner.use(written, (candidateModel) =>
@@ -81,25 +92,42 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
       }),
     );
     const ratio = keyValueHeads / model.shape.numKeyValueHeads;
-    const row = toRow({ method: name, title: rowTitle, layout, ratio, keyValueHeads, seconds }, result);
+    const energy = candidate.grouping && { lostEnergy: await lostEnergy(model, request.statistics, groups) };
+    const row = toRow({ method: name, title: rowTitle, layout, ratio, keyValueHeads, seconds, ...energy }, result);
     await saveJson(context.store, `${rowName}.json`, keys.evaluation, row);
     return { value: row, detail: describe(row) };
   });
+}
+
+/** What a row is called in files and options, and in tables. */
+function nameRow(
+  { method, reconstruct, grouping }: Candidate,
+  preset: Recipe['recovery']['preset'],
+): { name: string; title: string } {
+  const reconstruction = `${preset} block reconstruction`;
+  if (grouping) {
+    const title = `Groups: ${grouping.name}`;
+    if (!reconstruct) return { name: grouping.name, title };
+    return { name: `${grouping.name}+${preset}`, title: `${title}, ${reconstruction}` };
+  }
+  if (reconstruct) return { name: recipeRowName, title: `Recipe: ${method}, ${reconstruction}` };
+  return { name: method, title: resolveMethod(method).title };
 }
 
 async function compressCandidate(
   context: RunContext,
   request: CandidateRequest,
   recipe: Recipe,
-  keys: Awaited<ReturnType<typeof runKeys>>,
-): Promise<{ compressed: ModelSource; seconds: number }> {
-  const { model, statistics, grouping } = request;
+  keys: RunKeys,
+  choice: GroupingChoice | undefined,
+): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number }> {
+  const { model, statistics } = request;
   const { keyValueHeads, method } = request.candidate;
   const groups = await chooseGroups(context, {
     model,
     statistics,
     keyValueHeads,
-    strategy: grouping?.strategy ?? resolveGrouping(recipe.grouping),
+    strategy: choice?.strategy ?? resolveGrouping(recipe.grouping),
     label: recipe.grouping,
     key: keys.grouping,
   });
@@ -111,11 +139,11 @@ async function compressCandidate(
     tokenIds: request.calibrationIds,
     key: keys.recovery,
   });
-  return { compressed, seconds: context.stages.reduce((sum, stage) => sum + stage.seconds, 0) };
+  return { compressed, groups, seconds: context.stages.reduce((sum, stage) => sum + stage.seconds, 0) };
 }
 
 function toRow(
-  row: Pick<ComparisonRow, 'method' | 'title' | 'layout' | 'ratio' | 'keyValueHeads' | 'seconds'>,
+  row: Pick<ComparisonRow, 'method' | 'title' | 'layout' | 'ratio' | 'keyValueHeads' | 'seconds' | 'lostEnergy'>,
   result: EvaluationResult,
 ): ComparisonRow {
   const { klDivergence, topOneAgreement } = result.againstBase!;

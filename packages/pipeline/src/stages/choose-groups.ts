@@ -1,6 +1,12 @@
-import { lostEnergyCost, readAttentionWeights } from '@kvlr/compression';
-import { type CalibrationStatistics, type GroupingStrategy, type ModelSource, throwIfAborted } from '@kvlr/core';
-import { groupHeads } from '@kvlr/grouping';
+import { readAttentionWeights } from '@kvlr/compression';
+import {
+  type CalibrationStatistics,
+  type GroupingRequest,
+  type GroupingStrategy,
+  type ModelSource,
+  throwIfAborted,
+} from '@kvlr/core';
+import { groupHeads, lostEnergyCosts } from '@kvlr/grouping';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
@@ -28,7 +34,7 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
       const weights = await readAttentionWeights(model, layer);
       // Prepared when it is first asked for: not every strategy looks at the cost.
       let cost: ((heads: readonly number[]) => number) | undefined;
-      const question = {
+      const question: GroupingRequest = {
         layer,
         statistics: layerStatistics,
         heads: shape.numKeyValueHeads,
@@ -36,8 +42,8 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
         headDim: shape.headDim,
         numAttentionHeads: shape.numAttentionHeads,
         weights,
-        cost: (heads: readonly number[]) => {
-          cost ??= lostEnergyCost({ shape, layer, weights, statistics: layerStatistics });
+        cost: (heads) => {
+          cost ??= lostEnergyCosts(question).exact;
           return cost(heads);
         },
         signal: context.signal,

@@ -22,6 +22,11 @@ export interface ComparisonRow {
   bytesPerToken: number;
   /** Time to compress. */
   seconds: number;
+  /**
+   * Key and value energy that the groups lose, each as a share of the layer's total, 0..2 together, averaged over layers.
+   * Present where groupings are compared.
+   */
+  lostEnergy?: number;
   /** A figure to hold the perplexity against, and where it comes from. */
   reference?: { perplexity: number; source: string };
 }

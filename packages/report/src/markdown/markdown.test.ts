@@ -51,6 +51,15 @@ describe('comparisonMarkdown', () => {
   it('names the source of reference figures', () => {
     expect(documents.comparison).toContain('Reference perplexities: an example.');
   });
+
+  it('shows the energy that groups lose where groupings are compared', () => {
+    const report = exampleComparison();
+    const rows = report.rows.map((row) => ({ ...row, lostEnergy: 0.125 }));
+    const detail = tables(comparisonMarkdown({ ...report, rows }))[1]!;
+    const column = detail[0]!.indexOf('Lost energy');
+    expect(detail.slice(2).map((cells) => cells[column])).toEqual(['0', ...Array(detail.length - 3).fill('0.125')]);
+    expect(documents.comparison).not.toContain('Lost energy');
+  });
 });
 
 describe('compressionMarkdown', () => {

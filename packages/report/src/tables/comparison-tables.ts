@@ -38,6 +38,7 @@ export function comparisonTable(report: ComparisonReport): ReportTable {
 export function comparisonDetailTable(report: ComparisonReport, ratio: number): ReportTable {
   const { base } = report;
   const withReference = report.rows.some((row) => row.reference);
+  const withEnergy = report.rows.some((row) => row.lostEnergy !== undefined);
   const { methods } = groupByMethod(report);
   const baseRow = [
     'base model, not compressed',
@@ -48,6 +49,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
     '100%',
     bytesCell(base.cache.bytesPerToken),
     '',
+    ...(withEnergy ? ['0'] : []),
   ];
   const rows = methods.flatMap((method) => {
     const row = method.byRatio.get(ratio);
@@ -62,6 +64,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
         formatShareMeasurement(row.topOneAgreement),
         bytesCell(row.bytesPerToken),
         formatDuration(row.seconds),
+        ...(withEnergy ? [row.lostEnergy === undefined ? '' : formatSignificant(row.lostEnergy)] : []),
         ...(withReference ? [row.reference ? formatSignificant(row.reference.perplexity) : ''] : []),
       ],
     ];
@@ -77,6 +80,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
       right('Same top'),
       right('Cache/token'),
       right('Time'),
+      ...(withEnergy ? [right('Lost energy')] : []),
       ...(withReference ? [right('Reference')] : []),
     ],
     rows: [withReference ? [...baseRow, ''] : baseRow, ...rows],

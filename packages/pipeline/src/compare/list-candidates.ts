@@ -1,0 +1,48 @@
+import { compressionMethods } from '@kvlr/compression';
+import { KvlrError } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import type { ComparisonRequest } from '../compare.ts';
+import type { Candidate } from './compare-candidate.ts';
+
+/** All rows that are possible, and in words those that are not. Throws 'heads-not-divisible' when no ratio is possible. */
+export function listCandidates(
+  request: ComparisonRequest,
+  recipe: Recipe,
+): { candidates: Candidate[]; notes: string[] } {
+  const { numKeyValueHeads } = request.model.shape;
+  const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
+  const heads = (ratio: number) => numKeyValueHeads * ratio;
+  const divides = (ratio: number) => Number.isInteger(heads(ratio)) && numKeyValueHeads % heads(ratio) === 0;
+  const notes = ratios
+    .filter((ratio) => !divides(ratio))
+    .map(
+      (ratio) =>
+        `${Number((100 * ratio).toFixed(1))} % of ${numKeyValueHeads} KV heads is left out: it is no divisor of them.`,
+    );
+  const possible = ratios.filter(divides).map(heads);
+  if (possible.length === 0) {
+    throw new KvlrError('heads-not-divisible', {
+      message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.join(', ')}`,
+      remedy: 'Choose other ratios.',
+      data: { numKeyValueHeads, ratios },
+    });
+  }
+  const withReconstruction = recipe.recovery.preset === 'none' ? [false] : [false, true];
+  const { method } = recipe;
+  if (request.groupings) {
+    const candidates = request.groupings.flatMap((grouping) =>
+      withReconstruction.flatMap((reconstruct) =>
+        possible.map((keyValueHeads) => ({ method, keyValueHeads, reconstruct, grouping })),
+      ),
+    );
+    return { candidates, notes };
+  }
+  const methods = request.methods ?? Object.keys(compressionMethods);
+  const closedForms = methods.flatMap((name) =>
+    possible.map((keyValueHeads) => ({ method: name, keyValueHeads, reconstruct: false })),
+  );
+  const recipes = withReconstruction.includes(true)
+    ? possible.map((keyValueHeads) => ({ method, keyValueHeads, reconstruct: true }))
+    : [];
+  return { candidates: [...closedForms, ...recipes], notes };
+}
