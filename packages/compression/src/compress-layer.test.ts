@@ -1,4 +1,4 @@
-import { KvlrError, type KvlrErrorCode, stockLayout } from '@kvlr/core';
+import { type AttentionWeights, KvlrError, type KvlrErrorCode, stockLayout } from '@kvlr/core';
 import { createTinyModel, expectClose } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { compressLayer } from './compress-layer.ts';
@@ -37,7 +37,7 @@ describe('compressLayer', () => {
     expect(weights.value.length).toBe(2 * headDim * hiddenSize);
     expect(weights.valueBias?.length).toBe(2 * headDim);
     expect(weights.output.length).toBe(hiddenSize * numAttentionHeads * layout.valueSlotWidth);
-    expect(weights.outputBias).toEqual(layer.weights.outputBias);
+    expect(weights.outputBias?.length).toBe(hiddenSize);
     const latent = layout.keys === 'latent';
     expect(weights.key.length).toBe((latent ? numKeyValueHeads : 2) * headDim * hiddenSize);
     expect(weights.keyBias?.length).toBe((latent ? numKeyValueHeads : 2) * headDim);
@@ -64,6 +64,38 @@ describe('compressLayer', () => {
       (_, index) => (layer.weights.key[index]! + layer.weights.key[2 * size + index]!) / 2,
     );
     expectClose(weights.key.subarray(0, size), mean, 1e-15);
+  });
+
+  it('leaves the output of the mean value as it is under centred values, in the biases', () => {
+    const { shape, statistics } = layer;
+    const { headDim, hiddenSize } = shape;
+    /** Output of the block when every head attends to the value of the mean input; query head h reads slot floor(h slots / H). */
+    const outputOfMean = ({ value, valueBias, output, outputBias }: AttentionWeights, slots: number) => {
+      const { inputMean } = statistics!;
+      const component = (row: number) =>
+        valueBias![row]! + inputMean.reduce((sum, entry, i) => sum + value[row * hiddenSize + i]! * entry, 0);
+      const width = shape.numAttentionHeads * headDim;
+      return Array.from({ length: hiddenSize }, (_, row) => {
+        let sum = outputBias![row]!;
+        for (let column = 0; column < width; column++) {
+          const slot = Math.floor((Math.floor(column / headDim) * slots) / shape.numAttentionHeads);
+          sum += output[row * width + column]! * component(slot * headDim + (column % headDim));
+        }
+        return sum;
+      });
+    };
+    const expected = outputOfMean(layer.weights, shape.numKeyValueHeads);
+    const outputWith = (method: string) => outputOfMean(compressLayer({ ...layer, groups: pairs, method }).weights, 2);
+    expectClose(Float64Array.from(outputWith('rope-exact-centred')), expected, 1e-9);
+    const changed = outputWith('rope-exact-output').map((value, row) => Math.abs(value - expected[row]!));
+    expect(Math.max(...changed)).toBeGreaterThan(1e-3);
+  });
+
+  it('fits values with their means where the model has no output bias', async () => {
+    const plain = await readSourceLayer(createTinyModel({ seed: 2 }), 1);
+    const weightsWith = (method: string) => compressLayer({ ...plain, groups: pairs, method }).weights;
+    expect(weightsWith('rope-exact-centred').value).toEqual(weightsWith('rope-exact-output').value);
+    expect(weightsWith('rope-exact-centred').outputBias).toBeUndefined();
   });
 
   it('gives the same weights each time', () => {

@@ -1,6 +1,7 @@
 import { type AttentionWeights, type CompressedLayer, KvlrError } from '@kvlr/core';
 import { decoderLookup } from './fold/decoder-lookup.ts';
 import { foldOutput } from './fold/fold-output.ts';
+import { foldOutputBias } from './fold/fold-output-bias.ts';
 import { foldSharedHeads } from './fold/fold-shared-heads.ts';
 import { resolveMethod } from './methods/compression-methods.ts';
 import type { CompressionMethod, SourceLayer } from './ports.ts';
@@ -34,6 +35,7 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   const valueSlotWidth = Math.floor((headDim * groups.length) / valueHeads.length);
   const valueFactors = valueHeads.map((heads) => method.values(request, heads, valueSlotWidth));
   const value = foldSharedHeads(weights.value, weights.valueBias, valueHeads, valueFactors, headDim);
+  const outputBias = foldOutputBias(request, valueHeads, valueFactors);
   const compressed: AttentionWeights = {
     query: keys.query,
     key: keys.key,
@@ -42,7 +44,7 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
     ...(keys.queryBias && { queryBias: keys.queryBias }),
     ...(keys.keyBias && { keyBias: keys.keyBias }),
     ...(value.bias && { valueBias: value.bias }),
-    ...(weights.outputBias && { outputBias: weights.outputBias }),
+    ...(outputBias && { outputBias }),
   };
   requireFinite(layer, { ...compressed, ...keys.latentKeys, ...keys.rebuiltKeys });
   return {

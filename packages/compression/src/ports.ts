@@ -17,6 +17,11 @@ export interface SourceLayer {
 export interface GroupFactors {
   encoder: Matrix;
   decoders: Matrix[];
+  /**
+   * Values only: a constant [D] for each head that its decoded value lacks. Attention rows sum to one, so it moves into the
+   * output bias; factors bring it only where the model has one (`shape.outputBias`).
+   */
+  lostMeans?: Float64Array[];
 }
 
 /**

@@ -47,6 +47,7 @@ export function requireSourceLayer(
   requireLength('statistics.rotatedKeySecondMoment', statistics.rotatedKeySecondMoment, keyWidth ** 2);
   requireLength('statistics.rotatedKeyMean', statistics.rotatedKeyMean, keyWidth);
   requireLength('statistics.valueSecondMoment', statistics.valueSecondMoment, keyWidth ** 2);
+  requireLength('statistics.valueMean', statistics.valueMean, keyWidth);
   requireLength('statistics.querySecondMoment', statistics.querySecondMoment, queryWidth * headDim);
   requireLength('statistics.rotatedQuerySecondMoment', statistics.rotatedQuerySecondMoment, queryWidth * headDim);
 }

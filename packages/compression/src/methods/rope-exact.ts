@@ -2,6 +2,7 @@ import { foldedKeys } from '../keys/folded-keys.ts';
 import { jointKeys } from '../keys/joint-keys.ts';
 import { phasorKeys } from '../keys/phasor-keys.ts';
 import type { CompressionMethod } from '../ports.ts';
+import { centredValues } from '../values/centred-values.ts';
 import { subspaceValues } from '../values/subspace-values.ts';
 
 const shared = {
@@ -40,7 +41,7 @@ export const ropeExactWeighted: CompressionMethod = {
 
 export const ropeExactOutput: CompressionMethod = {
   ...shared,
-  title: 'RoPE-exact, query-weighted, output metric',
+  title: 'RoPE-exact, output metric',
   description: 'As rope-exact-weighted; errors of values count as the output projection sees them',
   keys: foldedKeys(phasorKeys({ moment: 'activations', field: 'complex', weights: 'query' })),
   values: outputValues,
@@ -48,10 +49,11 @@ export const ropeExactOutput: CompressionMethod = {
 
 export const ropeExactCentred: CompressionMethod = {
   ...shared,
-  title: 'RoPE-exact, query-weighted, output metric, centred keys',
-  description: 'As rope-exact-output; what all positions have in common in the keys is left out, as softmax ignores it',
+  title: 'RoPE-exact, centred',
+  description:
+    'As rope-exact-output, means left out: softmax ignores those of keys, those of values move into the output bias',
   keys: foldedKeys(phasorKeys({ moment: 'centred', field: 'complex', weights: 'query' })),
-  values: outputValues,
+  values: centredValues,
 };
 
 /** Exact with RoPE only in its fast frequencies; see `jointKeys`. */
