@@ -7,7 +7,7 @@ import { splitRows } from './split-rows.ts';
 export interface ScoreProblem {
   /** C = E[k k^T] of the group's keys before RoPE, [t*D, t*D]. */
   moment: Matrix;
-  /** Q_i, for each KV head the sum over its query heads of E[q q^T] before RoPE, [D, D]. */
+  /** Q_i, for each KV head the (weighted) sum over its query heads of E[q q^T] before RoPE, [D, D]. */
   queryMoments: readonly Matrix[];
   averages: RotationAverages;
 }

@@ -8,8 +8,14 @@ import { requireStatistics } from './require-statistics.ts';
  * E[q q^T]. One [D, D] block per head.
  *
  * @param stage Queries after RoPE ('rotated') or before it ('projected').
+ * @param weightOf Weight of a query head in the sum. Default 1.
  */
-export function queryMetric(layer: SourceLayer, heads: readonly number[], stage: 'rotated' | 'projected'): Matrix[] {
+export function queryMetric(
+  layer: SourceLayer,
+  heads: readonly number[],
+  stage: 'rotated' | 'projected',
+  weightOf: (queryHead: number) => number = () => 1,
+): Matrix[] {
   const { headDim } = layer.shape;
   const { rotatedQuerySecondMoment, querySecondMoment } = requireStatistics(layer, 'queryMetric');
   const moments = stage === 'rotated' ? rotatedQuerySecondMoment : querySecondMoment;
@@ -17,8 +23,9 @@ export function queryMetric(layer: SourceLayer, heads: readonly number[], stage:
     const block = createMatrix(headDim, headDim);
     for (const queryHead of queryHeadsOf(layer.shape, [head])) {
       const start = queryHead * block.data.length;
+      const weight = weightOf(queryHead);
       for (let index = 0; index < block.data.length; index++) {
-        block.data[index]! += moments[start + index]!;
+        block.data[index]! += weight * moments[start + index]!;
       }
     }
     return block;
