@@ -1,11 +1,14 @@
 export { type CompressLayerRequest, compressLayer } from './compress-layer.ts';
 export { type ComplexVector, fitPhasor, type Phasor, type PhasorField } from './factors/fit-phasor.ts';
 export { subspaceFactors } from './factors/subspace-factors.ts';
+export { alignedKeys } from './keys/aligned-keys.ts';
 export { type AveragedKeySettings, averagedKeys } from './keys/averaged-keys.ts';
 export { foldedKeys } from './keys/folded-keys.ts';
+export { jointKeys } from './keys/joint-keys.ts';
 export { type LatentKeySettings, latentKeys } from './keys/latent-keys.ts';
 export { meanPoolKeys } from './keys/mean-pool-keys.ts';
 export { type PhasorKeySettings, phasorKeys } from './keys/phasor-keys.ts';
+export { type RebuiltKeySettings, rebuiltKeys } from './keys/rebuilt-keys.ts';
 export { lostEnergyCost } from './lost-energy-cost.ts';
 export { compressionMethods, resolveMethod } from './methods/compression-methods.ts';
 export { type MethodPlugin, methodFromModule } from './plugins/method-from-module.ts';
@@ -19,5 +22,7 @@ export type {
   ValueMethod,
 } from './ports.ts';
 export { readAttentionWeights } from './read-attention-weights.ts';
+export { alignedValues } from './values/aligned-values.ts';
+export { centredValues } from './values/centred-values.ts';
 export { meanPoolValues } from './values/mean-pool-values.ts';
 export { type SubspaceValueSettings, subspaceValues } from './values/subspace-values.ts';
