@@ -299,6 +299,8 @@ describe('bad usage', () => {
     ['an unknown option', ['compress', '--frobnicate']],
     ['a value of the wrong kind', ['compress', '--kv-heads', 'four']],
     ['an unknown method', ['compress', '--method', 'magic']],
+    ['an unknown method of several', ['compare', '--methods', 'svd-a', 'magic']],
+    ['an unknown grouping of several', ['compare', '--groupings', 'contiguous', 'alphabetical']],
     ['an unknown backend', ['eval', '--backend', 'abacus']],
     ['two ways to say one thing', ['compress', '--kv-heads', '2', '--keep', '50%']],
     ['no prompt', ['generate']],

@@ -3,13 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
-import { parseRecipeYaml } from '@kvlr/pipeline';
+import { hashBytes, parseRecipeYaml } from '@kvlr/pipeline';
 import { formatMeasurement } from '@kvlr/report';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runCli } from './support/run-cli.ts';
 import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
 
-const interleaved = fileURLToPath(new URL('../../../examples/grouping/interleaved.mjs', import.meta.url));
+const example = (path: string) => fileURLToPath(new URL(`../../../examples/${path}`, import.meta.url));
+const interleaved = example('grouping/interleaved.mjs');
+const strongestHead = example('methods/strongest-head.mjs');
 
 let directory: string;
 let model: string;
@@ -126,6 +128,24 @@ describe('kvlr compress', () => {
     ]);
   });
 
+  it('takes a method of one’s own, and records which', async () => {
+    await runJson(compressArguments('strongest', '--method', strongestHead, '--recover', 'none'));
+    const recipe = parseRecipeYaml(await readFile(join(directory, 'strongest', 'recipe.yaml'), 'utf8'));
+    expect(recipe.method).toBe(strongestHead);
+    expect(recipe.source?.methodHash).toBe(await hashBytes(await readFile(strongestHead)));
+    // What the method promises: each shared head is one of the group's two heads as it was.
+    const readKeys = async (path: string) => {
+      const checkpoint = await openCheckpointDirectory(path);
+      const keys = await checkpoint.tensors.readFloat32(checkpoint.tensorName('keyWeight', 0));
+      await checkpoint.close();
+      return { keys, headSize: checkpoint.shape.headDim * checkpoint.shape.hiddenSize };
+    };
+    const { keys: kept, headSize } = await readKeys(join(directory, 'strongest'));
+    const { keys: all } = await readKeys(model);
+    const candidates = [0, 1].map((head) => all.slice(head * headSize, (head + 1) * headSize));
+    expect(candidates).toContainEqual(kept.slice(0, headSize));
+  });
+
   it('repeats a result from the recipe that lies beside it', async () => {
     await runJson(compressArguments('again', '--recipe', join(directory, 'half', 'recipe.yaml')));
     const weights = (name: string) => readFile(join(directory, name, 'model.safetensors'));
@@ -165,18 +185,27 @@ describe('kvlr compare', () => {
     const output = join(directory, 'comparison');
     const argumentList = [
       ...['compare', model, '-o', output, '--recipe', inputs.recipe, '--backend', 'cpu', '--ratios', '1/2,1/8'],
-      ...['--methods', 'mean-pool', '--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+      ...[
+        '--methods',
+        'mean-pool',
+        strongestHead,
+        '--calibration',
+        inputs.calibration,
+        '--eval-text',
+        inputs.evaluation,
+      ],
     ];
     const { out, exitCode } = await runCli(argumentList);
     expect(exitCode).toBe(0);
     expect(out).toMatch(/Mean-pool +stock/);
+    expect(out).toMatch(/Strongest head +stock/);
     expect(out).toContain('12.5 % of 4 KV heads is left out');
     expect(await readdir(output)).toEqual(
       expect.arrayContaining(['comparison.html', 'comparison.json', 'comparison.md']),
     );
     const again = await runCli([...argumentList, '--json']);
     expect(JSON.parse(again.out).error.code).toBe('file-exists');
-    expect((await runJson([...argumentList, '--overwrite'])).report.rows).toHaveLength(2);
+    expect((await runJson([...argumentList, '--overwrite'])).report.rows).toHaveLength(3);
   });
 });
 

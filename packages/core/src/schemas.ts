@@ -48,12 +48,15 @@ const recipeSourceSchema = z.strictObject({
   modelId: z.string(),
   location: z.string(),
   calibrationHash: z.string(),
+  /** Hashes of the modules that `grouping` and `method` name by path. */
+  groupingHash: z.string().optional(),
+  methodHash: z.string().optional(),
 });
 
 /** Everything that decides a compression's result, as `recipe.yaml` holds it. Missing entries take their defaults. */
 export const recipeSchema = z.strictObject({
   version: z.literal(1).default(1),
-  /** Name of a compression method. */
+  /** Name of a compression method, or the path of an ES module that exports one. */
   method: z.string().min(1).default('rope-averaged'),
   /** KV heads of the result: a count, or a share of the source's. */
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),

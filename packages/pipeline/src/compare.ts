@@ -14,9 +14,9 @@ import { type ComparedGrouping, compareCandidate } from './compare/compare-candi
 import { listCandidates } from './compare/list-candidates.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
-import type { GroupingChoice } from './run/grouping-choice.ts';
 import { ModelRunner } from './run/model-runner.ts';
 import { once } from './run/once.ts';
+import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 import { reportContexts } from './run/report-contexts.ts';
 import { RunContext } from './run/run-context.ts';
 import { statisticsKey } from './run/run-keys.ts';
@@ -46,6 +46,8 @@ export interface ComparisonRequest extends RunControl {
   store?: RunStore;
   /** Replaces the strategy that the recipe names. */
   grouping?: GroupingChoice;
+  /** Methods of the caller's own, by the names under which `methods` and the recipe ask for them. */
+  ownMethods?: ReadonlyMap<string, MethodChoice>;
   runtime?: Omit<BackendRequest, 'onEvent'>;
   environment?: () => Partial<RunEnvironment>;
 }
@@ -95,6 +97,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         model,
         recipe,
         grouping: request.grouping,
+        ownMethods: request.ownMethods,
         statistics,
         runner,
         baseLogits,

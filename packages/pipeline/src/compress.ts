@@ -8,9 +8,9 @@ import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/re
 import type { BackendRequest } from '@kvlr/runtime';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
-import type { GroupingChoice } from './run/grouping-choice.ts';
 import { ModelRunner } from './run/model-runner.ts';
 import { once } from './run/once.ts';
+import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 import { roundModel } from './run/round-model.ts';
 import { RunContext, type StageTime } from './run/run-context.ts';
 import { runKeys } from './run/run-keys.ts';
@@ -52,6 +52,8 @@ export interface CompressionRequest extends RunControl {
   store?: RunStore;
   /** Replaces the strategy that the recipe names. */
   grouping?: GroupingChoice;
+  /** Replaces the method that the recipe names. */
+  method?: MethodChoice;
   runtime?: Omit<BackendRequest, 'onEvent'>;
   /** Puts the finished checkpoint in its place, as the last thing of the run. */
   write?: (finished: FinishedModel) => Promise<void>;
@@ -89,7 +91,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
       return { value, detail: `${heads}, ${value.cache.bytesPerToken} bytes of KV cache per token` };
     },
   );
-  resolveMethod(recipe.method);
+  const method = request.method?.method ?? resolveMethod(recipe.method);
   const strategy = request.grouping?.strategy ?? resolveGrouping(recipe.grouping);
   const calibrationHash = await hashTexts(texts.calibration);
   const keys = await runKeys({
@@ -97,13 +99,20 @@ export async function compress(request: CompressionRequest): Promise<Compression
     calibrationHash,
     evaluationHash: await hashTexts(texts.evaluation),
     groupingHash: request.grouping?.hash,
+    methodHash: request.method?.hash,
     recipe,
     keyValueHeads,
   });
   const finishedRecipe: Recipe = {
     ...recipe,
     keyValueHeads,
-    source: { modelId: model.id, location: model.location, calibrationHash },
+    source: {
+      modelId: model.id,
+      location: model.location,
+      calibrationHash,
+      groupingHash: request.grouping?.hash,
+      methodHash: request.method?.hash,
+    },
   };
   const recipeYaml = formatRecipeYaml(finishedRecipe);
   await context.store.write(artefactNames.recipe, new TextEncoder().encode(recipeYaml));
@@ -127,7 +136,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     label: recipe.grouping,
     key: keys.grouping,
   });
-  const layers = await computeFactors(context, { model, statistics, groups, method: recipe.method, key: keys.factors });
+  const layers = await computeFactors(context, { model, statistics, groups, method, key: keys.factors });
   const { model: compressed, history } = await reconstruct(context, {
     teacher: model,
     student: applyCompression(model, layers),

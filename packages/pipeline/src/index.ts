@@ -8,8 +8,8 @@ export { type CheckpointEvaluationRequest, evaluateCheckpoint } from './evaluate
 export { measureSpectra, type SpectraRequest } from './measure-spectra.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
 export { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
-export type { GroupingChoice } from './run/grouping-choice.ts';
 export { type LogitDifference, logitDifference } from './run/logit-difference.ts';
+export type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 export type { StageTime } from './run/run-context.ts';
 export { attentionDtype, cacheElementBytes, type ModelInspection } from './stages/inspect-model.ts';
 export type { Judgement } from './stages/judge.ts';

@@ -7,3 +7,4 @@ export {
 } from './node/compress-to-directory.ts';
 export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadGrouping } from './node/load-grouping.ts';
+export { loadMethod } from './node/load-method.ts';

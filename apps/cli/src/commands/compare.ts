@@ -1,6 +1,12 @@
 import { join } from 'node:path';
-import { artefactNames, type ComparedGrouping, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
-import { compareToDirectory, loadGrouping } from '@kvlr/pipeline/node';
+import {
+  artefactNames,
+  type ComparedGrouping,
+  compressionMethods,
+  groupingStrategies,
+  type MethodChoice,
+} from '@kvlr/pipeline';
+import { compareToDirectory, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import { comparisonTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -52,6 +58,9 @@ Examples:
   kvlr compare ./model --methods mean-pool svd-a --ratios 1/2 --recover none
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
+Methods:
+${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
+
 Groupings:
 ${listNames(availableGroupings, ({ description }) => description)}`;
 
@@ -61,7 +70,7 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .description('every method at every ratio on one model, as one table: what each would cost')
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the tables go', 'kvlr-comparison')
-    .addOption(new Option('--methods <names...>', 'methods to compare').choices(Object.keys(compressionMethods)))
+    .option('--methods <names...>', 'methods to compare: names or ES modules such as ./mine.mjs (default: all names)')
     .addOption(
       new Option(
         '--groupings [names...]',
@@ -94,6 +103,7 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
     grouping,
     texts,
     methods: options.methods,
+    ownMethods: await loadMethods([...(options.methods ?? []), recipe.method]),
     groupings: options.groupings && (await loadGroupings(options.groupings)),
     ratios: options.ratios,
     references: model.embedded && options.evalText === undefined ? prototypeFigure : undefined,
@@ -113,4 +123,14 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
 function loadGroupings(wanted: string[] | true): Promise<ComparedGrouping[]> {
   const names = wanted === true ? Object.keys(availableGroupings) : wanted;
   return Promise.all(names.map(async (name) => ({ name, choice: await loadGrouping(name) })));
+}
+
+/** The methods among these that are modules, by the path that names them. */
+async function loadMethods(names: readonly string[]): Promise<Map<string, MethodChoice>> {
+  const methods = new Map<string, MethodChoice>();
+  for (const name of names) {
+    const method = await loadMethod(name);
+    if (method) methods.set(name, method);
+  }
+  return methods;
 }

@@ -1,6 +1,6 @@
 import { join, relative } from 'node:path';
 import { artefactNames, compressionMethods, estimateCompression, groupingStrategies } from '@kvlr/pipeline';
-import { compressToDirectory, loadGrouping, runDirectoryOf } from '@kvlr/pipeline/node';
+import { compressToDirectory, loadGrouping, loadMethod, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatDuration } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { selectBackend } from '@kvlr/runtime';
@@ -45,6 +45,7 @@ Examples:
   kvlr compress                                    the embedded model, full recipe, into ./kvlr-out
   kvlr compress --recover light --overwrite        minutes instead of a quarter of an hour
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
+  kvlr compress ./model -o ./small --method ./examples/methods/strongest-head.mjs
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
 
 Methods:
@@ -83,6 +84,7 @@ async function estimate(
   context: CommandContext,
 ): Promise<void> {
   const recipe = await loadRecipe(options);
+  await Promise.all([loadGrouping(recipe.grouping), loadMethod(recipe.method)]);
   const documents = await loadEvaluationTexts(options);
   await prepareNodeRuntime();
   const choice = await selectBackend({ backend: options.backend });
@@ -100,6 +102,7 @@ async function compress(
 ): Promise<void> {
   const recipe = await loadRecipe(options);
   const grouping = await loadGrouping(recipe.grouping);
+  const method = await loadMethod(recipe.method);
   const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
   await prepareNodeRuntime();
   const result = await compressToDirectory({
@@ -107,6 +110,7 @@ async function compress(
     modelName: name,
     recipe,
     grouping,
+    method,
     texts,
     runtime: { backend: options.backend },
     output: options.output,

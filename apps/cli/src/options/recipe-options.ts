@@ -1,4 +1,3 @@
-import { compressionMethods } from '@kvlr/pipeline';
 import { type Command, Option } from 'commander';
 import { parseCount, parseShare } from './parse-values.ts';
 import { addGroupingOption, addRecipeFileOption, addRecoverOption, addSeedOption } from './shared-options.ts';
@@ -9,10 +8,9 @@ export function addRecipeOptions(command: Command): Command {
     .option('--kv-heads <n>', 'KV heads of the result; has to divide those of the model', parseCount)
     .option('--keep <share>', 'the same as a share of the KV heads, for example 25% (default: 50%)', parseShare);
   addRecoverOption(command);
-  command.addOption(
-    new Option('--method <name>', 'closed form to start from (default: rope-averaged)').choices(
-      Object.keys(compressionMethods),
-    ),
+  command.option(
+    '--method <name|file>',
+    'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged)',
   );
   addGroupingOption(command);
   command.addOption(

@@ -11,9 +11,9 @@ import type { Recipe } from '@kvlr/core/schemas';
 import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
 import type { ComparisonRow } from '@kvlr/report';
-import type { GroupingChoice } from '../run/grouping-choice.ts';
 import { lostEnergy } from '../run/lost-energy.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
+import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
 import { roundModel } from '../run/round-model.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type RunKeys, runKeys } from '../run/run-keys.ts';
@@ -45,6 +45,7 @@ export interface CandidateRequest {
   model: ModelSource;
   recipe: Recipe;
   grouping: GroupingChoice | undefined;
+  ownMethods: ReadonlyMap<string, MethodChoice> | undefined;
   statistics: CalibrationStatistics;
   runner: ModelRunner;
   baseLogits: LogitSource;
@@ -61,15 +62,22 @@ export const recipeRowName = 'default-recipe';
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
   const { candidate, model } = request;
   const { keyValueHeads, method } = candidate;
+  const ownMethod = request.ownMethods?.get(method);
+  const { layout, title } = ownMethod?.method ?? resolveMethod(method);
   const choice = candidate.grouping ? candidate.grouping.choice : request.grouping;
   const grouping = candidate.grouping?.name ?? request.recipe.grouping;
   const recovery = candidate.reconstruct
     ? request.recipe.recovery
     : { ...request.recipe.recovery, preset: 'none' as const };
   const recipe: Recipe = { ...request.recipe, method, keyValueHeads, grouping, recovery };
-  const keys = await runKeys({ ...request.inputs, groupingHash: choice?.hash, recipe, keyValueHeads });
-  const { layout } = resolveMethod(method);
-  const { name, title: rowTitle } = nameRow(candidate, recovery.preset);
+  const keys = await runKeys({
+    ...request.inputs,
+    groupingHash: choice?.hash,
+    methodHash: ownMethod?.hash,
+    recipe,
+    keyValueHeads,
+  });
+  const { name, title: rowTitle } = nameRow(candidate, title, recovery.preset);
   const rowName = `rows/${name.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   return context.stage('evaluation', `${rowTitle}, ${keyValueHeads} KV heads`, async (control) => {
     const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, keys.evaluation);
@@ -102,6 +110,7 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
 /** What a row is called in files and options, and in tables. */
 function nameRow(
   { method, reconstruct, grouping }: Candidate,
+  methodTitle: string,
   preset: Recipe['recovery']['preset'],
 ): { name: string; title: string } {
   const reconstruction = `${preset} block reconstruction`;
@@ -111,7 +120,7 @@ function nameRow(
     return { name: `${grouping.name}+${preset}`, title: `${title}, ${reconstruction}` };
   }
   if (reconstruct) return { name: recipeRowName, title: `Recipe: ${method}, ${reconstruction}` };
-  return { name: method, title: resolveMethod(method).title };
+  return { name: method, title: methodTitle };
 }
 
 async function compressCandidate(
@@ -122,7 +131,7 @@ async function compressCandidate(
   choice: GroupingChoice | undefined,
 ): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number }> {
   const { model, statistics } = request;
-  const { keyValueHeads, method } = request.candidate;
+  const { keyValueHeads } = request.candidate;
   const groups = await chooseGroups(context, {
     model,
     statistics,
@@ -131,7 +140,14 @@ async function compressCandidate(
     label: recipe.grouping,
     key: keys.grouping,
   });
-  const layers = await computeFactors(context, { model, statistics, groups, method, key: keys.factors });
+  const ownMethod = request.ownMethods?.get(recipe.method)?.method;
+  const layers = await computeFactors(context, {
+    model,
+    statistics,
+    groups,
+    method: ownMethod ?? resolveMethod(recipe.method),
+    key: keys.factors,
+  });
   const { model: compressed } = await reconstruct(context, {
     teacher: model,
     student: applyCompression(model, layers),

@@ -1,10 +1,15 @@
-import { compressionMethods } from '@kvlr/compression';
+import { compressionMethods, resolveMethod } from '@kvlr/compression';
 import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
+import { resolveGrouping } from '@kvlr/grouping';
 import type { ComparisonRequest } from '../compare.ts';
 import type { Candidate } from './compare-candidate.ts';
 
-/** All rows that are possible, and in words those that are not. Throws 'heads-not-divisible' when no ratio is possible. */
+/**
+ * All rows that are possible, and in words those that are not.
+ *
+ * @throws KvlrError 'heads-not-divisible' when no ratio is possible; 'usage' for an unknown method or grouping.
+ */
 export function listCandidates(
   request: ComparisonRequest,
   recipe: Recipe,
@@ -29,7 +34,9 @@ export function listCandidates(
   }
   const withReconstruction = recipe.recovery.preset === 'none' ? [false] : [false, true];
   const { method } = recipe;
+  requireMethod(request, method);
   if (request.groupings) {
+    for (const { name, choice } of request.groupings) if (!choice) resolveGrouping(name);
     const candidates = request.groupings.flatMap((grouping) =>
       withReconstruction.flatMap((reconstruct) =>
         possible.map((keyValueHeads) => ({ method, keyValueHeads, reconstruct, grouping })),
@@ -38,6 +45,7 @@ export function listCandidates(
     return { candidates, notes };
   }
   const methods = request.methods ?? Object.keys(compressionMethods);
+  for (const name of methods) requireMethod(request, name);
   const closedForms = methods.flatMap((name) =>
     possible.map((keyValueHeads) => ({ method: name, keyValueHeads, reconstruct: false })),
   );
@@ -45,4 +53,8 @@ export function listCandidates(
     ? possible.map((keyValueHeads) => ({ method, keyValueHeads, reconstruct: true }))
     : [];
   return { candidates: [...closedForms, ...recipes], notes };
+}
+
+function requireMethod({ ownMethods }: ComparisonRequest, name: string): void {
+  if (!ownMethods?.has(name)) resolveMethod(name);
 }

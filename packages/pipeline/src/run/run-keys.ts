@@ -17,6 +17,8 @@ export interface RunInputs {
   evaluationHash: string;
   /** Hash of a grouping strategy of the caller's own. */
   groupingHash: string | undefined;
+  /** Hash of a compression method of the caller's own. */
+  methodHash: string | undefined;
   recipe: Recipe;
   keyValueHeads: number;
 }
@@ -35,10 +37,10 @@ export function statisticsKey(
 
 /** The keys of all artefacts of a run. They are known before anything is computed. */
 export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
-  const { modelId, calibrationHash, evaluationHash, groupingHash, recipe, keyValueHeads } = inputs;
+  const { modelId, calibrationHash, evaluationHash, groupingHash, methodHash, recipe, keyValueHeads } = inputs;
   const statistics = await statisticsKey(modelId, calibrationHash, recipe.calibration);
   const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads });
-  const factors = await artefactKey({ grouping }, { method: recipe.method });
+  const factors = await artefactKey({ grouping, methodHash }, { method: recipe.method });
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   const evaluation = await artefactKey({ recovery, evaluationHash }, [recipe.evaluation, recipe.dtype]);
   return { statistics, grouping, factors, recovery, evaluation };

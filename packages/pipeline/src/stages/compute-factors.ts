@@ -1,4 +1,4 @@
-import { type CompressionMethod, compressLayer, readAttentionWeights, resolveMethod } from '@kvlr/compression';
+import { type CompressionMethod, compressLayer, readAttentionWeights } from '@kvlr/compression';
 import { type CalibrationStatistics, type CompressedLayer, type ModelSource, throwIfAborted } from '@kvlr/core';
 import { compressedLayersFromBundle, compressedLayersToBundle } from '../run/compressed-layers-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
@@ -9,14 +9,14 @@ export interface FactorsRequest {
   model: ModelSource;
   statistics: CalibrationStatistics;
   groups: readonly number[][][];
-  method: string | CompressionMethod;
+  method: CompressionMethod;
   key: ArtefactKey;
 }
 
 /** Stage 3: the closed-form factors of every layer, folded into its projections. */
 export function computeFactors(context: RunContext, request: FactorsRequest): Promise<CompressedLayer[]> {
   const { model, statistics, groups, method, key } = request;
-  return context.stage('factors', `Low-rank factors, folded: ${resolveMethod(method).title}`, async () => {
+  return context.stage('factors', `Low-rank factors, folded: ${method.title}`, async () => {
     const kept = await loadBundle(context.store, artefactNames.factors, key);
     if (kept) return { value: compressedLayersFromBundle(kept), skipped: true };
     const layers: CompressedLayer[] = [];

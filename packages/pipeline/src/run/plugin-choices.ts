@@ -1,0 +1,16 @@
+import type { CompressionMethod } from '@kvlr/compression';
+import type { GroupingStrategy } from '@kvlr/core';
+
+/** A grouping strategy of the caller's own, instead of one named in the recipe. */
+export interface GroupingChoice {
+  strategy: GroupingStrategy;
+  /** Hash of what decides its answers, for example of its source file: a changed strategy is asked again. */
+  hash: string;
+}
+
+/** A compression method of the caller's own, instead of one named in the recipe. */
+export interface MethodChoice {
+  method: CompressionMethod;
+  /** Hash of what decides its factors, for example of its source file: they are computed again when it changes. */
+  hash: string;
+}
