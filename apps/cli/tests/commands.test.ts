@@ -201,7 +201,7 @@ describe('kvlr compare', () => {
     expect(out).toMatch(/Strongest head +stock/);
     expect(out).toContain('12.5 % of 4 KV heads is left out');
     expect(await readdir(output)).toEqual(
-      expect.arrayContaining(['comparison.html', 'comparison.json', 'comparison.md']),
+      expect.arrayContaining(['comparison.html', 'comparison.json', 'comparison.md', 'comparison.svg']),
     );
     const again = await runCli([...argumentList, '--json']);
     expect(JSON.parse(again.out).error.code).toBe('file-exists');

@@ -7,6 +7,7 @@ import {
   type ComparisonRow,
   comparisonHtml,
   comparisonMarkdown,
+  comparisonSvg,
   type RunEnvironment,
 } from '@kvlr/report';
 import type { BackendRequest } from '@kvlr/runtime';
@@ -124,6 +125,7 @@ async function writeComparison(context: RunContext, report: ComparisonReport): P
   return context.stage('report', 'Report', async () => {
     await write(context, artefactNames.comparisonMarkdown, comparisonMarkdown(report));
     await write(context, artefactNames.comparisonHtml, comparisonHtml(report));
+    await write(context, artefactNames.comparisonPicture, comparisonSvg(report));
     await write(context, artefactNames.comparisonData, `${JSON.stringify(report, undefined, 2)}\n`);
     return { value: report };
   });

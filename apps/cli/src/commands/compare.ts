@@ -48,7 +48,7 @@ const availableGroupings = Object.fromEntries(
 
 const afterHelp = `
 The default recipe, with its block reconstruction, is the last row. Rows that are finished are kept: after Ctrl-C the
-same command goes on with the next one. DIR holds comparison.html, .md and .json.
+same command goes on with the next one. DIR holds comparison.html, .md, .svg and .json.
 
 --groupings compares which heads share one: the recipe's method with each grouping, the key and value energy that its
 groups lose, and its perplexity before and (without --recover none) after block reconstruction.

@@ -29,4 +29,5 @@ export const artefactNames = {
   comparisonData: 'comparison.json',
   comparisonHtml: 'comparison.html',
   comparisonMarkdown: 'comparison.md',
+  comparisonPicture: 'comparison.svg',
 } as const;
