@@ -1,19 +1,25 @@
 import { compressionMethods, resolveMethod } from '@kvlr/compression';
-import { KvlrError } from '@kvlr/core';
+import { KvlrError, type ModelShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
-import type { ComparisonRequest } from '../compare.ts';
-import type { Candidate } from './compare-candidate.ts';
+import type { MethodChoice } from '../run/plugin-choices.ts';
+import type { Candidate, ComparedGrouping } from './compare-candidate.ts';
+
+/** What rows are asked for; see `ComparisonRequest`. */
+export interface WantedRows {
+  model: { shape: ModelShape };
+  methods?: readonly string[] | undefined;
+  ownMethods?: ReadonlyMap<string, MethodChoice> | undefined;
+  groupings?: readonly ComparedGrouping[] | undefined;
+  ratios?: readonly number[] | undefined;
+}
 
 /**
  * All rows that are possible, and in words those that are not.
  *
  * @throws KvlrError 'heads-not-divisible' when no ratio is possible; 'usage' for an unknown method or grouping.
  */
-export function listCandidates(
-  request: ComparisonRequest,
-  recipe: Recipe,
-): { candidates: Candidate[]; notes: string[] } {
+export function listCandidates(request: WantedRows, recipe: Recipe): { candidates: Candidate[]; notes: string[] } {
   const { numKeyValueHeads } = request.model.shape;
   const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
   const heads = (ratio: number) => numKeyValueHeads * ratio;
@@ -55,6 +61,6 @@ export function listCandidates(
   return { candidates: [...closedForms, ...recipes], notes };
 }
 
-function requireMethod({ ownMethods }: ComparisonRequest, name: string): void {
+function requireMethod({ ownMethods }: WantedRows, name: string): void {
   if (!ownMethods?.has(name)) resolveMethod(name);
 }
