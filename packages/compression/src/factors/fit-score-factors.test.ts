@@ -42,7 +42,7 @@ function rotation(distance: number): Matrix {
 }
 
 const distances = Array.from({ length: tokens }, (_, distance) => distance);
-const weightOf = (distance: number) => (tokens - distance) / (distance + 1);
+const weightOf = (distance: number) => (tokens - distance) / (distance + 1) ** 1.5;
 const weightTotal = distances.reduce((sum, distance) => sum + weightOf(distance), 0);
 
 /** Mean over distances by summing them one by one. */
