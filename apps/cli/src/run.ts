@@ -49,8 +49,9 @@ export async function run(
 
 /** A command line that commander refused, as an error like every other. */
 function usageError(error: CommanderError): KvlrError {
+  const unknownHelp = error.code === 'commander.help';
   return new KvlrError('usage', {
-    message: error.message.replace(/^error: /, ''),
+    message: unknownHelp ? 'help: expected the name of a command' : error.message.replace(/^error: /, ''),
     remedy: 'See kvlr --help, or kvlr COMMAND --help.',
     cause: error,
   });

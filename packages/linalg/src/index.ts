@@ -1,7 +1,8 @@
 export { eigHermitian, type HermitianEigen } from './eigen/eig-hermitian.ts';
-export { eigSymmetric, type SymmetricEigen } from './eigen/eig-symmetric.ts';
+export { eigSymmetric } from './eigen/eig-symmetric.ts';
 export { eigSymmetricTop, type SymmetricTopSettings } from './eigen/eig-symmetric-top.ts';
 export { eigenvaluesSymmetric } from './eigen/eigenvalues-symmetric.ts';
+export type { SymmetricEigen } from './eigen/symmetric-eigen.ts';
 export { cholesky } from './factor/cholesky.ts';
 export { procrustes } from './factor/procrustes.ts';
 export { type QrFactors, qr } from './factor/qr.ts';

@@ -1,6 +1,7 @@
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
+import { encodeDocuments, randomWindows } from '@kvlr/calibration';
 import { artefactNames, compressionMethods, estimateCompression, groupingStrategies } from '@kvlr/pipeline';
-import { compressToDirectory, loadGrouping, loadMethod, runDirectoryOf } from '@kvlr/pipeline/node';
+import { claimOutput, compressToDirectory, loadGrouping, loadMethod, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatDuration } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { selectBackend } from '@kvlr/runtime';
@@ -84,8 +85,20 @@ async function estimate(
   context: CommandContext,
 ): Promise<void> {
   const recipe = await loadRecipe(options);
+  // A dry run refuses what the run itself would refuse before it begins to compute.
   await Promise.all([loadGrouping(recipe.grouping), loadMethod(recipe.method)]);
   const documents = await loadEvaluationTexts(options);
+  const output = resolve(options.output);
+  await claimOutput({
+    output,
+    runDirectory: runDirectoryOf({ output, runDirectory: options.run }),
+    overwrite: options.overwrite ?? false,
+    modelId: checkpoint.id,
+    modelLocation: checkpoint.location,
+  });
+  const { windows: count, windowLength: length, seed } = recipe.calibration;
+  const calibrationIds = encodeDocuments(await loadCalibrationTexts(options), await checkpoint.tokenizer());
+  randomWindows(calibrationIds, { count, length, seed });
   await prepareNodeRuntime();
   const choice = await selectBackend({ backend: options.backend });
   const evaluationSources = new Set(documents.map((document) => document.source)).size;

@@ -77,7 +77,7 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
           const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
           const { backend } = model.backend;
           context.terminal.writeError(
-            `\n${generated.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use, on ${backend}\n`,
+            `\n${generated.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (F32), on ${backend}\n`,
           );
           context.printJson({
             prompt: options.prompt,

@@ -11,7 +11,7 @@ export interface OpenedModel {
 }
 
 /** Opens the checkpoint at a path, or the embedded one. */
-export async function openModel(path: string | undefined): Promise<OpenedModel> {
+async function openModel(path: string | undefined): Promise<OpenedModel> {
   const checkpoint = await openCheckpointDirectory(path ?? referenceModelDirectory);
   return { checkpoint, name: path ?? 'embedded reference model', embedded: path === undefined };
 }

@@ -1,6 +1,6 @@
 import { getLlama, LlamaLogLevel, type Token } from 'node-llama-cpp';
 
-export interface RankedToken {
+interface RankedToken {
   tokenId: number;
   logit: number;
   /** Natural logarithm of the token's probability. */
@@ -8,7 +8,7 @@ export interface RankedToken {
 }
 
 /** What llama.cpp expects after a token, given that token and all before it. */
-export interface NextTokenPrediction {
+interface NextTokenPrediction {
   /** Most likely token, and the runner-up. */
   first: RankedToken;
   second: RankedToken;

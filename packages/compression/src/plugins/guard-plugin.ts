@@ -36,7 +36,7 @@ export function checkedFactors(
   return (layer, heads, width = layer.shape.headDim) => {
     const { headDim } = layer.shape;
     const factors: Partial<GroupFactors> | undefined = guardedMethod(layer, heads, width);
-    const require = (name: string, matrix: Partial<Matrix> | undefined, rows: number, cols: number) => {
+    const requireMatrix = (name: string, matrix: Partial<Matrix> | undefined, rows: number, cols: number) => {
       const fits = matrix?.rows === rows && matrix.cols === cols && matrix.data?.length === rows * cols;
       if (fits && matrix.data instanceof Float64Array) return;
       throw new KvlrError('plugin-invalid', {
@@ -45,9 +45,9 @@ export function checkedFactors(
         data: { module: label, part, layer: layer.layer, heads },
       });
     };
-    require('encoder', factors?.encoder, width, heads.length * headDim);
+    requireMatrix('encoder', factors?.encoder, width, heads.length * headDim);
     heads.forEach((_, place) => {
-      require(`decoders[${place}]`, factors?.decoders?.[place], headDim, width);
+      requireMatrix(`decoders[${place}]`, factors?.decoders?.[place], headDim, width);
     });
     return factors as GroupFactors;
   };

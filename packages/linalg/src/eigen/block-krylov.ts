@@ -5,7 +5,8 @@ import type { Matrix } from '../matrix/matrix.ts';
 import { multiply } from '../matrix/multiply.ts';
 import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
 import { transpose } from '../matrix/transpose.ts';
-import { eigSymmetric, type SymmetricEigen } from './eig-symmetric.ts';
+import { eigSymmetric } from './eig-symmetric.ts';
+import type { SymmetricEigen } from './symmetric-eigen.ts';
 
 /** Directions carried along beside the wanted ones; they catch what lies close behind. */
 const oversampling = 4;

@@ -2,8 +2,8 @@ import { createMatrix } from '../matrix/create-matrix.ts';
 import { transpose } from '../matrix/transpose.ts';
 import { applyReflectors } from './apply-reflectors.ts';
 import { divideAndConquer } from './divide-and-conquer/divide-and-conquer.ts';
-import type { SymmetricEigen } from './eig-symmetric.ts';
 import { descendingOrder } from './sort-descending.ts';
+import type { SymmetricEigen } from './symmetric-eigen.ts';
 import { tridiagonaliseSymmetric } from './tridiagonalise-symmetric.ts';
 
 /**

@@ -4,8 +4,8 @@ import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
 import { requireCount, requireFinite, requireSquare } from '../matrix/require.ts';
 import { blockKrylov } from './block-krylov.ts';
 import { decomposeSymmetric } from './decompose-symmetric.ts';
-import type { SymmetricEigen } from './eig-symmetric.ts';
 import { scaledLowerTriangle } from './scaled-lower-triangle.ts';
+import type { SymmetricEigen } from './symmetric-eigen.ts';
 
 /** Below this size, or when more than one vector in 32 is wanted, the full reduction is as fast. */
 const smallestIterated = 256;

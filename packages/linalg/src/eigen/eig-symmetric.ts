@@ -3,13 +3,7 @@ import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
 import { requireFinite, requireSquare } from '../matrix/require.ts';
 import { decomposeSymmetric } from './decompose-symmetric.ts';
 import { scaledLowerTriangle } from './scaled-lower-triangle.ts';
-
-/** Eigenvalues in descending order; column k of `vectors` belongs to values[k]. */
-export interface SymmetricEigen {
-  values: Float64Array;
-  /** [n, values.length], orthonormal columns. */
-  vectors: Matrix;
-}
+import type { SymmetricEigen } from './symmetric-eigen.ts';
 
 /**
  * Eigendecomposition A = V diag(values) V^T of a real symmetric matrix: Householder reduction to tridiagonal form, divide
