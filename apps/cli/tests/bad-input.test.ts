@@ -206,6 +206,13 @@ describe('bad wishes', () => {
     await expectFailure('text-too-short', inputs.evaluation);
   });
 
+  it('a dry run refuses it as well', async () => {
+    await writeFile(inputs.calibration, 'Too short.');
+    expect(JSON.parse((await compress('--dry-run')).out).error.code).toBe('text-too-short');
+    await mkdir(output, { recursive: true });
+    expect(JSON.parse((await compress('--dry-run')).out).error.code).toBe('file-exists');
+  });
+
   it('a text file that does not exist', async () => {
     await expectFailure('file-missing', 'nowhere.txt', '--calibration', join(directory, 'nowhere.txt'));
   });
