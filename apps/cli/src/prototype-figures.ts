@@ -6,6 +6,8 @@ import type { ComparisonRow } from '@kvlr/report';
  */
 const figures: Record<string, Record<number, number>> = {
   'mean-pool': { 4: 76.05, 2: 172.5, 1: 216.9 },
+  'align-then-merge': { 4: 40.16, 2: 63.99 },
+  palu: { 4: 30.9, 2: 32.37 },
   'svd-w': { 4: 35.78, 2: 45.85 },
   'svd-a': { 4: 31.38, 2: 35.82, 1: 46.75 },
   'svd-a-grouped': { 4: 31.92, 2: 38.19 },

@@ -86,6 +86,7 @@ describe.each(await testedBackends())('in float32 on $backend', ({ backend, skip
 
   it.skipIf(skip).each([
     ['as many KV heads as before', 'rope-exact-output'],
+    ['as many KV heads as before', 'rope-averaged'],
     ['latent keys at full rank, one basis per layer', 'svd-a'],
     ['latent keys at full rank, one basis per group', 'svd-a-grouped-metric'],
     ['latent keys at full rank, one basis per head', 'kq-svd'],
