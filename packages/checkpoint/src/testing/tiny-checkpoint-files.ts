@@ -1,5 +1,5 @@
 import type { ModelSource, TensorDtype } from '@kvlr/core';
-import { createTinyModel, type TinyModelSettings } from '@kvlr/testkit';
+import { asciiTokenizerFiles, createTinyModel, type TinyModelSettings } from '@kvlr/testkit';
 import { findArchitecture } from '../architectures/find-architecture.ts';
 import { configFromModelShape } from '../config/config-from-model-shape.ts';
 import { encodeSafetensors } from '../safetensors/encode-safetensors.ts';
@@ -18,7 +18,8 @@ export async function tinyCheckpointFiles(
     'config.json': JSON.stringify(config),
     'generation_config.json': JSON.stringify({ eos_token_id: [1, 97] }),
     'model.safetensors': await encodeModel(model, settings.dtype ?? 'F32'),
-    'tokenizer.json': JSON.stringify(asciiTokenizer()),
+    ...asciiTokenizerFiles(),
+    // Some checkpoints write a special token as an object.
     'tokenizer_config.json': JSON.stringify({ bos_token: '<s>', eos_token: { content: '</s>' } }),
     'README.md': '# a tiny model',
   };
@@ -39,19 +40,4 @@ async function encodeModel(model: ModelSource, dtype: TensorDtype): Promise<Uint
     bytes: await readTensorAs(model.tensors, name, dtype),
   }));
   return encodeSafetensors(await Promise.all(tensors), { format: 'pt' });
-}
-
-/** <s>, </s>, then the byte-level letters for '!' to '~' and for the space: 97 tokens, no merges but one. */
-function asciiTokenizer() {
-  const letters = Array.from({ length: 94 }, (_, offset) => String.fromCharCode(33 + offset));
-  const tokens = ['<s>', '</s>', ...letters, 'Ġ', 'th'];
-  return {
-    version: '1.0',
-    added_tokens: ['<s>', '</s>'].map((content, id) => ({ id, content, special: true, normalized: false })),
-    normalizer: null,
-    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-    post_processor: null,
-    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: { type: 'BPE', vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges: ['t h'] },
-  };
 }
