@@ -38,5 +38,7 @@ export interface ActivationSource {
 /** Port: next-token logits of a window, teacher-forced, [T, vocabSize], positions from 0. */
 export interface LogitSource {
   readonly vocabSize: number;
+  /** Windows that may be asked for at once, each answered by a processor of its own. Default 1. */
+  readonly concurrency?: number;
   logits(tokenIds: Int32Array): Promise<Float32Array>;
 }

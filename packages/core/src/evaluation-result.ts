@@ -7,6 +7,19 @@ export interface Measurement {
   tokenCount?: number;
 }
 
+/**
+ * What one model scored on each window, in the order of the windows: means over the window's tokens, natural logarithms.
+ * Two models judged on the same windows can be compared window by window, which takes out what is hard for both.
+ */
+export interface WindowScores {
+  /** Source of text of each window. */
+  sources: string[];
+  negativeLogLikelihoods: number[];
+  /** KL(base || model) and the share of equal first choices; present against a base. */
+  klDivergences?: number[];
+  topOneAgreements?: number[];
+}
+
 /** Judgement of one model on one set of texts. */
 export interface EvaluationResult {
   modelId: string;
@@ -27,6 +40,8 @@ export interface EvaluationResult {
     /** Perplexity ratio model / base, with the standard error of the paired difference over windows. */
     perplexityRatio: Measurement;
   };
+  /** Absent in results that were not made by `evaluate`. */
+  windows?: WindowScores;
   cache: CacheSize;
 }
 

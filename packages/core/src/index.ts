@@ -1,12 +1,13 @@
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './activations.ts';
 export { cacheSize } from './cache-size.ts';
 export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
-export type { CacheSize, EvaluationResult, Measurement } from './evaluation-result.ts';
+export { countParameters } from './count-parameters.ts';
+export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './evaluation-result.ts';
 export type { EventListener, KvlrEvent, RunControl, StageName } from './events.ts';
 export type { GroupingRequest, GroupingStrategy } from './grouping-strategy.ts';
 export { KvlrError, type KvlrErrorCode, type KvlrErrorDetails } from './kvlr-error.ts';
 export { cacheWidth, type LayerCacheLayout, type ModelShape, type RopeParameters, stockLayout } from './model-shape.ts';
-export type { Checkpoint, ModelSource, TensorRole } from './model-source.ts';
+export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model-source.ts';
 export { createNormalRandom, createRandom } from './random.ts';
 export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './statistics.ts';
 export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './tensors.ts';

@@ -67,6 +67,11 @@ describe('evaluate', () => {
       expect(received.standardError).toBeCloseTo(Math.exp(center) * Math.sqrt(variance / windowMeans.length), 4);
       expect(received.tokenCount).toBe(3 * 11);
     }
+    expect(result.windows!.sources).toEqual(['a', 'b', 'a', 'b', 'a', 'b']);
+    losses.forEach((window, index) => {
+      expect(result.windows!.negativeLogLikelihoods[index]).toBeCloseTo(mean(window), 5);
+    });
+    expect(result.windows).not.toHaveProperty('klDivergences');
   });
 
   it('finds a model equal to its base equal', async () => {
@@ -96,7 +101,11 @@ describe('evaluate', () => {
       { source: 'a', tokenIds: Int32Array.of(0, 0, 3) },
       { source: 'a', tokenIds: Int32Array.of(0, 1, 2) },
     ];
-    const { perplexity, againstBase } = await evaluate({
+    const {
+      perplexity,
+      againstBase,
+      windows: judged,
+    } = await evaluate({
       model,
       modelId: 'm',
       base: constantSource(4),
@@ -107,6 +116,9 @@ describe('evaluate', () => {
     expect(againstBase!.klDivergence.value).toBeCloseTo(expectedKl, 6);
     expect(againstBase!.basePerplexity.value).toBeCloseTo(4, 10);
     expect(againstBase!.topOneAgreement.value).toBe(0);
+    expect(judged!.klDivergences).toHaveLength(2);
+    for (const divergence of judged!.klDivergences!) expect(divergence).toBeCloseTo(expectedKl, 6);
+    expect(judged!.topOneAgreements).toEqual([0, 0]);
     const expectedPerplexity = Math.exp(-mean([0.1, 0.4, 0.2, 0.3].map(Math.log)));
     expect(perplexity.value).toBeCloseTo(expectedPerplexity, 5);
     expect(againstBase!.perplexityRatio.value).toBeCloseTo(expectedPerplexity / 4, 5);

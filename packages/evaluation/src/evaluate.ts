@@ -5,6 +5,7 @@ import {
   type LogitSource,
   type RunControl,
   throwIfAborted,
+  type WindowScores,
 } from '@kvlr/core';
 import { compareLogits, type LogitComparison } from './compare-logits.ts';
 import { estimateMean } from './estimate-mean.ts';
@@ -77,7 +78,20 @@ export async function evaluate(request: EvaluationRequest): Promise<EvaluationRe
     perplexity: exponentiate(estimateMean(losses, tokensPerWindow)),
     perplexityBySource,
     againstBase: base && summariseComparison(scores, request.baseModelId ?? 'base', tokensPerWindow),
+    windows: listScores(scores, tokensPerWindow),
     cache: request.cache,
+  };
+}
+
+function listScores(scores: readonly WindowScore[], tokensPerWindow: number): WindowScores {
+  const comparisons = scores.flatMap(({ comparison }) => (comparison ? [comparison] : []));
+  return {
+    sources: scores.map(({ source }) => source),
+    negativeLogLikelihoods: scores.map((score) => score.negativeLogLikelihood / tokensPerWindow),
+    ...(comparisons.length > 0 && {
+      klDivergences: comparisons.map((comparison) => comparison.klDivergence / tokensPerWindow),
+      topOneAgreements: comparisons.map((comparison) => comparison.topOneAgreements / tokensPerWindow),
+    }),
   };
 }
 

@@ -26,6 +26,18 @@ describe('compare', () => {
       ['default-recipe', 1, 'stock'],
     ]);
     expect(report.notes?.[0]).toBe('12.5 % of 4 KV heads is left out: it is no divisor of them.');
+    for (const row of report.rows) {
+      const { sources, negativeLogLikelihoods, klDivergences } = row.windows!;
+      expect(sources).toEqual(report.base.windows!.sources);
+      const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+      expect(Math.exp(mean(negativeLogLikelihoods))).toBeCloseTo(row.perplexity.value, 9);
+      expect(mean(klDivergences!)).toBeCloseTo(row.klDivergence.value, 12);
+    }
+    const { hiddenSize, headDim, numLayers } = request.model.shape;
+    const [halved] = report.rows;
+    expect(report.model.parameters! - halved!.parameters!).toBe(numLayers * 2 * 2 * headDim * hiddenSize);
+    const kept = JSON.parse(new TextDecoder().decode(await store.read('rows/mean-pool-2.json')));
+    expect(kept.value).toEqual(halved);
     for (const row of report.rows) expect(row.bytesPerToken).toBe(report.base.cache.bytesPerToken * row.ratio);
     expect(await store.list()).toContain(artefactNames.comparisonHtml);
 

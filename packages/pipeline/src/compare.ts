@@ -1,5 +1,5 @@
 import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
-import { type Checkpoint, cacheSize, type EvaluationResult, type RunControl } from '@kvlr/core';
+import { type Checkpoint, cacheSize, countParameters, type EvaluationResult, type RunControl } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
 import { cachedLogits, evaluate } from '@kvlr/evaluation';
 import {
@@ -111,7 +111,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
     }
     return writeComparison(context, {
       title: `${modelName}: every ${request.groupings ? 'grouping' : 'method'} at every ratio`,
-      model: { name: modelName, shape: model.shape },
+      model: { name: modelName, shape: model.shape, parameters: countParameters(model) },
       base,
       rows,
       contexts: reportContexts(model.shape),

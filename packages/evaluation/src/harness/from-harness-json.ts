@@ -35,6 +35,7 @@ export function fromHarnessJson(json: unknown): EvaluationResult {
             topOneAgreement: overall('top_one_agreement'),
             perplexityRatio: overall('perplexity_ratio'),
           },
+    ...(details.windows && { windows: details.windows }),
     cache: details.cache,
   };
 }

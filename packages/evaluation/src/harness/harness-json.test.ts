@@ -38,6 +38,10 @@ const result: fc.Arbitrary<EvaluationResult> = sourceNames.chain((sources) => {
       }),
       { nil: undefined },
     ),
+    windows: fc.constant({
+      sources: sources.flatMap((source) => Array<string>(24).fill(source)),
+      negativeLogLikelihoods: Array.from({ length: windows }, (_, index) => 3 + Math.sin(index)),
+    }),
     cache: fc.constant({ bytesPerToken: 12288, bytesPerElement: 4, elementsPerTokenByLayer: [512, 512] }),
   });
 });

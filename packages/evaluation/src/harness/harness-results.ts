@@ -1,4 +1,4 @@
-import type { CacheSize } from '@kvlr/core';
+import type { CacheSize, WindowScores } from '@kvlr/core';
 
 /** Metrics of one task: "metric,filter" keys with numbers, "N/A" for an unknown standard error. */
 export interface HarnessTaskMetrics {
@@ -32,6 +32,7 @@ export interface HarnessResults {
     base_model_name?: string;
     window_length: number;
     token_count: number;
+    windows?: WindowScores;
     cache: CacheSize;
   };
 }

@@ -55,6 +55,7 @@ export function toHarnessJson(result: EvaluationResult, settings: HarnessSetting
       ...(againstBase && { base_model_name: againstBase.baseModelId }),
       window_length: result.windowLength,
       token_count: result.tokenCount,
+      ...(result.windows && { windows: result.windows }),
       cache: result.cache,
     },
   };

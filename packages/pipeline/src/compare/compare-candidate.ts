@@ -3,6 +3,7 @@ import { resolveMethod } from '@kvlr/compression';
 import {
   type CalibrationStatistics,
   cacheSize,
+  countParameters,
   type EvaluationResult,
   type LogitSource,
   type ModelSource,
@@ -20,7 +21,7 @@ import { type RunKeys, runKeys } from '../run/run-keys.ts';
 import { chooseGroups } from '../stages/choose-groups.ts';
 import { computeFactors } from '../stages/compute-factors.ts';
 import { reconstruct } from '../stages/reconstruct.ts';
-import { loadJson, saveJson } from '../store/artefact.ts';
+import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
 
@@ -58,6 +59,9 @@ export interface CandidateRequest {
 /** Name under which the recipe itself, reconstruction included, stands among the methods. */
 export const recipeRowName = 'default-recipe';
 
+/** Raised when rows come to hold more: rows that were kept without it are judged again. */
+const rowForm = 2;
+
 /** Compresses and judges one candidate, or takes its row from an earlier run. */
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
   const { candidate, model } = request;
@@ -77,10 +81,11 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     recipe,
     keyValueHeads,
   });
+  const key = await artefactKey({ evaluation: keys.evaluation }, { rowForm });
   const { name, title: rowTitle } = nameRow(candidate, title, recovery.preset);
   const rowName = `rows/${name.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   return context.stage('evaluation', `${rowTitle}, ${keyValueHeads} KV heads`, async (control) => {
-    const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, keys.evaluation);
+    const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, key);
     if (kept) return { value: kept, skipped: true, detail: describe(kept) };
     // Closed forms are quicker to compute again than to keep; reconstructed layers are not.
     const store = candidate.reconstruct ? subStore(context.store, `${rowName}/`) : new MemoryRunStore();
@@ -101,8 +106,12 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     );
     const ratio = keyValueHeads / model.shape.numKeyValueHeads;
     const energy = candidate.grouping && { lostEnergy: await lostEnergy(model, request.statistics, groups) };
-    const row = toRow({ method: name, title: rowTitle, layout, ratio, keyValueHeads, seconds, ...energy }, result);
-    await saveJson(context.store, `${rowName}.json`, keys.evaluation, row);
+    const parameters = countParameters(written);
+    const row = toRow(
+      { method: name, title: rowTitle, layout, ratio, keyValueHeads, parameters, seconds, ...energy },
+      result,
+    );
+    await saveJson(context.store, `${rowName}.json`, key, row);
     return { value: row, detail: describe(row) };
   });
 }
@@ -159,12 +168,13 @@ async function compressCandidate(
 }
 
 function toRow(
-  row: Pick<ComparisonRow, 'method' | 'title' | 'layout' | 'ratio' | 'keyValueHeads' | 'seconds' | 'lostEnergy'>,
+  row: Omit<ComparisonRow, 'perplexity' | 'klDivergence' | 'topOneAgreement' | 'bytesPerToken' | 'windows'>,
   result: EvaluationResult,
 ): ComparisonRow {
   const { klDivergence, topOneAgreement } = result.againstBase!;
   const { bytesPerToken } = result.cache;
-  return { ...row, perplexity: result.perplexity, klDivergence, topOneAgreement, bytesPerToken };
+  const { perplexity, windows } = result;
+  return { ...row, perplexity, klDivergence, topOneAgreement, bytesPerToken, windows };
 }
 
 function describe(row: ComparisonRow): string {

@@ -1,4 +1,4 @@
-import type { EvaluationResult, Measurement } from '@kvlr/core';
+import type { EvaluationResult, Measurement, WindowScores } from '@kvlr/core';
 import type { ReportedModel } from './reported-model.ts';
 import type { RunEnvironment } from './run-environment.ts';
 
@@ -20,8 +20,12 @@ export interface ComparisonRow {
   /** Share of positions at which both models put the same token first, 0..1. */
   topOneAgreement: Measurement;
   bytesPerToken: number;
+  /** Numbers in the weights of the result; the model's own count is `ReportedModel.parameters`. */
+  parameters?: number;
   /** Time to compress. */
   seconds: number;
+  /** Scores of each window. All rows of a report are judged on the same windows, in the same order. */
+  windows?: WindowScores;
   /**
    * Key and value energy that the groups lose, each as a share of the layer's total, 0..2 together, averaged over layers.
    * Present where groupings are compared.

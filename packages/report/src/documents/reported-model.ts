@@ -5,6 +5,8 @@ export interface ReportedModel {
   /** For people: a path, a hub id or "embedded reference model". */
   name: string;
   shape: ModelShape;
+  /** Numbers in its weights. */
+  parameters?: number;
   /** Licence of the weights, as their owner states it. */
   licence?: string;
 }

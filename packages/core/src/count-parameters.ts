@@ -1,0 +1,6 @@
+import type { ModelSource } from './model-source.ts';
+
+/** How many numbers the tensors of a model hold; tied embeddings count once. */
+export function countParameters({ tensors }: Pick<ModelSource, 'tensors'>): number {
+  return tensors.list().reduce((sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1), 0);
+}
