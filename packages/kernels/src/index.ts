@@ -1,0 +1,1 @@
+export { type KernelCount, kernelCounters } from './register/kernel-counters.ts';

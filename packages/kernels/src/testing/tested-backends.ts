@@ -1,0 +1,57 @@
+import { createRequire } from 'node:module';
+import { dirname, sep } from 'node:path';
+import { useSoftwareGpu } from '@kvlr/testkit';
+import { backend, enableProdMode, env, getBackend, setBackend } from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+
+export type TestedBackend = 'cpu' | 'wasm' | 'webgpu';
+
+/** Every backend, with the reason why it cannot be tested here, if it cannot. */
+export async function testedBackends(): Promise<{ backend: TestedBackend; skip: string | false }[]> {
+  setWasmPaths(dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm')) + sep);
+  return [
+    { backend: 'cpu', skip: false },
+    { backend: 'wasm', skip: false },
+    { backend: 'webgpu', skip: await webGpuProblem() },
+  ];
+}
+
+/** Makes a backend the active one. Small tensors are computed on the GPU too, although tfjs would forward them to the CPU. */
+export async function useBackend(name: TestedBackend): Promise<void> {
+  enableProdMode();
+  if (name === 'webgpu') env().set('WEBGPU_CPU_FORWARD', false);
+  if (!(await setBackend(name))) throw new Error(`useBackend: the ${name} backend does not start`);
+}
+
+/** Runs a test's body; on WebGPU a validation error, which throws nowhere by itself, fails it. */
+export async function withoutGpuErrors<Result>(run: () => Promise<Result>): Promise<Result> {
+  if (getBackend() !== 'webgpu') return run();
+  const gpu = backend() as WebGPUBackend;
+  gpu.device.pushErrorScope('validation');
+  const [result] = await Promise.allSettled([run()]);
+  const error = await gpu.device.popErrorScope();
+  // First of all: wrong values are its consequence.
+  if (error) throw new Error(error.message);
+  if (result.status === 'rejected') throw result.reason;
+  return result.value;
+}
+
+async function webGpuProblem(): Promise<string | false> {
+  const noSoftwareGpu = useSoftwareGpu();
+  const host = globalThis as { navigator?: { gpu?: GPU } };
+  if (host.navigator?.gpu === undefined) {
+    try {
+      const { create, globals } = await import('webgpu');
+      Object.assign(globalThis, globals);
+      Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) }, configurable: true });
+    } catch (error) {
+      return `the package webgpu does not load: ${error}`;
+    }
+  }
+  // It registers itself only where navigator.gpu already stands.
+  await import('@tensorflow/tfjs-backend-webgpu');
+  const adapter = await host.navigator?.gpu?.requestAdapter();
+  return adapter ? false : `no Vulkan adapter: neither a GPU nor a software one (${noSoftwareGpu})`;
+}
