@@ -1,4 +1,5 @@
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './activations.ts';
+export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache-bytes.ts';
 export { cacheSize } from './cache-size.ts';
 export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
 export { countParameters } from './count-parameters.ts';
@@ -6,6 +7,7 @@ export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './e
 export type { EventListener, KvlrEvent, RunControl, StageName } from './events.ts';
 export type { GroupingRequest, GroupingStrategy } from './grouping-strategy.ts';
 export { KvlrError, type KvlrErrorCode, type KvlrErrorDetails } from './kvlr-error.ts';
+export { mapInOrder, type OrderedWork } from './map-in-order.ts';
 export { cacheWidth, type LayerCacheLayout, type ModelShape, type RopeParameters, stockLayout } from './model-shape.ts';
 export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model-source.ts';
 export { createNormalRandom, createRandom } from './random.ts';

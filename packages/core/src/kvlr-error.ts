@@ -23,6 +23,9 @@ export type KvlrErrorCode =
   | 'recipe-invalid'
   | 'run-mismatch'
   | 'backend-unavailable'
+  | 'memory-exceeded'
+  | 'device-lost'
+  | 'worker-failed'
   | 'numerical'
   | 'invalid-argument';
 
