@@ -1,7 +1,7 @@
 import { defineConfig } from 'tsup';
 
 /** One build for every library: ESM with types and source maps, dependencies left outside the bundle. */
-export const libraryConfig = (entry: string[]) =>
+export const libraryConfig = (entry: string[] | Record<string, string>) =>
   defineConfig({
     entry,
     format: 'esm',

@@ -1,3 +1,7 @@
 import { libraryConfig } from '../../tsup.base.ts';
 
-export default libraryConfig(['src/index.ts', 'src/node.ts']);
+export default libraryConfig({
+  index: 'src/index.ts',
+  node: 'src/node.ts',
+  'model-worker': 'src/node/workers/model-worker.ts',
+});

@@ -19,6 +19,7 @@ export type KvlrErrorCode =
   | 'text-empty'
   | 'text-too-short'
   | 'grouping-invalid'
+  | 'budget-invalid'
   | 'plugin-invalid'
   | 'recipe-invalid'
   | 'run-mismatch'

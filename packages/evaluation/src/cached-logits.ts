@@ -26,6 +26,7 @@ export function cachedLogits(source: LogitSource, settings: LogitCacheSettings =
   let cachedBytes = 0;
   return {
     vocabSize: source.vocabSize,
+    concurrency: source.concurrency ?? 1,
     get cachedBytes() {
       return cachedBytes;
     },

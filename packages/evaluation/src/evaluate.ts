@@ -3,8 +3,8 @@ import {
   type EvaluationResult,
   KvlrError,
   type LogitSource,
+  mapInOrder,
   type RunControl,
-  throwIfAborted,
   type WindowScores,
 } from '@kvlr/core';
 import { compareLogits, type LogitComparison } from './compare-logits.ts';
@@ -44,19 +44,21 @@ interface WindowScore {
 export async function evaluate(request: EvaluationRequest): Promise<EvaluationResult> {
   const { windows, model, base } = request;
   const windowLength = validateWindows(windows, model, base);
-  const scores: WindowScore[] = [];
-  for (const window of windows) {
-    throwIfAborted(request.signal);
-    scores.push(await scoreWindow(request, window));
-    request.onEvent?.({
-      type: 'progress',
-      stage: 'evaluation',
-      completed: scores.length,
-      total: windows.length,
-      unit: 'windows',
-      detail: window.source,
-    });
-  }
+  const scores = await mapInOrder({
+    items: windows,
+    concurrency: Math.min(model.concurrency ?? 1, base?.concurrency ?? Number.POSITIVE_INFINITY),
+    signal: request.signal,
+    work: (window) => scoreWindow(request, window),
+    onResult: (_, index) =>
+      request.onEvent?.({
+        type: 'progress',
+        stage: 'evaluation',
+        completed: index + 1,
+        total: windows.length,
+        unit: 'windows',
+        detail: windows[index]!.source,
+      }),
+  });
 
   const tokensPerWindow = windowLength - 1;
   const losses = scores.map(({ source, negativeLogLikelihood }) => ({

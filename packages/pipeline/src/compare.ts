@@ -10,12 +10,12 @@ import {
   comparisonSvg,
   type RunEnvironment,
 } from '@kvlr/report';
-import type { BackendRequest } from '@kvlr/runtime';
 import { type ComparedGrouping, compareCandidate } from './compare/compare-candidate.ts';
 import { listCandidates } from './compare/list-candidates.ts';
+import { orderRows } from './compare/order-rows.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
-import { ModelRunner } from './run/model-runner.ts';
+import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 import { reportContexts } from './run/report-contexts.ts';
@@ -49,7 +49,7 @@ export interface ComparisonRequest extends RunControl {
   grouping?: GroupingChoice;
   /** Methods of the caller's own, by the names under which `methods` and the recipe ask for them. */
   ownMethods?: ReadonlyMap<string, MethodChoice>;
-  runtime?: Omit<BackendRequest, 'onEvent'>;
+  runtime?: RunnerRequest;
   environment?: () => Partial<RunEnvironment>;
 }
 
@@ -114,6 +114,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       model: { name: modelName, shape: model.shape, parameters: countParameters(model) },
       base,
       rows,
+      orders: orderRows(rows, base.windowLength),
       contexts: reportContexts(model.shape),
       environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
       notes: [...notes, 'Times are those of each row alone; the pass that gathers statistics is shared.'],

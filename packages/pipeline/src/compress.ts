@@ -5,10 +5,9 @@ import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
-import type { BackendRequest } from '@kvlr/runtime';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
-import { ModelRunner } from './run/model-runner.ts';
+import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 import { roundModel } from './run/round-model.ts';
@@ -54,7 +53,7 @@ export interface CompressionRequest extends RunControl {
   grouping?: GroupingChoice;
   /** Replaces the method that the recipe names. */
   method?: MethodChoice;
-  runtime?: Omit<BackendRequest, 'onEvent'>;
+  runtime?: RunnerRequest;
   /** Puts the finished checkpoint in its place, as the last thing of the run. */
   write?: (finished: FinishedModel) => Promise<void>;
   /** What the report says of the machine; asked for when the report is made. */

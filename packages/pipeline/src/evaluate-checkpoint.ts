@@ -9,9 +9,8 @@ import {
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { evaluate } from '@kvlr/evaluation';
-import type { BackendRequest } from '@kvlr/runtime';
 import { evaluationWindows } from './run/evaluation-windows.ts';
-import { ModelRunner } from './run/model-runner.ts';
+import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
 
 export interface CheckpointEvaluationRequest extends RunControl {
@@ -20,7 +19,7 @@ export interface CheckpointEvaluationRequest extends RunControl {
   base?: Checkpoint;
   texts: readonly TextDocument[];
   windows: Recipe['evaluation'];
-  runtime?: Omit<BackendRequest, 'onEvent'>;
+  runtime?: RunnerRequest;
 }
 
 /**

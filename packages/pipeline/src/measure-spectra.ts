@@ -1,9 +1,8 @@
-import { collectStatistics, encodeDocuments, hashTexts, randomWindows, type TextDocument } from '@kvlr/calibration';
+import { encodeDocuments, hashTexts, randomWindows, type TextDocument } from '@kvlr/calibration';
 import type { Checkpoint, RunControl } from '@kvlr/core';
 import type { LayerSpectra } from '@kvlr/report';
-import type { BackendRequest } from '@kvlr/runtime';
 import { layerSpectra } from './run/layer-spectra.ts';
-import { ModelRunner } from './run/model-runner.ts';
+import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { sayWhichText } from './run/say-which-text.ts';
 
 export interface SpectraRequest extends RunControl {
@@ -11,7 +10,7 @@ export interface SpectraRequest extends RunControl {
   texts: readonly TextDocument[];
   /** Windows of at most 512 tokens. Default 8. */
   windows?: number;
-  runtime?: Omit<BackendRequest, 'onEvent'>;
+  runtime?: RunnerRequest;
 }
 
 /** How many directions the caches of each layer really use on a text: eigenvalues of keys and values. */
@@ -22,8 +21,6 @@ export async function measureSpectra(request: SpectraRequest): Promise<LayerSpec
   const windows = sayWhichText('calibration', () => randomWindows(tokenIds, { count, length }));
   const runner = await ModelRunner.create(request.runtime ?? {}, onEvent);
   const provenance = { modelId: model.id, textHash: await hashTexts(texts), seed: 0 };
-  const statistics = await runner.use(model, (activations) =>
-    collectStatistics({ activations, windows, provenance, onEvent, signal }),
-  );
+  const statistics = await runner.collectStatistics(model, { windows, provenance, onEvent, signal });
   return statistics.layers.map(layerSpectra);
 }

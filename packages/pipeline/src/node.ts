@@ -8,3 +8,4 @@ export {
 export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadGrouping } from './node/load-grouping.ts';
 export { loadMethod } from './node/load-method.ts';
+export { createWorkerPool, type WorkerPool } from './node/workers/create-worker-pool.ts';

@@ -1,4 +1,4 @@
-import { collectStatistics, randomWindows, statisticsFromBundle, statisticsToBundle } from '@kvlr/calibration';
+import { randomWindows, statisticsFromBundle, statisticsToBundle } from '@kvlr/calibration';
 import type { CalibrationStatistics, Checkpoint } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { ModelRunner } from '../run/model-runner.ts';
@@ -26,14 +26,11 @@ export function gatherStatistics(context: RunContext, request: StatisticsRequest
     const { windows: count, windowLength: length, seed } = calibration;
     const tokenIds = await request.tokenIds();
     const windows = sayWhichText('calibration', () => randomWindows(tokenIds, { count, length, seed }));
-    const statistics = await request.runner.use(model, (activations) =>
-      collectStatistics({
-        ...control,
-        activations,
-        windows,
-        provenance: { modelId: model.id, textHash: request.textHash, seed: calibration.seed },
-      }),
-    );
+    const statistics = await request.runner.collectStatistics(model, {
+      ...control,
+      windows,
+      provenance: { modelId: model.id, textHash: request.textHash, seed: calibration.seed },
+    });
     await saveBundle(context.store, artefactNames.statistics, key, statisticsToBundle(statistics));
     const tokens = statistics.provenance.tokenCount.toLocaleString('en-US');
     return { value: statistics, detail: `${tokens} tokens in ${windows.length} windows` };

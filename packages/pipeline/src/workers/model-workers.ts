@@ -1,0 +1,17 @@
+import type { CalibrationRequest } from '@kvlr/calibration';
+import type { CalibrationStatistics, LogitSource, ModelSource } from '@kvlr/core';
+import type { BackendName } from '@kvlr/runtime';
+
+/** Port: processors that run windows of a model side by side. `createWorkerPool` of `@kvlr/pipeline/node` is one. */
+export interface ModelWorkers {
+  readonly count: number;
+  /** Puts a model on every worker. The caller disposes it. */
+  load(source: ModelSource, backend: BackendName): Promise<ModelInWorkers>;
+}
+
+/** A model that lies on every worker: as many windows run at once. */
+export interface ModelInWorkers extends LogitSource {
+  /** Statistics of these windows, gathered on one worker. */
+  collectStatistics(request: Pick<CalibrationRequest, 'windows' | 'provenance'>): Promise<CalibrationStatistics>;
+  dispose(): void;
+}
