@@ -2,6 +2,7 @@
 export type StageName =
   | 'inspect'
   | 'statistics'
+  | 'budget'
   | 'grouping'
   | 'factors'
   | 'recovery'

@@ -1,4 +1,5 @@
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './activations.ts';
+export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './budget-policy.ts';
 export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache-bytes.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './budget-policy.ts';
 export { cacheSize } from './cache-size.ts';

@@ -20,6 +20,7 @@ export type KvlrErrorCode =
   | 'text-too-short'
   | 'grouping-invalid'
   | 'budget-invalid'
+  | 'budget-invalid'
   | 'plugin-invalid'
   | 'recipe-invalid'
   | 'run-mismatch'

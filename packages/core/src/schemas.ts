@@ -35,6 +35,18 @@ const recoverySchema = z.strictObject({
   seed: z.int().min(0).default(0),
 });
 
+/** How much of its cache each layer keeps. The total is that of `keyValueHeads` in every layer. */
+const budgetSchema = z.strictObject({
+  /** Name of a budget policy, or the path of an ES module that exports one. */
+  policy: z.string().min(1).default('uniform'),
+  /** Windows of calibration text, apart from those of the statistics, on which policies that measure do so. */
+  windows: z.int().min(1).default(8),
+  /** Tokens a window; all but the first are predicted. */
+  windowLength: z.int().min(2).default(257),
+  /** Seed by which these windows are drawn. */
+  seed: z.int().min(0).default(0),
+});
+
 /** On what the result is judged. */
 const evaluationSchema = z.strictObject({
   /** Windows taken from the start of each source of text. */
@@ -48,9 +60,10 @@ const recipeSourceSchema = z.strictObject({
   modelId: z.string(),
   location: z.string(),
   calibrationHash: z.string(),
-  /** Hashes of the modules that `grouping` and `method` name by path. */
+  /** Hashes of the modules that `grouping`, `method` and `budget` name by path. */
   groupingHash: z.string().optional(),
   methodHash: z.string().optional(),
+  budgetHash: z.string().optional(),
 });
 
 /** Everything that decides a compression's result, as `recipe.yaml` holds it. Missing entries take their defaults. */
@@ -62,6 +75,7 @@ export const recipeSchema = z.strictObject({
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
   /** Name of a grouping strategy, or the path of an ES module that exports one. */
   grouping: z.string().min(1).default('contiguous'),
+  budget: budgetSchema.prefault({}),
   calibration: calibrationSchema.prefault({}),
   recovery: recoverySchema.prefault({}),
   /** Element type of the tensors that are replaced; the others are copied as they are. */

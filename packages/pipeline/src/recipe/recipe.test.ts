@@ -10,6 +10,7 @@ describe('recipes', () => {
       method: 'rope-averaged',
       keyValueHeads: { keep: 0.5 },
       grouping: 'contiguous',
+      budget: { policy: 'uniform', windows: 8, windowLength: 257, seed: 0 },
       calibration: { windows: 48, windowLength: 512, seed: 0 },
       recovery: { preset: 'full', windowLength: 512, seed: 0 },
       dtype: 'source',
