@@ -1,8 +1,8 @@
 export { type CacheBytes, cacheBytesByContext } from './cache-bytes-by-context.ts';
 export { type CachedLogits, cachedLogits, type LogitCacheSettings } from './cached-logits.ts';
 export { compareLogits, type LogitComparison } from './compare-logits.ts';
-export { estimateMean, type WindowMean } from './estimate-mean.ts';
 export { comparePerplexities, type PairedComparison } from './compare-perplexities.ts';
+export { estimateMean, type WindowMean } from './estimate-mean.ts';
 export { type EvaluationRequest, evaluate } from './evaluate.ts';
 export type { EvaluationWindow } from './evaluation-window.ts';
 export { exponentiate } from './exponentiate.ts';

@@ -20,8 +20,8 @@ describe('compare', () => {
     expect(report.rows.map(({ method, keyValueHeads, layout }) => [method, keyValueHeads, layout])).toEqual([
       ['mean-pool', 2, 'stock'],
       ['mean-pool', 1, 'stock'],
-      ['svd-a', 2, 'latent'],
-      ['svd-a', 1, 'latent'],
+      ['svd-a', 2, 'latent keys'],
+      ['svd-a', 1, 'latent keys'],
       ['default-recipe', 2, 'stock'],
       ['default-recipe', 1, 'stock'],
     ]);
@@ -40,6 +40,12 @@ describe('compare', () => {
     expect(kept.value).toEqual(halved);
     for (const row of report.rows) expect(row.bytesPerToken).toBe(report.base.cache.bytesPerToken * row.ratio);
     expect(await store.list()).toContain(artefactNames.comparisonHtml);
+    for (const { ratio, ranks } of report.orders!) {
+      const byPerplexity = report.rows.filter((row) => row.ratio === ratio);
+      byPerplexity.sort((a, b) => a.perplexity.value - b.perplexity.value);
+      expect(ranks.map(({ method }) => method)).toEqual(byPerplexity.map(({ method }) => method));
+      expect(ranks.at(-1)!.toNext!.perplexityRatio.standardError).toBeGreaterThan(0);
+    }
 
     let finishedRows = 0;
     const again = await compare({

@@ -1,4 +1,10 @@
-export type { ComparisonReport, ComparisonRow } from './documents/comparison-report.ts';
+export type {
+  ComparisonReport,
+  ComparisonRow,
+  MethodOrder,
+  PairedDifference,
+  RankedMethod,
+} from './documents/comparison-report.ts';
 export type { CompressionReport, StageTiming } from './documents/compression-report.ts';
 export type { LayerReconstruction, ReconstructionStep } from './documents/layer-reconstruction.ts';
 export type { LayerSpectra } from './documents/layer-spectra.ts';
@@ -8,6 +14,7 @@ export { formatBytes, formatExactBytes } from './format/format-bytes.ts';
 export { formatDuration } from './format/format-duration.ts';
 export { formatMeasurement } from './format/format-measurement.ts';
 export { formatRatio } from './format/format-ratio.ts';
+export { type LayoutKind, layoutKind } from './format/layout-kind.ts';
 export { comparisonHtml } from './html/comparison-html.ts';
 export { compressionHtml } from './html/compression-html.ts';
 export { comparisonMarkdown } from './markdown/comparison-markdown.ts';

@@ -11,7 +11,7 @@ import {
 import type { Recipe } from '@kvlr/core/schemas';
 import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
-import type { ComparisonRow } from '@kvlr/report';
+import { type ComparisonRow, layoutKind } from '@kvlr/report';
 import { lostEnergy } from '../run/lost-energy.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
@@ -67,7 +67,7 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
   const { candidate, model } = request;
   const { keyValueHeads, method } = candidate;
   const ownMethod = request.ownMethods?.get(method);
-  const { layout, title } = ownMethod?.method ?? resolveMethod(method);
+  const { title } = ownMethod?.method ?? resolveMethod(method);
   const choice = candidate.grouping ? candidate.grouping.choice : request.grouping;
   const grouping = candidate.grouping?.name ?? request.recipe.grouping;
   const recovery = candidate.reconstruct
@@ -106,6 +106,7 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     );
     const ratio = keyValueHeads / model.shape.numKeyValueHeads;
     const energy = candidate.grouping && { lostEnergy: await lostEnergy(model, request.statistics, groups) };
+    const layout = layoutKind(written.shape);
     const parameters = countParameters(written);
     const row = toRow(
       { method: name, title: rowTitle, layout, ratio, keyValueHeads, parameters, seconds, ...energy },

@@ -1,4 +1,5 @@
 import type { EvaluationResult, Measurement, WindowScores } from '@kvlr/core';
+import type { LayoutKind } from '../format/layout-kind.ts';
 import type { ReportedModel } from './reported-model.ts';
 import type { RunEnvironment } from './run-environment.ts';
 
@@ -8,8 +9,8 @@ export interface ComparisonRow {
   method: string;
   /** Name for people. */
   title: string;
-  /** 'stock': an ordinary grouped-query checkpoint that any engine loads. 'latent': kvlr's runtime only. */
-  layout: 'stock' | 'latent';
+  /** 'stock': an ordinary grouped-query checkpoint that any engine loads. Others: kvlr's runtime only. */
+  layout: LayoutKind;
   /** Share of the source's KV heads (or of its cache) that is kept, 0..1. */
   ratio: number;
   /** KV heads per layer of the result, or for latent layouts the head count of equal size. */
@@ -35,6 +36,29 @@ export interface ComparisonRow {
   reference?: { perplexity: number; source: string };
 }
 
+/** Perplexity of one row over that of another, paired over windows. */
+export interface PairedDifference {
+  /** `method` of the row it is held against. */
+  to: string;
+  perplexityRatio: Measurement;
+  /** True below two standard errors: the order of the two is not established. Undefined where no error is known. */
+  withinNoise?: boolean;
+}
+
+/** One row in the order of a ratio. */
+export interface RankedMethod {
+  method: string;
+  /** Against the row one place better, and against the best; absent for the best. */
+  toNext?: PairedDifference;
+  toBest?: PairedDifference;
+}
+
+/** The rows of one ratio by perplexity, the best first. */
+export interface MethodOrder {
+  ratio: number;
+  ranks: RankedMethod[];
+}
+
 /** Every method at every ratio on one model: plain data, ready for JSON. */
 export interface ComparisonReport {
   title: string;
@@ -42,6 +66,8 @@ export interface ComparisonReport {
   base: EvaluationResult;
   /** In the order in which methods are shown; rows of one method need not be adjacent. */
   rows: ComparisonRow[];
+  /** For each ratio the order of its rows, with the paired differences between them. */
+  orders?: MethodOrder[];
   /** Context lengths, tokens, at which the size of the cache is shown. */
   contexts: number[];
   environment?: RunEnvironment;

@@ -32,7 +32,7 @@ export function isStockShape(shape: ModelShape): boolean {
 }
 
 /** True where every layer has as many ordinary key slots as values, be it a different number in each layer. */
-function hasKeyValueHeads(shape: ModelShape): boolean {
+export function hasKeyValueHeads(shape: ModelShape): boolean {
   return shape.layers.every((layout) => layout.keys === 'stock' && layout.keySlots === layout.valueSlots);
 }
 

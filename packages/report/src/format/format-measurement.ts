@@ -24,9 +24,11 @@ export function formatShareMeasurement(measurement: Measurement): string {
 }
 
 /** A ratio to the base as a change: 1.0124 ± 0.0021 -> "+1.2% ± 0.2%". */
-export function formatRatioMeasurement(measurement: Measurement): string {
+export function formatRatioMeasurement(measurement: Measurement, digits = 1): string {
   const change = measurement.value - 1;
-  const value = formatPercent(change);
+  const value = formatPercent(change, digits);
   const signed = change > 0 && /[1-9∞]/.test(value) ? `+${value}` : value;
-  return measurement.standardError === undefined ? signed : `${signed} ± ${formatPercent(measurement.standardError)}`;
+  return measurement.standardError === undefined
+    ? signed
+    : `${signed} ± ${formatPercent(measurement.standardError, digits)}`;
 }

@@ -4,6 +4,7 @@ import { formatBytes, formatExactBytes } from './format-bytes.ts';
 import { formatDuration } from './format-duration.ts';
 import { formatMeasurement, formatRatioMeasurement, formatShareMeasurement } from './format-measurement.ts';
 import { formatChange, formatCount, formatPercent, formatSignificant } from './format-number.ts';
+import { formatParameters } from './format-parameters.ts';
 import { formatRatio } from './format-ratio.ts';
 import { wrapText } from './wrap-text.ts';
 
@@ -39,6 +40,14 @@ describe('numbers', () => {
         expect(Math.abs(read / value - 1)).toBeLessThan(0.005);
       }),
     );
+  });
+});
+
+describe('formatParameters', () => {
+  it('uses the units of the field', () => {
+    expect([640, 5_834_112, 134_515_008, 6_738_415_616, Number.NaN].map(formatParameters)).toEqual([
+      ...['640', '5.834M', '134.5M', '6.738B', 'n/a'],
+    ]);
   });
 });
 

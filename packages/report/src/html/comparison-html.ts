@@ -12,6 +12,7 @@ import { comparisonCacheSeries } from '../tables/comparison-cache-series.ts';
 import { comparisonDetailTable, comparisonTable } from '../tables/comparison-tables.ts';
 import { environmentTable } from '../tables/environment-table.ts';
 import { groupByMethod } from '../tables/group-by-method.ts';
+import { orderNote, orderTable } from '../tables/order-table.ts';
 import { htmlFigure } from './html-figure.ts';
 import { htmlNotes, htmlPage, htmlSection } from './html-page.ts';
 import { htmlTable } from './html-table.ts';
@@ -19,6 +20,7 @@ import { htmlTable } from './html-table.ts';
 /** The comparison of methods as a self-contained HTML page. Throws 'invalid-argument' without rows. */
 export function comparisonHtml(report: ComparisonReport): string {
   const { methods, ratios } = groupByMethod(report);
+  const { orders = [] } = report;
   const series = comparisonCacheSeries(report);
   const references = listReferences(report);
   const caption =
@@ -33,7 +35,7 @@ export function comparisonHtml(report: ComparisonReport): string {
         'p',
         {},
         `Base perplexity ${formatMeasurement(report.base.perplexity)}. ${describeEvaluation(report.base)} ` +
-          'Stock layouts are ordinary grouped-query checkpoints that any engine loads; latent ones run in kvlr’s runtime.',
+          'Stock layouts are ordinary grouped-query checkpoints that any engine loads; the others run in kvlr’s runtime.',
       ),
       htmlNotes(report.notes),
     ],
@@ -43,6 +45,13 @@ export function comparisonHtml(report: ComparisonReport): string {
         htmlFigure('comparison', (width) => comparisonPlot(report, width), caption),
         htmlTable(comparisonTable(report), { baseRow: true }),
       ),
+      orders.length > 0
+        ? htmlSection(
+            'Which is better, and where that is noise',
+            element('p', {}, orderNote),
+            orders.map((order) => htmlTable(orderTable(report, order), { baseRow: true })),
+          )
+        : undefined,
       htmlSection(
         'Every figure',
         element(

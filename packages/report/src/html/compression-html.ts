@@ -1,8 +1,9 @@
 import type { CompressionReport } from '../documents/compression-report.ts';
 import { spectrumKinds } from '../documents/layer-spectra.ts';
 import { describeCacheElement, describeEvaluation } from '../format/describe-evaluation.ts';
-import { describeShape, isStockShape } from '../format/describe-layout.ts';
+import { describeShape } from '../format/describe-layout.ts';
 import { formatChange } from '../format/format-number.ts';
+import { layoutConsequences, layoutKind } from '../format/layout-kind.ts';
 import { type Child, element } from '../markup/element.ts';
 import { cachePlot } from '../plots/cache-plot.ts';
 import { reconstructionKinds, reconstructionPlot } from '../plots/reconstruction-plot.ts';
@@ -78,9 +79,11 @@ function reconstructionSection(report: CompressionReport): Child {
 /** The whole report on one compressed checkpoint as a self-contained HTML page. */
 export function compressionHtml(report: CompressionReport): string {
   const saved = formatChange(report.result.cache.bytesPerToken / report.base.cache.bytesPerToken - 1);
-  const loads = isStockShape(report.resultShape)
-    ? 'The result is an ordinary grouped-query checkpoint: engines that load the base model load it.'
-    : 'The result keeps its keys in a latent space: it runs in kvlr’s own runtime.';
+  const layout = layoutKind(report.resultShape);
+  const loads =
+    layout === 'stock'
+      ? 'The result is an ordinary grouped-query checkpoint: engines that load the base model load it.'
+      : `The result has ${layout}. ${layoutConsequences[layout]}`;
   return htmlPage({
     title: report.title,
     description: `KV cache ${saved} against ${report.model.name}, with its cost in quality.`,

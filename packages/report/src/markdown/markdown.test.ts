@@ -55,7 +55,9 @@ describe('comparisonMarkdown', () => {
   it('shows the energy that groups lose where groupings are compared', () => {
     const report = exampleComparison();
     const rows = report.rows.map((row) => ({ ...row, lostEnergy: 0.125 }));
-    const detail = tables(comparisonMarkdown({ ...report, rows }))[1]!;
+    const detail = tables(comparisonMarkdown({ ...report, rows })).find(
+      ([head]) => head!.includes('Layout') && head!.includes('Time'),
+    )!;
     const column = detail[0]!.indexOf('Lost energy');
     expect(detail.slice(2).map((cells) => cells[column])).toEqual(['0', ...Array(detail.length - 3).fill('0.125')]);
     expect(documents.comparison).not.toContain('Lost energy');
@@ -103,6 +105,10 @@ describe('modelCard', () => {
     expect(card).not.toContain('library_name');
     expect(card).toContain('# example/model: latent keys in the KV cache');
     expect(card).toContain('kvlr generate');
+    const rebuilt = { ...layer, keySlots: 4, keySlotWidth: 32, keys: 'rebuilt' as const };
+    report.resultShape = { ...exampleShape(4), layers: Array.from({ length: 6 }, () => rebuilt) };
+    expect(modelCard(report)).toContain('# example/model: rebuilt keys in the KV cache');
+    expect(modelCard(report)).not.toContain('latent space');
   });
 
   it('claims no hub id and no licence that it does not know, and shows no local path', () => {

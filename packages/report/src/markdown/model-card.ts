@@ -1,6 +1,7 @@
 import type { CompressionReport } from '../documents/compression-report.ts';
 import { describeCacheElement, describeEvaluation } from '../format/describe-evaluation.ts';
-import { describeLayout, describeShape, isStockShape } from '../format/describe-layout.ts';
+import { describeLayout, describeShape } from '../format/describe-layout.ts';
+import { type LayoutKind, layoutConsequences, layoutKind } from '../format/layout-kind.ts';
 import { headlineTable } from '../tables/headline-table.ts';
 import { qualityTable } from '../tables/quality-table.ts';
 import { recipeTable } from '../tables/recipe-table.ts';
@@ -38,12 +39,14 @@ npx kvlr export DIR --gguf model.gguf && llama-cli -m model.gguf -p "Once upon a
 npx kvlr generate DIR --prompt "Once upon a time"
 \`\`\``;
 
-const latentLoading = `The keys are cached in a latent space, which transformers, vLLM and llama.cpp do not know. kvlr's runtime loads it, with
-\`DIR\` for this directory:
+function loading(layout: LayoutKind): string {
+  if (layout === 'stock') return stockLoading;
+  return `${escapeMarkdown(layoutConsequences[layout])} With \`DIR\` for this directory:
 
 \`\`\`sh
 npx kvlr generate DIR --prompt "Once upon a time"
 \`\`\``;
+}
 
 /** Absolute paths and file URLs: they name places on the machine of the run, which a published card should not. */
 const localPath = /^(\/|~\/|\.{1,2}\/|[A-Za-z]:[\\/]|\\\\|file:)/;
@@ -64,15 +67,15 @@ function publicRecipe(recipe: CompressionReport['recipe']): ReportTable {
  * Paths of the machine that made it are left out.
  */
 export function modelCard(report: CompressionReport): string {
-  const stock = isStockShape(report.resultShape);
+  const layout = layoutKind(report.resultShape);
   const name = escapeMarkdown(publicName(report.model.name));
   const heads = `${describeLayout(report.model.shape)} to ${describeLayout(report.resultShape)} KV heads`;
-  const change = stock ? heads : 'latent keys in the KV cache';
+  const change = layout === 'stock' || layout === 'per-layer heads' ? heads : `${layout} in the KV cache`;
   const licence = report.model.licence
     ? `The weights are derived from ${name} and stay under its licence: ${escapeMarkdown(report.model.licence)}.`
     : `The weights are derived from ${name} and stay under its licence, which this card does not know: ask the base model's page.`;
   const parts = [
-    frontMatter(report, stock),
+    frontMatter(report, layout === 'stock'),
     `# ${name}: ${change}`,
     `${name} with a smaller KV cache, made by kvlr. Every tensor outside the attention projections is the base model's.`,
     `- Base: ${escapeMarkdown(describeShape(report.model.shape))}\n- This: ${escapeMarkdown(describeShape(report.resultShape))}`,
@@ -80,7 +83,7 @@ export function modelCard(report: CompressionReport): string {
     escapeMarkdown(`${describeEvaluation(report.result)} ${describeCacheElement(report.result.cache.bytesPerElement)}`),
     markdownSection(qualityTable(report.base, report.result)),
     ...(report.notes ?? []).map((note) => `> ${escapeMarkdown(note)}`),
-    `## How to load it\n\n${stock ? stockLoading : latentLoading}`,
+    `## How to load it\n\n${loading(layout)}`,
     `## How it was made\n\n${markdownReportTable(publicRecipe(report.recipe))}`,
     `## Licence\n\n${licence}`,
   ];

@@ -1,7 +1,8 @@
 import type { ComparisonReport } from '../documents/comparison-report.ts';
 import { formatDuration } from '../format/format-duration.ts';
 import { formatMeasurement, formatShareMeasurement } from '../format/format-measurement.ts';
-import { formatChange, formatSignificant } from '../format/format-number.ts';
+import { formatChange, formatCount, formatSignificant } from '../format/format-number.ts';
+import { formatParameters } from '../format/format-parameters.ts';
 import { formatRatio } from '../format/format-ratio.ts';
 import { bytesCell } from './bytes-cell.ts';
 import { groupByMethod } from './group-by-method.ts';
@@ -39,7 +40,10 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
   const { base } = report;
   const withReference = report.rows.some((row) => row.reference);
   const withEnergy = report.rows.some((row) => row.lostEnergy !== undefined);
+  const withParameters = report.rows.some((row) => row.parameters !== undefined);
   const { methods } = groupByMethod(report);
+  const parametersCell = (count: number | undefined) =>
+    count === undefined ? '' : { text: formatParameters(count), exact: `${formatCount(count)} parameters` };
   const baseRow = [
     'base model, not compressed',
     'stock',
@@ -48,6 +52,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
     '0',
     '100%',
     bytesCell(base.cache.bytesPerToken),
+    ...(withParameters ? [parametersCell(report.model.parameters)] : []),
     '',
     ...(withEnergy ? ['0'] : []),
   ];
@@ -63,6 +68,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
         formatMeasurement(row.klDivergence),
         formatShareMeasurement(row.topOneAgreement),
         bytesCell(row.bytesPerToken),
+        ...(withParameters ? [parametersCell(row.parameters)] : []),
         formatDuration(row.seconds),
         ...(withEnergy ? [row.lostEnergy === undefined ? '' : formatSignificant(row.lostEnergy)] : []),
         ...(withReference ? [row.reference ? formatSignificant(row.reference.perplexity) : ''] : []),
@@ -79,6 +85,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
       right('KL, nats'),
       right('Same top'),
       right('Cache/token'),
+      ...(withParameters ? [right('Parameters')] : []),
       right('Time'),
       ...(withEnergy ? [right('Lost energy')] : []),
       ...(withReference ? [right('Reference')] : []),

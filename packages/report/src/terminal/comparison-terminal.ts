@@ -4,14 +4,15 @@ import { listReferences } from '../format/list-references.ts';
 import { stripControlCharacters } from '../format/strip-control-characters.ts';
 import { comparisonDetailTable, comparisonTable } from '../tables/comparison-tables.ts';
 import { groupByMethod } from '../tables/group-by-method.ts';
+import { orderNote, orderTable } from '../tables/order-table.ts';
 import type { ReportTable } from '../tables/report-table.ts';
 import { terminalNotes } from './terminal-notes.ts';
 import { plainStyles, type TerminalStyles } from './terminal-styles.ts';
 import { terminalTable } from './terminal-table.ts';
 
 /**
- * Perplexity of every method at every ratio. `details` adds, per ratio, KL, agreement, cache, time and reference figures
- * (about 120 columns wide). Throws 'invalid-argument' without rows.
+ * Perplexity of every method at every ratio. `details` adds, per ratio, the order of the methods, KL, agreement, cache,
+ * parameters, time and reference figures (about 130 columns wide). Throws 'invalid-argument' without rows.
  */
 export function comparisonTerminal(
   report: ComparisonReport,
@@ -20,10 +21,12 @@ export function comparisonTerminal(
   const styles = settings.styles ?? plainStyles;
   const { ratios } = groupByMethod(report);
   const section = (table: ReportTable) => [styles.strong(table.caption), '', terminalTable(table, styles), ''];
+  const orders = settings.details ? (report.orders ?? []) : [];
   const references = settings.details ? listReferences(report) : undefined;
   const notes = [
     describeEvaluation(report.base),
     ...(settings.details ? [describeCacheElement(report.base.cache.bytesPerElement)] : []),
+    ...(orders.length > 0 ? [orderNote] : []),
     ...(references ? [references] : []),
     ...(report.notes ?? []),
   ];
@@ -31,6 +34,7 @@ export function comparisonTerminal(
     styles.strong(stripControlCharacters(report.title)),
     '',
     ...section(comparisonTable(report)),
+    ...orders.flatMap((order) => section(orderTable(report, order))),
     ...(settings.details ? ratios.flatMap((ratio) => section(comparisonDetailTable(report, ratio))) : []),
     ...terminalNotes(notes, styles),
   ].join('\n');

@@ -46,6 +46,28 @@ describe('comparisonTerminal', () => {
     const detailed = comparisonTerminal(report, { details: true });
     for (const ratio of ['1/2', '1/4', '1/8']) expect(detailed).toContain(`Every method at ${ratio} of the KV cache`);
     expect(detailed).toContain('+148.4%');
+    expect(detailed).toMatch(/5\.834M/);
+  });
+});
+
+describe('the order of methods', () => {
+  it('says in words which differences are noise, and of which row', () => {
+    const screen = comparisonTerminal(exampleComparison(), { details: true });
+    const [, order] = screen.split('Order at 1/2 of the KV cache');
+    const lines = order!.split('\n').slice(4, 9);
+    expect(lines[0]).toMatch(/^RoPE-exact factors and block reconstruction +30\.99 ± 0\.62$/);
+    expect(lines[1]).toMatch(
+      /^SVD of the act.* \+1\.26% ± 0\.31% +\+1\.26% ± 0\.31% +within noise of RoPE-exact factors and block/,
+    );
+    expect(lines[2]).toMatch(/^RoPE-exact factors, .* \+9\.36% ± 0\.31% +\+8\.00% ± 0\.31%$/);
+    expect(screen).toContain('Below two standard');
+  });
+
+  it('does not judge where no standard error is known', () => {
+    const report = exampleComparison();
+    const second = report.orders![0]!.ranks[1]!;
+    second.toBest = { ...second.toBest!, withinNoise: undefined };
+    expect(comparisonTerminal(report, { details: true })).toContain('too few windows to tell');
   });
 });
 

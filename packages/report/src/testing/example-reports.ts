@@ -1,5 +1,5 @@
 import { type EvaluationResult, type ModelShape, stockLayout } from '@kvlr/core';
-import type { ComparisonReport, ComparisonRow } from '../documents/comparison-report.ts';
+import type { ComparisonReport, ComparisonRow, MethodOrder } from '../documents/comparison-report.ts';
 import type { CompressionReport } from '../documents/compression-report.ts';
 
 /** Shape of a small model with this many KV heads in every layer. */
@@ -105,13 +105,33 @@ export function exampleCompression(): CompressionReport {
   };
 }
 
-const figures: [method: string, title: string, layout: 'stock' | 'latent', perplexities: number[]][] = [
+const figures: [method: string, title: string, layout: ComparisonRow['layout'], perplexities: number[]][] = [
   ['mean-pool', 'Mean of the heads', 'stock', [76.05, 172.5, 216.9]],
   ['svd-w', 'SVD of the weights', 'stock', [35.78, 45.85, 61.2]],
-  ['svd-a', 'SVD of the activations, the paper’s RoPE strategy', 'latent', [31.38, 35.82, 46.75]],
+  ['svd-a', 'SVD of the activations, the paper’s RoPE strategy', 'latent keys', [31.38, 35.82, 46.75]],
   ['rope-exact', 'RoPE-exact factors, query-weighted, output metric for values', 'stock', [33.89, 43.01, 53.61]],
   ['default', 'RoPE-exact factors and block reconstruction', 'stock', [30.99, 32.07, 34.0]],
 ];
+
+/** Rows by perplexity; only the difference between the first two is called noise. */
+function exampleOrder(rows: readonly ComparisonRow[], ratio: number): MethodOrder {
+  const sorted = rows.filter((row) => row.ratio === ratio).sort((a, b) => a.perplexity.value - b.perplexity.value);
+  const against = (row: ComparisonRow, better: ComparisonRow, withinNoise: boolean) => ({
+    to: better.method,
+    perplexityRatio: { value: row.perplexity.value / better.perplexity.value, standardError: 0.0031 },
+    withinNoise,
+  });
+  const ranks = sorted.map(({ method }, place) =>
+    place === 0
+      ? { method }
+      : {
+          method,
+          toNext: against(sorted[place]!, sorted[place - 1]!, place === 1),
+          toBest: against(sorted[place]!, sorted[0]!, place === 1),
+        },
+  );
+  return { ratio, ranks };
+}
 
 /** Five methods at three ratios, two of them with a reference figure. */
 export function exampleComparison(): ComparisonReport {
@@ -128,6 +148,7 @@ export function exampleComparison(): ComparisonReport {
         klDivergence: { value: Math.log(value / 30.5), standardError: 0.002 },
         topOneAgreement: { value: 30.4 / value, standardError: 0.003 },
         bytesPerToken: 6 * 2 * keyValueHeads * 32 * 2,
+        parameters: 5_834_112 - 6 * 2 * (8 - keyValueHeads) * 32 * 256,
         seconds: 2.5 * (index + 1),
         reference:
           method === 'svd-a' || method === 'default' ? { perplexity: value * 1.01, source: 'an example' } : undefined,
@@ -136,9 +157,10 @@ export function exampleComparison(): ComparisonReport {
   );
   return {
     title: 'Ways to fewer KV heads',
-    model: { name: 'example/model', shape: exampleShape(8) },
+    model: { name: 'example/model', shape: exampleShape(8), parameters: 5_834_112 },
     base: exampleEvaluation(30.61, 8),
     rows,
+    orders: [1 / 2, 1 / 4, 1 / 8].map((ratio) => exampleOrder(rows, ratio)),
     contexts: [512, 1024, 2048],
     environment: { backend: 'wasm' },
   };

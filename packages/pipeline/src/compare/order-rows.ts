@@ -1,0 +1,26 @@
+import { comparePerplexities } from '@kvlr/evaluation';
+import type { ComparisonRow, MethodOrder, PairedDifference, RankedMethod } from '@kvlr/report';
+
+/**
+ * For each ratio its rows by perplexity, the best first, each with the paired difference to the row before it and to the best.
+ *
+ * @param windowLength Tokens of each window that the rows were judged on; all but the first are predicted.
+ */
+export function orderRows(rows: readonly ComparisonRow[], windowLength: number): MethodOrder[] {
+  const ratios = [...new Set(rows.map(({ ratio }) => ratio))].sort((a, b) => b - a);
+  return ratios.map((ratio) => {
+    const sorted = rows.filter((row) => row.ratio === ratio).sort((a, b) => a.perplexity.value - b.perplexity.value);
+    const difference = (row: ComparisonRow, better: ComparisonRow): PairedDifference | undefined =>
+      row.windows &&
+      better.windows && { to: better.method, ...comparePerplexities(row.windows, better.windows, windowLength - 1) };
+    const ranks = sorted.map((row, place): RankedMethod => {
+      if (place === 0) return { method: row.method };
+      return {
+        method: row.method,
+        toNext: difference(row, sorted[place - 1]!),
+        toBest: difference(row, sorted[0]!),
+      };
+    });
+    return { ratio, ranks };
+  });
+}
