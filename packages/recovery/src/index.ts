@@ -1,5 +1,18 @@
 export { applyReconstruction } from './apply-reconstruction.ts';
 export { causalAttention } from './attention/causal-attention.ts';
+export { distill } from './distillation/distill.ts';
+export type {
+  DistillationCheckpoint,
+  DistillationPoint,
+  DistillationRequest,
+  DistillationResult,
+} from './distillation/distillation.ts';
+export {
+  type DistillationPreset,
+  type DistillationSettings,
+  distillationPresets,
+  resolveDistillationSettings,
+} from './distillation/distillation-settings.ts';
 export { reconstructBlocks } from './reconstruct-blocks.ts';
 export type {
   LayerHistory,

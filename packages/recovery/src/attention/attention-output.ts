@@ -1,12 +1,15 @@
 import type { LayerCacheLayout, ModelShape } from '@kvlr/core';
 import { type AttentionTensors, attentionBlock, rmsNorm, rotateHeads, type SequenceContext } from '@kvlr/runtime';
-import { add, matMul, mul, reshape, type Tensor1D, type Tensor2D, transpose } from '@tensorflow/tfjs-core';
+import { add, matMul, mul, reshape, type Tensor2D, transpose } from '@tensorflow/tfjs-core';
 import { causalAttention } from './causal-attention.ts';
+import type { LowRankAdapters, Projection } from './low-rank-adapters.ts';
 
 export interface AttentionOutputSettings {
   shape: Pick<ModelShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
   layout: LayerCacheLayout;
   context: SequenceContext;
+  /** Added to the projections. Stock layout only. */
+  adapters?: LowRankAdapters;
 }
 
 /**
@@ -18,12 +21,12 @@ export function attentionOutput(
   weights: AttentionTensors,
   settings: AttentionOutputSettings,
 ): Tensor2D {
-  return outputProjection(attendedValues(stream, weights, settings), weights);
+  return outputProjection(attendedValues(stream, weights, settings), weights, settings.adapters);
 }
 
 /** The last step of the block: attended values [rows, numAttentionHeads * headDim] to [rows, hiddenSize]. */
-export function outputProjection(attended: Tensor2D, weights: AttentionTensors): Tensor2D {
-  return project(attended, weights.output, weights.outputBias);
+export function outputProjection(attended: Tensor2D, weights: AttentionTensors, adapters?: LowRankAdapters): Tensor2D {
+  return project(attended, 'output', weights, adapters);
 }
 
 /**
@@ -35,16 +38,16 @@ export function attendedValues(
   weights: AttentionTensors,
   settings: AttentionOutputSettings,
 ): Tensor2D {
-  const { shape, layout, context } = settings;
+  const { shape, layout, context, adapters } = settings;
   const stock = layout.keys === 'stock' && layout.valueSlots === layout.keySlots;
   if (!stock) return attentionBlock(stream, weights, settings).attended;
   const { batch, tokens } = context;
   const { numAttentionHeads: heads, headDim } = shape;
   const slots = layout.keySlots;
   const input = rmsNorm(stream, weights.attentionNorm, shape.rmsNormEpsilon);
-  const query = mul(rotateHeads(project(input, weights.query, weights.queryBias), heads, context), headDim ** -0.5);
-  const key = rotateHeads(project(input, weights.key, weights.keyBias), slots, context);
-  const value = reshape(project(input, weights.value, weights.valueBias), [batch, tokens, slots, headDim]);
+  const query = mul(rotateHeads(project(input, 'query', weights, adapters), heads, context), headDim ** -0.5);
+  const key = rotateHeads(project(input, 'key', weights, adapters), slots, context);
+  const value = reshape(project(input, 'value', weights, adapters), [batch, tokens, slots, headDim]);
   const attended = causalAttention(
     reshape(transpose(query, [0, 2, 1, 3]), [batch * slots, heads / slots, tokens, headDim]),
     reshape(transpose(key, [0, 2, 1, 3]), [batch * slots, tokens, headDim]),
@@ -55,7 +58,11 @@ export function attendedValues(
   return reshape(byToken, [batch * tokens, heads * headDim]);
 }
 
-function project(x: Tensor2D, weight: Tensor2D, bias?: Tensor1D): Tensor2D {
-  const product: Tensor2D = matMul(x, weight);
+/** x W + x A B + bias. The product A B is never formed: it is as large as W. */
+function project(x: Tensor2D, part: Projection, weights: AttentionTensors, adapters?: LowRankAdapters): Tensor2D {
+  const adapter = adapters?.[part];
+  const bias = weights[`${part}Bias`];
+  let product: Tensor2D = matMul(x, weights[part]);
+  if (adapter !== undefined) product = add(product, matMul(matMul(x, adapter.down), adapter.up));
   return bias === undefined ? product : add(product, bias);
 }

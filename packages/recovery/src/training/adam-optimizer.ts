@@ -24,6 +24,15 @@ export interface AdamDecays {
   meanDecay?: number;
   /** Default 0.99: training is short. */
   squareDecay?: number;
+  /** Share of itself that a parameter loses in a step of size 1 (AdamW, Loshchilov and Hutter 2019). Default 0. */
+  weightDecay?: number;
+}
+
+/** One parameter's running means of gradient and squared gradient. */
+export interface AdamMoments {
+  parameter: AdamParameter;
+  mean: Variable;
+  square: Variable;
 }
 
 /** Far below the gradients of relative errors, so that steps do not depend on the scale of the loss. */
@@ -34,14 +43,16 @@ const EPSILON = 1e-12;
  * Holds two tensors per parameter until `dispose`.
  */
 export class AdamOptimizer {
-  private readonly states: { parameter: AdamParameter; mean: Variable; square: Variable }[];
+  private readonly states: AdamMoments[];
   private readonly meanDecay: number;
   private readonly squareDecay: number;
+  private readonly weightDecay: number;
   private step = 0;
 
   constructor(parameters: AdamParameter[], decays: AdamDecays = {}) {
     this.meanDecay = decays.meanDecay ?? 0.9;
     this.squareDecay = decays.squareDecay ?? 0.99;
+    this.weightDecay = decays.weightDecay ?? 0;
     this.states = parameters.map((parameter) => ({
       parameter,
       mean: zeroVariable(parameter.variable),
@@ -61,10 +72,22 @@ export class AdamOptimizer {
         state.mean.assign(add(mul(state.mean, this.meanDecay), mul(gradient, 1 - this.meanDecay)));
         state.square.assign(add(mul(state.square, this.squareDecay), mul(square(gradient), 1 - this.squareDecay)));
         const spread = add(sqrt(div(state.square, squareCorrection)), EPSILON);
-        const change = mul(div(state.mean, spread), (learningRate * stepScale) / meanCorrection);
-        current.assign(sub(current, change));
+        const size = learningRate * stepScale;
+        const change = mul(div(state.mean, spread), size / meanCorrection);
+        const decayed = this.weightDecay > 0 ? mul(current, 1 - size * this.weightDecay) : current;
+        current.assign(sub(decayed, change));
       }
     });
+  }
+
+  /** The running means of each parameter, in the order of the parameters. */
+  moments(): readonly AdamMoments[] {
+    return this.states;
+  }
+
+  /** Goes on behind this many steps, whose moments the caller has put back. */
+  resumeAfter(steps: number): void {
+    this.step = steps;
   }
 
   dispose(): void {
