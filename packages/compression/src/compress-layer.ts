@@ -1,4 +1,5 @@
-import { type AttentionWeights, type CompressedLayer, KvlrError } from '@kvlr/core';
+import { type AttentionWeights, type CompressedLayer, KvlrError, type LayerBudget } from '@kvlr/core';
+import { valueSlotsOfRank } from './budgets/value-slots.ts';
 import { decoderLookup } from './fold/decoder-lookup.ts';
 import { foldOutput } from './fold/fold-output.ts';
 import { foldOutputBias } from './fold/fold-output-bias.ts';
@@ -13,6 +14,11 @@ export interface CompressLayerRequest extends SourceLayer {
   groups: readonly (readonly number[])[];
   /** A registered name or a method of one's own. */
   method: string | CompressionMethod;
+  /**
+   * Numbers of keys and of values per token, for methods with `freeRanks`; multiples of the source's KV heads always fill
+   * their slots. Default: D for each group and side.
+   */
+  ranks?: LayerBudget | undefined;
 }
 
 /**
@@ -30,9 +36,10 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   const { headDim } = shape;
   const queryOrder = queryOrderOf(shape, groups);
 
-  const keys = method.keys(request, groups);
-  const valueHeads = method.valueSlots === 'head' ? separateHeads(groups) : groups;
-  const valueSlotWidth = Math.floor((headDim * groups.length) / valueHeads.length);
+  const { ranks } = request;
+  if (ranks !== undefined) requireFreeRanks(method, ranks, groups, shape);
+  const keys = ranks === undefined ? method.keys(request, groups) : method.keys(request, groups, ranks.keys);
+  const { heads: valueHeads, width: valueSlotWidth } = valueSlotsOf(method, groups, headDim, ranks);
   const valueFactors = valueHeads.map((heads) => method.values(request, heads, valueSlotWidth));
   const value = foldSharedHeads(weights.value, weights.valueBias, valueHeads, valueFactors, headDim);
   const outputBias = foldOutputBias(request, valueHeads, valueFactors);
@@ -62,6 +69,36 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
     ...(keys.latentKeys && { latentKeys: keys.latentKeys }),
     ...(keys.rebuiltKeys && { rebuiltKeys: keys.rebuiltKeys }),
   };
+}
+
+function valueSlotsOf(
+  { valueSlots }: CompressionMethod,
+  groups: readonly (readonly number[])[],
+  headDim: number,
+  ranks: LayerBudget | undefined,
+): { heads: readonly (readonly number[])[]; width: number } {
+  if (ranks !== undefined) return valueSlotsOfRank(groups, ranks.values, headDim);
+  const heads = valueSlots === 'head' ? separateHeads(groups) : groups;
+  return { heads, width: Math.floor((headDim * groups.length) / heads.length) };
+}
+
+function requireFreeRanks(
+  method: CompressionMethod,
+  { keys, values }: LayerBudget,
+  groups: readonly (readonly number[])[],
+  { numKeyValueHeads, headDim }: SourceLayer['shape'],
+): void {
+  const width = numKeyValueHeads * headDim;
+  const fits = (rank: number, slots: number) => rank > 0 && rank <= width && Number.isInteger(rank / slots);
+  const valueSlots = valueSlotsOfRank(groups, values, headDim).heads.length;
+  if (method.freeRanks !== undefined && fits(keys, groups.length) && fits(values, valueSlots)) return;
+  throw new KvlrError('invalid-argument', {
+    message: method.freeRanks
+      ? `compressLayer: expected ranks up to ${width} that fill every slot, got ${keys} for keys and ${values} for values`
+      : `compressLayer: expected no ranks for ${method.title}, whose slots are whole heads, got ${keys} and ${values}`,
+    remedy: method.freeRanks ? 'Take the ranks from rankCandidates.' : 'Set the number of groups instead.',
+    data: { method: method.title, keys, values },
+  });
 }
 
 function requireFinite(layer: number, matrices: Record<string, Float64Array>): void {

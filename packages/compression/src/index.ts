@@ -1,3 +1,10 @@
+export { budgetPolicies, type NamedBudget } from './budgets/budget-policies.ts';
+export { lostRankEnergy } from './budgets/lost-rank-energy.ts';
+export { policyFromModule } from './budgets/policy-from-module.ts';
+export { rankCandidates } from './budgets/rank-candidates.ts';
+export { resolveBudget } from './budgets/resolve-budget.ts';
+export { spreadBudget } from './budgets/spread-budget.ts';
+export { type SpreadItem, spreadTotal } from './budgets/spread-total.ts';
 export { type CompressLayerRequest, compressLayer } from './compress-layer.ts';
 export { type ComplexVector, fitPhasor, type Phasor, type PhasorField } from './factors/fit-phasor.ts';
 export { subspaceFactors } from './factors/subspace-factors.ts';

@@ -47,8 +47,11 @@ export interface CompressedKeys {
   rebuiltKeys?: RebuiltKeyWeights;
 }
 
-/** Port: how the rotated keys of a whole layer are compressed and laid out in the cache. */
-export type RopeStrategy = (layer: SourceLayer, groups: readonly (readonly number[])[]) => CompressedKeys;
+/**
+ * Port: how the rotated keys of a whole layer are compressed and laid out in the cache. `rank`, the numbers of keys per token,
+ * is given to methods with `freeRanks` alone; without it they keep D for each group, as the others do.
+ */
+export type RopeStrategy = (layer: SourceLayer, groups: readonly (readonly number[])[], rank?: number) => CompressedKeys;
 
 /** A named way of compressing a layer: a strategy for its keys and a method for its values. */
 export interface CompressionMethod {
@@ -63,6 +66,11 @@ export interface CompressionMethod {
    * of width D*G/K, which takes as much cache and is not ordinary grouped-query attention.
    */
   valueSlots?: 'group' | 'head';
+  /**
+   * Present where keys and values may each keep any number of their directions, so that a budget may set them apart: whether
+   * the directions of keys are those of the whole 'layer' or of each 'group', and on which side of RoPE they are taken.
+   */
+  freeRanks?: { basis: 'layer' | 'group'; stage: 'rotated' | 'projected' };
   /** False when the weights alone are enough. */
   needsStatistics: boolean;
   keys: RopeStrategy;

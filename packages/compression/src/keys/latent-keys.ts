@@ -27,13 +27,13 @@ export interface LatentKeySettings {
  * them. The projection stands after RoPE, so it cannot be folded into the weights: only kvlr's runtime runs the result.
  */
 export function latentKeys({ basis, metric, centred = false }: LatentKeySettings): RopeStrategy {
-  return (layer, groups) => {
+  return (layer, groups, rank) => {
     const { shape, weights } = layer;
     const { headDim, numKeyValueHeads } = shape;
     const statistics = requireStatistics(layer, 'latentKeys');
     const everyHead = Array.from({ length: numKeyValueHeads }, (_, head) => head);
     const keySlotHeads = { layer: [everyHead], group: groups, head: separateHeads(groups) }[basis];
-    const keySlotWidth = Math.floor((groups.length * headDim) / keySlotHeads.length);
+    const keySlotWidth = Math.floor((rank ?? groups.length * headDim) / keySlotHeads.length);
 
     const factors = keySlotHeads.map((heads) => {
       const moment = centred

@@ -18,18 +18,19 @@ export interface RebuiltKeySettings {
  * every step pays for all cached positions.
  */
 export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
-  return (layer, groups) => {
+  return (layer, groups, rank) => {
     const { shape, weights } = layer;
     const { headDim, numKeyValueHeads } = shape;
+    const keySlotWidth = Math.floor((rank ?? groups.length * headDim) / groups.length);
     // The heads of a group ascend, as the query heads that read them do.
     const ascending = groups.map((heads) => [...heads].sort((left, right) => left - right));
     const factors = ascending.map((heads) => {
       const moment = keyMoment(layer, heads, 'activations');
       const blocks = metric === 'query' ? queryMetric(layer, heads, 'projected') : undefined;
-      return normalizeEnergy(subspaceFactors(moment, headDim, headDim, blocks), moment);
+      return normalizeEnergy(subspaceFactors(moment, headDim, keySlotWidth, blocks), moment);
     });
     const key = foldSharedHeads(weights.key, weights.keyBias, ascending, factors, headDim);
-    const decoder = new Float64Array(numKeyValueHeads * headDim * headDim);
+    const decoder = new Float64Array(numKeyValueHeads * headDim * keySlotWidth);
     factors
       .flatMap(({ decoders }) => decoders)
       .forEach(({ data }, head) => {
@@ -42,7 +43,7 @@ export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
       key: key.weight,
       keyBias: key.bias,
       keySlots: groups.length,
-      keySlotWidth: headDim,
+      keySlotWidth,
       rebuiltKeys: { decoder },
     };
   };
