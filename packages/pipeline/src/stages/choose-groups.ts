@@ -1,56 +1,27 @@
-import { readAttentionWeights } from '@kvlr/compression';
-import {
-  type CalibrationStatistics,
-  type GroupingRequest,
-  type GroupingStrategy,
-  type ModelSource,
-  throwIfAborted,
-} from '@kvlr/core';
-import { groupHeads, lostEnergyCosts } from '@kvlr/grouping';
+import { askForGroups, type GroupingSource } from '../run/ask-for-groups.ts';
+import { listCounts } from '../run/list-counts.ts';
+import type { RecordedInputs } from '../run/record-block-inputs.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
 
-export interface GroupsRequest {
-  model: ModelSource;
-  statistics: CalibrationStatistics;
-  keyValueHeads: number;
-  strategy: GroupingStrategy;
-  /** Name or path of the strategy, for messages. */
-  label: string;
+export interface GroupsRequest extends GroupingSource {
+  /** One count for all layers, or one for each. */
+  keyValueHeads: number | readonly number[];
   key: ArtefactKey;
 }
 
 /** Stage 2: which KV heads of each layer share one, as lists of head indices per layer. */
 export function chooseGroups(context: RunContext, request: GroupsRequest): Promise<number[][][]> {
-  const { model, statistics, keyValueHeads, strategy, label, key } = request;
+  const { model, label, keyValueHeads, key } = request;
   const { shape } = model;
   return context.stage('grouping', `Which KV heads share one (${label})`, async () => {
     const kept = await loadJson<number[][][]>(context.store, artefactNames.grouping, key);
     if (kept) return { value: kept, skipped: true };
     const groups: number[][][] = [];
     for (let layer = 0; layer < shape.numLayers; layer++) {
-      const layerStatistics = statistics.layers[layer];
-      const weights = await readAttentionWeights(model, layer);
-      // Prepared when it is first asked for: not every strategy looks at the cost.
-      let cost: ((heads: readonly number[]) => number) | undefined;
-      const question: GroupingRequest = {
-        layer,
-        statistics: layerStatistics,
-        heads: shape.numKeyValueHeads,
-        groups: keyValueHeads,
-        headDim: shape.headDim,
-        numAttentionHeads: shape.numAttentionHeads,
-        weights,
-        cost: (heads) => {
-          cost ??= lostEnergyCosts(question).exact;
-          return cost(heads);
-        },
-        signal: context.signal,
-      };
-      groups.push(await groupHeads(strategy, question, label));
-      // A search that was ended early gives groups that are not to be kept.
-      throwIfAborted(context.signal);
+      const count = typeof keyValueHeads === 'number' ? keyValueHeads : keyValueHeads[layer]!;
+      groups.push(await askForGroups(request, layer, count, context.signal));
       context.onEvent({
         type: 'progress',
         stage: 'grouping',
@@ -60,6 +31,7 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
       });
     }
     await saveJson(context.store, artefactNames.grouping, key, groups);
-    return { value: groups, detail: `${shape.numKeyValueHeads} -> ${keyValueHeads} KV heads` };
+    const counts = groups.map((ofLayer) => ofLayer.length);
+    return { value: groups, detail: `${shape.numKeyValueHeads} -> ${listCounts(counts)} KV heads` };
   });
 }

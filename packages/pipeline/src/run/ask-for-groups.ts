@@ -1,0 +1,49 @@
+import { readAttentionWeights } from '@kvlr/compression';
+import {
+  type CalibrationStatistics,
+  type GroupingRequest,
+  type GroupingStrategy,
+  type ModelSource,
+  throwIfAborted,
+} from '@kvlr/core';
+import { groupHeads, lostEnergyCosts } from '@kvlr/grouping';
+
+/** A grouping strategy and what it is asked about. */
+export interface GroupingSource {
+  model: ModelSource;
+  statistics: CalibrationStatistics;
+  strategy: GroupingStrategy;
+  /** Name or path of the strategy, for messages. */
+  label: string;
+}
+
+/** Which KV heads of one layer share one, when this many are kept. Throws what `groupHeads` throws, and 'aborted'. */
+export async function askForGroups(
+  source: GroupingSource,
+  layer: number,
+  keyValueHeads: number,
+  signal: AbortSignal | undefined,
+): Promise<number[][]> {
+  const { shape } = source.model;
+  const weights = await readAttentionWeights(source.model, layer);
+  // Prepared when it is first asked for: not every strategy looks at the cost.
+  let cost: ((heads: readonly number[]) => number) | undefined;
+  const question: GroupingRequest = {
+    layer,
+    statistics: source.statistics.layers[layer],
+    heads: shape.numKeyValueHeads,
+    groups: keyValueHeads,
+    headDim: shape.headDim,
+    numAttentionHeads: shape.numAttentionHeads,
+    weights,
+    cost: (heads) => {
+      cost ??= lostEnergyCosts(question).exact;
+      return cost(heads);
+    },
+    signal,
+  };
+  const groups = await groupHeads(source.strategy, question, source.label);
+  // A search that was ended early gives groups that are not to be kept.
+  throwIfAborted(signal);
+  return groups;
+}
