@@ -10,7 +10,8 @@ import {
   comparisonSvg,
   type RunEnvironment,
 } from '@kvlr/report';
-import { type ComparedGrouping, compareCandidate } from './compare/compare-candidate.ts';
+import type { ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
+import { compareCandidate } from './compare/compare-candidate.ts';
 import { listCandidates } from './compare/list-candidates.ts';
 import { orderRows } from './compare/order-rows.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
@@ -35,6 +36,10 @@ export interface ComparisonRequest extends RunControl {
   texts: { calibration: readonly TextDocument[]; evaluation: readonly TextDocument[] };
   /** Closed forms to compare. Default: all. */
   methods?: readonly string[];
+  /** Puts the recipe's recovery behind each of these methods too, instead of the row of the recipe itself. */
+  reconstructEach?: boolean;
+  /** Further rows, each with its own method and recovery, by their names; for example `bestRecipes`. */
+  recipes?: ReadonlyMap<string, ComparedRecipe>;
   /**
    * Compares these groupings instead of methods: the recipe's method with each, before and, unless the recipe's recovery is
    * 'none', after block reconstruction.
@@ -54,9 +59,10 @@ export interface ComparisonRequest extends RunControl {
 }
 
 /**
- * Every closed form at every ratio, without reconstruction, and the recipe with it, judged on the same windows against
- * the same base: the paper's ablation as one table; or, with `groupings`, every grouping before and after reconstruction. One pass gathers the statistics for all, and the base runs once.
- * Finished rows stay in the store; a comparison that was cut goes on with the next row.
+ * Closed forms at every ratio, without reconstruction, and the recipe with it, judged on the same windows against the same
+ * base: the paper's ablation as one table. With `reconstructEach` every closed form before and after reconstruction, with
+ * `groupings` every grouping. One pass gathers the statistics for all, and the base runs once. Finished rows stay in the
+ * store; a comparison that was cut goes on with the next row.
  */
 export async function compare(request: ComparisonRequest): Promise<ComparisonReport> {
   const { model, texts } = request;
@@ -110,7 +116,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       rows.push({ ...row, reference: request.references?.(row.method, row.keyValueHeads) });
     }
     return writeComparison(context, {
-      title: `${modelName}: every ${request.groupings ? 'grouping' : 'method'} at every ratio`,
+      title: titleOf(modelName, request),
       model: { name: modelName, shape: model.shape, parameters: countParameters(model) },
       base,
       rows,
@@ -120,6 +126,12 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       notes: [...notes, 'Times are those of each row alone; the pass that gathers statistics is shared.'],
     });
   });
+}
+
+function titleOf(modelName: string, request: ComparisonRequest): string {
+  if (request.groupings) return `${modelName}: every grouping at every ratio`;
+  if (request.reconstructEach) return `${modelName}: every method before and after block reconstruction`;
+  return `${modelName}: ${request.methods ? 'methods' : 'every method'} at every ratio`;
 }
 
 async function writeComparison(context: RunContext, report: ComparisonReport): Promise<ComparisonReport> {

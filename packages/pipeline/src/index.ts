@@ -1,6 +1,7 @@
 export { compressionMethods } from '@kvlr/compression';
 export { groupingStrategies } from '@kvlr/grouping';
-export { type ComparedGrouping, recipeRowName } from './compare/compare-candidate.ts';
+export { bestRecipes } from './compare/best-recipes.ts';
+export { type ComparedGrouping, type ComparedRecipe, recipeRowName } from './compare/candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';
 export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';
 export { type CompressionEstimate, type EstimateRequest, estimateCompression } from './estimate-compression.ts';

@@ -12,6 +12,7 @@ import type { Recipe } from '@kvlr/core/schemas';
 import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type ComparisonRow, layoutKind } from '@kvlr/report';
+import { describeRecovery } from '../recipe/describe-recovery.ts';
 import { lostEnergy } from '../run/lost-energy.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
@@ -24,22 +25,7 @@ import { reconstruct } from '../stages/reconstruct.ts';
 import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
-
-/** One row to be: a closed form at one size, with or without the recipe's reconstruction behind it. */
-export interface Candidate {
-  method: string;
-  keyValueHeads: number;
-  reconstruct: boolean;
-  /** Present where groupings are compared; else the recipe's own grouping holds for all rows. */
-  grouping?: ComparedGrouping;
-}
-
-/** One of several groupings that are compared. */
-export interface ComparedGrouping {
-  /** Name of a grouping strategy, or the path that `choice` was loaded from. */
-  name: string;
-  choice?: GroupingChoice | undefined;
-}
+import type { Candidate } from './candidate.ts';
 
 export interface CandidateRequest {
   candidate: Candidate;
@@ -56,23 +42,16 @@ export interface CandidateRequest {
   inputs: { modelId: string; calibrationHash: string; evaluationHash: string };
 }
 
-/** Name under which the recipe itself, reconstruction included, stands among the methods. */
-export const recipeRowName = 'default-recipe';
-
 /** Raised when rows come to hold more: rows that were kept without it are judged again. */
 const rowForm = 2;
 
 /** Compresses and judges one candidate, or takes its row from an earlier run. */
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
   const { candidate, model } = request;
-  const { keyValueHeads, method } = candidate;
+  const { name, title, keyValueHeads, method, recovery } = candidate;
   const ownMethod = request.ownMethods?.get(method);
-  const { title } = ownMethod?.method ?? resolveMethod(method);
   const choice = candidate.grouping ? candidate.grouping.choice : request.grouping;
   const grouping = candidate.grouping?.name ?? request.recipe.grouping;
-  const recovery = candidate.reconstruct
-    ? request.recipe.recovery
-    : { ...request.recipe.recovery, preset: 'none' as const };
   const recipe: Recipe = { ...request.recipe, method, keyValueHeads, grouping, recovery };
   const keys = await runKeys({
     ...request.inputs,
@@ -82,13 +61,12 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     keyValueHeads,
   });
   const key = await artefactKey({ evaluation: keys.evaluation }, { rowForm });
-  const { name, title: rowTitle } = nameRow(candidate, title, recovery.preset);
   const rowName = `rows/${name.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
-  return context.stage('evaluation', `${rowTitle}, ${keyValueHeads} KV heads`, async (control) => {
+  return context.stage('evaluation', `${title}, ${keyValueHeads} KV heads`, async (control) => {
     const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, key);
-    if (kept) return { value: kept, skipped: true, detail: describe(kept) };
+    if (kept) return { value: { ...kept, title }, skipped: true, detail: describe(kept) };
     // Closed forms are quicker to compute again than to keep; reconstructed layers are not.
-    const store = candidate.reconstruct ? subStore(context.store, `${rowName}/`) : new MemoryRunStore();
+    const store = describeRecovery(recovery) ? subStore(context.store, `${rowName}/`) : new MemoryRunStore();
     const parts = context.part(store);
     const { compressed, groups, seconds } = await compressCandidate(parts, request, recipe, keys, choice);
     const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
@@ -108,29 +86,10 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     const energy = candidate.grouping && { lostEnergy: await lostEnergy(model, request.statistics, groups) };
     const layout = layoutKind(written.shape);
     const parameters = countParameters(written);
-    const row = toRow(
-      { method: name, title: rowTitle, layout, ratio, keyValueHeads, parameters, seconds, ...energy },
-      result,
-    );
+    const row = toRow({ method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...energy }, result);
     await saveJson(context.store, `${rowName}.json`, key, row);
     return { value: row, detail: describe(row) };
   });
-}
-
-/** What a row is called in files and options, and in tables. */
-function nameRow(
-  { method, reconstruct, grouping }: Candidate,
-  methodTitle: string,
-  preset: Recipe['recovery']['preset'],
-): { name: string; title: string } {
-  const reconstruction = `${preset} block reconstruction`;
-  if (grouping) {
-    const title = `Groups: ${grouping.name}`;
-    if (!reconstruct) return { name: grouping.name, title };
-    return { name: `${grouping.name}+${preset}`, title: `${title}, ${reconstruction}` };
-  }
-  if (reconstruct) return { name: recipeRowName, title: `Recipe: ${method}, ${reconstruction}` };
-  return { name: method, title: methodTitle };
 }
 
 async function compressCandidate(

@@ -2,17 +2,23 @@ import { compressionMethods, resolveMethod } from '@kvlr/compression';
 import { KvlrError, type ModelShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
+import { describeRecovery } from '../recipe/describe-recovery.ts';
 import type { MethodChoice } from '../run/plugin-choices.ts';
-import type { Candidate, ComparedGrouping } from './compare-candidate.ts';
+import { type Candidate, type ComparedGrouping, type ComparedRecipe, recipeRowName } from './candidate.ts';
 
 /** What rows are asked for; see `ComparisonRequest`. */
 export interface WantedRows {
   model: { shape: ModelShape };
   methods?: readonly string[] | undefined;
   ownMethods?: ReadonlyMap<string, MethodChoice> | undefined;
+  reconstructEach?: boolean | undefined;
+  recipes?: ReadonlyMap<string, ComparedRecipe> | undefined;
   groupings?: readonly ComparedGrouping[] | undefined;
   ratios?: readonly number[] | undefined;
 }
+
+/** A row before its size is known. */
+type Row = Omit<Candidate, 'keyValueHeads'>;
 
 /**
  * All rows that are possible, and in words those that are not.
@@ -20,6 +26,69 @@ export interface WantedRows {
  * @throws KvlrError 'heads-not-divisible' when no ratio is possible; 'usage' for an unknown method or grouping.
  */
 export function listCandidates(request: WantedRows, recipe: Recipe): { candidates: Candidate[]; notes: string[] } {
+  const { possible, notes } = possibleSizes(request);
+  const rows = request.groupings ? groupingRows(request, recipe, request.groupings) : methodRows(request, recipe);
+  return { candidates: rows.flatMap((row) => possible.map((keyValueHeads) => ({ ...row, keyValueHeads }))), notes };
+}
+
+function methodRows(request: WantedRows, recipe: Recipe): Row[] {
+  const methods = request.methods ?? Object.keys(compressionMethods);
+  const closedForms = methods.map((method) => recoveredRow(request, method, without(recipe.recovery)));
+  if (request.reconstructEach) {
+    return closedForms.flatMap((row) => {
+      const after = recoveredRow(request, row.method, recipe.recovery);
+      // The recipe's own row keeps its name, under which another comparison may have left its layers.
+      return unlessEqual(
+        row,
+        row.method === recipe.method && after.name !== row.name ? { ...after, name: recipeRowName } : after,
+      );
+    });
+  }
+  const recipes = [...(request.recipes ?? [])].map(([name, { method, recovery }]) => ({
+    ...recoveredRow(request, method, recovery),
+    name,
+  }));
+  const { title, ...own } = recoveredRow(request, recipe.method, recipe.recovery);
+  const ownRow = { ...own, name: recipeRowName, title: `Recipe: ${title}` };
+  return [...closedForms, ...recipes, ...(describeRecovery(recipe.recovery) ? [ownRow] : [])];
+}
+
+function groupingRows(request: WantedRows, recipe: Recipe, groupings: readonly ComparedGrouping[]): Row[] {
+  const { method } = recipe;
+  titleOf(request, method);
+  return groupings.flatMap((grouping) => {
+    if (!grouping.choice) resolveGrouping(grouping.name);
+    const named = (recovery: Recipe['recovery']) =>
+      rowOf(grouping.name, `Groups: ${grouping.name}`, { method, recovery, grouping });
+    return unlessEqual(named(without(recipe.recovery)), named(recipe.recovery));
+  });
+}
+
+/** A method and what follows it, named after both. */
+function recoveredRow(request: WantedRows, method: string, recovery: Recipe['recovery']): Row {
+  return rowOf(method, titleOf(request, method), { method, recovery });
+}
+
+function rowOf(name: string, title: string, row: Omit<Row, 'name' | 'title'>): Row {
+  const followed = describeRecovery(row.recovery);
+  if (!followed) return { ...row, name, title };
+  return { ...row, name: `${name}+${followed.name}`, title: `${title}, ${followed.title}` };
+}
+
+/** Before and after, or one row where nothing follows the closed form. */
+function unlessEqual(before: Row, after: Row): Row[] {
+  return before.name === after.name ? [before] : [before, after];
+}
+
+function without(recovery: Recipe['recovery']): Recipe['recovery'] {
+  return { ...recovery, preset: 'none' };
+}
+
+function titleOf({ ownMethods }: WantedRows, method: string): string {
+  return (ownMethods?.get(method)?.method ?? resolveMethod(method)).title;
+}
+
+function possibleSizes(request: WantedRows): { possible: number[]; notes: string[] } {
   const { numKeyValueHeads } = request.model.shape;
   const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
   const heads = (ratio: number) => numKeyValueHeads * ratio;
@@ -31,36 +100,10 @@ export function listCandidates(request: WantedRows, recipe: Recipe): { candidate
         `${Number((100 * ratio).toFixed(1))} % of ${numKeyValueHeads} KV heads is left out: it is no divisor of them.`,
     );
   const possible = ratios.filter(divides).map(heads);
-  if (possible.length === 0) {
-    throw new KvlrError('heads-not-divisible', {
-      message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.join(', ')}`,
-      remedy: 'Choose other ratios.',
-      data: { numKeyValueHeads, ratios },
-    });
-  }
-  const withReconstruction = recipe.recovery.preset === 'none' ? [false] : [false, true];
-  const { method } = recipe;
-  requireMethod(request, method);
-  if (request.groupings) {
-    for (const { name, choice } of request.groupings) if (!choice) resolveGrouping(name);
-    const candidates = request.groupings.flatMap((grouping) =>
-      withReconstruction.flatMap((reconstruct) =>
-        possible.map((keyValueHeads) => ({ method, keyValueHeads, reconstruct, grouping })),
-      ),
-    );
-    return { candidates, notes };
-  }
-  const methods = request.methods ?? Object.keys(compressionMethods);
-  for (const name of methods) requireMethod(request, name);
-  const closedForms = methods.flatMap((name) =>
-    possible.map((keyValueHeads) => ({ method: name, keyValueHeads, reconstruct: false })),
-  );
-  const recipes = withReconstruction.includes(true)
-    ? possible.map((keyValueHeads) => ({ method, keyValueHeads, reconstruct: true }))
-    : [];
-  return { candidates: [...closedForms, ...recipes], notes };
-}
-
-function requireMethod({ ownMethods }: WantedRows, name: string): void {
-  if (!ownMethods?.has(name)) resolveMethod(name);
+  if (possible.length > 0) return { possible, notes };
+  throw new KvlrError('heads-not-divisible', {
+    message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.join(', ')}`,
+    remedy: 'Choose other ratios.',
+    data: { numKeyValueHeads, ratios },
+  });
 }

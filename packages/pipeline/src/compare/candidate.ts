@@ -1,0 +1,27 @@
+import type { Recipe } from '@kvlr/core/schemas';
+import type { GroupingChoice } from '../run/plugin-choices.ts';
+
+/** One row to be: a recipe's entries at one size. */
+export interface Candidate {
+  /** What the row is called in files and options, unique at each size, and in tables. */
+  name: string;
+  title: string;
+  method: string;
+  keyValueHeads: number;
+  recovery: Recipe['recovery'];
+  /** Present where groupings are compared; else the recipe's own grouping holds for all rows. */
+  grouping?: ComparedGrouping;
+}
+
+/** One of several groupings that are compared. */
+export interface ComparedGrouping {
+  /** Name of a grouping strategy, or the path that `choice` was loaded from. */
+  name: string;
+  choice?: GroupingChoice | undefined;
+}
+
+/** A row of its own method and of what follows it. */
+export type ComparedRecipe = Pick<Recipe, 'method' | 'recovery'>;
+
+/** Name under which the recipe itself, reconstruction included, stands among the methods. */
+export const recipeRowName = 'default-recipe';
