@@ -17,6 +17,8 @@ export { meanPoolKeys } from './keys/mean-pool-keys.ts';
 export { type PhasorKeySettings, phasorKeys } from './keys/phasor-keys.ts';
 export { type RebuiltKeySettings, rebuiltKeys } from './keys/rebuilt-keys.ts';
 export { lostEnergyCost } from './lost-energy-cost.ts';
+export type { BlockInputs } from './measured-error/attended-values.ts';
+export { type MergeError, mergeError } from './measured-error/merge-error.ts';
 export { compressionMethods, resolveMethod } from './methods/compression-methods.ts';
 export { type MethodPlugin, methodFromModule } from './plugins/method-from-module.ts';
 export type {
