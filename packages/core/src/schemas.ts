@@ -9,6 +9,34 @@ const calibrationSchema = z.strictObject({
   seed: z.int().min(0).default(0),
 });
 
+/** Training of all attention projections together, towards the original's next-token distribution. */
+const distillationSchema = z.strictObject({
+  /** Sized in tokens: 'light' 65,536, 'full' 299,008. */
+  preset: z.enum(['light', 'full']).default('full'),
+  /** Windows of calibration text that the steps are taken on. Default: one for each place in a step, or all there are. */
+  trainingWindows: z.int().min(1).optional(),
+  /** Windows that decide which values are taken and when to stop. Default: those of the reconstruction, or 8. */
+  heldOutWindows: z.int().min(1).optional(),
+  /** Tokens a window. */
+  windowLength: z.int().min(2).default(512),
+  steps: z.int().min(1).optional(),
+  windowsPerStep: z.int().min(1).optional(),
+  /** Highest learning rate, as a share of the root mean square of each weight matrix. */
+  learningRate: z.number().positive().optional(),
+  warmupSteps: z.int().min(0).optional(),
+  /** How much longer the steps of queries and keys are than those of values and outputs. */
+  scoreStep: z.number().positive().optional(),
+  weightDecay: z.number().min(0).optional(),
+  /** Rank of the adapters (LoRA) that are trained and then merged; 0 trains the matrices themselves. */
+  adapterRank: z.int().min(0).optional(),
+  /** Share of the text's own next token in the target, the rest being the original's distribution. */
+  nextTokenShare: z.number().min(0).max(1).optional(),
+  /** Steps between two looks at the held-out windows, each of which saves a checkpoint. */
+  evaluateEvery: z.int().min(1).optional(),
+  /** Looks without a new best after which training stops. */
+  patience: z.int().min(1).optional(),
+});
+
 /** What happens to the layers after the closed forms. A setting that is given replaces the preset's. */
 const recoverySchema = z.strictObject({
   /** 'none' keeps the closed forms; 'light' and 'full' reconstruct every block with fewer or more steps. */
@@ -33,6 +61,8 @@ const recoverySchema = z.strictObject({
   /** Looks without a new best after which a layer's training stops. */
   patience: z.int().min(1).optional(),
   seed: z.int().min(0).default(0),
+  /** End-to-end training behind the reconstruction. Absent: none. */
+  distillation: distillationSchema.optional(),
 });
 
 /** How much of its cache each layer keeps. The total is that of `keyValueHeads` in every layer. */

@@ -10,6 +10,7 @@ import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
+import { recordBlockInputs } from './run/record-block-inputs.ts';
 import { roundModel } from './run/round-model.ts';
 import { RunContext, type StageTime } from './run/run-context.ts';
 import { runKeys } from './run/run-keys.ts';
@@ -18,7 +19,7 @@ import { computeFactors } from './stages/compute-factors.ts';
 import { gatherStatistics } from './stages/gather-statistics.ts';
 import { inspectModel } from './stages/inspect-model.ts';
 import { type Judgement, judge } from './stages/judge.ts';
-import { reconstruct } from './stages/reconstruct.ts';
+import { recoverStudent } from './stages/recover-student.ts';
 import { writeReport } from './stages/write-report.ts';
 import { MemoryRunStore } from './store/memory-run-store.ts';
 import { artefactNames, type RunStore } from './store/run-store.ts';
@@ -133,10 +134,12 @@ export async function compress(request: CompressionRequest): Promise<Compression
     keyValueHeads,
     strategy,
     label: recipe.grouping,
+    method,
+    blockInputs: recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
     key: keys.grouping,
   });
   const layers = await computeFactors(context, { model, statistics, groups, method, key: keys.factors });
-  const { model: compressed, history } = await reconstruct(context, {
+  const { model: compressed, history, course } = await recoverStudent(context, {
     teacher: model,
     student: applyCompression(model, layers),
     settings: recipe.recovery,
@@ -164,6 +167,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     statistics,
     judgement,
     history,
+    distillation: course,
     environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
   });
   if (request.write) {

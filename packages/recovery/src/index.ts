@@ -1,5 +1,6 @@
 export { applyReconstruction } from './apply-reconstruction.ts';
 export { causalAttention } from './attention/causal-attention.ts';
+export { applyDistillation } from './distillation/apply-distillation.ts';
 export { distill } from './distillation/distill.ts';
 export type {
   DistillationCheckpoint,

@@ -22,7 +22,7 @@ const windowsOfPreset = {
  * @throws KvlrError 'invalid-argument' for settings that cannot be.
  */
 export function resolveRecovery(recovery: Recipe['recovery']): ResolvedRecovery | undefined {
-  const { preset, trainingWindows, heldOutWindows, windowLength, ...changes } = recovery;
+  const { preset, trainingWindows, heldOutWindows, windowLength, distillation: _, ...changes } = recovery;
   if (preset === 'none') return undefined;
   const given = Object.entries(changes).filter(([, value]) => value !== undefined);
   return {

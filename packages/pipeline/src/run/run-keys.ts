@@ -1,4 +1,5 @@
 import type { Recipe } from '@kvlr/core/schemas';
+import { resolveDistillation } from '../recipe/resolve-distillation.ts';
 import { resolveRecovery } from '../recipe/resolve-recovery.ts';
 import { type ArtefactKey, artefactKey } from '../store/artefact.ts';
 
@@ -42,6 +43,9 @@ export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads });
   const factors = await artefactKey({ grouping, methodHash }, { method: recipe.method });
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
-  const evaluation = await artefactKey({ recovery, evaluationHash }, [recipe.evaluation, recipe.dtype]);
+  // Only a recipe that has a distillation names it in the key: those from before there was any keep theirs.
+  const distillation = resolveDistillation(recipe.recovery);
+  const judged = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : [])];
+  const evaluation = await artefactKey({ recovery, evaluationHash }, judged);
   return { statistics, grouping, factors, recovery, evaluation };
 }

@@ -43,7 +43,8 @@ export async function inspectModel(model: Checkpoint, recipe: Recipe): Promise<M
   }
   const { calibration, recovery, evaluation } = recipe;
   const reconstructed = recovery.preset === 'none' ? 0 : recovery.windowLength;
-  const longest = Math.max(calibration.windowLength, reconstructed, evaluation.windowLength - 1);
+  const distilled = recovery.distillation?.windowLength ?? 0;
+  const longest = Math.max(calibration.windowLength, reconstructed, distilled, evaluation.windowLength - 1);
   if (longest > shape.maxPositionEmbeddings) {
     throw new KvlrError('recipe-invalid', {
       message: `inspectModel: expected windows of at most ${shape.maxPositionEmbeddings} tokens, the model's context, got ${longest}`,

@@ -13,6 +13,7 @@ import { layerSpectra } from '../run/layer-spectra.ts';
 import { reportContexts } from '../run/report-contexts.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { artefactNames } from '../store/run-store.ts';
+import type { Distillation } from './distill-student.ts';
 import type { Judgement } from './judge.ts';
 
 export interface ReportRequest {
@@ -24,6 +25,7 @@ export interface ReportRequest {
   statistics: CalibrationStatistics;
   judgement: Judgement;
   history: LayerHistory[];
+  distillation?: Distillation['course'];
   environment: RunEnvironment;
 }
 
@@ -67,7 +69,7 @@ function toLayerReconstruction({ layer, initialError, finalError, points }: Laye
 }
 
 /** What a reader has to know besides the figures. */
-function notesOf({ recipe, judgement }: ReportRequest, warnings: readonly string[]): string[] {
+function notesOf({ recipe, judgement, distillation }: ReportRequest, warnings: readonly string[]): string[] {
   const notes: string[] = [];
   if (recipe.recovery.preset === 'light') {
     notes.push(
@@ -76,6 +78,12 @@ function notesOf({ recipe, judgement }: ReportRequest, warnings: readonly string
   }
   if (recipe.recovery.preset === 'none') {
     notes.push('No block reconstruction: the closed forms alone. --recover light or full does better.');
+  }
+  if (distillation) {
+    const { points, best } = distillation;
+    const tokens = points.at(-1)!.tokens.toLocaleString('en-US');
+    const change = `${points[0]!.heldOutDivergence.toFixed(4)} to ${best.heldOutDivergence.toFixed(4)}`;
+    notes.push(`Distilled on ${tokens} tokens: KL divergence on held-out calibration text from ${change}.`);
   }
   if (judgement.rounding) {
     const { dtype, maximum, relativeToRange } = judgement.rounding;

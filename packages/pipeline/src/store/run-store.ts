@@ -22,6 +22,7 @@ export const artefactNames = {
   grouping: '2-grouping.json',
   factors: '3-factors.safetensors',
   recovery: '5-recovery/',
+  distillation: '6-distillation/',
   evaluation: 'eval/results.json',
   reportData: 'report.json',
   reportHtml: 'report.html',
