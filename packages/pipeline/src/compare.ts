@@ -19,6 +19,7 @@ import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
+import { recordBlockInputs } from './run/record-block-inputs.ts';
 import { reportContexts } from './run/report-contexts.ts';
 import { RunContext } from './run/run-context.ts';
 import { statisticsKey } from './run/run-keys.ts';
@@ -90,6 +91,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
     key: await statisticsKey(model.id, calibrationHash, recipe.calibration),
   });
   const windows = evaluationWindows(texts.evaluation, tokenizer, recipe.evaluation);
+  const blockInputs = recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds });
   return runner.use(model, async (baseModel) => {
     const baseLogits = cachedLogits(baseModel);
     const base: EvaluationResult = await context.stage('evaluation', 'The original', async (control) => {
@@ -111,6 +113,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         windows,
         bytesPerElement: cache.bytesPerElement,
         calibrationIds,
+        blockInputs,
         inputs: { modelId: model.id, calibrationHash, evaluationHash },
       });
       rows.push({ ...row, reference: request.references?.(row.method, row.keyValueHeads) });

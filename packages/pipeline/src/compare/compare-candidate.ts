@@ -16,12 +16,13 @@ import { describeRecovery } from '../recipe/describe-recovery.ts';
 import { lostEnergy } from '../run/lost-energy.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
+import type { RecordedInputs } from '../run/record-block-inputs.ts';
 import { roundModel } from '../run/round-model.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type RunKeys, runKeys } from '../run/run-keys.ts';
 import { chooseGroups } from '../stages/choose-groups.ts';
 import { computeFactors } from '../stages/compute-factors.ts';
-import { reconstruct } from '../stages/reconstruct.ts';
+import { recoverStudent } from '../stages/recover-student.ts';
 import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
@@ -39,6 +40,7 @@ export interface CandidateRequest {
   windows: readonly EvaluationWindow[];
   bytesPerElement: number;
   calibrationIds: () => Promise<Int32Array>;
+  blockInputs: RecordedInputs;
   inputs: { modelId: string; calibrationHash: string; evaluationHash: string };
 }
 
@@ -101,23 +103,25 @@ async function compressCandidate(
 ): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number }> {
   const { model, statistics } = request;
   const { keyValueHeads } = request.candidate;
+  const method = request.ownMethods?.get(recipe.method)?.method ?? resolveMethod(recipe.method);
   const groups = await chooseGroups(context, {
     model,
     statistics,
     keyValueHeads,
     strategy: choice?.strategy ?? resolveGrouping(recipe.grouping),
     label: recipe.grouping,
+    method,
+    blockInputs: request.blockInputs,
     key: keys.grouping,
   });
-  const ownMethod = request.ownMethods?.get(recipe.method)?.method;
   const layers = await computeFactors(context, {
     model,
     statistics,
     groups,
-    method: ownMethod ?? resolveMethod(recipe.method),
+    method,
     key: keys.factors,
   });
-  const { model: compressed } = await reconstruct(context, {
+  const { model: compressed } = await recoverStudent(context, {
     teacher: model,
     student: applyCompression(model, layers),
     settings: recipe.recovery,

@@ -1,4 +1,4 @@
-import { readAttentionWeights } from '@kvlr/compression';
+import { type CompressionMethod, type MergeError, mergeError, readAttentionWeights } from '@kvlr/compression';
 import {
   type CalibrationStatistics,
   type GroupingRequest,
@@ -7,6 +7,7 @@ import {
   throwIfAborted,
 } from '@kvlr/core';
 import { groupHeads, lostEnergyCosts } from '@kvlr/grouping';
+import type { RecordedInputs } from './record-block-inputs.ts';
 
 /** A grouping strategy and what it is asked about. */
 export interface GroupingSource {
@@ -15,6 +16,9 @@ export interface GroupingSource {
   strategy: GroupingStrategy;
   /** Name or path of the strategy, for messages. */
   label: string;
+  /** For strategies that ask for measured errors: the method whose merges are measured, and the text they are measured on. */
+  method: CompressionMethod;
+  blockInputs: RecordedInputs;
 }
 
 /** Which KV heads of one layer share one, when this many are kept. Throws what `groupHeads` throws, and 'aborted'. */
@@ -25,12 +29,14 @@ export async function askForGroups(
   signal: AbortSignal | undefined,
 ): Promise<number[][]> {
   const { shape } = source.model;
+  const statistics = source.statistics.layers[layer];
   const weights = await readAttentionWeights(source.model, layer);
-  // Prepared when it is first asked for: not every strategy looks at the cost.
+  // Prepared when they are first asked for: not every strategy looks at them.
   let cost: ((heads: readonly number[]) => number) | undefined;
+  let error: MergeError | undefined;
   const question: GroupingRequest = {
     layer,
-    statistics: source.statistics.layers[layer],
+    statistics,
     heads: shape.numKeyValueHeads,
     groups: keyValueHeads,
     headDim: shape.headDim,
@@ -39,6 +45,10 @@ export async function askForGroups(
     cost: (heads) => {
       cost ??= lostEnergyCosts(question).exact;
       return cost(heads);
+    },
+    measuredCost: async (heads) => {
+      error ??= mergeError({ shape, layer, weights, statistics }, source.method, await source.blockInputs(layer));
+      return error([heads]);
     },
     signal,
   };

@@ -1,5 +1,5 @@
 import { type CalibrationRequest, collectStatistics } from '@kvlr/calibration';
-import type { CalibrationStatistics, EventListener, LogitSource, ModelSource } from '@kvlr/core';
+import type { ActivationSource, CalibrationStatistics, EventListener, LogitSource, ModelSource } from '@kvlr/core';
 import { type BackendChoice, type BackendRequest, loadModel, selectBackend } from '@kvlr/runtime';
 import type { ModelInWorkers, ModelWorkers } from '../workers/model-workers.ts';
 import { collectInParts } from './collect-in-parts.ts';
@@ -32,6 +32,16 @@ export class ModelRunner {
   /** Loads a model, hands over its logits, and frees it whatever happens. */
   async use<Value>(source: ModelSource, work: (model: LogitSource) => Promise<Value>): Promise<Value> {
     const model = (await this.loadInWorkers(source)) ?? (await loadModel(source, this.request));
+    try {
+      return await work(model);
+    } finally {
+      model.dispose();
+    }
+  }
+
+  /** Loads a model in this thread, hands over its activations, and frees it whatever happens. */
+  async useActivations<Value>(source: ModelSource, work: (model: ActivationSource) => Promise<Value>): Promise<Value> {
+    const model = await loadModel(source, this.request);
     try {
       return await work(model);
     } finally {

@@ -33,7 +33,7 @@ export function recordBlockInputs({ model, runner, calibration, tokenIds }: Reco
     const count = Math.min(measuredWindows, calibration.windows);
     const windows = sayWhichText('calibration', () => randomWindows(ids, { count, length: tokens, seed }));
     const recorded = Array.from({ length: numLayers }, () => new Float32Array(count * tokens * hiddenSize));
-    await runner.use(model, async (activations) => {
+    await runner.useActivations(model, async (activations) => {
       for (const [place, window] of windows.entries()) {
         await activations.forEachLayer(window, ['blockInput'], ({ layer, blockInput }) => {
           recorded[layer]!.set(blockInput!, place * tokens * hiddenSize);

@@ -1,6 +1,5 @@
 import { askForGroups, type GroupingSource } from '../run/ask-for-groups.ts';
 import { listCounts } from '../run/list-counts.ts';
-import type { RecordedInputs } from '../run/record-block-inputs.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
