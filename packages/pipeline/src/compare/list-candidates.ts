@@ -81,7 +81,7 @@ function unlessEqual(before: Row, after: Row): Row[] {
 }
 
 function without(recovery: Recipe['recovery']): Recipe['recovery'] {
-  return { ...recovery, preset: 'none' };
+  return { ...recovery, preset: 'none', distillation: undefined };
 }
 
 function titleOf({ ownMethods }: WantedRows, method: string): string {

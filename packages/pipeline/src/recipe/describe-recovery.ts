@@ -3,6 +3,13 @@ import { resolveRecovery } from './resolve-recovery.ts';
 
 /** What follows the closed form, in a word for names and in words for titles; undefined where nothing does. */
 export function describeRecovery(recovery: Recipe['recovery']): { name: string; title: string } | undefined {
+  const byLayer = describeReconstruction(recovery);
+  if (recovery.distillation === undefined) return byLayer;
+  if (byLayer === undefined) return { name: 'distilled', title: 'distillation' };
+  return { name: `${byLayer.name}+distilled`, title: `${byLayer.title}, distillation` };
+}
+
+function describeReconstruction(recovery: Recipe['recovery']): { name: string; title: string } | undefined {
   const resolved = resolveRecovery(recovery);
   if (resolved === undefined) return undefined;
   const { preset, settings } = resolved;
