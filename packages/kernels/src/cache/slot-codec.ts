@@ -1,0 +1,115 @@
+import type { CacheDtype } from '@kvlr/core';
+import { halfTable, toHalf } from './half-float.ts';
+
+/** The words of a cache on the host, seen as numbers and as words. */
+export interface HostCache {
+  words: Int32Array;
+  floats: Float32Array;
+}
+
+/** Both views of the same memory. */
+export function viewCache(words: Int32Array): HostCache {
+  return { words, floats: new Float32Array(words.buffer, words.byteOffset, words.length) };
+}
+
+/** Writes `width` numbers of `values` from `from` on as one slot of the cache that begins at word `at`. */
+export function encodeSlot(
+  cache: HostCache,
+  at: number,
+  dtype: CacheDtype,
+  values: Float32Array,
+  from: number,
+  width: number,
+): void {
+  const { words, floats } = cache;
+  switch (dtype) {
+    case 'f32':
+      for (let c = 0; c < width; c++) floats[at + c] = values[from + c]!;
+      return;
+    case 'f16':
+      for (let c = 0; c < width; c += 2) {
+        const second = c + 1 < width ? toHalf(values[from + c + 1]!) : 0;
+        words[at + c / 2] = toHalf(values[from + c]!) | (second << 16);
+      }
+      return;
+    case 'int8':
+      encodeCodes(words, at, values, from, width, 8);
+      return;
+    case 'int4':
+      encodeCodes(words, at, values, from, width, 4);
+  }
+}
+
+function encodeCodes(
+  words: Int32Array,
+  at: number,
+  values: Float32Array,
+  from: number,
+  width: number,
+  bitsPerCode: number,
+): void {
+  let lowest = values[from]!;
+  let highest = lowest;
+  for (let c = 1; c < width; c++) {
+    const value = values[from + c]!;
+    if (value < lowest) lowest = value;
+    if (value > highest) highest = value;
+  }
+  const most = 2 ** bitsPerCode - 1;
+  const scaleBits = toHalf((highest - lowest) / most);
+  const offsetBits = toHalf(lowest);
+  words[at] = scaleBits | (offsetBits << 16);
+  // Codes belong to the rounded scale and offset, the ones that decoding sees.
+  const halves = halfTable();
+  const scale = halves[scaleBits]!;
+  const offset = halves[offsetBits]!;
+  const inverse = scale > 0 ? 1 / scale : 0;
+  const codesPerWord = 32 / bitsPerCode;
+  for (let c = 0, word = at + 1; c < width; c += codesPerWord, word++) {
+    let packed = 0;
+    const end = Math.min(codesPerWord, width - c);
+    for (let k = 0; k < end; k++) {
+      const code = Math.round((values[from + c + k]! - offset) * inverse);
+      packed |= Math.max(0, Math.min(most, code)) << (k * bitsPerCode);
+    }
+    words[word] = packed;
+  }
+}
+
+/** Reads the slot that begins at word `at` into `width` numbers of `values` from `to` on. */
+export function decodeSlot(
+  cache: HostCache,
+  at: number,
+  dtype: CacheDtype,
+  values: Float32Array,
+  to: number,
+  width: number,
+): void {
+  const { words, floats } = cache;
+  const halves = halfTable();
+  switch (dtype) {
+    case 'f32':
+      for (let c = 0; c < width; c++) values[to + c] = floats[at + c]!;
+      return;
+    case 'f16':
+      for (let c = 0; c < width; c++) {
+        values[to + c] = halves[(words[at + (c >> 1)]! >>> ((c & 1) * 16)) & 0xffff]!;
+      }
+      return;
+    case 'int8':
+    case 'int4': {
+      const header = words[at]!;
+      const scale = halves[header & 0xffff]!;
+      const offset = halves[header >>> 16]!;
+      if (dtype === 'int8') {
+        for (let c = 0; c < width; c++) {
+          values[to + c] = offset + scale * ((words[at + 1 + (c >> 2)]! >>> ((c & 3) * 8)) & 255);
+        }
+      } else {
+        for (let c = 0; c < width; c++) {
+          values[to + c] = offset + scale * ((words[at + 1 + (c >> 3)]! >>> ((c & 7) * 4)) & 15);
+        }
+      }
+    }
+  }
+}
