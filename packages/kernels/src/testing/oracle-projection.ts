@@ -1,0 +1,37 @@
+import { type PackedRows, packWeights } from '../weights/pack-weights.ts';
+import { unpackWeights } from '../weights/unpack-weights.ts';
+import type { WeightFormat } from '../weights/weight-format.ts';
+
+/** The values that a matrix has after packing: what kernels on packed weights are judged by. */
+export function dequantised(values: Float32Array, rows: number, columns: number, format: WeightFormat): Float32Array {
+  const packed: PackedRows = packWeights(values, rows, columns, format);
+  return unpackWeights(packed);
+}
+
+/** RMSNorm in Float64. */
+export function oracleNorm(x: ArrayLike<number>, weight: ArrayLike<number>, epsilon: number): Float64Array {
+  const columns = weight.length;
+  const result = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += columns) {
+    let squares = 0;
+    for (let column = 0; column < columns; column++) squares += x[start + column]! ** 2;
+    for (let column = 0; column < columns; column++) {
+      result[start + column] = (x[start + column]! * weight[column]!) / Math.sqrt(squares / columns + epsilon);
+    }
+  }
+  return result;
+}
+
+/** Every row of x [tokens, columns] times a matrix [rows, columns], in Float64: [tokens, rows]. */
+export function oracleProduct(x: ArrayLike<number>, matrix: ArrayLike<number>, columns: number): Float64Array {
+  const rows = matrix.length / columns;
+  const result = new Float64Array((x.length / columns) * rows);
+  for (let place = 0; place < result.length; place++) {
+    const token = Math.floor(place / rows);
+    const row = place % rows;
+    for (let column = 0; column < columns; column++) {
+      result[place]! += x[token * columns + column]! * matrix[row * columns + column]!;
+    }
+  }
+  return result;
+}
