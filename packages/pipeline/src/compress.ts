@@ -6,14 +6,16 @@ import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
+import type { CacheBudget } from './budget/cache-budget.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
-import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
+import type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 import { recordBlockInputs } from './run/record-block-inputs.ts';
 import { roundModel } from './run/round-model.ts';
 import { RunContext, type StageTime } from './run/run-context.ts';
 import { runKeys } from './run/run-keys.ts';
+import { chooseBudget } from './stages/choose-budget.ts';
 import { chooseGroups } from './stages/choose-groups.ts';
 import { computeFactors } from './stages/compute-factors.ts';
 import { gatherStatistics } from './stages/gather-statistics.ts';
@@ -54,6 +56,8 @@ export interface CompressionRequest extends RunControl {
   grouping?: GroupingChoice;
   /** Replaces the method that the recipe names. */
   method?: MethodChoice;
+  /** Replaces the budget policy that the recipe names. */
+  budget?: BudgetChoice;
   runtime?: RunnerRequest;
   /** Puts the finished checkpoint in its place, as the last thing of the run. */
   write?: (finished: FinishedModel) => Promise<void>;
@@ -66,6 +70,8 @@ export interface CompressionResult {
   /** The compressed model in F32, and as it is after rounding to the element type it is written in. */
   model: ModelSource;
   writtenModel: ModelSource;
+  /** How much of its cache each layer keeps. */
+  budget: CacheBudget;
   judgement: Judgement;
   report: CompressionReport;
   stages: StageTime[];
@@ -100,6 +106,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     evaluationHash: await hashTexts(texts.evaluation),
     groupingHash: request.grouping?.hash,
     methodHash: request.method?.hash,
+    budgetHash: request.budget?.hash,
     recipe,
     keyValueHeads,
   });
@@ -112,6 +119,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
       calibrationHash,
       groupingHash: request.grouping?.hash,
       methodHash: request.method?.hash,
+      budgetHash: request.budget?.hash,
     },
   };
   const recipeYaml = formatRecipeYaml(finishedRecipe);
@@ -128,17 +136,35 @@ export async function compress(request: CompressionRequest): Promise<Compression
     textHash: calibrationHash,
     key: keys.statistics,
   });
-  const groups = await chooseGroups(context, {
+  const grouping = {
     model,
     statistics,
-    keyValueHeads,
     strategy,
     label: recipe.grouping,
     method,
     blockInputs: recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
-    key: keys.grouping,
+  };
+  const budget = await chooseBudget(context, {
+    ...grouping,
+    settings: recipe.budget,
+    choice: request.budget,
+    keyValueHeads,
+    runner,
+    calibration: recipe.calibration,
+    tokenIds: calibrationIds,
+    key: keys.budget,
+    lossKey: keys.losses,
   });
-  const layers = await computeFactors(context, { model, statistics, groups, method, key: keys.factors });
+  const counts = budget.unit === 'heads' ? budget.layers.map(({ keys: heads }) => heads) : keyValueHeads;
+  const groups = await chooseGroups(context, { ...grouping, keyValueHeads: counts, key: keys.grouping });
+  const layers = await computeFactors(context, {
+    model,
+    statistics,
+    groups,
+    method,
+    ranks: budget.unit === 'ranks' ? budget.layers : undefined,
+    key: keys.factors,
+  });
   const { model: compressed, history, course } = await recoverStudent(context, {
     teacher: model,
     student: applyCompression(model, layers),
@@ -163,6 +189,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     modelLicence: request.modelLicence,
     model,
     resultShape: written.shape,
+    budget,
     recipe: finishedRecipe,
     statistics,
     judgement,
@@ -181,6 +208,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     recipe: finishedRecipe,
     model: compressed,
     writtenModel: written,
+    budget,
     judgement,
     report,
     stages: context.stages,

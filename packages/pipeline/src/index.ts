@@ -1,5 +1,6 @@
-export { compressionMethods } from '@kvlr/compression';
+export { budgetPolicies, compressionMethods } from '@kvlr/compression';
 export { groupingStrategies } from '@kvlr/grouping';
+export type { CacheBudget } from './budget/cache-budget.ts';
 export { bestRecipes } from './compare/best-recipes.ts';
 export { type ComparedGrouping, type ComparedRecipe, recipeRowName } from './compare/candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';
@@ -11,7 +12,7 @@ export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-r
 export { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
 export { type LogitDifference, logitDifference } from './run/logit-difference.ts';
 export type { RunnerRequest } from './run/model-runner.ts';
-export type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
+export type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 export type { StageTime } from './run/run-context.ts';
 export { attentionDtype, cacheElementBytes, type ModelInspection } from './stages/inspect-model.ts';
 export type { Judgement } from './stages/judge.ts';

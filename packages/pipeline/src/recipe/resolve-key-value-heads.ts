@@ -13,11 +13,12 @@ export function resolveKeyValueHeads(shape: ModelShape, wanted: Recipe['keyValue
   const asked = typeof wanted === 'number' ? `${wanted}` : `${wanted.keep * 100} % of ${source}, which is ${heads}`;
   throw new KvlrError('heads-not-divisible', {
     message: `resolveKeyValueHeads: expected a count that divides the model's ${source} KV heads, got ${asked}`,
-    remedy: `Use one of ${divisors(source).join(', ')} (--kv-heads, or keyValueHeads in the recipe).`,
-    data: { numKeyValueHeads: source, wanted, divisors: divisors(source) },
+    remedy: `Use one of ${divisorsOf(source).join(', ')} (--kv-heads, or keyValueHeads in the recipe).`,
+    data: { numKeyValueHeads: source, wanted, divisors: divisorsOf(source) },
   });
 }
 
-function divisors(count: number): number[] {
+/** All divisors of a count, ascending. */
+export function divisorsOf(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index + 1).filter((divisor) => count % divisor === 0);
 }

@@ -1,10 +1,17 @@
 import type { CompressionMethod } from '@kvlr/compression';
-import type { GroupingStrategy } from '@kvlr/core';
+import type { BudgetPolicy, GroupingStrategy } from '@kvlr/core';
 
 /** A grouping strategy of the caller's own, instead of one named in the recipe. */
 export interface GroupingChoice {
   strategy: GroupingStrategy;
   /** Hash of what decides its answers, for example of its source file: a changed strategy is asked again. */
+  hash: string;
+}
+
+/** A budget policy of the caller's own, instead of one named in the recipe. */
+export interface BudgetChoice {
+  policy: BudgetPolicy;
+  /** Hash of what decides its answers, for example of its source file: a changed policy is asked again. */
   hash: string;
 }
 

@@ -6,6 +6,10 @@ import { type ArtefactKey, artefactKey } from '../store/artefact.ts';
 /** What decides each artefact of a run: every key depends on those before it. */
 export interface RunKeys {
   statistics: ArtefactKey;
+  /** What layers lose when they are compressed alone: shared by runs with other totals and policies. */
+  losses: ArtefactKey;
+  /** The keys behind it depend on it only where the budget is not the uniform one. */
+  budget: ArtefactKey;
   grouping: ArtefactKey;
   factors: ArtefactKey;
   recovery: ArtefactKey;
@@ -20,6 +24,8 @@ export interface RunInputs {
   groupingHash: string | undefined;
   /** Hash of a compression method of the caller's own. */
   methodHash: string | undefined;
+  /** Hash of a budget policy of the caller's own. */
+  budgetHash?: string | undefined;
   recipe: Recipe;
   keyValueHeads: number;
 }
@@ -40,12 +46,19 @@ export function statisticsKey(
 export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const { modelId, calibrationHash, evaluationHash, groupingHash, methodHash, recipe, keyValueHeads } = inputs;
   const statistics = await statisticsKey(modelId, calibrationHash, recipe.calibration);
-  const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads });
+  const { policy, ...measurement } = recipe.budget;
+  const losses = await artefactKey(
+    { statistics, groupingHash, methodHash },
+    { grouping: recipe.grouping, method: recipe.method, measurement },
+  );
+  const budget = await artefactKey({ losses, budgetHash: inputs.budgetHash }, { policy, keyValueHeads });
+  const spreads = policy !== 'uniform' || inputs.budgetHash !== undefined;
+  const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads, ...(spreads && { budget }) });
   const factors = await artefactKey({ grouping, methodHash }, { method: recipe.method });
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   // Only a recipe that has a distillation names it in the key: those from before there was any keep theirs.
   const distillation = resolveDistillation(recipe.recovery);
   const judged = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : [])];
   const evaluation = await artefactKey({ recovery, evaluationHash }, judged);
-  return { statistics, grouping, factors, recovery, evaluation };
+  return { statistics, losses, budget, grouping, factors, recovery, evaluation };
 }

@@ -1,5 +1,11 @@
 import { type CompressionMethod, compressLayer, readAttentionWeights } from '@kvlr/compression';
-import { type CalibrationStatistics, type CompressedLayer, type ModelSource, throwIfAborted } from '@kvlr/core';
+import {
+  type CalibrationStatistics,
+  type CompressedLayer,
+  type LayerBudget,
+  type ModelSource,
+  throwIfAborted,
+} from '@kvlr/core';
 import { compressedLayersFromBundle, compressedLayersToBundle } from '../run/compressed-layers-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
@@ -10,12 +16,14 @@ export interface FactorsRequest {
   statistics: CalibrationStatistics;
   groups: readonly number[][][];
   method: CompressionMethod;
+  /** Numbers of keys and values of each layer, where a budget sets them apart. */
+  ranks?: readonly LayerBudget[] | undefined;
   key: ArtefactKey;
 }
 
 /** Stage 3: the closed-form factors of every layer, folded into its projections. */
 export function computeFactors(context: RunContext, request: FactorsRequest): Promise<CompressedLayer[]> {
-  const { model, statistics, groups, method, key } = request;
+  const { model, statistics, groups, method, ranks, key } = request;
   return context.stage('factors', `Low-rank factors, folded: ${method.title}`, async () => {
     const kept = await loadBundle(context.store, artefactNames.factors, key);
     if (kept) return { value: compressedLayersFromBundle(kept), skipped: true };
@@ -30,6 +38,7 @@ export function computeFactors(context: RunContext, request: FactorsRequest): Pr
           statistics: statistics.layers[layer],
           groups: groups[layer]!,
           method,
+          ranks: ranks?.[layer],
         }),
       );
       context.onEvent({

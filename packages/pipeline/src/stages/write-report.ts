@@ -9,6 +9,7 @@ import {
   type LayerSpectra,
   type RunEnvironment,
 } from '@kvlr/report';
+import { type CacheBudget, describeBudget, differsByLayer } from '../budget/cache-budget.ts';
 import { layerSpectra } from '../run/layer-spectra.ts';
 import { reportContexts } from '../run/report-contexts.ts';
 import type { RunContext } from '../run/run-context.ts';
@@ -21,6 +22,7 @@ export interface ReportRequest {
   modelLicence: string | undefined;
   model: ModelSource;
   resultShape: ModelShape;
+  budget: CacheBudget;
   recipe: Recipe;
   statistics: CalibrationStatistics;
   judgement: Judgement;
@@ -39,7 +41,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       spectra.push(layerSpectra(layer));
     }
     const report: CompressionReport = {
-      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads`,
+      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${differsByLayer(request.budget) ? ' on average' : ''}`,
       model: { name: modelName, shape: model.shape, licence: request.modelLicence },
       resultShape: request.resultShape,
       base: judgement.base,
@@ -68,9 +70,22 @@ function toLayerReconstruction({ layer, initialError, finalError, points }: Laye
   return { layer, heldOutBefore: initialError, heldOutAfter: finalError, history };
 }
 
+function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }: Recipe): string {
+  const total = `${policy} budget, the total of ${keyValueHeads} KV heads in every layer`;
+  const engines =
+    budget.unit === 'heads'
+      ? "LlamaForCausalLM of transformers expects one count for all layers and cannot load this; kvlr can, and llama.cpp after kvlr export --gguf (architecture deci)."
+      : "kvlr's own runtime alone loads this.";
+  return `${describeBudget(budget)} (${total}). ${engines}`;
+}
+
 /** What a reader has to know besides the figures. */
-function notesOf({ recipe, judgement, distillation }: ReportRequest, warnings: readonly string[]): string[] {
+function notesOf(
+  { recipe, judgement, distillation, budget }: ReportRequest,
+  warnings: readonly string[],
+): string[] {
   const notes: string[] = [];
+  if (differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
   if (recipe.recovery.preset === 'light') {
     notes.push(
       'Light block reconstruction: fewer and smaller steps than the full one (--recover full), which does better.',

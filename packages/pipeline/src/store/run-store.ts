@@ -19,6 +19,8 @@ export const artefactNames = {
   recipe: 'recipe.yaml',
   events: 'events.jsonl',
   statistics: '1-statistics.safetensors',
+  budgetLosses: 'budget/losses.json',
+  budget: 'budget/layers.json',
   grouping: '2-grouping.json',
   factors: '3-factors.safetensors',
   recovery: '5-recovery/',

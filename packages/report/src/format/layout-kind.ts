@@ -20,7 +20,7 @@ export function layoutKind(shape: ModelShape): LayoutKind {
 /** One sentence about what a layout that is not stock means for those who want to run it. */
 export const layoutConsequences: Record<Exclude<LayoutKind, 'stock'>, string> = {
   'per-layer heads':
-    'Each layer has its own number of KV heads, where transformers expects one number for all: it runs in kvlr’s own runtime.',
+    'Each layer has its own number of KV heads. LlamaForCausalLM of transformers expects one number for all layers and cannot load it; kvlr’s own runtime can, and llama.cpp after kvlr export --gguf (as its architecture deci).',
   'latent keys': 'The keys are cached in a latent space: it runs in kvlr’s own runtime.',
   'rebuilt keys':
     'The cache holds latents from which the keys are rebuilt and rotated at every step: it runs in kvlr’s own runtime.',

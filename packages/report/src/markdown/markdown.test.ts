@@ -96,6 +96,18 @@ describe('modelCard', () => {
     }
   });
 
+  it('says which engines load another number of KV heads in each layer', () => {
+    const report = exampleCompression();
+    const layers = [8, 4, 4, 4, 2, 2].map((heads) => exampleShape(heads).layers[0]!);
+    report.resultShape = { ...exampleShape(8), layers };
+    const card = modelCard(report);
+    expect(card).toContain('# example/model: 8 to 2 to 8 KV heads');
+    expect(card).toContain('LlamaForCausalLM of transformers expects one number for all layers and cannot load it');
+    expect(card).toContain('kvlr export DIR --gguf');
+    expect(card).not.toContain('library_name');
+    expect(card).not.toContain('vllm serve');
+  });
+
   it('does not promise other engines for latent keys', () => {
     const report = exampleCompression();
     const layer = { keySlots: 1, keySlotWidth: 128, valueSlots: 4, valueSlotWidth: 32, keys: 'latent' as const };

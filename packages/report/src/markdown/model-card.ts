@@ -24,6 +24,8 @@ function frontMatter(report: CompressionReport, stock: boolean): string {
   return `---\n${lines.join('\n')}\n---`;
 }
 
+const exportLine = 'npx kvlr export DIR --gguf model.gguf && llama-cli -m model.gguf -p "Once upon a time"';
+
 const stockLoading = `This is an ordinary grouped-query checkpoint: engines that load the base model load it unchanged. With \`DIR\` for this
 directory:
 
@@ -35,7 +37,7 @@ tokenizer = AutoTokenizer.from_pretrained("DIR")
 
 \`\`\`sh
 vllm serve DIR
-npx kvlr export DIR --gguf model.gguf && llama-cli -m model.gguf -p "Once upon a time"
+${exportLine}
 npx kvlr generate DIR --prompt "Once upon a time"
 \`\`\``;
 
@@ -44,7 +46,7 @@ function loading(layout: LayoutKind): string {
   return `${escapeMarkdown(layoutConsequences[layout])} With \`DIR\` for this directory:
 
 \`\`\`sh
-npx kvlr generate DIR --prompt "Once upon a time"
+${layout === 'per-layer heads' ? `${exportLine}\n` : ''}npx kvlr generate DIR --prompt "Once upon a time"
 \`\`\``;
 }
 

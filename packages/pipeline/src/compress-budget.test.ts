@@ -1,0 +1,125 @@
+import { type BudgetPolicy, cacheWidth, type KvlrEvent } from '@kvlr/core';
+import type { RecipeInput } from '@kvlr/core/schemas';
+import { describe, expect, it } from 'vitest';
+import { type CompressionRequest, compress } from './compress.ts';
+import { MemoryRunStore } from './store/memory-run-store.ts';
+import { artefactNames } from './store/run-store.ts';
+import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+
+const budgetSettings = { windows: 2, windowLength: 17 };
+
+async function request(recipe: RecipeInput, changes: Partial<CompressionRequest> = {}): Promise<CompressionRequest> {
+  return {
+    model: await openTinyCheckpoint({ numLayers: 3 }),
+    recipe: { ...tinyRecipe, recovery: { preset: 'none' }, ...recipe },
+    texts: tinyTexts,
+    runtime: { backend: 'cpu' },
+    ...changes,
+  };
+}
+
+const readJson = async (store: MemoryRunStore, name: string) =>
+  JSON.parse(new TextDecoder().decode(await store.read(name))).value;
+
+/** The first layer keeps everything and the last as little as it may. */
+const falling: BudgetPolicy = () => [4, 1, 1];
+
+describe('compress with a budget', () => {
+  it('gives every layer its own KV heads, through reconstruction, within the total', async () => {
+    const store = new MemoryRunStore();
+    const { recovery } = tinyRecipe;
+    const budget = { policy: falling, hash: 'falling' };
+    const { model, report, judgement } = await compress(await request({ recovery }, { store, budget }));
+    expect(model.shape.layers.map(({ keySlots, valueSlots }) => [keySlots, valueSlots])).toEqual([
+      [4, 4],
+      [1, 1],
+      [1, 1],
+    ]);
+    expect(judgement.result.cache.bytesPerToken).toBe(6 * 2 * 8 * 4);
+    const groups: number[][][] = await readJson(store, artefactNames.grouping);
+    expect(groups.map((ofLayer) => ofLayer.length)).toEqual([4, 1, 1]);
+    expect(report.notes?.join(' ')).toMatch(/KV heads by layer: 4, 1, 1.*LlamaForCausalLM/);
+    expect(report.title).toContain('4 to 2 KV heads on average');
+  });
+
+  it('measures each layer alone, keeps what it measured, and goes on where it was cut', async () => {
+    const store = new MemoryRunStore();
+    const recipe = { budget: { policy: 'measured', ...budgetSettings } };
+    const stop = new AbortController();
+    const stopAtThird = (event: KvlrEvent) => {
+      if (event.type === 'progress' && event.stage === 'budget' && event.completed === 3) stop.abort();
+    };
+    await expect(
+      compress(await request(recipe, { store, onEvent: stopAtThird, signal: stop.signal })),
+    ).rejects.toMatchObject({ code: 'aborted' });
+    const early: Record<string, number> = await readJson(store, artefactNames.budgetLosses);
+    expect(Object.keys(early)).toHaveLength(3);
+
+    const { budget } = await compress(await request(recipe, { store }));
+    const losses: Record<string, number> = await readJson(store, artefactNames.budgetLosses);
+    // Three layers, 1 and 2 of 4 heads.
+    expect(Object.keys(losses)).toHaveLength(6);
+    expect(losses).toMatchObject(early);
+    expect(Object.values(losses).every((loss) => loss > 0)).toBe(true);
+    expect(budget.layers.reduce((sum, { keys }) => sum + keys, 0)).toBeLessThanOrEqual(6);
+
+    expect((await compress(await request(recipe, { store }))).budget).toEqual(budget);
+
+    // Another policy is told what was measured for this one.
+    const told: number[] = [];
+    const curious: BudgetPolicy = async ({ measuredLoss }) => {
+      for (const layer of [0, 1, 2]) told.push(await measuredLoss!(layer, { keys: 1, values: 1 }));
+      return [2, 2, 2];
+    };
+    await compress(await request(recipe, { store, budget: { policy: curious, hash: 'curious' } }));
+    expect(told).toEqual(Object.entries(losses).flatMap(([name, loss]) => (name.includes(', 1 keys') ? [loss] : [])));
+  });
+
+  it('sets keys and values apart in the latent layout', async () => {
+    const layers = [
+      { keys: 28, values: 16 },
+      { keys: 8, values: 20 },
+      { keys: 12, values: 12 },
+    ];
+    const own = { policy: () => layers, hash: 'apart' };
+    const { model, report, judgement } = await compress(await request({ method: 'svd-a' }, { budget: own }));
+    const widths = model.shape.layers.map(({ keySlots, keySlotWidth, valueSlots, valueSlotWidth }) => ({
+      keys: keySlots * keySlotWidth,
+      values: valueSlots * valueSlotWidth,
+    }));
+    expect(widths).toEqual(layers);
+    expect(judgement.result.cache.bytesPerToken).toBe(4 * 96);
+    expect(report.notes?.join(' ')).toContain('Numbers per token by layer: keys 28, 8, 12; values 16, 20, 12');
+  });
+
+  it('spreads ranks by lost energy within the total', async () => {
+    const { model, budget } = await compress(await request({ method: 'palu', budget: { policy: 'lost-energy' } }));
+    expect(budget.unit).toBe('ranks');
+    expect(model.shape.layers.map(cacheWidth).reduce((sum, width) => sum + width)).toBeLessThanOrEqual(3 * 32);
+  });
+
+  it('leaves everything as it was under the uniform budget, and asks again when the policy changes', async () => {
+    const store = new MemoryRunStore();
+    const plain = await compress(await request({}, { store }));
+    expect(plain.stages.map(({ stage }) => stage)).not.toContain('budget');
+    expect(plain.budget.layers).toEqual(Array(3).fill({ keys: 2, values: 2 }));
+    const skipped = async (changes: Partial<CompressionRequest>, recipe: RecipeInput = {}) => {
+      const { stages } = await compress(await request(recipe, { store, ...changes }));
+      return stages.filter((stage) => stage.skipped).map(({ stage }) => stage);
+    };
+    expect(await skipped({}, { budget: { policy: 'uniform', windows: 3 } })).toContain('evaluation');
+    const mine = { policy: falling, hash: 'one' };
+    expect(await skipped({ budget: mine })).toEqual(['statistics']);
+    expect(await skipped({ budget: mine })).toContain('evaluation');
+    expect(await skipped({ budget: { ...mine, hash: 'two' } })).toEqual(['statistics']);
+  });
+
+  it('names the policy that answers nonsense', async () => {
+    const budget = { policy: () => [4, 4, 4], hash: 'greedy' };
+    const recipe = { budget: { policy: './greedy.mjs' } };
+    await expect(compress(await request(recipe, { budget }))).rejects.toMatchObject({
+      code: 'budget-invalid',
+      message: './greedy.mjs: expected keys and values of all layers to come to at most 12, got 24',
+    });
+  });
+});

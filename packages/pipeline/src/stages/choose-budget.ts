@@ -1,0 +1,87 @@
+import { budgetPolicies, readAttentionWeights, resolveBudget, spreadBudget } from '@kvlr/compression';
+import type { BudgetRequest, LayerBudget, LogitSource } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import { cachedLogits } from '@kvlr/evaluation';
+import { type BudgetFrame, budgetFrame, type CacheBudget, describeBudget } from '../budget/cache-budget.ts';
+import { createLossMeter } from '../budget/create-loss-meter.ts';
+import { heldOutWindows } from '../budget/held-out-windows.ts';
+import { createLostEnergies } from '../budget/lost-energies.ts';
+import { askForGroups, type GroupingSource } from '../run/ask-for-groups.ts';
+import type { ModelRunner } from '../run/model-runner.ts';
+import type { BudgetChoice } from '../run/plugin-choices.ts';
+import type { RunContext } from '../run/run-context.ts';
+import { sayWhichText } from '../run/say-which-text.ts';
+import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
+import { artefactNames } from '../store/run-store.ts';
+
+export interface BudgetStageRequest extends GroupingSource {
+  settings: Recipe['budget'];
+  /** Replaces the policy that the settings name. */
+  choice: BudgetChoice | undefined;
+  /** KV heads of every layer under the uniform budget. */
+  keyValueHeads: number;
+  runner: ModelRunner;
+  calibration: Recipe['calibration'];
+  /** Tokens of the calibration text. */
+  tokenIds: () => Promise<Int32Array>;
+  /** Of the answer, and of the measurements, which runs with another total or policy share. */
+  key: ArtefactKey;
+  lossKey: ArtefactKey;
+}
+
+/** Between statistics and grouping: how much of its cache each layer keeps. The uniform budget needs no stage. */
+export async function chooseBudget(context: RunContext, request: BudgetStageRequest): Promise<CacheBudget> {
+  const { model, method, keyValueHeads, settings, choice } = request;
+  const frame = budgetFrame(model.shape, method, keyValueHeads);
+  const { unit } = frame;
+  if (choice === undefined && settings.policy === 'uniform') {
+    return { unit, layers: model.shape.layers.map(() => ({ ...frame.uniform })) };
+  }
+  return context.stage('budget', `How much each layer keeps (${settings.policy})`, async () => {
+    const kept = await loadJson<LayerBudget[]>(context.store, artefactNames.budget, request.key);
+    const layers = kept ?? (await ask(context, request, frame));
+    if (!kept) await saveJson(context.store, artefactNames.budget, request.key, layers);
+    return { value: { unit, layers }, skipped: kept !== undefined, detail: describeBudget({ unit, layers }) };
+  });
+}
+
+async function ask(context: RunContext, request: BudgetStageRequest, frame: BudgetFrame): Promise<LayerBudget[]> {
+  const { model, statistics, settings, choice } = request;
+  const policy = choice?.policy ?? resolveBudget(settings.policy);
+  const shared = { ...request, ...frame, groupsOf: rememberGroups(request, context.signal) };
+  const spread = (measuredLoss: BudgetRequest['measuredLoss']) =>
+    spreadBudget(
+      policy,
+      {
+        ...frame,
+        statistics: statistics.layers,
+        weights: (layer) => readAttentionWeights(model, layer),
+        lostEnergy: createLostEnergies(shared),
+        measuredLoss,
+        onProgress: (completed, total) =>
+          context.onEvent({ type: 'progress', stage: 'budget', completed, total, unit: 'steps' }),
+        signal: context.signal,
+      },
+      settings.policy,
+    );
+  // The original is loaded for policies that measure, and for those of which that is not known.
+  const needs = choice === undefined ? budgetPolicies[settings.policy]?.needs : 'measurement';
+  if (needs !== 'measurement') return spread(undefined);
+  const tokenIds = await request.tokenIds();
+  const windows = sayWhichText('calibration', () => heldOutWindows(tokenIds, request.calibration, settings));
+  return request.runner.use(model, async (original: LogitSource) => {
+    const base = cachedLogits(original);
+    return spread(await createLossMeter(context, { ...shared, base, windows, key: request.lossKey }));
+  });
+}
+
+/** Groups at any count, asked for once: strategies may be dear, and need not answer the same twice. */
+function rememberGroups(source: GroupingSource, signal: AbortSignal | undefined) {
+  const known = new Map<string, Promise<number[][]>>();
+  return (layer: number, keyValueHeads: number): Promise<number[][]> => {
+    const name = `${layer} ${keyValueHeads}`;
+    const groups = known.get(name) ?? askForGroups(source, layer, keyValueHeads, signal);
+    known.set(name, groups);
+    return groups;
+  };
+}
