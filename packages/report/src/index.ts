@@ -21,4 +21,5 @@ export { comparisonMarkdown } from './markdown/comparison-markdown.ts';
 export { compressionMarkdown } from './markdown/compression-markdown.ts';
 export { modelCard } from './markdown/model-card.ts';
 export { cacheSvg, comparisonSvg } from './plots/export-svg.ts';
+export { effectiveRank } from './tables/effective-rank.ts';
 export { energyShare } from './tables/energy-share.ts';

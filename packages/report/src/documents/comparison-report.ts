@@ -32,6 +32,11 @@ export interface ComparisonRow {
    * Present where groupings are compared.
    */
   lostEnergy?: number;
+  /**
+   * Squared error at the output of the attention block when all groups of a layer are merged by the method, before any
+   * reconstruction, as a share of the output's square, averaged over layers. Present where groupings are compared.
+   */
+  measuredError?: number;
   /** A figure to hold the perplexity against, and where it comes from. */
   reference?: { perplexity: number; source: string };
 }
@@ -51,6 +56,8 @@ export interface RankedMethod {
   /** Against the row one place better, and against the best; absent for the best. */
   toNext?: PairedDifference;
   toBest?: PairedDifference;
+  /** Where groupings are compared: against contiguous groups with the same recovery. */
+  toContiguous?: PairedDifference;
 }
 
 /** The rows of one ratio by perplexity, the best first. */

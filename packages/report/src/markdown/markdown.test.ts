@@ -52,14 +52,16 @@ describe('comparisonMarkdown', () => {
     expect(documents.comparison).toContain('Reference perplexities: an example.');
   });
 
-  it('shows the energy that groups lose where groupings are compared', () => {
+  it('shows what the groups cost where groupings are compared', () => {
     const report = exampleComparison();
-    const rows = report.rows.map((row) => ({ ...row, lostEnergy: 0.125 }));
+    const rows = report.rows.map((row) => ({ ...row, lostEnergy: 0.125, measuredError: 0.0625 }));
     const detail = tables(comparisonMarkdown({ ...report, rows })).find(
       ([head]) => head!.includes('Layout') && head!.includes('Time'),
     )!;
     const column = detail[0]!.indexOf('Lost energy');
     expect(detail.slice(2).map((cells) => cells[column])).toEqual(['0', ...Array(detail.length - 3).fill('0.125')]);
+    const measured = detail[0]!.indexOf('Measured error');
+    expect(detail.slice(2).map((cells) => cells[measured])).toEqual(['0', ...Array(detail.length - 3).fill('0.0625')]);
     expect(documents.comparison).not.toContain('Lost energy');
   });
 });

@@ -39,7 +39,7 @@ export function comparisonTable(report: ComparisonReport): ReportTable {
 export function comparisonDetailTable(report: ComparisonReport, ratio: number): ReportTable {
   const { base } = report;
   const withReference = report.rows.some((row) => row.reference);
-  const withEnergy = report.rows.some((row) => row.lostEnergy !== undefined);
+  const withCosts = report.rows.some((row) => row.lostEnergy !== undefined || row.measuredError !== undefined);
   const withParameters = report.rows.some((row) => row.parameters !== undefined);
   const { methods } = groupByMethod(report);
   const parametersCell = (count: number | undefined) =>
@@ -54,7 +54,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
     bytesCell(base.cache.bytesPerToken),
     ...(withParameters ? [parametersCell(report.model.parameters)] : []),
     '',
-    ...(withEnergy ? ['0'] : []),
+    ...(withCosts ? ['0', '0'] : []),
   ];
   const rows = methods.flatMap((method) => {
     const row = method.byRatio.get(ratio);
@@ -70,7 +70,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
         bytesCell(row.bytesPerToken),
         ...(withParameters ? [parametersCell(row.parameters)] : []),
         formatDuration(row.seconds),
-        ...(withEnergy ? [row.lostEnergy === undefined ? '' : formatSignificant(row.lostEnergy)] : []),
+        ...(withCosts ? [row.lostEnergy, row.measuredError].map(costCell) : []),
         ...(withReference ? [row.reference ? formatSignificant(row.reference.perplexity) : ''] : []),
       ],
     ];
@@ -87,9 +87,13 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
       right('Cache/token'),
       ...(withParameters ? [right('Parameters')] : []),
       right('Time'),
-      ...(withEnergy ? [right('Lost energy')] : []),
+      ...(withCosts ? [right('Lost energy'), right('Measured error')] : []),
       ...(withReference ? [right('Reference')] : []),
     ],
     rows: [withReference ? [...baseRow, ''] : baseRow, ...rows],
   };
+}
+
+function costCell(cost: number | undefined): string {
+  return cost === undefined ? '' : formatSignificant(cost);
 }

@@ -12,15 +12,24 @@ export const orderNote =
 export function orderTable(report: ComparisonReport, { ratio, ranks }: MethodOrder): ReportTable {
   const rowOf = (method: string): ComparisonRow =>
     report.rows.find((row) => row.method === method && row.ratio === ratio)!;
+  const ofGroupings = ranks.some(({ toContiguous }) => toContiguous);
   return {
     caption: `Order at ${formatRatio(ratio)} of the KV cache`,
-    columns: [left('Method'), right('Perplexity'), right('Behind the best'), right('Behind the one above'), left('')],
-    rows: ranks.map(({ method, toNext, toBest }) => [
+    columns: [
+      left('Method'),
+      right('Perplexity'),
+      right('Behind the best'),
+      right('Behind the one above'),
+      ...(ofGroupings ? [right('Against contiguous')] : []),
+      left(''),
+    ],
+    rows: ranks.map(({ method, toNext, toBest, toContiguous }) => [
       rowOf(method).title,
       formatMeasurement(rowOf(method).perplexity),
       toBest ? formatRatioMeasurement(toBest.perplexityRatio, 2) : '',
       toNext ? formatRatioMeasurement(toNext.perplexityRatio, 2) : '',
-      describeNoise([toBest, toNext], (to) => rowOf(to).title),
+      ...(ofGroupings ? [toContiguous ? formatRatioMeasurement(toContiguous.perplexityRatio, 2) : ''] : []),
+      describeNoise([toBest, toNext, toContiguous], (to) => rowOf(to).title),
     ]),
   };
 }
