@@ -58,7 +58,7 @@ describe('compare', () => {
     expect(again.rows).toEqual(report.rows);
   });
 
-  it('judges groupings before and after reconstruction, with the energy that they lose', async () => {
+  it('judges groupings before and after reconstruction, with what their groups cost', async () => {
     const interleaved = {
       strategy: () => [
         [0, 2],
@@ -66,18 +66,17 @@ describe('compare', () => {
       ],
       hash: 'interleaved',
     };
-    const { rows, title } = await compare({
+    const names = ['contiguous', 'lost-energy', 'measured-error', './mine.mjs'];
+    const { rows, title, orders } = await compare({
       model: await openTinyCheckpoint(),
       recipe: tinyRecipe,
       texts: tinyTexts,
-      groupings: [{ name: 'contiguous' }, { name: 'lost-energy' }, { name: './mine.mjs', choice: interleaved }],
+      groupings: names.map((name) => ({ name, choice: name === './mine.mjs' ? interleaved : undefined })),
       ratios: [1 / 2],
       runtime: { backend: 'cpu' },
     });
     expect(title).toContain('every grouping');
-    expect(rows.map(({ method }) => method)).toEqual([
-      ...['contiguous', 'contiguous+light', 'lost-energy', 'lost-energy+light', './mine.mjs', './mine.mjs+light'],
-    ]);
+    expect(rows.map(({ method }) => method)).toEqual(names.flatMap((name) => [name, `${name}+light`]));
     const lost = new Map(rows.map(({ method, lostEnergy }) => [method, lostEnergy!]));
     for (const name of ['contiguous', './mine.mjs']) {
       expect(lost.get('lost-energy')).toBeLessThanOrEqual(lost.get(name)!);
@@ -85,5 +84,14 @@ describe('compare', () => {
       expect(lost.get(name)).toBe(lost.get(`${name}+light`));
     }
     expect(lost.get('contiguous')).not.toBe(lost.get('./mine.mjs'));
+    const measured = new Map(rows.map(({ method, measuredError }) => [method, measuredError!]));
+    for (const name of names) {
+      expect(measured.get(name)).toBeGreaterThan(0);
+      expect(measured.get(name)).toBe(measured.get(`${name}+light`));
+    }
+    const against = orders![0]!.ranks.flatMap(({ method, toContiguous }) => (toContiguous ? [method] : []));
+    expect(against.toSorted()).toEqual(
+      names.flatMap((name) => (name === 'contiguous' ? [] : [name, `${name}+light`])).toSorted(),
+    );
   });
 });

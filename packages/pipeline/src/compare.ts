@@ -12,7 +12,7 @@ import {
 } from '@kvlr/report';
 import type { ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
 import { compareCandidate } from './compare/compare-candidate.ts';
-import { listCandidates } from './compare/list-candidates.ts';
+import { contiguousRowOf, listCandidates } from './compare/list-candidates.ts';
 import { orderRows } from './compare/order-rows.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
@@ -123,7 +123,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       model: { name: modelName, shape: model.shape, parameters: countParameters(model) },
       base,
       rows,
-      orders: orderRows(rows, base.windowLength),
+      orders: orderRows(rows, base.windowLength, (name) => contiguousRowOf(candidates, name)),
       contexts: reportContexts(model.shape),
       environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
       notes: [...notes, 'Times are those of each row alone; the pass that gathers statistics is shared.'],

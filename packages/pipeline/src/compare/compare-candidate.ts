@@ -13,7 +13,6 @@ import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type ComparisonRow, layoutKind } from '@kvlr/report';
 import { describeRecovery } from '../recipe/describe-recovery.ts';
-import { lostEnergy } from '../run/lost-energy.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
 import type { RecordedInputs } from '../run/record-block-inputs.ts';
@@ -27,6 +26,7 @@ import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
 import type { Candidate } from './candidate.ts';
+import { groupingCosts } from './grouping-costs.ts';
 
 export interface CandidateRequest {
   candidate: Candidate;
@@ -45,7 +45,7 @@ export interface CandidateRequest {
 }
 
 /** Raised when rows come to hold more: rows that were kept without it are judged again. */
-const rowForm = 2;
+const rowForm = { ofMethods: 2, ofGroupings: 3 };
 
 /** Compresses and judges one candidate, or takes its row from an earlier run. */
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
@@ -62,7 +62,10 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     recipe,
     keyValueHeads,
   });
-  const key = await artefactKey({ evaluation: keys.evaluation }, { rowForm });
+  const key = await artefactKey(
+    { evaluation: keys.evaluation },
+    { rowForm: candidate.grouping ? rowForm.ofGroupings : rowForm.ofMethods },
+  );
   const rowName = `rows/${name.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   return context.stage('evaluation', `${title}, ${keyValueHeads} KV heads`, async (control) => {
     const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, key);
@@ -85,10 +88,19 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
       }),
     );
     const ratio = keyValueHeads / model.shape.numKeyValueHeads;
-    const energy = candidate.grouping && { lostEnergy: await lostEnergy(model, request.statistics, groups) };
+    const { statistics, blockInputs } = request;
+    const costs =
+      candidate.grouping &&
+      (await groupingCosts({
+        model,
+        statistics,
+        groups,
+        blockInputs,
+        method: ownMethod?.method ?? resolveMethod(method),
+      }));
     const layout = layoutKind(written.shape);
     const parameters = countParameters(written);
-    const row = toRow({ method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...energy }, result);
+    const row = toRow({ method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...costs }, result);
     await saveJson(context.store, `${rowName}.json`, key, row);
     return { value: row, detail: describe(row) };
   });

@@ -64,6 +64,12 @@ function groupingRows(request: WantedRows, recipe: Recipe, groupings: readonly C
   });
 }
 
+/** Name of the row with contiguous groups and the same recovery as that of a row of another grouping. */
+export function contiguousRowOf(candidates: readonly Candidate[], name: string): string | undefined {
+  const grouping = candidates.find((candidate) => candidate.name === name)?.grouping;
+  return grouping && `contiguous${name.slice(grouping.name.length)}`;
+}
+
 /** A method and what follows it, named after both. */
 function recoveredRow(request: WantedRows, method: string, recovery: Recipe['recovery']): Row {
   return rowOf(method, titleOf(request, method), { method, recovery });

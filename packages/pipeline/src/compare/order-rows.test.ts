@@ -49,6 +49,20 @@ describe('orderRows', () => {
     expect(worst!.toBest!.perplexityRatio.tokenCount).toBe(6 * 512);
   });
 
+  it('holds groupings against contiguous groups', () => {
+    const rows = [
+      row('contiguous', 1 / 2, hardness),
+      row('measured-error', 1 / 2, shifted(-0.01, 0.001)),
+      row('lost-energy', 1 / 2, shifted(0.01, 0.05)),
+    ];
+    const [order] = orderRows(rows, 513, () => 'contiguous');
+    const [measured, contiguous, lost] = order!.ranks;
+    expect(measured!.toContiguous).toMatchObject({ to: 'contiguous', withinNoise: false });
+    expect(measured!.toContiguous!.perplexityRatio.value).toBeCloseTo(Math.exp(-0.01), 9);
+    expect(contiguous).not.toHaveProperty('toContiguous');
+    expect(lost!.toContiguous).toMatchObject({ withinNoise: true });
+  });
+
   it('gives the order alone where rows have no scores of windows', () => {
     const rows = [row('second', 1, shifted(1, 0)), row('first', 1, hardness)].map(({ windows: _, ...rest }) => rest);
     const [order] = orderRows(rows, 513);

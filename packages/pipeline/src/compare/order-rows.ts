@@ -5,8 +5,13 @@ import type { ComparisonRow, MethodOrder, PairedDifference, RankedMethod } from 
  * For each ratio its rows by perplexity, the best first, each with the paired difference to the row before it and to the best.
  *
  * @param windowLength Tokens of each window that the rows were judged on; all but the first are predicted.
+ * @param contiguousOf Name of the row of contiguous groups that a row of a grouping is held against too.
  */
-export function orderRows(rows: readonly ComparisonRow[], windowLength: number): MethodOrder[] {
+export function orderRows(
+  rows: readonly ComparisonRow[],
+  windowLength: number,
+  contiguousOf: (method: string) => string | undefined = () => undefined,
+): MethodOrder[] {
   const ratios = [...new Set(rows.map(({ ratio }) => ratio))].sort((a, b) => b - a);
   return ratios.map((ratio) => {
     const sorted = rows.filter((row) => row.ratio === ratio).sort((a, b) => a.perplexity.value - b.perplexity.value);
@@ -14,9 +19,12 @@ export function orderRows(rows: readonly ComparisonRow[], windowLength: number):
       row.windows &&
       better.windows && { to: better.method, ...comparePerplexities(row.windows, better.windows, windowLength - 1) };
     const ranks = sorted.map((row, place): RankedMethod => {
-      if (place === 0) return { method: row.method };
+      const contiguous = sorted.find(({ method }) => method !== row.method && method === contiguousOf(row.method));
+      const toContiguous = contiguous && difference(row, contiguous);
+      if (place === 0) return { method: row.method, ...(toContiguous && { toContiguous }) };
       return {
         method: row.method,
+        ...(toContiguous && { toContiguous }),
         toNext: difference(row, sorted[place - 1]!),
         toBest: difference(row, sorted[0]!),
       };
