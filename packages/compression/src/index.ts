@@ -1,3 +1,4 @@
+export { AttendedMoments, attendedMomentsBytes, type GroupAttendedMoments } from './attended/attended-moments.ts';
 export { budgetPolicies, type NamedBudget } from './budgets/budget-policies.ts';
 export { lostRankEnergy } from './budgets/lost-rank-energy.ts';
 export { policyFromModule } from './budgets/policy-from-module.ts';
@@ -32,6 +33,7 @@ export type {
 } from './ports.ts';
 export { readAttentionWeights } from './read-attention-weights.ts';
 export { alignedValues } from './values/aligned-values.ts';
+export { attendedValueFactors } from './values/attended-values.ts';
 export { centredValues } from './values/centred-values.ts';
 export { meanPoolValues } from './values/mean-pool-values.ts';
 export { type SubspaceValueSettings, subspaceValues } from './values/subspace-values.ts';

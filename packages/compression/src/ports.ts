@@ -1,5 +1,6 @@
 import type { AttentionWeights, LatentKeyWeights, LayerStatistics, ModelShape, RebuiltKeyWeights } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
+import type { GroupAttendedMoments } from './attended/attended-moments.ts';
 
 /** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
 export interface SourceLayer {
@@ -8,6 +9,8 @@ export interface SourceLayer {
   weights: AttentionWeights;
   /** Second moments over calibration text. Absent for methods that read the weights alone. */
   statistics?: LayerStatistics | undefined;
+  /** Moments of attended values of the groups that the layer is compressed to, for methods that need them. */
+  attended?: readonly GroupAttendedMoments[] | undefined;
 }
 
 /**
@@ -51,7 +54,11 @@ export interface CompressedKeys {
  * Port: how the rotated keys of a whole layer are compressed and laid out in the cache. `rank`, the numbers of keys per token,
  * is given to methods with `freeRanks` alone; without it they keep D for each group, as the others do.
  */
-export type RopeStrategy = (layer: SourceLayer, groups: readonly (readonly number[])[], rank?: number) => CompressedKeys;
+export type RopeStrategy = (
+  layer: SourceLayer,
+  groups: readonly (readonly number[])[],
+  rank?: number,
+) => CompressedKeys;
 
 /** A named way of compressing a layer: a strategy for its keys and a method for its values. */
 export interface CompressionMethod {
@@ -73,6 +80,8 @@ export interface CompressionMethod {
   freeRanks?: { basis: 'layer' | 'group'; stage: 'rotated' | 'projected' };
   /** False when the weights alone are enough. */
   needsStatistics: boolean;
+  /** True when values are fitted to `SourceLayer.attended`, which takes a second pass over the text with the groups known. */
+  needsAttendedMoments?: boolean;
   keys: RopeStrategy;
   values: ValueMethod;
 }

@@ -6,6 +6,7 @@ import { kqSvd } from './kq-svd.ts';
 import { meanPool } from './mean-pool.ts';
 import { palu } from './palu.ts';
 import { ropeAveraged } from './rope-averaged.ts';
+import { ropeAveragedAttended } from './rope-averaged-attended.ts';
 import {
   ropeExact,
   ropeExactCentred,
@@ -41,6 +42,7 @@ export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
   'rope-exact-centred': ropeExactCentred,
   'rope-exact-joint': ropeExactJoint,
   'rope-averaged': ropeAveraged,
+  'rope-averaged-attended': ropeAveragedAttended,
 };
 
 /** The method behind a name, or the method itself. Throws KvlrError 'usage' for an unknown name. */

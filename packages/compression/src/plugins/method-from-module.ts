@@ -14,6 +14,8 @@ export interface MethodPlugin {
   valueSlots?: CompressionMethod['valueSlots'];
   /** Default true. */
   needsStatistics?: boolean;
+  /** Default false, or that of the method that `values` names. */
+  needsAttendedMoments?: boolean;
   /** Keys of a whole layer, or the name of a method whose keys are taken. Instead: `keyFactors`. */
   keys?: RopeStrategy | string;
   /** Factors of a group's keys before RoPE, which are folded into stock grouped-query attention. */
@@ -43,6 +45,7 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
     layout,
     valueSlots,
     needsStatistics = true,
+    needsAttendedMoments,
     keys,
     keyFactors,
     values,
@@ -53,6 +56,8 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
   expect('layout', [undefined, 'stock', 'latent'].includes(layout as string), "'stock' or 'latent'", layout);
   expect('valueSlots', [undefined, 'group', 'head'].includes(valueSlots as string), "'group' or 'head'", valueSlots);
   expect('needsStatistics', typeof needsStatistics === 'boolean', 'true or false', needsStatistics);
+  const wantsMoments = [undefined, true, false].includes(needsAttendedMoments as boolean | undefined);
+  expect('needsAttendedMoments', wantsMoments, 'true or false', needsAttendedMoments);
   const alone = keys === undefined || keyFactors === undefined;
   expect('keyFactors', alone, 'either keys or keyFactors', 'both');
   const named = (field: string, part: unknown): CompressionMethod | undefined => {
@@ -76,6 +81,7 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
     layout: (layout ?? (slots === 'head' ? 'latent' : (namedKeys?.layout ?? 'stock'))) as CompressionMethod['layout'],
     ...(slots && { valueSlots: slots }),
     needsStatistics: needsStatistics as boolean,
+    ...((needsAttendedMoments ?? namedValues?.needsAttendedMoments) && { needsAttendedMoments: true }),
     keys: namedKeys?.keys ?? ownKeys(),
     values: namedValues?.values ?? checkedFactors(values as ValueMethod, 'values', label),
   };
