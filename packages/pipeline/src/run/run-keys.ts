@@ -1,4 +1,5 @@
 import type { Recipe } from '@kvlr/core/schemas';
+import { groupingStrategies } from '@kvlr/grouping';
 import { resolveDistillation } from '../recipe/resolve-distillation.ts';
 import { resolveRecovery } from '../recipe/resolve-recovery.ts';
 import { type ArtefactKey, artefactKey } from '../store/artefact.ts';
@@ -53,7 +54,10 @@ export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   );
   const budget = await artefactKey({ losses, budgetHash: inputs.budgetHash }, { policy, keyValueHeads });
   const spreads = policy !== 'uniform' || inputs.budgetHash !== undefined;
-  const grouping = await artefactKey({ statistics, groupingHash }, { grouping: recipe.grouping, keyValueHeads, ...(spreads && { budget }) });
+  const grouping = await artefactKey(
+    { statistics, groupingHash, ...(measuresMerges(inputs) && { methodHash, method: recipe.method }) },
+    { grouping: recipe.grouping, keyValueHeads, ...(spreads && { budget }) },
+  );
   const factors = await artefactKey({ grouping, methodHash }, { method: recipe.method });
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   // Only a recipe that has a distillation names it in the key: those from before there was any keep theirs.
@@ -61,4 +65,9 @@ export async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const judged = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : [])];
   const evaluation = await artefactKey({ recovery, evaluationHash }, judged);
   return { statistics, losses, budget, grouping, factors, recovery, evaluation };
+}
+
+/** Whether the grouping may ask what the method's merges cost, so that it depends on the method. */
+function measuresMerges({ recipe, groupingHash }: RunInputs): boolean {
+  return groupingHash !== undefined || groupingStrategies[recipe.grouping]?.needsMeasurement === true;
 }
