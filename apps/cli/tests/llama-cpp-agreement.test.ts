@@ -1,28 +1,21 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readTexts, windowsBySource } from '@kvlr/calibration';
+import { windowsBySource } from '@kvlr/calibration';
 import { openCheckpointDirectory, writeGguf } from '@kvlr/checkpoint/node';
 import { cacheSize } from '@kvlr/core';
 import { evaluate } from '@kvlr/evaluation';
-import { compressToDirectory } from '@kvlr/pipeline/node';
 import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
 import { loadModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compressReference, readDocuments } from './support/compress-reference.ts';
 import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
+import { prompts } from './support/prompts.ts';
 import { topTwo } from './support/top-two.ts';
 
 /** Positions whose two best tokens are closer than this in logits may be ranked either way by rounding. */
 const decisiveMargin = 0.01;
-
-const prompts = [
-  'Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse,',
-  'In the beginning God created the heaven and the earth. And the earth was without form, and void;',
-  'Fellow-citizens of the Senate and of the House of Representatives: The state of the Union is',
-  'The captain stood at the rail all night — "there she blows!" cried the mate — and nobody slept.',
-  'Of the 1,204 ships that left port in 1851, only 37 came home before winter; the others were',
-];
 
 let directory: string;
 beforeAll(async () => {
@@ -31,34 +24,9 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-const readDocuments = async (path: string) => readTexts([{ name: path, text: await readFile(path, 'utf8') }]);
-
-/** The embedded model with a quarter of its KV heads, through the whole pipeline; quick rather than good. */
-async function compressReference(): Promise<string> {
-  const output = join(directory, 'quarter');
-  const model = await openCheckpointDirectory(referenceModelDirectory);
-  await compressToDirectory({
-    model,
-    output,
-    recipe: {
-      keyValueHeads: 2,
-      calibration: { windows: 4, windowLength: 128 },
-      recovery: { preset: 'none' },
-      evaluation: { windowsPerSource: 1, windowLength: 65 },
-    },
-    texts: {
-      calibration: await readDocuments(referenceTextPaths.calibration),
-      evaluation: await readDocuments(referenceTextPaths.validation),
-    },
-    runtime: { backend: 'wasm' },
-  });
-  await model.close();
-  return output;
-}
-
 const subjects: [string, () => Promise<string>][] = [
   ['the original checkpoint', async () => referenceModelDirectory],
-  ['the compressed checkpoint', compressReference],
+  ['the compressed checkpoint', () => compressReference(join(directory, 'quarter'))],
 ];
 
 describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {

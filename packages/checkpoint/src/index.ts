@@ -22,6 +22,8 @@ export { applyCompression } from './model/apply-compression.ts';
 export { type ExpectedTensor, expectedTensors } from './model/expected-tensors.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open-checkpoint.ts';
 export { type ModelChanges, overlayModel } from './model/overlay-model.ts';
+export { type OnnxFile, type OnnxSettings, onnxFiles } from './onnx/onnx-files.ts';
+export type { OnnxFloatDtype } from './onnx/onnx-format.ts';
 export { encodeSafetensors, encodeSafetensorsHeader, type TensorPlan } from './safetensors/encode-safetensors.ts';
 export { safetensorsLimits } from './safetensors/limits.ts';
 export {

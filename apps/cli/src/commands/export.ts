@@ -1,45 +1,75 @@
 import { basename, extname } from 'node:path';
 import type { WeightDtype } from '@kvlr/checkpoint';
-import { writeGguf } from '@kvlr/checkpoint/node';
+import { writeGguf, writeOnnxDirectory } from '@kvlr/checkpoint/node';
+import { KvlrError } from '@kvlr/core';
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../command-context.ts';
-import { withModel } from '../inputs/open-model.ts';
+import { type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { modelArgument, modelArgumentHelp } from '../options/shared-options.ts';
 
 interface ExportOptions {
-  gguf: string;
+  gguf?: string;
+  onnx?: string;
   dtype: WeightDtype;
   overwrite?: boolean;
 }
 
 const afterHelp = `
+The ONNX directory has the layout that transformers.js loads: config and tokenizer, and the graph in onnx/.
+
 Examples:
   kvlr export --gguf reference.gguf
-  kvlr export ./small --gguf small.gguf --dtype F16`;
+  kvlr export ./small --gguf small.gguf --dtype F16
+  kvlr export ./small --onnx ./small-onnx --dtype F16`;
 
 export function addExportCommand(program: Command, context: CommandContext): void {
   program
     .command('export')
     .description('write a checkpoint in the format of another engine')
     .argument(modelArgument, modelArgumentHelp)
-    .requiredOption('--gguf <file>', 'a GGUF file for llama.cpp')
+    .option('--gguf <file>', 'a GGUF file for llama.cpp')
+    .option('--onnx <dir>', 'an ONNX directory for transformers.js and ONNX Runtime')
     .addOption(
-      new Option('--dtype <type>', 'element type of the matrices').choices(['F32', 'F16', 'BF16']).default('F32'),
+      new Option('--dtype <type>', 'element type of the matrices; ONNX: F32 or F16, of the KV cache too')
+        .choices(['F32', 'F16', 'BF16'])
+        .default('F32'),
     )
-    .option('--overwrite', 'replace the file, once the new one is complete')
+    .option('--overwrite', 'replace what is there, once the new one is complete')
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: ExportOptions) => {
-      await withModel(path, async ({ checkpoint }) => {
-        const name = basename(options.gguf, extname(options.gguf));
-        await writeGguf(options.gguf, checkpoint, checkpoint, {
-          name,
-          dtype: options.dtype,
-          overwrite: options.overwrite,
-          onEvent: context.onEvent,
-          signal: context.signal,
-        });
-        context.print(`Wrote ${options.gguf} (${options.dtype}).`);
-        context.printJson({ gguf: options.gguf, dtype: options.dtype });
-      });
+      const write = chooseFormat(options, context);
+      const { written, summary } = await withModel(path, write);
+      context.print(`Wrote ${written} (${options.dtype}).`);
+      context.printJson({ ...summary, dtype: options.dtype });
     });
+}
+
+type Write = (model: OpenedModel) => Promise<{ written: string; summary: Record<string, string> }>;
+
+/** What to do, before a model is opened. Throws 'usage' for options that do not go together. */
+function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: CommandContext): Write {
+  const settings = { overwrite, onEvent: context.onEvent, signal: context.signal };
+  if (gguf !== undefined && onnx === undefined) {
+    return async ({ checkpoint }) => {
+      await writeGguf(gguf, checkpoint, checkpoint, { ...settings, name: basename(gguf, extname(gguf)), dtype });
+      return { written: gguf, summary: { gguf } };
+    };
+  }
+  if (onnx !== undefined && gguf === undefined) {
+    if (dtype === 'BF16') {
+      throw usageError('export: expected --dtype F32 or F16 with --onnx, got BF16', 'Take F16 or F32.');
+    }
+    return async ({ checkpoint }) => {
+      await writeOnnxDirectory(onnx, checkpoint, checkpoint, { ...settings, dtype });
+      return { written: onnx, summary: { onnx } };
+    };
+  }
+  throw usageError(
+    `export: expected one of --gguf and --onnx, got ${gguf === undefined ? 'neither' : 'both'}`,
+    'Name the file or the directory to write: --gguf FILE for llama.cpp, --onnx DIR for transformers.js.',
+  );
+}
+
+function usageError(message: string, remedy: string): KvlrError {
+  return new KvlrError('usage', { message, remedy });
 }

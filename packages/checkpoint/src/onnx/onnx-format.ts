@@ -1,0 +1,103 @@
+import type { ByteSink } from '../files/byte-sink.ts';
+import { tensorByteLength } from '../safetensors/encode-safetensors.ts';
+import { ProtobufWriter } from './protobuf-writer.ts';
+
+/** Types of the numbers in weights, activations and cache. */
+export type OnnxFloatDtype = 'F32' | 'F16';
+type OnnxDtype = OnnxFloatDtype | 'I32' | 'I64';
+
+/** TensorProto.DataType. */
+const dtypeCodes: Record<OnnxDtype, number> = { F32: 1, I32: 6, I64: 7, F16: 10 };
+
+/** What an input or output of the graph is; a dimension that is only known when it runs has a name. */
+export interface OnnxValue {
+  name: string;
+  dtype: OnnxDtype;
+  shape: (number | string)[];
+}
+
+export type OnnxAttribute = { integer: number } | { float: number } | { integers: number[] };
+
+export interface OnnxNode {
+  operator: string;
+  /** Empty for the operators of ONNX itself. */
+  domain: string;
+  name: string;
+  /** An empty name leaves an optional input or output out. */
+  inputs: string[];
+  outputs: string[];
+  attributes: Record<string, OnnxAttribute>;
+}
+
+/** A constant of the graph, and how its bytes are written when its turn comes. */
+export interface OnnxTensor {
+  name: string;
+  dtype: OnnxDtype;
+  shape: number[];
+  write(sink: ByteSink): Promise<void>;
+}
+
+export interface OnnxGraph {
+  nodes: OnnxNode[];
+  inputs: OnnxValue[];
+  outputs: OnnxValue[];
+  tensors: OnnxTensor[];
+}
+
+/** Where a tensor lies that is not in the model file itself. */
+export interface ExternalPlace {
+  file: string;
+  offset: number;
+}
+
+export function dtypeCode(dtype: OnnxDtype): number {
+  return dtypeCodes[dtype];
+}
+
+export function onnxByteLength({ dtype, shape }: Pick<OnnxTensor, 'dtype' | 'shape'>): number {
+  return tensorByteLength(dtype, shape);
+}
+
+/** NodeProto. */
+export function encodeNode({ operator, domain, name, inputs, outputs, attributes }: OnnxNode): ProtobufWriter {
+  const node = new ProtobufWriter();
+  for (const input of inputs) node.string(1, input);
+  for (const output of outputs) node.string(2, output);
+  node.string(3, name).string(4, operator);
+  for (const [key, attribute] of Object.entries(attributes)) node.message(5, encodeAttribute(key, attribute));
+  return node.string(7, domain);
+}
+
+/** ValueInfoProto. */
+export function encodeValue({ name, dtype, shape }: OnnxValue): ProtobufWriter {
+  const dimensions = new ProtobufWriter();
+  for (const size of shape) {
+    const dimension = new ProtobufWriter();
+    dimensions.message(1, typeof size === 'number' ? dimension.integer(1, size) : dimension.string(2, size));
+  }
+  const tensorType = new ProtobufWriter().integer(1, dtypeCode(dtype)).message(2, dimensions);
+  return new ProtobufWriter().string(1, name).message(2, new ProtobufWriter().message(1, tensorType));
+}
+
+/** TensorProto up to its bytes, which follow inside the message, or lie in another file. */
+export function encodeTensorHeader(tensor: OnnxTensor, place?: ExternalPlace): Uint8Array {
+  const header = new ProtobufWriter();
+  for (const size of tensor.shape) header.integer(1, size);
+  header.integer(2, dtypeCode(tensor.dtype)).string(8, tensor.name);
+  const byteLength = onnxByteLength(tensor);
+  if (place === undefined) return header.header(9, byteLength).finish();
+  const entries = { location: place.file, offset: String(place.offset), length: String(byteLength) };
+  for (const [key, value] of Object.entries(entries)) {
+    header.message(13, new ProtobufWriter().string(1, key).string(2, value));
+  }
+  return header.integer(14, 1).finish();
+}
+
+/** AttributeProto. */
+function encodeAttribute(name: string, attribute: OnnxAttribute): ProtobufWriter {
+  const message = new ProtobufWriter().string(1, name);
+  if ('integer' in attribute) return message.integer(3, attribute.integer).integer(20, 2);
+  if ('float' in attribute) return message.float(2, attribute.float).integer(20, 1);
+  for (const value of attribute.integers) message.integer(8, value);
+  return message.integer(20, 7);
+}
