@@ -59,6 +59,14 @@ describe('llama.cpp with an exported model', () => {
         return applyCompression(checkpoint, await Promise.all(layers));
       },
     ],
+    [
+      'another number of KV heads in each layer, and biases',
+      async () => {
+        const counts = [8, 4, 2, 1, 2, 4];
+        const layers = counts.map((heads, layer) => poolHeads(checkpoint, layer, heads));
+        return applyCompression(checkpoint, await Promise.all(layers));
+      },
+    ],
   ];
 
   it.each(variants)('predicts what a Float64 decoder predicts: %s', async (_, createModel) => {

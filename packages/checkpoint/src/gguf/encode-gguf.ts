@@ -19,7 +19,8 @@ export interface GgufSettings extends RunControl {
 
 /**
  * Writes a model as one GGUF file for llama.cpp, from front to back, one tensor in memory at a time. `source` gives the
- * family and the tokenizer. Only stock grouped-query attention with one KV head count for all layers can be written.
+ * family and the tokenizer. Only stock grouped-query attention can be written; with another number of KV heads in each
+ * layer, under the architecture 'deci', whose layers llama.cpp lets differ and which is otherwise a LLaMA.
  * Throws 'unsupported-feature' for other layouts, families, activations and tokenizers; 'numerical' on overflow.
  */
 export async function encodeGguf(
@@ -29,8 +30,9 @@ export async function encodeGguf(
   settings: GgufSettings = {},
 ): Promise<void> {
   const { dtype = 'F32', name = 'model', signal, onEvent } = settings;
-  const family = requireFamily(model, source);
-  const keyValueHeads = requireUniformHeads(model);
+  const keyValueHeads = requireStockHeads(model);
+  const family = uniformKeyValueHeads(model.shape) === undefined ? perLayerFamily : requireFamily(model, source);
+  requireSettings(model, family);
   const tensors = ggufTensors(model, family, dtype);
   const metadata = new Map([
     ...ggufModelMetadata(model.shape, family, { name, dtype, keyValueHeads }),
@@ -50,27 +52,34 @@ export async function encodeGguf(
   }
 }
 
+/** llama.cpp's name for a LLaMA whose layers may differ in their heads. */
+const perLayerFamily: GgufFamily = { architecture: 'deci', rowOrder: 'interleaved', frequencyFactors: true };
+
 function requireFamily({ shape }: ModelSource, { architecture: { gguf: family } }: HuggingFaceCheckpoint): GgufFamily {
   if (family === undefined) throw unsupported('a family that llama.cpp knows', shape.architecture);
+  return family;
+}
+
+function requireSettings({ shape }: ModelSource, family: GgufFamily): void {
   if (shape.hiddenActivation !== 'silu') throw unsupported('the activation silu', shape.hiddenActivation);
   if (shape.rope.type === 'llama3' && !family.frequencyFactors) {
     throw unsupported(`${family.architecture} with unscaled or linear rotary positions`, shape.rope.type);
   }
-  return family;
 }
 
-function requireUniformHeads({ shape }: ModelSource): number {
-  const uniform = uniformKeyValueHeads(shape);
-  if (uniform !== undefined) return uniform;
-  const stock = 'stock grouped-query attention with one KV head count for all layers';
-  const remedy = 'Compress with a stock method and the same --kv-heads for every layer to export it.';
+/** KV heads of each layer. */
+function requireStockHeads({ shape }: ModelSource): number[] {
+  const stock = 'stock grouped-query attention';
+  const remedy = 'Compress with a stock method to export it.';
   const native = shape.layers.find(({ keys }) => keys !== 'stock');
   if (native !== undefined) throw unsupported(stock, `${native.keys} keys`, remedy);
   if (shape.layers.some(({ keySlots, valueSlots }) => keySlots !== valueSlots)) {
     throw unsupported(stock, 'fewer key heads than value heads', remedy);
   }
-  const counts = shape.layers.map(({ keySlots }) => keySlots).join(', ');
-  throw unsupported(stock, `head counts by layer ${counts}`, remedy);
+  if (shape.layers.some(({ valueSlotWidth }) => valueSlotWidth !== shape.headDim)) {
+    throw unsupported(stock, 'values narrower than a head', remedy);
+  }
+  return shape.layers.map(({ keySlots }) => keySlots);
 }
 
 function unsupported(expected: string, received: string, remedy?: string): KvlrError {

@@ -28,13 +28,16 @@ describe('replacePath', () => {
     expect(await readFile(target, 'utf8')).toBe('previous');
   });
 
-  it('makes missing parent directories and renames last', async () => {
-    const nested = join(parent, 'a', 'b', 'file');
-    await replacePath(nested, { kind: 'file' }, (temporary) =>
-      fillFile(temporary, (sink) => sink.write(Uint8Array.of(104, 105))),
+  it('makes the missing parents of a directory, and refuses a file without', async () => {
+    const nested = join(parent, 'a', 'b', 'model');
+    await replacePath(nested, { kind: 'directory' }, (temporary) =>
+      fillFile(join(temporary, 'file'), (sink) => sink.write(Uint8Array.of(104, 105))),
     );
-    expect(await readFile(nested, 'utf8')).toBe('hi');
-    expect(await readdir(join(parent, 'a', 'b'))).toEqual(['file']);
+    expect(await readFile(join(nested, 'file'), 'utf8')).toBe('hi');
+    expect(await readdir(join(parent, 'a', 'b'))).toEqual(['model']);
+    const missing = join(parent, 'c');
+    await expectError(replacePath(join(missing, 'file'), { kind: 'file' }, async () => {}), 'file-missing', missing);
+    expect(await readdir(parent)).toEqual(['a']);
   });
 
   it('does not replace what appeared meanwhile', async () => {
@@ -47,13 +50,13 @@ describe('replacePath', () => {
     expect(await readdir(parent)).toEqual(['model.gguf']);
   });
 
-  it('reports a place that cannot be written', async () => {
+  it.each([
+    ['file', 'file-missing'],
+    ['directory', 'write-failed'],
+  ] as const)('reports a place where no %s can be', async (kind, code) => {
     await writeFile(target, 'a file, not a directory');
-    await expectError(
-      replacePath(join(target, 'x'), { kind: 'file' }, async () => {}),
-      'write-failed',
-      'x',
-    );
+    const replacing = replacePath(join(target, 'x'), { kind }, async () => {});
+    await expectError(replacing, code, target);
   });
 });
 

@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { KvlrError } from '@kvlr/core';
 import { writeError } from './write-error.ts';
@@ -12,7 +12,8 @@ export interface ReplaceSettings {
 /**
  * Makes a file or directory that appears under its name only when it is complete. `fill` writes to a sibling of a
  * temporary name; it is renamed last, and only then does an overwritten predecessor go. Whatever fails, `path` is as it
- * was and nothing is left beside it. Throws 'file-exists', 'disk-full', 'write-failed', and what `fill` throws.
+ * was and nothing is left beside it. A directory's missing parents are
+ * made; a file's are not. Throws 'file-exists', 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
  */
 export async function replacePath(
   path: string,
@@ -21,11 +22,12 @@ export async function replacePath(
 ): Promise<void> {
   const target = resolve(path);
   await checkTarget(target, settings);
+  if (settings.kind === 'file') await requireDirectory(dirname(target));
   const suffix = crypto.randomUUID().slice(0, 8);
   const temporary = join(dirname(target), `.${basename(target)}.partial-${suffix}`);
   const retired = join(dirname(target), `.${basename(target)}.replaced-${suffix}`);
   try {
-    await mkdir(settings.kind === 'directory' ? temporary : dirname(temporary), { recursive: true });
+    if (settings.kind === 'directory') await mkdir(temporary, { recursive: true });
     await fill(temporary);
     // Another process may have made the target meanwhile.
     await checkTarget(target, settings);
@@ -43,6 +45,17 @@ export async function replacePath(
     throw writeError(error, target);
   }
   await rm(retired, { recursive: true, force: true });
+}
+
+/** A mistyped directory of a file is an error, not a new directory. */
+async function requireDirectory(directory: string): Promise<void> {
+  const found = await stat(directory).catch(() => undefined);
+  if (found?.isDirectory()) return;
+  throw new KvlrError('file-missing', {
+    message: `write: expected a directory at ${directory}, found ${found === undefined ? 'nothing' : 'a file'}`,
+    remedy: 'Make the directory first, or choose another place.',
+    data: { path: directory },
+  });
 }
 
 /** Throws 'file-exists' where the path is taken, or is something that overwriting would be unwise for. */
