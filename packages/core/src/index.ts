@@ -1,7 +1,6 @@
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './activations.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './budget-policy.ts';
 export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache-bytes.ts';
-export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './budget-policy.ts';
 export { cacheSize } from './cache-size.ts';
 export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
 export { countParameters } from './count-parameters.ts';

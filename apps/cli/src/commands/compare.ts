@@ -1,22 +1,23 @@
 import { join } from 'node:path';
-import {
-  artefactNames,
-  type ComparedGrouping,
-  compressionMethods,
-  groupingStrategies,
-  type MethodChoice,
-} from '@kvlr/pipeline';
-import { compareToDirectory, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
+import { artefactNames, bestRecipes, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
+import { compareToDirectory, loadGrouping, type WorkerPool } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import { comparisonTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../command-context.ts';
+import {
+  type ComparisonRowOptions,
+  defaultRecovery,
+  loadComparisonRows,
+  shortList,
+} from '../inputs/load-comparison-rows.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { withWorkers } from '../inputs/with-workers.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
-import { parseShares } from '../options/parse-values.ts';
+import { parseCount, parseShares } from '../options/parse-values.ts';
 import {
   addBackendOption,
   addGroupingOption,
@@ -24,6 +25,7 @@ import {
   addRecoverOption,
   addSeedOption,
   addTextOptions,
+  addWorkersOption,
   type BackendChoice,
   modelArgument,
   modelArgumentHelp,
@@ -31,83 +33,121 @@ import {
 import { prototypeFigure } from '../prototype-figures.ts';
 import { listNames } from '../terminal/list-names.ts';
 
-interface CompareOptions extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'>, TextOptions {
+interface CompareOptions
+  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'>,
+    ComparisonRowOptions,
+    TextOptions {
   output: string;
-  methods?: string[];
-  /** True without names. */
-  groupings?: string[] | true;
   ratios?: number[];
+  windows?: number;
   backend: BackendChoice;
+  workers?: number;
   overwrite?: boolean;
 }
 
-/** Those that work from statistics and weights: a run does not measure blocks. */
-const availableGroupings = Object.fromEntries(
-  Object.entries(groupingStrategies).filter(([, { needsMeasurement }]) => !needsMeasurement),
-);
-
 const afterHelp = `
-The default recipe, with its block reconstruction, is the last row. Rows that are finished are kept: after Ctrl-C the
-same command goes on with the next one. DIR holds comparison.html, .md, .svg and .json.
+Which rows the table has:
+  kvlr compare                     one closed form of each kind, without reconstruction: ${shortList.join(', ')}
+  kvlr compare --methods A B       these closed forms instead
+  kvlr compare --all               every closed form, ${[...bestRecipes.keys()].join(', ')}, and the default recipe with its reconstruction
+  kvlr compare --initialisations   every stock closed form before and after block reconstruction (light, unless --recover
+                                   says otherwise): what the closed forms are worth once it has run
+  kvlr compare --groupings         the default method with every grouping, before and after block reconstruction, and the key
+                                   and value energy that its groups lose
+--recover light or full adds the row of the recipe itself with that reconstruction to the first two; none takes
+reconstruction out of the others.
 
---groupings compares which heads share one: the recipe's method with each grouping, the key and value energy that its
-groups lose, and its perplexity before and (without --recover none) after block reconstruction.
+At each ratio the methods stand in order, with the difference to the next better one paired over windows; what lies below two
+standard errors is called noise. Fewer --windows are quicker and leave larger errors.
+
+Each row is one command: kvlr compress --recipe recipes/ROW.yaml. Rows that are finished are kept: after Ctrl-C the same
+command goes on with the next one, and another comparison with the same -o and --overwrite takes them over. DIR holds
+comparison.html, .md, .svg and .json, which has the scores of every window.
 
 Examples:
-  kvlr compare                                                   the embedded model; about an hour on two cores
-  kvlr compare ./model --methods mean-pool svd-a --ratios 1/2 --recover none
+  kvlr compare                                                   the embedded model; about a quarter of an hour on two cores
+  kvlr compare --all -o everything                               about an hour and a half
+  kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
 Methods:
 ${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
 
 Groupings:
-${listNames(availableGroupings, ({ description }) => description)}`;
+${listNames(groupingStrategies, ({ description }) => description)}`;
 
 export function addCompareCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('compare')
-    .description('every method at every ratio on one model, as one table: what each would cost')
+    .description('methods at every ratio on one model, as one table and in order: what each would cost')
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the tables go', 'kvlr-comparison')
-    .option('--methods <names...>', 'methods to compare: names or ES modules such as ./mine.mjs (default: all names)')
+    .option(
+      '--methods <names...>',
+      'closed forms to compare: names or ES modules such as ./mine.mjs (default: see below)',
+    )
+    .addOption(
+      new Option('--all', 'every closed form, and the recipes that follow them up').conflicts([
+        'methods',
+        'initialisations',
+        'groupings',
+      ]),
+    )
+    .addOption(
+      new Option(
+        '--initialisations [names...]',
+        'closed forms before and after block reconstruction: names or ES modules (default: all that give stock layouts)',
+      ).conflicts(['methods', 'groupings']),
+    )
     .addOption(
       new Option(
         '--groupings [names...]',
         'compare groupings instead: names or ES modules such as ./mine.mjs (default: all names)',
       ).conflicts(['methods', 'grouping']),
     )
-    .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares);
-  addRecoverOption(command);
+    .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares)
+    .option('--windows <n>', 'windows of each source of text to judge on (default: 24)', parseCount);
+  addRecoverOption(command, 'block reconstruction of the rows that have one (default: see below)');
   addGroupingOption(command);
   addTextOptions(command, { calibration: true, evaluation: true });
-  addBackendOption(command);
+  addWorkersOption(addBackendOption(command));
   addSeedOption(command, 'seed of the calibration windows and of the reconstruction (default: 0)');
   addRecipeFileOption(command)
     .option('--overwrite', 'replace a comparison that is complete')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompareOptions) =>
-      nameTextFiles(options, () => withModel(path, (model) => compare(model, options, context))),
+      nameTextFiles(options, () =>
+        withModel(path, (model) =>
+          withWorkers(options.workers, model.checkpoint, (workers) => compare(model, options, workers, context)),
+        ),
+      ),
     );
 }
 
-async function compare(model: OpenedModel, options: CompareOptions, context: CommandContext): Promise<void> {
-  const recipe = await loadRecipe(options);
+async function compare(
+  model: OpenedModel,
+  options: CompareOptions,
+  workers: WorkerPool | undefined,
+  context: CommandContext,
+): Promise<void> {
+  const recipe = await loadRecipe({ ...options, recover: options.recover ?? defaultRecovery(options) });
+  const { evaluation } = recipe;
   const grouping = await loadGrouping(recipe.grouping);
   const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
   await prepareNodeRuntime();
   const report = await compareToDirectory({
     model: model.checkpoint,
     modelName: model.name,
-    recipe,
+    recipe: {
+      ...recipe,
+      evaluation: { ...evaluation, windowsPerSource: options.windows ?? evaluation.windowsPerSource },
+    },
     grouping,
     texts,
-    methods: options.methods,
-    ownMethods: await loadMethods([...(options.methods ?? []), recipe.method]),
-    groupings: options.groupings && (await loadGroupings(options.groupings)),
+    ...(await loadComparisonRows(options, recipe)),
     ratios: options.ratios,
     references: model.embedded && options.evalText === undefined ? prototypeFigure : undefined,
-    runtime: { backend: options.backend },
+    runtime: { backend: options.backend, workers },
     output: options.output,
     overwrite: options.overwrite,
     environment: describeMachine,
@@ -118,19 +158,4 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
   context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
   context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);
   context.printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });
-}
-
-function loadGroupings(wanted: string[] | true): Promise<ComparedGrouping[]> {
-  const names = wanted === true ? Object.keys(availableGroupings) : wanted;
-  return Promise.all(names.map(async (name) => ({ name, choice: await loadGrouping(name) })));
-}
-
-/** The methods among these that are modules, by the path that names them. */
-async function loadMethods(names: readonly string[]): Promise<Map<string, MethodChoice>> {
-  const methods = new Map<string, MethodChoice>();
-  for (const name of names) {
-    const method = await loadMethod(name);
-    if (method) methods.set(name, method);
-  }
-  return methods;
 }

@@ -11,12 +11,14 @@ import type { CommandContext } from '../command-context.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { withWorkers } from '../inputs/with-workers.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseBytes } from '../options/parse-values.ts';
 import { addRecipeOptions } from '../options/recipe-options.ts';
 import {
   addBackendOption,
   addTextOptions,
+  addWorkersOption,
   type BackendChoice,
   modelArgument,
   modelArgumentHelp,
@@ -27,6 +29,7 @@ import { listNames } from '../terminal/list-names.ts';
 interface CompressOptions extends RecipeOptions, TextOptions {
   output: string;
   backend: BackendChoice;
+  workers?: number;
   run?: string;
   overwrite?: boolean;
   maxShardSize?: number;
@@ -53,10 +56,7 @@ Methods:
 ${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
 
 Groupings:
-${listNames(
-  Object.fromEntries(Object.entries(groupingStrategies).filter(([, { needsMeasurement }]) => !needsMeasurement)),
-  ({ description }) => description,
-)}`;
+${listNames(groupingStrategies, ({ description }) => description)}`;
 
 export function addCompressCommand(program: Command, context: CommandContext): void {
   const command = program
@@ -66,7 +66,7 @@ export function addCompressCommand(program: Command, context: CommandContext): v
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-out');
   addRecipeOptions(command);
   addTextOptions(command, { calibration: true, evaluation: true });
-  addBackendOption(command)
+  addWorkersOption(addBackendOption(command))
     .option('--run <dir>', 'directory that keeps what resuming needs, and the report (default: OUT.run)')
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
     .option('--max-shard-size <size>', 'split the weights into files of at most this size (default: 5GB)', parseBytes)
@@ -118,22 +118,24 @@ async function compress(
   const method = await loadMethod(recipe.method);
   const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
   await prepareNodeRuntime();
-  const result = await compressToDirectory({
-    model: checkpoint,
-    modelName: name,
-    recipe,
-    grouping,
-    method,
-    texts,
-    runtime: { backend: options.backend },
-    output: options.output,
-    runDirectory: options.run,
-    overwrite: options.overwrite,
-    maxShardBytes: options.maxShardSize,
-    environment: describeMachine,
-    onEvent: context.onEvent,
-    signal: context.signal,
-  });
+  const result = await withWorkers(options.workers, checkpoint, (workers) =>
+    compressToDirectory({
+      model: checkpoint,
+      modelName: name,
+      recipe,
+      grouping,
+      method,
+      texts,
+      runtime: { backend: options.backend, workers },
+      output: options.output,
+      runDirectory: options.run,
+      overwrite: options.overwrite,
+      maxShardBytes: options.maxShardSize,
+      environment: describeMachine,
+      onEvent: context.onEvent,
+      signal: context.signal,
+    }),
+  );
   const { report, stages } = result;
   const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);

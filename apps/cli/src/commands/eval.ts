@@ -8,11 +8,13 @@ import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { withWorkers } from '../inputs/with-workers.ts';
 import { peakMemoryBytes } from '../machine.ts';
 import { parseCount } from '../options/parse-values.ts';
 import {
   addBackendOption,
   addTextOptions,
+  addWorkersOption,
   type BackendChoice,
   modelArgument,
   modelArgumentHelp,
@@ -23,6 +25,7 @@ interface EvalOptions extends TextOptions {
   windows: number;
   windowLength: number;
   backend: BackendChoice;
+  workers?: number;
 }
 
 const defaults = parseRecipe({}).evaluation;
@@ -51,7 +54,7 @@ export function addEvalCommand(program: Command, context: CommandContext): void 
       parseCount,
       defaults.windowLength,
     );
-  addBackendOption(command)
+  addWorkersOption(addBackendOption(command))
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: EvalOptions) => {
       await withModel(path, async (model) => {
@@ -78,13 +81,15 @@ async function evaluateModel(
 ): Promise<EvaluationResult> {
   const texts = await loadEvaluationTexts(options);
   await prepareNodeRuntime();
-  return evaluateCheckpoint({
-    model: model.checkpoint,
-    base: base?.checkpoint,
-    texts,
-    windows: { windowsPerSource: options.windows, windowLength: options.windowLength },
-    runtime: { backend: options.backend },
-    onEvent,
-    signal,
-  });
+  return withWorkers(options.workers, model.checkpoint, (workers) =>
+    evaluateCheckpoint({
+      model: model.checkpoint,
+      base: base?.checkpoint,
+      texts,
+      windows: { windowsPerSource: options.windows, windowLength: options.windowLength },
+      runtime: { backend: options.backend, workers },
+      onEvent,
+      signal,
+    }),
+  );
 }

@@ -7,10 +7,12 @@ import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { loadCalibrationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { withModel } from '../inputs/open-model.ts';
+import { withWorkers } from '../inputs/with-workers.ts';
 import { parseCount } from '../options/parse-values.ts';
 import {
   addBackendOption,
   addTextOptions,
+  addWorkersOption,
   type BackendChoice,
   modelArgument,
   modelArgumentHelp,
@@ -20,6 +22,7 @@ interface InspectOptions extends TextOptions {
   spectra?: boolean;
   windows: number;
   backend: BackendChoice;
+  workers?: number;
 }
 
 export function addInspectCommand(program: Command, context: CommandContext): void {
@@ -30,7 +33,7 @@ export function addInspectCommand(program: Command, context: CommandContext): vo
     .option('--spectra', 'run the calibration text and print how much of each cache a part of its directions holds')
     .option('--windows <n>', 'windows of 512 tokens for --spectra', parseCount, 8);
   addTextOptions(command, { calibration: true, evaluation: false });
-  addBackendOption(command).action(async (path: string | undefined, options: InspectOptions) => {
+  addWorkersOption(addBackendOption(command)).action(async (path: string | undefined, options: InspectOptions) => {
     await withModel(path, async ({ checkpoint, name }) => {
       const { shape } = checkpoint;
       const dtype = attentionDtype(checkpoint);
@@ -82,6 +85,9 @@ async function spectraOf(
   const texts = await loadCalibrationTexts(options);
   const { windows, backend } = options;
   await prepareNodeRuntime();
-  const request = { model, texts, windows, runtime: { backend }, onEvent, signal };
-  return nameTextFiles(options, () => measureSpectra(request));
+  return nameTextFiles(options, () =>
+    withWorkers(options.workers, model, (workers) =>
+      measureSpectra({ model, texts, windows, runtime: { backend, workers }, onEvent, signal }),
+    ),
+  );
 }

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { parseSeed } from './parse-values.ts';
+import { parseCount, parseSeed } from './parse-values.ts';
 
 export const modelArgument = '[CKPT]';
 export const modelArgumentHelp = 'directory of a Hugging Face checkpoint (default: the embedded reference model)';
@@ -15,6 +15,15 @@ export function addBackendOption(command: Command): Command {
   );
 }
 
+/** Adds --workers. */
+export function addWorkersOption(command: Command): Command {
+  return command.option(
+    '--workers <n>',
+    'threads for calibration and evaluation on the CPU (default: one a processor, as memory allows)',
+    parseCount,
+  );
+}
+
 /** Adds --calibration and --eval-text. */
 export function addTextOptions(command: Command, kinds: { calibration: boolean; evaluation: boolean }): Command {
   if (kinds.calibration) {
@@ -27,14 +36,11 @@ export function addTextOptions(command: Command, kinds: { calibration: boolean; 
 }
 
 /** Adds --recover. */
-export function addRecoverOption(command: Command): Command {
-  return command.addOption(
-    new Option('--recover <preset>', 'block reconstruction after the closed forms (default: full)').choices([
-      'light',
-      'full',
-      'none',
-    ]),
-  );
+export function addRecoverOption(
+  command: Command,
+  help = 'block reconstruction after the closed forms (default: full)',
+): Command {
+  return command.addOption(new Option('--recover <preset>', help).choices(['light', 'full', 'none']));
 }
 
 /** Adds --grouping. */

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { KvlrError } from '@kvlr/core';
 import type { WorkerAnswer, WorkerQuestion, WorkerTaskName, WorkerTasks } from '../../workers/messages.ts';
@@ -12,9 +13,14 @@ export class ModelWorkerThread {
   private readonly worker: Worker;
   private readonly waiting = new Map<number, Waiting>();
   private nextId = 0;
+  private failure: KvlrError | undefined;
 
   constructor() {
-    this.worker = new Worker(new URL('./model-worker.js', import.meta.url));
+    // By its public name, so that it is found wherever this module was bundled to.
+    this.worker = new Worker(createRequire(import.meta.url).resolve('@kvlr/pipeline/model-worker'), {
+      // Flags of the main thread, such as those of a debugger or of import conditions, are not for this one.
+      execArgv: [],
+    });
     // A thread without work keeps no process alive.
     this.worker.unref();
     this.worker.on('message', (answer: WorkerAnswer) => this.settle(answer));
@@ -28,6 +34,7 @@ export class ModelWorkerThread {
   }
 
   ask<Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']): Promise<WorkerTasks[Name]['answer']> {
+    if (this.failure) return Promise.reject(this.failure);
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject });
@@ -54,15 +61,13 @@ export class ModelWorkerThread {
 
   private failAll(cause: unknown): void {
     const message = cause instanceof Error ? cause.message : String(cause);
-    for (const { reject } of this.waiting.values()) {
-      reject(
-        new KvlrError('worker-failed', {
-          message: `createWorkerPool: expected a worker thread to answer, but it stopped: ${message}.`,
-          remedy: 'Run with fewer workers: each holds the model in memory of its own.',
-          cause,
-        }),
-      );
-    }
+    // The first cause counts: a thread that met an error ends after it.
+    this.failure ??= new KvlrError('worker-failed', {
+      message: `createWorkerPool: expected a worker thread to answer, but it stopped: ${message}.`,
+      remedy: 'Run with fewer workers: each holds the model in memory of its own.',
+      cause,
+    });
+    for (const { reject } of this.waiting.values()) reject(this.failure);
     this.waiting.clear();
   }
 }

@@ -1,0 +1,33 @@
+import { availableParallelism, freemem } from 'node:os';
+import type { ModelSource } from '@kvlr/core';
+import { createWorkerPool, type WorkerPool } from '@kvlr/pipeline/node';
+
+/** Share of the free memory that copies of the model for threads may take. */
+const MEMORY_SHARE = 0.5;
+
+/**
+ * Threads for calibration and evaluation while `work` runs: as many as asked for, else one a processor as far as the
+ * model fits into half of the free memory once for each and once more for all.
+ */
+export async function withWorkers<Value>(
+  asked: number | undefined,
+  model: Pick<ModelSource, 'tensors'>,
+  work: (workers: WorkerPool | undefined) => Promise<Value>,
+): Promise<Value> {
+  const count =
+    asked ?? Math.min(availableParallelism(), Math.floor((MEMORY_SHARE * freemem()) / float32Bytes(model)) - 1);
+  if (count <= 1) return work(undefined);
+  const pool = createWorkerPool(count);
+  try {
+    return await work(pool);
+  } finally {
+    await pool.close();
+  }
+}
+
+function float32Bytes({ tensors }: Pick<ModelSource, 'tensors'>): number {
+  const elements = tensors
+    .list()
+    .reduce((total, { shape }) => total + shape.reduce((product, size) => product * size, 1), 0);
+  return elements * Float32Array.BYTES_PER_ELEMENT;
+}

@@ -1,0 +1,77 @@
+import type { ModelSource } from '@kvlr/core';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ModelRunner } from '../../run/model-runner.ts';
+import { createWorkerPool, type WorkerPool } from './create-worker-pool.ts';
+
+/** The threads run the built package: `npm run build` comes before these tests. */
+describe('a pool of two workers', () => {
+  const source = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true });
+  const windows = Array.from({ length: 7 }, (_, window) => randomTokenIds(10, 50, window));
+  const provenance = { modelId: source.id, textHash: 'text', seed: 0 };
+  let workers: WorkerPool;
+  let alone: ModelRunner;
+  let together: ModelRunner;
+  beforeAll(async () => {
+    await prepareNodeRuntime();
+    workers = createWorkerPool(2);
+    alone = await ModelRunner.create({ backend: 'wasm' });
+    together = await ModelRunner.create({ backend: 'wasm', workers });
+  });
+  afterAll(() => workers.close());
+
+  it('gathers the statistics of one thread, bit for bit', async () => {
+    const completed: number[] = [];
+    const expected = await alone.collectStatistics(source, { windows, provenance });
+    const received = await together.collectStatistics(source, {
+      windows,
+      provenance,
+      onEvent: (event) => event.type === 'progress' && completed.push(event.completed),
+    });
+    expect(received).toEqual(expected);
+    expect(received.provenance).toMatchObject({ tokenCount: 70, windowLength: 10 });
+    expect(completed).toEqual([4, 7]);
+  });
+
+  it('answers the logits of one thread, bit for bit, for several models at once', async () => {
+    const other = createTinyModel({ seed: 2 });
+    const logitsOf = (runner: ModelRunner, model: ModelSource) =>
+      runner.use(model, (logits) => Promise.all(windows.map((window) => logits.logits(window))));
+    const [first, second] = await Promise.all([logitsOf(together, source), logitsOf(together, other)]);
+    expect(first).toEqual(await inTurn(alone, source));
+    expect(second).toEqual(await inTurn(alone, other));
+  });
+
+  it('passes on what goes wrong in a thread', async () => {
+    const broken = createTinyModel();
+    broken.dense.delete(broken.tensorName('finalNorm'));
+    const use = together.use(broken, async () => undefined);
+    await expect(use).rejects.toMatchObject({ name: 'KvlrError', code: 'tensor-missing' });
+  });
+
+  it('stops when told to', async () => {
+    const signal = AbortSignal.abort();
+    const collect = together.collectStatistics(source, { windows, provenance, signal });
+    await expect(collect).rejects.toMatchObject({ code: 'aborted' });
+  });
+
+  it('rejects what is asked of a pool that is closed meanwhile', async () => {
+    const short = createWorkerPool(2);
+    const refused = expect(short.load(source, 'wasm')).rejects.toMatchObject({ code: 'worker-failed' });
+    await short.close();
+    await refused;
+  });
+
+  async function inTurn(runner: ModelRunner, model: ModelSource): Promise<Float32Array[]> {
+    return runner.use(model, async (logits) => {
+      const answers: Float32Array[] = [];
+      for (const window of windows) answers.push(await logits.logits(window));
+      return answers;
+    });
+  }
+});
+
+it.each([0, 1.5, Number.NaN])('refuses %s workers', (count) => {
+  expect(() => createWorkerPool(count)).toThrowError(expect.objectContaining({ code: 'invalid-argument' }));
+});
