@@ -21,6 +21,7 @@ export { projectAdd } from './projection/project-add.ts';
 export { projectLogits } from './projection/project-logits.ts';
 export type { Activation } from './projection/projection.ts';
 export { type KernelCount, kernelCounters } from './register/kernel-counters.ts';
+export { type SampleTokensSettings, sampleTokens, type TokenHistory } from './sampling/sample-tokens.ts';
 export { packMatrix } from './weights/pack-matrix.ts';
 export { type PackedRows, packWeights } from './weights/pack-weights.ts';
 export { PackedMatrix, type PackedMatrixSettings, type PackedShard } from './weights/packed-matrix.ts';
