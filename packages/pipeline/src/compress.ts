@@ -5,9 +5,10 @@ import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
-import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import type { CacheBudget } from './budget/cache-budget.ts';
+import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
+import { gatherAttendedMoments } from './run/gather-attended-moments.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
@@ -163,9 +164,14 @@ export async function compress(request: CompressionRequest): Promise<Compression
     groups,
     method,
     ranks: budget.unit === 'ranks' ? budget.layers : undefined,
+    attended: gatherAttendedMoments({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
     key: keys.factors,
   });
-  const { model: compressed, history, course } = await recoverStudent(context, {
+  const {
+    model: compressed,
+    history,
+    course,
+  } = await recoverStudent(context, {
     teacher: model,
     student: applyCompression(model, layers),
     settings: recipe.recovery,

@@ -1,4 +1,5 @@
 import { KvlrError } from '@kvlr/core';
+import { combineMethod, keysOfPair, type MethodPair } from '../plugins/combine-method.ts';
 import type { CompressionMethod } from '../ports.ts';
 import { alignThenMerge } from './align-then-merge.ts';
 import { clover } from './clover.ts';
@@ -45,9 +46,16 @@ export const compressionMethods: Readonly<Record<string, CompressionMethod>> = {
   'rope-averaged-attended': ropeAveragedAttended,
 };
 
-/** The method behind a name, or the method itself. Throws KvlrError 'usage' for an unknown name. */
-export function resolveMethod(nameOrMethod: string | CompressionMethod): CompressionMethod {
-  if (typeof nameOrMethod !== 'string') return nameOrMethod;
+/**
+ * The method behind a name, that of two names, one for its keys and one for its values, or the method itself. Throws KvlrError
+ * 'usage' for an unknown name.
+ */
+export function resolveMethod(nameOrMethod: string | MethodPair | CompressionMethod): CompressionMethod {
+  if (typeof nameOrMethod !== 'string') {
+    if (typeof nameOrMethod.values === 'function') return nameOrMethod as CompressionMethod;
+    const pair = nameOrMethod as MethodPair;
+    return combineMethod(resolveMethod(keysOfPair(pair)), resolveMethod(pair.values));
+  }
   if (!Object.hasOwn(compressionMethods, nameOrMethod)) {
     const names = Object.keys(compressionMethods);
     throw new KvlrError('usage', {

@@ -13,6 +13,7 @@ import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type ComparisonRow, layoutKind } from '@kvlr/report';
 import { describeRecovery } from '../recipe/describe-recovery.ts';
+import { gatherAttendedMoments } from '../run/gather-attended-moments.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
 import type { RecordedInputs } from '../run/record-block-inputs.ts';
@@ -131,6 +132,12 @@ async function compressCandidate(
     statistics,
     groups,
     method,
+    attended: gatherAttendedMoments({
+      model,
+      runner: request.runner,
+      calibration: recipe.calibration,
+      tokenIds: request.calibrationIds,
+    }),
     key: keys.factors,
   });
   const { model: compressed } = await recoverStudent(context, {

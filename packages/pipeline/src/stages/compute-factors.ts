@@ -7,6 +7,7 @@ import {
   throwIfAborted,
 } from '@kvlr/core';
 import { compressedLayersFromBundle, compressedLayersToBundle } from '../run/compressed-layers-bundle.ts';
+import type { AttendedGathering } from '../run/gather-attended-moments.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
@@ -18,15 +19,18 @@ export interface FactorsRequest {
   method: CompressionMethod;
   /** Numbers of keys and values of each layer, where a budget sets them apart. */
   ranks?: readonly LayerBudget[] | undefined;
+  /** Asked where the method fits values to what is attended to. */
+  attended: AttendedGathering;
   key: ArtefactKey;
 }
 
 /** Stage 3: the closed-form factors of every layer, folded into its projections. */
 export function computeFactors(context: RunContext, request: FactorsRequest): Promise<CompressedLayer[]> {
   const { model, statistics, groups, method, ranks, key } = request;
-  return context.stage('factors', `Low-rank factors, folded: ${method.title}`, async () => {
+  return context.stage('factors', `Low-rank factors, folded: ${method.title}`, async (control) => {
     const kept = await loadBundle(context.store, artefactNames.factors, key);
     if (kept) return { value: compressedLayersFromBundle(kept), skipped: true };
+    const attended = method.needsAttendedMoments ? await request.attended(groups, control) : undefined;
     const layers: CompressedLayer[] = [];
     for (let layer = 0; layer < model.shape.numLayers; layer++) {
       throwIfAborted(context.signal);
@@ -36,6 +40,7 @@ export function computeFactors(context: RunContext, request: FactorsRequest): Pr
           layer,
           weights: await readAttentionWeights(model, layer),
           statistics: statistics.layers[layer],
+          attended: attended?.[layer],
           groups: groups[layer]!,
           method,
           ranks: ranks?.[layer],
