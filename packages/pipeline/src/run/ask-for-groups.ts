@@ -1,12 +1,9 @@
-import { type CompressionMethod, type MergeError, mergeError, readAttentionWeights } from '@kvlr/compression';
-import {
-  type CalibrationStatistics,
-  type GroupingRequest,
-  type GroupingStrategy,
-  type ModelSource,
-  throwIfAborted,
-} from '@kvlr/core';
-import { groupHeads, lostEnergyCosts } from '@kvlr/grouping';
+import { type CompressionMethod, compressionMethods, readAttentionWeights } from '@kvlr/compression';
+import { type CalibrationStatistics, type GroupingStrategy, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { groupingStrategies, type NamedGrouping } from '@kvlr/grouping';
+import { askWorkerForGroups } from '../workers/ask-worker-for-groups.ts';
+import type { ModelWorkers } from '../workers/model-workers.ts';
+import { answerLayerQuestion } from './layer-question.ts';
 import type { RecordedInputs } from './record-block-inputs.ts';
 
 /** A grouping strategy and what it is asked about. */
@@ -19,6 +16,8 @@ export interface GroupingSource {
   /** For strategies that ask for measured errors: the method whose merges are measured, and the text they are measured on. */
   method: CompressionMethod;
   blockInputs: RecordedInputs;
+  /** Take layers side by side, where strategy and method are known by name. */
+  workers?: ModelWorkers | undefined;
 }
 
 /** Which KV heads of one layer share one, when this many are kept. Throws what `groupHeads` throws, and 'aborted'. */
@@ -28,32 +27,42 @@ export async function askForGroups(
   keyValueHeads: number,
   signal: AbortSignal | undefined,
 ): Promise<number[][]> {
-  const { shape } = source.model;
-  const statistics = source.statistics.layers[layer];
-  const weights = await readAttentionWeights(source.model, layer);
-  // Prepared when they are first asked for: not every strategy looks at them.
-  let cost: ((heads: readonly number[]) => number) | undefined;
-  let error: MergeError | undefined;
-  const question: GroupingRequest = {
+  const { model, label, strategy, method } = source;
+  const question = {
+    shape: model.shape,
     layer,
-    statistics,
-    heads: shape.numKeyValueHeads,
-    groups: keyValueHeads,
-    headDim: shape.headDim,
-    numAttentionHeads: shape.numAttentionHeads,
-    weights,
-    cost: (heads) => {
-      cost ??= lostEnergyCosts(question).exact;
-      return cost(heads);
-    },
-    measuredCost: async (heads) => {
-      error ??= mergeError({ shape, layer, weights, statistics }, source.method, await source.blockInputs(layer));
-      return error([heads]);
-    },
-    signal,
+    keyValueHeads,
+    weights: await readAttentionWeights(model, layer),
+    statistics: source.statistics.layers[layer],
   };
-  const groups = await groupHeads(source.strategy, question, source.label);
+  const inputs = () => source.blockInputs(layer);
+  const remote = remoteGrouping(source);
+  const groups = remote
+    ? await askWorkerForGroups(remote.workers, {
+        strategy: label,
+        question,
+        measurement: remote.grouping.needsMeasurement ? { method: remote.method, inputs: await inputs() } : undefined,
+      })
+    : await answerLayerQuestion({ strategy, label, signal }, question, { method, inputs });
   // A search that was ended early gives groups that are not to be kept.
   throwIfAborted(signal);
   return groups;
+}
+
+/** How many layers may be asked for at once. */
+export function groupingConcurrency(source: GroupingSource): number {
+  return remoteGrouping(source)?.workers.count ?? 1;
+}
+
+/** Present where threads can answer: strategy and method are not the caller's own, and there is something to compute. */
+function remoteGrouping({
+  strategy,
+  label,
+  method,
+  workers,
+}: GroupingSource): { workers: ModelWorkers; grouping: NamedGrouping; method: string } | undefined {
+  const grouping = Object.hasOwn(groupingStrategies, label) ? groupingStrategies[label] : undefined;
+  const named = Object.keys(compressionMethods).find((name) => compressionMethods[name] === method);
+  if (!workers || named === undefined || grouping?.strategy !== strategy) return undefined;
+  return grouping.needsStatistics || grouping.needsWeights ? { workers, grouping, method: named } : undefined;
 }

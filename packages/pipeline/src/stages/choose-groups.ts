@@ -1,4 +1,5 @@
-import { askForGroups, type GroupingSource } from '../run/ask-for-groups.ts';
+import { mapInOrder } from '@kvlr/core';
+import { askForGroups, type GroupingSource, groupingConcurrency } from '../run/ask-for-groups.ts';
 import { listCounts } from '../run/list-counts.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
@@ -17,18 +18,19 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
   return context.stage('grouping', `Which KV heads share one (${label})`, async () => {
     const kept = await loadJson<number[][][]>(context.store, artefactNames.grouping, key);
     if (kept) return { value: kept, skipped: true };
-    const groups: number[][][] = [];
-    for (let layer = 0; layer < shape.numLayers; layer++) {
-      const count = typeof keyValueHeads === 'number' ? keyValueHeads : keyValueHeads[layer]!;
-      groups.push(await askForGroups(request, layer, count, context.signal));
-      context.onEvent({
-        type: 'progress',
-        stage: 'grouping',
-        completed: layer + 1,
-        total: shape.numLayers,
-        unit: 'layers',
-      });
-    }
+    const groups = await mapInOrder({
+      items: shape.layers,
+      concurrency: groupingConcurrency(request),
+      signal: context.signal,
+      work: (_, layer) => {
+        const count = typeof keyValueHeads === 'number' ? keyValueHeads : keyValueHeads[layer]!;
+        return askForGroups(request, layer, count, context.signal);
+      },
+      onResult: (_, layer) => {
+        const progress = { completed: layer + 1, total: shape.numLayers, unit: 'layers' as const };
+        context.onEvent({ type: 'progress', stage: 'grouping', ...progress });
+      },
+    });
     await saveJson(context.store, artefactNames.grouping, key, groups);
     const counts = groups.map((ofLayer) => ofLayer.length);
     return { value: groups, detail: `${shape.numKeyValueHeads} -> ${listCounts(counts)} KV heads` };

@@ -1,6 +1,8 @@
 import type { CalibrationRequest } from '@kvlr/calibration';
+import type { BlockInputs } from '@kvlr/compression';
 import type { CalibrationStatistics, KvlrErrorCode } from '@kvlr/core';
 import type { BackendName } from '@kvlr/runtime';
+import type { LayerQuestion } from '../run/layer-question.ts';
 import type { SharedModel } from './shared-model.ts';
 
 /** What a worker is asked to do, and what it answers. Every model has a number, given by the side that asks. */
@@ -11,7 +13,16 @@ export interface WorkerTasks {
     ask: { model: number } & Pick<CalibrationRequest, 'windows' | 'provenance'>;
     answer: CalibrationStatistics;
   };
+  groups: { ask: GroupingTask; answer: number[][] };
   dispose: { ask: { model: number }; answer: undefined };
+}
+
+/** Which heads of a layer share one, by strategy and method of these names. */
+export interface GroupingTask {
+  strategy: string;
+  question: LayerQuestion;
+  /** Present for strategies that measure. */
+  measurement: { method: string; inputs: BlockInputs } | undefined;
 }
 
 export type WorkerTaskName = keyof WorkerTasks;

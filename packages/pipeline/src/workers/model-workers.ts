@@ -1,12 +1,15 @@
 import type { CalibrationRequest } from '@kvlr/calibration';
 import type { CalibrationStatistics, LogitSource, ModelSource } from '@kvlr/core';
 import type { BackendName } from '@kvlr/runtime';
+import type { GroupingTask } from './messages.ts';
 
 /** Port: processors that run windows of a model side by side. `createWorkerPool` of `@kvlr/pipeline/node` is one. */
 export interface ModelWorkers {
   readonly count: number;
   /** Puts a model on every worker. The caller disposes it. */
   load(source: ModelSource, backend: BackendName): Promise<ModelInWorkers>;
+  /** Groups of one layer, on one worker. */
+  group(task: GroupingTask): Promise<number[][]>;
 }
 
 /** A model that lies on every worker: as many windows run at once. */

@@ -1,7 +1,9 @@
 import { collectStatistics } from '@kvlr/calibration';
 import { KvlrError } from '@kvlr/core';
+import { resolveGrouping } from '@kvlr/grouping';
 import { type DecoderModel, loadModel } from '@kvlr/runtime';
-import type { WorkerAnswer, WorkerFailure, WorkerQuestion } from './messages.ts';
+import { answerLayerQuestion } from '../run/layer-question.ts';
+import type { GroupingTask, WorkerAnswer, WorkerFailure, WorkerQuestion } from './messages.ts';
 import { sourceOfSharedModel } from './shared-model.ts';
 
 /** What runs on a worker: answers one question after another, and never throws. */
@@ -32,11 +34,22 @@ async function answerQuestion(models: Map<number, DecoderModel>, { task, ask }: 
       const { windows, provenance } = ask;
       return collectStatistics({ activations: findModel(models, ask.model), windows, provenance });
     }
+    case 'groups':
+      return answerGroupingTask(ask);
     case 'dispose':
       models.get(ask.model)?.dispose();
       models.delete(ask.model);
       return undefined;
   }
+}
+
+function answerGroupingTask({ strategy, question, measurement }: GroupingTask): Promise<number[][]> {
+  const asked = { strategy: resolveGrouping(strategy), label: strategy };
+  return answerLayerQuestion(
+    asked,
+    question,
+    measurement && { ...measurement, inputs: async () => measurement.inputs },
+  );
 }
 
 function findModel(models: Map<number, DecoderModel>, number: number): DecoderModel {

@@ -51,6 +51,7 @@ export function createWorkerPool(count: number): WorkerPool {
         dispose,
       };
     },
+    group: (task) => askIdlest('groups', task),
     async close() {
       await Promise.all(threads.map((thread) => thread.close()));
     },
