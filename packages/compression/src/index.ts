@@ -21,7 +21,9 @@ export { lostEnergyCost } from './lost-energy-cost.ts';
 export type { BlockInputs } from './measured-error/attended-values.ts';
 export { type MergeError, mergeError } from './measured-error/merge-error.ts';
 export { compressionMethods, resolveMethod } from './methods/compression-methods.ts';
+export { combineMethod, type KeySide, keysOfPair, type MethodPair, type ValueSide } from './plugins/combine-method.ts';
 export { type MethodPlugin, methodFromModule } from './plugins/method-from-module.ts';
+export { keyMethodFromModule, ropeStrategyFromModule, valueMethodFromModule } from './plugins/sides-from-module.ts';
 export type {
   CompressedKeys,
   CompressionMethod,

@@ -77,6 +77,18 @@ const budgetSchema = z.strictObject({
   seed: z.int().min(0).default(0),
 });
 
+/** Name of a method whose part is taken, or the path of an ES module that exports one. */
+const methodPart = z.string().min(1);
+
+/** A compression method by name or path, or put together of its two sides. */
+const methodSchema = z.union([
+  z.string().min(1),
+  /** Keys by a key method: factors of each group, folded into stock attention. */
+  z.strictObject({ keys: methodPart, values: methodPart }),
+  /** Keys by a RoPE strategy, which decides how the rotated keys of a whole layer lie in the cache. */
+  z.strictObject({ ropeStrategy: methodPart, values: methodPart }),
+]);
+
 /** On what the result is judged. */
 const evaluationSchema = z.strictObject({
   /** Windows taken from the start of each source of text. */
@@ -99,8 +111,7 @@ const recipeSourceSchema = z.strictObject({
 /** Everything that decides a compression's result, as `recipe.yaml` holds it. Missing entries take their defaults. */
 export const recipeSchema = z.strictObject({
   version: z.literal(1).default(1),
-  /** Name of a compression method, or the path of an ES module that exports one. */
-  method: z.string().min(1).default('rope-averaged'),
+  method: methodSchema.default('rope-averaged'),
   /** KV heads of the result: a count, or a share of the source's. */
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
   /** Name of a grouping strategy, or the path of an ES module that exports one. */

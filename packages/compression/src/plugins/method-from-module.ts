@@ -2,7 +2,8 @@ import { KvlrError } from '@kvlr/core';
 import { foldedKeys } from '../keys/folded-keys.ts';
 import { compressionMethods } from '../methods/compression-methods.ts';
 import type { CompressionMethod, KeyMethod, RopeStrategy, ValueMethod } from '../ports.ts';
-import { checkedFactors, guarded } from './guard-plugin.ts';
+import { checkedKeys } from './check-keys.ts';
+import { checkedFactors } from './guard-plugin.ts';
 
 /** What the default export of a method's module is. A `CompressionMethod` is one; so is a shorter description of it. */
 export interface MethodPlugin {
@@ -12,6 +13,8 @@ export interface MethodPlugin {
   /** Default 'stock', or that of the method that `keys` names. */
   layout?: CompressionMethod['layout'];
   valueSlots?: CompressionMethod['valueSlots'];
+  /** That of the method that `keys` names, where it is left out. */
+  freeRanks?: CompressionMethod['freeRanks'];
   /** Default true. */
   needsStatistics?: boolean;
   /** Default false, or that of the method that `values` names. */
@@ -44,6 +47,7 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
     source = label,
     layout,
     valueSlots,
+    freeRanks,
     needsStatistics = true,
     needsAttendedMoments,
     keys,
@@ -55,6 +59,8 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
   expect('source', typeof source === 'string', 'a string', source);
   expect('layout', [undefined, 'stock', 'latent'].includes(layout as string), "'stock' or 'latent'", layout);
   expect('valueSlots', [undefined, 'group', 'head'].includes(valueSlots as string), "'group' or 'head'", valueSlots);
+  const ranksFit = freeRanks === undefined || (typeof freeRanks === 'object' && freeRanks !== null);
+  expect('freeRanks', ranksFit, 'an object { basis, stage }', freeRanks);
   expect('needsStatistics', typeof needsStatistics === 'boolean', 'true or false', needsStatistics);
   const wantsMoments = [undefined, true, false].includes(needsAttendedMoments as boolean | undefined);
   expect('needsAttendedMoments', wantsMoments, 'true or false', needsAttendedMoments);
@@ -69,17 +75,21 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
   };
   const namedKeys = named(keyFactors === undefined ? 'keys' : 'keyFactors', keyFactors ?? keys);
   const namedValues = named('values', values);
+  const slots = (valueSlots ?? namedValues?.valueSlots) as CompressionMethod['valueSlots'];
+  const ownLayout = layout ?? (slots === 'head' ? 'latent' : (namedKeys?.layout ?? 'stock'));
+  const resolvedLayout = ownLayout as CompressionMethod['layout'];
   const ownKeys = () =>
     typeof keyFactors === 'function'
       ? foldedKeys(checkedFactors(keyFactors as KeyMethod, 'keyFactors', label))
-      : guarded(keys as RopeStrategy, 'keys', label);
-  const slots = (valueSlots ?? namedValues?.valueSlots) as CompressionMethod['valueSlots'];
+      : checkedKeys(keys as RopeStrategy, resolvedLayout, label);
+  const ranks = (freeRanks ?? namedKeys?.freeRanks) as CompressionMethod['freeRanks'];
   return {
     title: title as string,
     description: description as string,
     source: source as string,
-    layout: (layout ?? (slots === 'head' ? 'latent' : (namedKeys?.layout ?? 'stock'))) as CompressionMethod['layout'],
+    layout: resolvedLayout,
     ...(slots && { valueSlots: slots }),
+    ...(ranks && { freeRanks: ranks }),
     needsStatistics: needsStatistics as boolean,
     ...((needsAttendedMoments ?? namedValues?.needsAttendedMoments) && { needsAttendedMoments: true }),
     keys: namedKeys?.keys ?? ownKeys(),
@@ -87,7 +97,8 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
   };
 }
 
-function defaultExport(moduleNamespace: unknown): unknown {
+/** The default export of an imported module, if it has one. */
+export function defaultExport(moduleNamespace: unknown): unknown {
   return typeof moduleNamespace === 'object' && moduleNamespace !== null && 'default' in moduleNamespace
     ? moduleNamespace.default
     : undefined;

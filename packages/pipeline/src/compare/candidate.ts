@@ -6,7 +6,7 @@ export interface Candidate {
   /** What the row is called in files and options, unique at each size, and in tables. */
   name: string;
   title: string;
-  method: string;
+  method: Recipe['method'];
   keyValueHeads: number;
   recovery: Recipe['recovery'];
   /** Present where groupings are compared; else the recipe's own grouping holds for all rows. */

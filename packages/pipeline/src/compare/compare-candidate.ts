@@ -13,6 +13,7 @@ import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type ComparisonRow, layoutKind } from '@kvlr/report';
 import { describeRecovery } from '../recipe/describe-recovery.ts';
+import { methodName } from '../recipe/method-name.ts';
 import { gatherAttendedMoments } from '../run/gather-attended-moments.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
@@ -26,6 +27,7 @@ import { recoverStudent } from '../stages/recover-student.ts';
 import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
+import type { ModelWorkers } from '../workers/model-workers.ts';
 import type { Candidate } from './candidate.ts';
 import { groupingCosts } from './grouping-costs.ts';
 
@@ -42,6 +44,7 @@ export interface CandidateRequest {
   bytesPerElement: number;
   calibrationIds: () => Promise<Int32Array>;
   blockInputs: RecordedInputs;
+  workers: ModelWorkers | undefined;
   inputs: { modelId: string; calibrationHash: string; evaluationHash: string };
 }
 
@@ -52,7 +55,7 @@ const rowForm = { ofMethods: 2, ofGroupings: 3 };
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
   const { candidate, model } = request;
   const { name, title, keyValueHeads, method, recovery } = candidate;
-  const ownMethod = request.ownMethods?.get(method);
+  const ownMethod = request.ownMethods?.get(methodName(method));
   const choice = candidate.grouping ? candidate.grouping.choice : request.grouping;
   const grouping = candidate.grouping?.name ?? request.recipe.grouping;
   const recipe: Recipe = { ...request.recipe, method, keyValueHeads, grouping, recovery };
@@ -116,7 +119,7 @@ async function compressCandidate(
 ): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number }> {
   const { model, statistics } = request;
   const { keyValueHeads } = request.candidate;
-  const method = request.ownMethods?.get(recipe.method)?.method ?? resolveMethod(recipe.method);
+  const method = request.ownMethods?.get(methodName(recipe.method))?.method ?? resolveMethod(recipe.method);
   const groups = await chooseGroups(context, {
     model,
     statistics,
@@ -125,6 +128,7 @@ async function compressCandidate(
     label: recipe.grouping,
     method,
     blockInputs: request.blockInputs,
+    workers: request.workers,
     key: keys.grouping,
   });
   const layers = await computeFactors(context, {

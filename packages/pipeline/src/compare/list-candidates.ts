@@ -3,6 +3,7 @@ import { KvlrError, type ModelShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import { describeRecovery } from '../recipe/describe-recovery.ts';
+import { methodName } from '../recipe/method-name.ts';
 import type { MethodChoice } from '../run/plugin-choices.ts';
 import { type Candidate, type ComparedGrouping, type ComparedRecipe, recipeRowName } from './candidate.ts';
 
@@ -71,8 +72,8 @@ export function contiguousRowOf(candidates: readonly Candidate[], name: string):
 }
 
 /** A method and what follows it, named after both. */
-function recoveredRow(request: WantedRows, method: string, recovery: Recipe['recovery']): Row {
-  return rowOf(method, titleOf(request, method), { method, recovery });
+function recoveredRow(request: WantedRows, method: Recipe['method'], recovery: Recipe['recovery']): Row {
+  return rowOf(methodName(method), titleOf(request, method), { method, recovery });
 }
 
 function rowOf(name: string, title: string, row: Omit<Row, 'name' | 'title'>): Row {
@@ -90,8 +91,8 @@ function without(recovery: Recipe['recovery']): Recipe['recovery'] {
   return { ...recovery, preset: 'none', distillation: undefined };
 }
 
-function titleOf({ ownMethods }: WantedRows, method: string): string {
-  return (ownMethods?.get(method)?.method ?? resolveMethod(method)).title;
+function titleOf({ ownMethods }: WantedRows, method: Recipe['method']): string {
+  return (ownMethods?.get(methodName(method))?.method ?? resolveMethod(method)).title;
 }
 
 function possibleSizes(request: WantedRows): { possible: number[]; notes: string[] } {
