@@ -1,5 +1,7 @@
-import { KvlrError } from '@kvlr/core';
-import { createTinyModel } from '@kvlr/testkit';
+import { mergeError } from '@kvlr/compression';
+import { createNormalRandom, KvlrError } from '@kvlr/core';
+import { createMatrix } from '@kvlr/linalg';
+import { createPlantedModel, createTinyModel } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { modelRequest } from '../test-support/model-request.ts';
 import { leastCost, totalCost } from '../test-support/partitions.ts';
@@ -104,6 +106,29 @@ describe('measured-error', () => {
     expect(asked).toHaveLength(28);
     expect(new Set(asked).size).toBe(28);
   });
+
+  it.each([8, 16])(
+    'finds the planted groups of a model by merging them (%d query heads)',
+    async (numAttentionHeads) => {
+      const groups = [
+        [0, 5],
+        [1, 3],
+        [2, 7],
+        [4, 6],
+      ];
+      const model = createPlantedModel({ numAttentionHeads, numKeyValueHeads: 8, attentionBias: true, groups });
+      const { shape } = model;
+      const request = await modelRequest(model, 4);
+      const rows = createMatrix(
+        24,
+        shape.hiddenSize,
+        Float64Array.from({ length: 24 * shape.hiddenSize }, createNormalRandom(3)),
+      );
+      const error = mergeError({ ...request, shape }, 'rope-averaged', { rows, tokens: 12 });
+      const measuredCost = (heads: readonly number[]) => error([heads]);
+      expect(await groupHeads(resolveGrouping('measured-error'), { ...request, measuredCost })).toEqual(groups);
+    },
+  );
 
   it('measures few groups of 32 heads, and finds what lost energy points at', async () => {
     const { request, planted } = large;
