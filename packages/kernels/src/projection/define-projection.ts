@@ -5,6 +5,7 @@ import type { PackedMatrix } from '../weights/packed-matrix.ts';
 import { multiplyOnCpu } from './host/multiply-on-cpu.ts';
 import { projectOnHost } from './host/project-on-host.ts';
 import type { Activation, ProjectionAttributes, ProjectionInputs } from './projection.ts';
+import { multiplyOnWasm } from './wasm/multiply-on-wasm.ts';
 import { projectOnGpu } from './webgpu/project-on-gpu.ts';
 
 /** The weight of an RMSNorm, [columns], and what is added to the mean square under its root. */
@@ -34,7 +35,7 @@ export function defineProjection(name: string, operation: string): (request: Pro
         0,
       ),
     webgpu: projectOnGpu,
-    wasm: projectOnHost(multiplyOnCpu),
+    wasm: projectOnHost(multiplyOnWasm),
     cpu: projectOnHost(multiplyOnCpu),
   });
   return (request) => {
