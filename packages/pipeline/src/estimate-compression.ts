@@ -1,8 +1,9 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
+import { budgetPolicies } from '@kvlr/compression';
 import { cacheWidth, type ModelShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
-import { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
+import { divisorsOf, resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
 import { resolveRecovery } from './recipe/resolve-recovery.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three. */
@@ -52,9 +53,12 @@ export function estimateCompression(request: EstimateRequest): CompressionEstima
   const evaluationTokens = request.evaluationSources * evaluation.windowsPerSource * predicted;
   const evaluationSeconds =
     (2 * forward(evaluationTokens, predicted)) / speed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
+  const measured = recipe.budget.windowLength - 1;
+  const measuredTokens = recipe.budget.windows * measured;
   const recovery = estimateRecovery(shape, recipe, size);
   const stages = [
     { title: 'statistics', seconds: statisticsSeconds },
+    { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / speed) },
     { title: 'factors', seconds: factorsSeconds },
     { title: 'block reconstruction', seconds: recovery.operations / speed },
     { title: 'evaluation', seconds: evaluationSeconds },
@@ -77,6 +81,13 @@ export function estimateCompression(request: EstimateRequest): CompressionEstima
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,
   };
+}
+
+/** Passes over text that the budget asks for: every layer at every count; taken to be as many for policies that are not known. */
+function measurements(shape: ModelShape, { budget: { policy } }: Recipe): number {
+  const known = Object.hasOwn(budgetPolicies, policy) ? budgetPolicies[policy] : undefined;
+  if (known !== undefined && known.needs !== 'measurement') return 0;
+  return shape.numLayers * (divisorsOf(shape.numKeyValueHeads).length - 1);
 }
 
 interface ModelSize {

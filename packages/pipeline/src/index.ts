@@ -1,6 +1,7 @@
 export { budgetPolicies, compressionMethods } from '@kvlr/compression';
 export { groupingStrategies } from '@kvlr/grouping';
-export type { CacheBudget } from './budget/cache-budget.ts';
+export { type CacheBudget, describeBudget } from './budget/cache-budget.ts';
+export { foreseeBudget } from './budget/foresee-budget.ts';
 export { bestRecipes } from './compare/best-recipes.ts';
 export { type ComparedGrouping, type ComparedRecipe, recipeRowName } from './compare/candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';

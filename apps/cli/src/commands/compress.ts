@@ -1,7 +1,21 @@
 import { join, relative, resolve } from 'node:path';
 import { encodeDocuments, randomWindows } from '@kvlr/calibration';
-import { artefactNames, compressionMethods, estimateCompression, groupingStrategies } from '@kvlr/pipeline';
-import { claimOutput, compressToDirectory, loadGrouping, loadMethod, runDirectoryOf } from '@kvlr/pipeline/node';
+import {
+  artefactNames,
+  budgetPolicies,
+  compressionMethods,
+  estimateCompression,
+  foreseeBudget,
+  groupingStrategies,
+} from '@kvlr/pipeline';
+import {
+  claimOutput,
+  compressToDirectory,
+  loadBudget,
+  loadGrouping,
+  loadMethod,
+  runDirectoryOf,
+} from '@kvlr/pipeline/node';
 import { formatBytes, formatDuration } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { selectBackend } from '@kvlr/runtime';
@@ -37,11 +51,11 @@ interface CompressOptions extends RecipeOptions, TextOptions {
 }
 
 const afterHelp = `
-What happens: second moments of keys, values and queries are gathered on the calibration text; heads are grouped; closed
-forms give each group one KV head, folded into the projections; block reconstruction then trains the attention of each
-layer back to the original's output (full: as many minutes as it needs; light: fewer and smaller steps); the result is
-judged against the original; OUT is written last and renamed into place, with the recipe and a model card (README.md) that
-states what was measured.
+What happens: second moments of keys, values and queries are gathered on the calibration text; a budget says how many KV
+heads each layer keeps (the same everywhere unless told otherwise); heads are grouped; closed forms give each group one KV
+head, folded into the projections; block reconstruction then trains the attention of each layer back to the original's
+output (full: as many minutes as it needs; light: fewer and smaller steps); the result is judged against the original; OUT
+is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
 
 Everything that resuming needs lies in OUT.run: after Ctrl-C the same command goes on where it was cut.
 
@@ -49,6 +63,7 @@ Examples:
   kvlr compress                                    the embedded model, full recipe, into ./kvlr-out
   kvlr compress --recover light --overwrite        minutes instead of a quarter of an hour
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
+  kvlr compress ./model -o ./small --keep 50% --budget measured
   kvlr compress ./model -o ./small --method ./examples/methods/strongest-head.mjs
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
 
@@ -56,7 +71,10 @@ Methods:
 ${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
 
 Groupings:
-${listNames(groupingStrategies, ({ description }) => description)}`;
+${listNames(groupingStrategies, ({ description }) => description)}
+
+Budgets, all with the total that --keep or --kv-heads gives (one that differs by layer runs in kvlr and llama.cpp only):
+${listNames(budgetPolicies, ({ description }) => description)}`;
 
 export function addCompressCommand(program: Command, context: CommandContext): void {
   const command = program
@@ -86,7 +104,11 @@ async function estimate(
 ): Promise<void> {
   const recipe = await loadRecipe(options);
   // A dry run refuses what the run itself would refuse before it begins to compute.
-  await Promise.all([loadGrouping(recipe.grouping), loadMethod(recipe.method)]);
+  const [method] = await Promise.all([
+    loadMethod(recipe.method),
+    loadGrouping(recipe.grouping),
+    loadBudget(recipe.budget.policy),
+  ]);
   const documents = await loadEvaluationTexts(options);
   const output = resolve(options.output);
   await claimOutput({
@@ -104,8 +126,9 @@ async function estimate(
   const evaluationSources = new Set(documents.map((document) => document.source)).size;
   const request = { model: checkpoint, recipe, backend: choice.backend, evaluationSources };
   const estimated = estimateCompression(request);
-  context.print(estimateToText(name, choice, estimated));
-  context.printJson({ backend: choice, estimate: estimated });
+  const budget = await foreseeBudget(checkpoint, recipe, method?.method);
+  context.print(estimateToText(name, choice, estimated, { policy: recipe.budget.policy, budget }));
+  context.printJson({ backend: choice, estimate: estimated, budget });
 }
 
 async function compress(
@@ -116,6 +139,7 @@ async function compress(
   const recipe = await loadRecipe(options);
   const grouping = await loadGrouping(recipe.grouping);
   const method = await loadMethod(recipe.method);
+  const budget = await loadBudget(recipe.budget.policy);
   const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
   await prepareNodeRuntime();
   const result = await withWorkers(options.workers, checkpoint, (workers) =>
@@ -125,6 +149,7 @@ async function compress(
       recipe,
       grouping,
       method,
+      budget,
       texts,
       runtime: { backend: options.backend, workers },
       output: options.output,

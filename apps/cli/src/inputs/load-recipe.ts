@@ -10,6 +10,7 @@ export interface RecipeOptions {
   keep?: number;
   method?: string;
   grouping?: string;
+  budget?: string;
   recover?: Recipe['recovery']['preset'];
   dtype?: Recipe['dtype'];
   seed?: number;
@@ -30,6 +31,7 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
     method: options.method ?? recipe.method,
     keyValueHeads: kvHeads ?? (keep === undefined ? recipe.keyValueHeads : { keep }),
     grouping: options.grouping ?? recipe.grouping,
+    budget: { ...recipe.budget, policy: options.budget ?? recipe.budget.policy },
     calibration: { ...recipe.calibration, seed: seed ?? recipe.calibration.seed },
     recovery: {
       ...recipe.recovery,

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { parseCount, parseShare } from './parse-values.ts';
-import { addGroupingOption, addRecipeFileOption, addRecoverOption, addSeedOption } from './shared-options.ts';
+import { addBudgetOption, addGroupingOption, addRecipeFileOption, addRecoverOption, addSeedOption } from './shared-options.ts';
 
 /** Adds the options that change the recipe of `compress`: see `loadRecipe`. */
 export function addRecipeOptions(command: Command): Command {
@@ -13,6 +13,7 @@ export function addRecipeOptions(command: Command): Command {
     'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged)',
   );
   addGroupingOption(command);
+  addBudgetOption(command);
   command.addOption(
     new Option('--dtype <type>', 'element type of all weights (default: as in the model)').choices([
       'F32',

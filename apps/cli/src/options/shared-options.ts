@@ -51,6 +51,14 @@ export function addGroupingOption(command: Command): Command {
   );
 }
 
+/** Adds --budget. */
+export function addBudgetOption(command: Command): Command {
+  return command.option(
+    '--budget <name|file>',
+    'how the KV heads are spread over the layers: a name, or an ES module such as ./mine.mjs (default: uniform)',
+  );
+}
+
 /** Adds --seed. */
 export function addSeedOption(command: Command, help: string): Command {
   return command.option('--seed <n>', help, parseSeed);

@@ -7,7 +7,7 @@ import {
   type LogitSource,
   type ModelSource,
 } from '@kvlr/core';
-import { evaluate } from '@kvlr/evaluation';
+import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
@@ -22,9 +22,8 @@ export interface LossMeterRequest {
   keyValueHeads: number;
   groupsOf: (layer: number, keyValueHeads: number) => Promise<number[][]>;
   runner: ModelRunner;
-  /** Logits of the original, best kept: they are asked for again for every measurement. */
-  base: LogitSource;
-  windows: readonly Int32Array[];
+  /** What is measured against, and on which windows: asked for with the first measurement. */
+  prepare: () => Promise<{ base: LogitSource; windows: readonly EvaluationWindow[] }>;
   key: ArtefactKey;
 }
 
@@ -36,9 +35,8 @@ export async function createLossMeter(
   context: RunContext,
   request: LossMeterRequest,
 ): Promise<NonNullable<BudgetRequest['measuredLoss']>> {
-  const { model, method, unit, keyValueHeads, runner, base, key } = request;
+  const { model, method, unit, keyValueHeads, runner, key } = request;
   const known = (await loadJson<Record<string, number>>(context.store, artefactNames.budgetLosses, key)) ?? {};
-  const windows = request.windows.map((tokenIds) => ({ source: 'calibration', tokenIds }));
   return async (layer, budget) => {
     const heads = unit === 'heads' ? budget.keys : keyValueHeads;
     const name = `layer ${layer}, ${budget.keys} keys, ${budget.values} values in ${heads} groups`;
@@ -54,6 +52,7 @@ export async function createLossMeter(
       ...(unit === 'ranks' && { ranks: budget }),
     });
     const candidate = applyCompression(model, [compressed]);
+    const { base, windows } = await request.prepare();
     const { againstBase } = await runner.use(candidate, (loaded) =>
       evaluate({
         model: loaded,

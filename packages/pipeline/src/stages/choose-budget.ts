@@ -1,5 +1,5 @@
-import { budgetPolicies, readAttentionWeights, resolveBudget, spreadBudget } from '@kvlr/compression';
-import type { BudgetRequest, LayerBudget, LogitSource } from '@kvlr/core';
+import { readAttentionWeights, resolveBudget, spreadBudget } from '@kvlr/compression';
+import type { LayerBudget } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits } from '@kvlr/evaluation';
 import { type BudgetFrame, budgetFrame, type CacheBudget, describeBudget } from '../budget/cache-budget.ts';
@@ -8,9 +8,11 @@ import { heldOutWindows } from '../budget/held-out-windows.ts';
 import { createLostEnergies } from '../budget/lost-energies.ts';
 import { askForGroups, type GroupingSource } from '../run/ask-for-groups.ts';
 import type { ModelRunner } from '../run/model-runner.ts';
+import { once } from '../run/once.ts';
 import type { BudgetChoice } from '../run/plugin-choices.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
+import { useOnDemand } from '../run/use-on-demand.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
 
@@ -45,33 +47,30 @@ export async function chooseBudget(context: RunContext, request: BudgetStageRequ
   });
 }
 
-async function ask(context: RunContext, request: BudgetStageRequest, frame: BudgetFrame): Promise<LayerBudget[]> {
+function ask(context: RunContext, request: BudgetStageRequest, frame: BudgetFrame): Promise<LayerBudget[]> {
   const { model, statistics, settings, choice } = request;
-  const policy = choice?.policy ?? resolveBudget(settings.policy);
   const shared = { ...request, ...frame, groupsOf: rememberGroups(request, context.signal) };
-  const spread = (measuredLoss: BudgetRequest['measuredLoss']) =>
-    spreadBudget(
-      policy,
+  return useOnDemand(request.runner, model, async (load) => {
+    const prepare = once(async () => {
+      const tokenIds = await request.tokenIds();
+      const held = sayWhichText('calibration', () => heldOutWindows(tokenIds, request.calibration, settings));
+      const windows = held.map((window) => ({ source: 'calibration', tokenIds: window }));
+      return { base: cachedLogits(await load()), windows };
+    });
+    return spreadBudget(
+      choice?.policy ?? resolveBudget(settings.policy),
       {
         ...frame,
         statistics: statistics.layers,
         weights: (layer) => readAttentionWeights(model, layer),
         lostEnergy: createLostEnergies(shared),
-        measuredLoss,
+        measuredLoss: await createLossMeter(context, { ...shared, prepare, key: request.lossKey }),
         onProgress: (completed, total) =>
           context.onEvent({ type: 'progress', stage: 'budget', completed, total, unit: 'steps' }),
         signal: context.signal,
       },
       settings.policy,
     );
-  // The original is loaded for policies that measure, and for those of which that is not known.
-  const needs = choice === undefined ? budgetPolicies[settings.policy]?.needs : 'measurement';
-  if (needs !== 'measurement') return spread(undefined);
-  const tokenIds = await request.tokenIds();
-  const windows = sayWhichText('calibration', () => heldOutWindows(tokenIds, request.calibration, settings));
-  return request.runner.use(model, async (original: LogitSource) => {
-    const base = cachedLogits(original);
-    return spread(await createLossMeter(context, { ...shared, base, windows, key: request.lossKey }));
   });
 }
 

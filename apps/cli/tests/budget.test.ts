@@ -1,0 +1,91 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { asciiTokenizerFiles, createTinyModel } from '@kvlr/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runCli } from './support/run-cli.ts';
+import { writeTinyInputs } from './support/tiny-files.ts';
+
+const example = fileURLToPath(new URL('../../../examples/budgets/taper.mjs', import.meta.url));
+
+let directory: string;
+let model: string;
+let inputs: string[];
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-budget-'));
+  model = join(directory, 'model');
+  const extraFiles = { ...asciiTokenizerFiles(), 'README.md': '# A tiny model\n' };
+  await writeCheckpointDirectory(model, createTinyModel({ vocabSize: 100, numLayers: 6 }), { extraFiles });
+  const { calibration, evaluation, recipe } = await writeTinyInputs(join(directory, 'inputs'));
+  inputs = ['--calibration', calibration, '--eval-text', evaluation, '--recipe', recipe, '--backend', 'cpu'];
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+const compress = (output: string, ...more: string[]) =>
+  runCli(['compress', model, '-o', join(directory, output), ...inputs, '--recover', 'none', ...more]);
+
+describe('kvlr compress --budget', () => {
+  it('takes a budget by path; its result says which engines load it, and goes to llama.cpp as deci', async () => {
+    const outcome = await compress('tapered', '--budget', example);
+    expect([outcome.exitCode, outcome.error.includes('KV heads by layer: 4, 1, 1, 1, 1, 4')]).toEqual([0, true]);
+    const spoken = outcome.out.replace(/\s+/g, ' ');
+    expect(spoken).toContain('KV heads by layer: 4, 1, 1, 1, 1, 4');
+    expect(spoken).toContain('LlamaForCausalLM of transformers expects one count for all layers and cannot load this');
+    const output = join(directory, 'tapered');
+    const read = (...names: string[]) => readFile(join(output, ...names), 'utf8');
+    const config = JSON.parse(await read('config.json'));
+    expect(config.model_type).toBe('kvlr');
+    expect(config.kvlr.layers.map((layer: { key_slots: number }) => layer.key_slots)).toEqual([4, 1, 1, 1, 1, 4]);
+    expect(await read('README.md')).toContain('cannot load');
+    expect(await read('recipe.yaml')).toMatch(/budget:\n {2}policy: .*taper.mjs/);
+    expect(await read('..', 'tapered.run', 'report.html')).toContain('KV heads by layer: 4, 1, 1, 1, 1, 4');
+
+    const file = join(directory, 'tapered.gguf');
+    expect((await runCli(['export', output, '--gguf', file])).exitCode).toBe(0);
+    expect((await readFile(file)).subarray(0, 200).includes('deci')).toBe(true);
+  });
+
+  it('says before the run what the weights decide, and what is left to the run', async () => {
+    const progressive = await compress('none', '--budget', 'progressive', '--dry-run');
+    expect(progressive.out).toMatch(/Budget {2}KV heads by layer: 4(, \d)+ \(progressive, the total of 2 KV heads/);
+    const measured = await compress('none', '--budget', 'measured', '--dry-run');
+    expect(measured.out).toContain('Budget  decided layer by layer during the run (measured,');
+    expect((await compress('none', '--dry-run')).out).not.toContain('Budget');
+  });
+
+  it.each([
+    ['a name that is none', 'fair', undefined, 'expected one of uniform'],
+    [
+      'a module without a policy',
+      './own.mjs',
+      'export default 4;',
+      'expected a default export that is a budget policy',
+    ],
+  ])('refuses %s', async (_, name, source, message) => {
+    const path = source === undefined ? name : join(directory, name);
+    if (source !== undefined) await writeFile(path, source);
+    for (const more of [[], ['--dry-run']]) {
+      const outcome = await compress('refused', '--budget', path, ...more);
+      expect(outcome.exitCode).not.toBe(0);
+      expect(outcome.error.replace(/\s+/g, ' ')).toContain(message);
+    }
+  });
+
+  it('names the module whose answer does not fit', async () => {
+    const path = join(directory, 'greedy.mjs');
+    await writeFile(path, 'export default ({ shape }) => Array(shape.numLayers).fill(4);');
+    const outcome = await compress('greedy', '--budget', path);
+    expect(outcome.exitCode).toBe(1);
+    expect(outcome.error.replace(/\s+/g, ' ')).toMatch(/greedy.mjs: expected keys and values .* at most 24, got 48/);
+  });
+});
+
+describe('kvlr export --gguf', () => {
+  it('does not make directories that are not there', async () => {
+    const outcome = await runCli(['export', model, '--gguf', join(directory, 'mistyped', 'model.gguf')]);
+    expect(outcome.exitCode).toBe(1);
+    expect(outcome.error).toContain('expected a directory at');
+  });
+});
