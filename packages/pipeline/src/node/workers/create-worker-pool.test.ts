@@ -1,7 +1,11 @@
+import { resolveMethod } from '@kvlr/compression';
 import type { ModelSource } from '@kvlr/core';
+import { resolveGrouping } from '@kvlr/grouping';
+import { createMatrix } from '@kvlr/linalg';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { askForGroups, type GroupingSource, groupingConcurrency } from '../../run/ask-for-groups.ts';
 import { ModelRunner } from '../../run/model-runner.ts';
 import { createWorkerPool, type WorkerPool } from './create-worker-pool.ts';
 
@@ -41,6 +45,35 @@ describe('a pool of two workers', () => {
     const [first, second] = await Promise.all([logitsOf(together, source), logitsOf(together, other)]);
     expect(first).toEqual(await inTurn(alone, source));
     expect(second).toEqual(await inTurn(alone, other));
+  });
+
+  it.each(['lost-energy', 'measured-error'])('groups heads by %s as one thread does', async (label) => {
+    const model = createTinyModel({ numAttentionHeads: 8, numKeyValueHeads: 8, attentionBias: true });
+    const statistics = await alone.collectStatistics(model, { windows, provenance });
+    const blockInputs = async () => {
+      const rows = createMatrix(20, model.shape.hiddenSize);
+      rows.data.set(Float64Array.from(rows.data, (_, index) => Math.sin(index ** 2)));
+      return { rows, tokens: 10 };
+    };
+    const source: GroupingSource = {
+      ...{ model, statistics, label, blockInputs },
+      strategy: resolveGrouping(label),
+      method: resolveMethod('rope-averaged'),
+    };
+    expect(groupingConcurrency({ ...source, workers })).toBe(2);
+    const ask = (asked: GroupingSource) => Promise.all([0, 1].map((layer) => askForGroups(asked, layer, 4, undefined)));
+    expect(await ask({ ...source, workers })).toEqual(await ask(source));
+  });
+
+  it('keeps strategies of the caller on the main thread', () => {
+    const strategy = () => [[0], [1]];
+    const source = {
+      workers,
+      strategy,
+      label: 'lost-energy',
+      method: resolveMethod('rope-averaged'),
+    } as GroupingSource;
+    expect(groupingConcurrency(source)).toBe(1);
   });
 
   it('passes on what goes wrong in a thread', async () => {
