@@ -114,6 +114,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         bytesPerElement: cache.bytesPerElement,
         calibrationIds,
         blockInputs,
+        workers: request.runtime?.workers,
         inputs: { modelId: model.id, calibrationHash, evaluationHash },
       });
       rows.push({ ...row, reference: request.references?.(row.method, row.keyValueHeads) });

@@ -144,6 +144,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     label: recipe.grouping,
     method,
     blockInputs: recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
+    workers: request.runtime?.workers,
   };
   const budget = await chooseBudget(context, {
     ...grouping,
