@@ -18,6 +18,9 @@ export type { CheckpointFiles } from './files/checkpoint-files.ts';
 export { createMemoryFiles } from './files/memory-files.ts';
 export { createUrlFiles, type UrlFilesSettings } from './files/url-files.ts';
 export { encodeGguf, type GgufSettings } from './gguf/encode-gguf.ts';
+export type { HubAccess } from './hub/hub-access.ts';
+export { createHubFiles } from './hub/hub-files.ts';
+export { type HubId, parseHubId } from './hub/hub-id.ts';
 export { applyCompression } from './model/apply-compression.ts';
 export { type ExpectedTensor, expectedTensors } from './model/expected-tensors.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open-checkpoint.ts';
@@ -34,4 +37,6 @@ export {
 } from './safetensors/parse-safetensors-header.ts';
 export { plannedBytes, planTensors, type TensorPlanSettings } from './safetensors/plan-tensors.ts';
 export { decodeTensorBundle, encodeTensorBundle } from './safetensors/tensor-bundle.ts';
+export type { CheckpointLocation } from './sources/checkpoint-location.ts';
+export { type OpenSourceSettings, openSource } from './sources/open-source.ts';
 export { loadTokenizer } from './tokenizer/load-tokenizer.ts';

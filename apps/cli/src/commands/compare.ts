@@ -117,7 +117,7 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompareOptions) =>
       nameTextFiles(options, () =>
-        withModel(path, (model) =>
+        withModel(path, context, (model) =>
           withWorkers(options.workers, model.checkpoint, (workers) => compare(model, options, workers, context)),
         ),
       ),

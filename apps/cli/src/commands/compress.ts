@@ -92,7 +92,7 @@ export function addCompressCommand(program: Command, context: CommandContext): v
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompressOptions) =>
       nameTextFiles(options, () =>
-        withModel(path, (model) => (options.dryRun ? estimate : compress)(model, options, context)),
+        withModel(path, context, (model) => (options.dryRun ? estimate : compress)(model, options, context)),
       ),
     );
 }

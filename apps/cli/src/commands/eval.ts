@@ -57,13 +57,13 @@ export function addEvalCommand(program: Command, context: CommandContext): void 
   addWorkersOption(addBackendOption(command))
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: EvalOptions) => {
-      await withModel(path, async (model) => {
+      await withModel(path, context, async (model) => {
         const { against } = options;
         const evaluateAgainst = (base?: OpenedModel) => evaluateModel(model, base, options, context);
         const result = await nameTextFiles(options, () =>
           against === undefined
             ? evaluateAgainst()
-            : withModel(against === 'embedded' ? undefined : against, evaluateAgainst),
+            : withModel(against === 'embedded' ? undefined : against, context, evaluateAgainst),
         );
         context.print(`\n${model.name}${against === undefined ? '' : ` against ${against}`}\n`);
         context.print(evaluationTerminal(result, context.terminal.styles));

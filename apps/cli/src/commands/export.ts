@@ -38,7 +38,7 @@ export function addExportCommand(program: Command, context: CommandContext): voi
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: ExportOptions) => {
       const write = chooseFormat(options, context);
-      const { written, summary } = await withModel(path, write);
+      const { written, summary } = await withModel(path, context, write);
       context.print(`Wrote ${written} (${options.dtype}).`);
       context.printJson({ ...summary, dtype: options.dtype });
     });

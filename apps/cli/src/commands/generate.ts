@@ -41,7 +41,7 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
   addBackendOption(command)
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
-      await withModel(path, async ({ checkpoint }) => {
+      await withModel(path, context, async ({ checkpoint }) => {
         const tokenizer = await checkpoint.tokenizer();
         const begin = tokenizer.beginOfSequenceId;
         const promptIds = [...(begin === undefined ? [] : [begin]), ...tokenizer.encode(options.prompt)];

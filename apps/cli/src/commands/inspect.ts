@@ -34,7 +34,7 @@ export function addInspectCommand(program: Command, context: CommandContext): vo
     .option('--windows <n>', 'windows of 512 tokens for --spectra', parseCount, 8);
   addTextOptions(command, { calibration: true, evaluation: false });
   addWorkersOption(addBackendOption(command)).action(async (path: string | undefined, options: InspectOptions) => {
-    await withModel(path, async ({ checkpoint, name }) => {
+    await withModel(path, context, async ({ checkpoint, name }) => {
       const { shape } = checkpoint;
       const dtype = attentionDtype(checkpoint);
       const cache = cacheSize(shape, cacheElementBytes(dtype));

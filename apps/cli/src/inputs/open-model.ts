@@ -1,27 +1,32 @@
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
-import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { openSource } from '@kvlr/checkpoint/node';
+import type { RunControl } from '@kvlr/core';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
 
 export interface OpenedModel {
   checkpoint: HuggingFaceCheckpoint;
-  /** For people: the path as it was typed. */
+  /** For people: CKPT as it was typed. */
   name: string;
   /** True without CKPT: the model that comes with kvlr. */
   embedded: boolean;
 }
 
-/** Opens the checkpoint at a path, or the embedded one. */
-async function openModel(path: string | undefined): Promise<OpenedModel> {
-  const checkpoint = await openCheckpointDirectory(path ?? referenceModelDirectory);
-  return { checkpoint, name: path ?? 'embedded reference model', embedded: path === undefined };
+/** Opens CKPT (a directory, a hub id, a URL), or the embedded model. A model of the hub is loaded into the cache first. */
+async function openModel(location: string | undefined, control: RunControl): Promise<OpenedModel> {
+  const checkpoint = await openSource(location ?? referenceModelDirectory, {
+    onEvent: control.onEvent,
+    signal: control.signal,
+  });
+  return { checkpoint, name: location ?? 'embedded reference model', embedded: location === undefined };
 }
 
-/** Opens a checkpoint for as long as it is used. */
+/** Opens a checkpoint for as long as it is used. `control` hears of a download and stops it. */
 export async function withModel<Value>(
-  path: string | undefined,
+  location: string | undefined,
+  control: RunControl,
   work: (model: OpenedModel) => Promise<Value>,
 ): Promise<Value> {
-  const model = await openModel(path);
+  const model = await openModel(location, control);
   try {
     return await work(model);
   } finally {

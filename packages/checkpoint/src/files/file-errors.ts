@@ -3,7 +3,8 @@ import { KvlrError } from '@kvlr/core';
 export function fileMissing(location: string, file: string, cause?: unknown): KvlrError {
   return new KvlrError('file-missing', {
     message: `openCheckpoint: expected the file ${file} in ${location}, found none`,
-    remedy: 'Give a Hugging Face checkpoint directory: config.json, tokenizer.json and *.safetensors side by side.',
+    remedy:
+      'Name a place with config.json, tokenizer.json and *.safetensors side by side: a directory, a URL, or a hub id such as owner/name.',
     data: { location, file },
     cause,
   });

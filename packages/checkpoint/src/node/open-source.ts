@@ -1,0 +1,39 @@
+import { stat } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { KvlrError, type RunControl } from '@kvlr/core';
+import { parseHubId } from '../hub/hub-id.ts';
+import type { HuggingFaceCheckpoint, OpenCheckpointSettings } from '../model/open-checkpoint.ts';
+import { type CheckpointLocation, isAddress, unknownLocation } from '../sources/checkpoint-location.ts';
+import { openSource as openSourceAnywhere } from '../sources/open-source.ts';
+import { downloadHubModel, type HubDownloadSettings } from './download-hub-model.ts';
+import { openCheckpointDirectory } from './open-checkpoint-directory.ts';
+
+export interface OpenSourceSettings extends OpenCheckpointSettings, HubDownloadSettings, RunControl {}
+
+/**
+ * Opens a checkpoint wherever it lies: a directory, the id of a model on the hub (owner/name, kept in the cache on disk), a
+ * URL, chosen files. A directory of that name comes before the hub.
+ * Throws what `openCheckpoint` and `downloadHubModel` throw.
+ */
+export async function openSource(
+  location: CheckpointLocation,
+  settings: OpenSourceSettings = {},
+): Promise<HuggingFaceCheckpoint> {
+  if (location instanceof URL && location.protocol === 'file:') return openSource(fileURLToPath(location), settings);
+  if (typeof location !== 'string' || isAddress(location)) return openSourceAnywhere(location, settings);
+  const found = await stat(location).catch(() => undefined);
+  if (found?.isDirectory()) return openCheckpointDirectory(location, settings);
+  const forms = 'a directory, the id of a model on the hub (owner/name), or a URL';
+  if (found !== undefined || parseHubId(location) === undefined) throw unknownLocation(location, forms);
+  try {
+    return await openCheckpointDirectory(await downloadHubModel(location, settings), settings);
+  } catch (error) {
+    if (!KvlrError.isInstance(error) || error.data.id !== location) throw error;
+    throw new KvlrError(error.code, {
+      message: `${error.message} (and there is no directory of that name)`,
+      remedy: error.remedy,
+      data: error.data,
+      cause: error,
+    });
+  }
+}
