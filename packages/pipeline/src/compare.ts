@@ -69,7 +69,9 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const { model, texts } = request;
   const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  const recipe = parseRecipe(request.recipe);
+  const { budget: ownBudget, ...given } = parseRecipe(request.recipe);
+  // Rows stand side by side for their methods: all keep the same in every layer.
+  const recipe = { ...given, budget: parseRecipe({}).budget };
   const { tokenizer, cache } = await context.stage('inspect', `Checks ${modelName}`, async () => {
     return { value: await inspectModel(model, { ...recipe, keyValueHeads: model.shape.numKeyValueHeads }) };
   });
@@ -127,7 +129,11 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       orders: orderRows(rows, base.windowLength, (name) => contiguousRowOf(candidates, name)),
       contexts: reportContexts(model.shape),
       environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
-      notes: [...notes, 'Times are those of each row alone; the pass that gathers statistics is shared.'],
+      notes: [
+        ...notes,
+        ...(ownBudget.policy === 'uniform' ? [] : ['Every row keeps the same in each layer, whatever budget the recipe names.']),
+        'Times are those of each row alone; the pass that gathers statistics is shared.',
+      ],
     });
   });
 }

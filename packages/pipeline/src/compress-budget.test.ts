@@ -1,6 +1,7 @@
 import { type BudgetPolicy, cacheWidth, type KvlrEvent } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
 import { describe, expect, it } from 'vitest';
+import { compare } from './compare.ts';
 import { type CompressionRequest, compress } from './compress.ts';
 import { MemoryRunStore } from './store/memory-run-store.ts';
 import { artefactNames } from './store/run-store.ts';
@@ -121,5 +122,12 @@ describe('compress with a budget', () => {
       code: 'budget-invalid',
       message: './greedy.mjs: expected keys and values of all layers to come to at most 12, got 24',
     });
+  });
+
+  it('is left out of comparisons, which say so', async () => {
+    const { model, recipe, texts, runtime } = await request({ budget: { policy: 'progressive' } });
+    const { rows, notes } = await compare({ model, recipe, texts, runtime, methods: ['mean-pool'], ratios: [0.5] });
+    expect(rows.every(({ layout }) => layout === 'stock')).toBe(true);
+    expect(notes?.join(' ')).toContain('whatever budget the recipe names');
   });
 });
