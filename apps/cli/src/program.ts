@@ -8,6 +8,7 @@ import { addEvalCommand } from './commands/eval.ts';
 import { addExportCommand } from './commands/export.ts';
 import { addGenerateCommand } from './commands/generate.ts';
 import { addInspectCommand } from './commands/inspect.ts';
+import { addRecoverCommand } from './commands/recover.ts';
 
 const description = `Makes the KV cache of a language model smaller.
 
@@ -20,6 +21,7 @@ Examples:
   kvlr compress                                    the embedded model to half its KV heads, into ./kvlr-out
   kvlr compress ./Llama-3.2-1B -o ./small --keep 25%
   kvlr compress ./Llama-3.2-1B --dry-run           memory, disk and time it would take
+  kvlr recover ./small --teacher ./Llama-3.2-1B    train the result back, end to end
   kvlr eval ./small --against ./Llama-3.2-1B       what it cost
   kvlr export ./small --gguf small.gguf            for llama.cpp
   kvlr COMMAND --help                              the options of one command
@@ -39,6 +41,7 @@ export function createProgram(context: CommandContext): Command {
     .exitOverride();
   addCompressCommand(program, context);
   addInspectCommand(program, context);
+  addRecoverCommand(program, context);
   addEvalCommand(program, context);
   addCompareCommand(program, context);
   addGenerateCommand(program, context);

@@ -11,7 +11,7 @@ const calibrationSchema = z.strictObject({
 
 /** Training of all attention projections together, towards the original's next-token distribution. */
 const distillationSchema = z.strictObject({
-  /** Sized in tokens: 'light' 65,536, 'full' 299,008. */
+  /** Sized in tokens: 'light' 65,536, 'full' 163,840. */
   preset: z.enum(['light', 'full']).default('full'),
   /** Windows of calibration text that the steps are taken on. Default: one for each place in a step, or all there are. */
   trainingWindows: z.int().min(1).optional(),

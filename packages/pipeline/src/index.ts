@@ -11,10 +11,16 @@ export { type CheckpointEvaluationRequest, evaluateCheckpoint } from './evaluate
 export { measureSpectra, type SpectraRequest } from './measure-spectra.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
 export { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
+export {
+  type CheckpointRecoveryRequest,
+  type CheckpointRecoveryResult,
+  recoverCheckpoint,
+} from './recover.ts';
 export { type LogitDifference, logitDifference } from './run/logit-difference.ts';
 export type { RunnerRequest } from './run/model-runner.ts';
 export type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 export type { StageTime } from './run/run-context.ts';
+export type { Distillation } from './stages/distill-student.ts';
 export { attentionDtype, cacheElementBytes, type ModelInspection } from './stages/inspect-model.ts';
 export type { Judgement } from './stages/judge.ts';
 export { hashBytes } from './store/hash.ts';

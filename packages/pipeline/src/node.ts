@@ -9,4 +9,5 @@ export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadBudget } from './node/load-budget.ts';
 export { loadGrouping } from './node/load-grouping.ts';
 export { loadMethod } from './node/load-method.ts';
+export { type DirectoryRecoveryRequest, recoverToDirectory } from './node/recover-to-directory.ts';
 export { createWorkerPool, type WorkerPool } from './node/workers/create-worker-pool.ts';

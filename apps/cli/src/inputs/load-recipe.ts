@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
+import type { DistillChoice } from '../options/shared-options.ts';
 
 /** The options of a command that change the recipe. What is absent leaves the recipe as it is. */
 export interface RecipeOptions {
@@ -12,6 +13,7 @@ export interface RecipeOptions {
   grouping?: string;
   budget?: string;
   recover?: Recipe['recovery']['preset'];
+  distill?: DistillChoice;
   dtype?: Recipe['dtype'];
   seed?: number;
 }
@@ -37,12 +39,25 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
       ...recipe.recovery,
       preset: options.recover ?? recipe.recovery.preset,
       seed: seed ?? recipe.recovery.seed,
+      distillation: changeDistillation(recipe.recovery.distillation, options.distill),
     },
     dtype: options.dtype ?? recipe.dtype,
   };
 }
 
-async function readRecipe(path: string): Promise<Recipe> {
+/** A recipe's distillation changed by --distill: another preset keeps the numbers that the recipe sets. */
+export function changeDistillation(
+  distillation: Recipe['recovery']['distillation'],
+  preset: DistillChoice | undefined,
+): Recipe['recovery']['distillation'] {
+  if (preset === undefined) return distillation;
+  return preset === 'none'
+    ? undefined
+    : parseRecipe({ recovery: { distillation: { ...distillation, preset } } }).recovery.distillation;
+}
+
+/** Reads a recipe.yaml. Throws KvlrError 'file-missing', 'recipe-invalid'. */
+export async function readRecipe(path: string): Promise<Recipe> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new KvlrError('file-missing', {
       message: `loadRecipe: expected a recipe at ${path}, found no readable file`,

@@ -1,6 +1,13 @@
 import { type Command, Option } from 'commander';
 import { parseCount, parseShare } from './parse-values.ts';
-import { addBudgetOption, addGroupingOption, addRecipeFileOption, addRecoverOption, addSeedOption } from './shared-options.ts';
+import {
+  addBudgetOption,
+  addDistillOption,
+  addGroupingOption,
+  addRecipeFileOption,
+  addRecoverOption,
+  addSeedOption,
+} from './shared-options.ts';
 
 /** Adds the options that change the recipe of `compress`: see `loadRecipe`. */
 export function addRecipeOptions(command: Command): Command {
@@ -8,6 +15,7 @@ export function addRecipeOptions(command: Command): Command {
     .option('--kv-heads <n>', 'KV heads of the result; has to divide those of the model', parseCount)
     .option('--keep <share>', 'the same as a share of the KV heads, for example 25% (default: 50%)', parseShare);
   addRecoverOption(command);
+  addDistillOption(command);
   command.option(
     '--method <name|file>',
     'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged)',

@@ -2,7 +2,8 @@ import { type Command, Option } from 'commander';
 import { parseCount, parseSeed } from './parse-values.ts';
 
 export const modelArgument = '[CKPT]';
-export const modelArgumentHelp = 'directory of a Hugging Face checkpoint (default: the embedded reference model)';
+export const modelArgumentHelp =
+  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint (default: the embedded model)';
 
 export type BackendChoice = 'auto' | 'webgpu' | 'wasm' | 'cpu';
 
@@ -43,6 +44,18 @@ export function addRecoverOption(
   return command.addOption(new Option('--recover <preset>', help).choices(['light', 'full', 'none']));
 }
 
+export type DistillChoice = 'light' | 'full' | 'none';
+
+/** Adds --distill. */
+export function addDistillOption(
+  command: Command,
+  help = 'end-to-end training behind the reconstruction (default: none)',
+): Command {
+  return command.addOption(
+    new Option('--distill <preset>', help).choices(['light', 'full', 'none'] satisfies DistillChoice[]),
+  );
+}
+
 /** Adds --grouping. */
 export function addGroupingOption(command: Command): Command {
   return command.option(
@@ -65,6 +78,9 @@ export function addSeedOption(command: Command, help: string): Command {
 }
 
 /** Adds --recipe. */
-export function addRecipeFileOption(command: Command): Command {
-  return command.option('--recipe <file>', 'take the recipe from a recipe.yaml; the other options change it');
+export function addRecipeFileOption(
+  command: Command,
+  help = 'take the recipe from a recipe.yaml; the other options change it',
+): Command {
+  return command.option('--recipe <file>', help);
 }

@@ -29,7 +29,7 @@ export type DistillationPreset = 'light' | 'full';
 
 const common = {
   windowsPerStep: 4,
-  learningRate: 0.01,
+  learningRate: 0.003,
   scoreStep: 1,
   weightDecay: 0.01,
   adapterRank: 0,
@@ -38,10 +38,10 @@ const common = {
   seed: 1,
 };
 
-/** Sized in tokens, with windows of 512: light 65,536, full 299,008. Chosen on held-out calibration text; see docs/log.md. */
+/** Sized in tokens, with windows of 512: light 65,536, full 163,840. Chosen on held-out calibration text; see docs/log.md. */
 export const distillationPresets: Readonly<Record<DistillationPreset, Readonly<DistillationSettings>>> = {
   light: { ...common, steps: 32, warmupSteps: 3, evaluateEvery: 8 },
-  full: { ...common, steps: 146, warmupSteps: 8, evaluateEvery: 16 },
+  full: { ...common, steps: 80, warmupSteps: 6, evaluateEvery: 20 },
 };
 
 /** A preset with changes, checked. Throws 'invalid-argument'. */

@@ -1,0 +1,125 @@
+import { parseRecipe } from '@kvlr/pipeline';
+import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
+import { formatBytes, formatDuration } from '@kvlr/report';
+import { evaluationTerminal } from '@kvlr/report/terminal';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import type { Command } from 'commander';
+import type { CommandContext } from '../command-context.ts';
+import { changeDistillation, readRecipe } from '../inputs/load-recipe.ts';
+import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
+import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { peakMemoryBytes } from '../machine.ts';
+import {
+  addBackendOption,
+  addDistillOption,
+  addRecipeFileOption,
+  addRecoverOption,
+  addSeedOption,
+  addTextOptions,
+  type BackendChoice,
+  type DistillChoice,
+} from '../options/shared-options.ts';
+
+interface RecoverOptions extends TextOptions {
+  teacher: string;
+  output: string;
+  recover?: 'light' | 'full' | 'none';
+  distill?: DistillChoice;
+  recipe?: string;
+  seed?: number;
+  backend: BackendChoice;
+  run?: string;
+  overwrite?: boolean;
+}
+
+const afterHelp = `
+Distillation trains the attention projections of all layers together, so that the next-token distribution comes back to the
+teacher's; embedding, feed-forward blocks, norms and head stay as they are, and so does the cache. The values that do best on
+held-out calibration text are taken. In the run directory lies a checkpoint: after Ctrl-C the same command goes on behind it.
+
+Distillations, in tokens of calibration text: light 65,536, full 163,840. --recover adds block reconstruction before it. A recipe
+with an entry recovery.distillation sets the numbers.
+
+Examples:
+  kvlr recover ./small --teacher ./model -o ./recovered
+  kvlr recover ./small --teacher embedded -o ./recovered --distill light
+  kvlr recover ./small --teacher ./model -o ./recovered --distill none --recover full`;
+
+export function addRecoverCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('recover')
+    .description('train a compressed checkpoint back towards the model it was made from')
+    .argument('<CKPT>', 'directory of the compressed checkpoint')
+    .requiredOption('--teacher <ckpt>', 'the model it was made from; "embedded" for the embedded one')
+    .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-recovered');
+  addDistillOption(command, 'end-to-end training (default: full)');
+  addRecoverOption(command, 'block reconstruction before it (default: none)');
+  addRecipeFileOption(command, 'take recovery and evaluation from a recipe.yaml; --distill and --recover change them');
+  addSeedOption(command, 'seed of the windows and of their order (default: 0)');
+  addTextOptions(command, { calibration: true, evaluation: true });
+  addBackendOption(command)
+    .option('--run <dir>', 'directory that keeps what resuming needs (default: OUT.run)')
+    .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
+    .addHelpText('after', afterHelp)
+    .action((path: string, options: RecoverOptions) =>
+      nameTextFiles(options, () =>
+        withModel(path, context, (model) =>
+          withModel(options.teacher === 'embedded' ? undefined : options.teacher, context, (teacher) =>
+            recover(model, teacher, options, context),
+          ),
+        ),
+      ),
+    );
+}
+
+async function recover(
+  model: OpenedModel,
+  teacher: OpenedModel,
+  options: RecoverOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { recovery, evaluation } = await loadRecovery(options);
+  const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
+  await prepareNodeRuntime();
+  const { judgement, course, stages } = await recoverToDirectory({
+    model: model.checkpoint,
+    teacher: teacher.checkpoint,
+    ...{ recovery, evaluation, texts },
+    runtime: { backend: options.backend },
+    output: options.output,
+    runDirectory: options.run,
+    overwrite: options.overwrite,
+    onEvent: context.onEvent,
+    signal: context.signal,
+  });
+  const times = stages.map(({ stage, seconds }) => `${stage} ${formatDuration(seconds)}`);
+  context.print(`\n${model.name} towards ${teacher.name}\n`);
+  context.print(evaluationTerminal(judgement.result, context.terminal.styles));
+  if (course) {
+    const [start, { best }] = [course.points[0]!, course];
+    const change = `${start.heldOutDivergence.toFixed(4)} -> ${best.heldOutDivergence.toFixed(4)}`;
+    context.print(`\nHeld-out KL  ${change} on calibration text that was not trained on`);
+  }
+  context.print(`Time         ${times.join(', ')}`);
+  context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+  context.print(`Checkpoint   ${options.output}`);
+  context.printJson({
+    output: options.output,
+    runDirectory: runDirectoryOf({ output: options.output, ...(options.run && { runDirectory: options.run }) }),
+    ...{ judgement, course, stages, peakMemoryBytes: peakMemoryBytes() },
+  });
+}
+
+/** The recovery of --recipe, or a full distillation alone, changed by the other options. */
+async function loadRecovery({ recipe: path, recover: preset, distill, seed }: RecoverOptions) {
+  const recipe = path === undefined ? undefined : await readRecipe(path);
+  const base = recipe ?? parseRecipe({ recovery: { preset: 'none', distillation: {} } });
+  const distillation = changeDistillation(base.recovery.distillation, distill);
+  const recovery = {
+    ...base.recovery,
+    preset: preset ?? base.recovery.preset,
+    seed: seed ?? base.recovery.seed,
+    distillation,
+  };
+  return { recovery, evaluation: base.evaluation };
+}

@@ -1,0 +1,90 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import type { Recipe } from '@kvlr/core/schemas';
+import { afterAll, describe, expect, it } from 'vitest';
+import { recoverToDirectory } from './node/recover-to-directory.ts';
+import { parseRecipe } from './recipe/parse-recipe.ts';
+import { type CheckpointRecoveryRequest, recoverCheckpoint } from './recover.ts';
+import { MemoryRunStore } from './store/memory-run-store.ts';
+import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+
+const directory = await mkdtemp(join(tmpdir(), 'kvlr-recover-'));
+afterAll(() => rm(directory, { recursive: true }));
+
+const distillation = {
+  preset: 'light',
+  steps: 3,
+  warmupSteps: 1,
+  windowsPerStep: 1,
+  evaluateEvery: 1,
+  windowLength: 32,
+};
+const recoveryOf = (recovery: object): Recipe['recovery'] =>
+  parseRecipe({ ...tinyRecipe, recovery: { ...tinyRecipe.recovery, ...recovery } } as Parameters<typeof parseRecipe>[0])
+    .recovery;
+
+async function request(changes: Partial<CheckpointRecoveryRequest> = {}): Promise<CheckpointRecoveryRequest> {
+  return {
+    model: await openTinyCheckpoint({ numKeyValueHeads: 2 }),
+    teacher: await openTinyCheckpoint(),
+    recovery: recoveryOf({ preset: 'none', distillation }),
+    evaluation: parseRecipe(tinyRecipe).evaluation,
+    texts: tinyTexts,
+    runtime: { backend: 'cpu' },
+    ...changes,
+  };
+}
+
+describe('recoverCheckpoint', () => {
+  it('brings a checkpoint nearer to its teacher, and is skipped when it is done', async () => {
+    const store = new MemoryRunStore();
+    const { judgement, course } = await recoverCheckpoint(await request({ store }));
+    expect(course!.best.heldOutDivergence).toBeLessThan(course!.points[0]!.heldOutDivergence);
+    expect(judgement.result.againstBase!.basePerplexity.value).toBeCloseTo(judgement.base.perplexity.value, 6);
+    const again = await recoverCheckpoint(await request({ store }));
+    expect(again.judgement).toEqual(judgement);
+    expect(again.stages.filter(({ skipped }) => skipped).map(({ stage }) => stage)).toEqual(['recovery', 'evaluation']);
+    const other = await recoverCheckpoint(await request({ store, teacher: await openTinyCheckpoint({ seed: 2 }) }));
+    expect(other.stages.some(({ skipped }) => skipped)).toBe(false);
+  });
+
+  it('reconstructs blocks first where that is asked for', async () => {
+    const { stages } = await recoverCheckpoint(await request({ recovery: recoveryOf({ distillation }) }));
+    expect(stages.map(({ title }) => title)).toEqual([
+      'Block reconstruction (light)',
+      'Distillation (light)',
+      'Perplexity and KL divergence against the original',
+    ]);
+  });
+
+  it('refuses to train nothing, and a teacher that reads other tokens', async () => {
+    await expect(recoverCheckpoint(await request({ recovery: recoveryOf({ preset: 'none' }) }))).rejects.toMatchObject({
+      code: 'recipe-invalid',
+    });
+    const teacher = await openTinyCheckpoint();
+    const foreign = { ...teacher, tokenizer: async () => ({ ...(await teacher.tokenizer()), encode: () => [5] }) };
+    await expect(recoverCheckpoint(await request({ teacher: foreign as typeof teacher }))).rejects.toMatchObject({
+      code: 'tokenizer-mismatch',
+    });
+  });
+});
+
+describe('recoverToDirectory', () => {
+  it('writes a checkpoint with the trained tensors and the recipe', async () => {
+    const output = join(directory, 'recovered');
+    const first = await request();
+    const { judgement } = await recoverToDirectory({ ...first, output });
+    const written = await openCheckpointDirectory(output);
+    expect(written.shape).toEqual(first.model.shape);
+    const name = written.tensorName('queryWeight', 0);
+    expect(await written.tensors.readFloat32(name)).not.toEqual(await first.model.tensors.readFloat32(name));
+    const untouched = written.tensorName('upWeight', 0);
+    expect(await written.tensors.readFloat32(untouched)).toEqual(await first.model.tensors.readFloat32(untouched));
+    await written.close();
+    await expect(recoverToDirectory({ ...first, output })).rejects.toMatchObject({ code: 'file-exists' });
+    const again = await recoverToDirectory({ ...first, output, overwrite: true });
+    expect(again.judgement).toEqual(judgement);
+  });
+});
