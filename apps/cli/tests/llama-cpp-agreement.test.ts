@@ -27,6 +27,7 @@ afterAll(() => rm(directory, { recursive: true }));
 const subjects: [string, () => Promise<string>][] = [
   ['the original checkpoint', async () => referenceModelDirectory],
   ['the compressed checkpoint', () => compressReference(join(directory, 'quarter'))],
+  ['KV heads that differ by layer', () => compressReference(join(directory, 'by-layer'), [8, 4, 2, 1, 2, 4])],
 ];
 
 describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {

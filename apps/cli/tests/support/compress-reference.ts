@@ -4,18 +4,22 @@ import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { compressToDirectory } from '@kvlr/pipeline/node';
 import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
 
-/** Writes the embedded model with a quarter of its KV heads, through the whole pipeline; quick rather than good. */
-export async function compressReference(output: string): Promise<string> {
+/**
+ * Writes the embedded model with a quarter of its KV heads, or with these in each layer, through the whole pipeline; quick
+ * rather than good.
+ */
+export async function compressReference(output: string, headsByLayer?: readonly number[]): Promise<string> {
   const model = await openCheckpointDirectory(referenceModelDirectory);
   await compressToDirectory({
     model,
     output,
     recipe: {
-      keyValueHeads: 2,
+      keyValueHeads: headsByLayer ? Math.max(...headsByLayer) : 2,
       calibration: { windows: 4, windowLength: 128 },
       recovery: { preset: 'none' },
       evaluation: { windowsPerSource: 1, windowLength: 65 },
     },
+    ...(headsByLayer && { budget: { policy: () => headsByLayer, hash: headsByLayer.join(' ') } }),
     texts: {
       calibration: await readDocuments(referenceTextPaths.calibration),
       evaluation: await readDocuments(referenceTextPaths.validation),
