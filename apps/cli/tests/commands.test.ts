@@ -209,6 +209,41 @@ describe('kvlr compare', () => {
   });
 });
 
+describe('which rows kvlr compare has', () => {
+  const rowsOf = async (...more: string[]) => {
+    const { report } = await runJson([
+      ...['compare', model, '-o', join(directory, 'rows'), '--overwrite', '--backend', 'cpu', '--ratios', '1/2'],
+      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, ...more],
+    ]);
+    return report;
+  };
+  const names = ({ rows }: { rows: { method: string }[] }) => rows.map(({ method }) => method);
+
+  it('are all methods and the recipes behind them with --all, in order with paired differences', async () => {
+    const report = await rowsOf('--all', '--recipe', inputs.recipe, '--windows', '1');
+    const stated = ['mean-pool', 'kq-svd', 'palu', 'clover', 'rope-exact-joint', 'rope-averaged'];
+    expect(names(report)).toEqual(expect.arrayContaining(stated));
+    expect(names(report).slice(-2)).toEqual(['rope-averaged-refit', 'default-recipe']);
+    expect(report.base.windowCount).toBe(1);
+    expect(report.rows.find(({ method }: { method: string }) => method === 'palu').layout).toBe('rebuilt keys');
+    expect(report.orders[0].ranks).toHaveLength(report.rows.length);
+  });
+
+  it('are methods before and after reconstruction with --initialisations', async () => {
+    const report = await rowsOf('--initialisations', 'mean-pool', 'svd-w', '--recipe', inputs.recipe);
+    expect(names(report)).toEqual(['mean-pool', 'mean-pool+light', 'svd-w', 'svd-w+light']);
+    expect(report.orders[0].ranks[1].toNext.perplexityRatio.standardError).toBeGreaterThanOrEqual(0);
+    const { exitCode, error } = await runCli(['compare', model, '--initialisations', '--recover', 'none']);
+    expect(exitCode).toBe(2);
+    expect(error).toContain('--recover none');
+  });
+
+  it('are refused where options contradict each other', async () => {
+    expect((await runCli(['compare', model, '--all', '--methods', 'svd-a'])).exitCode).toBe(2);
+    expect((await runCli(['compare', model, '--initialisations', '--groupings'])).exitCode).toBe(2);
+  });
+});
+
 describe('kvlr compare --groupings', () => {
   it('judges named groupings and a module of one’s own', async () => {
     const { report } = await runJson([

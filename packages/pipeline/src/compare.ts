@@ -14,6 +14,7 @@ import type { ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
 import { compareCandidate } from './compare/compare-candidate.ts';
 import { contiguousRowOf, listCandidates } from './compare/list-candidates.ts';
 import { orderRows } from './compare/order-rows.ts';
+import { methodName } from './recipe/method-name.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
@@ -53,7 +54,9 @@ export interface ComparisonRequest extends RunControl {
   store?: RunStore;
   /** Replaces the strategy that the recipe names. */
   grouping?: GroupingChoice;
-  /** Methods of the caller's own, by the names under which `methods` and the recipe ask for them. */
+  /** Replaces the method that the recipe names. */
+  method?: MethodChoice;
+  /** Methods of the caller's own, by the names under which `methods` and `recipes` ask for them. */
   ownMethods?: ReadonlyMap<string, MethodChoice>;
   runtime?: RunnerRequest;
   environment?: () => Partial<RunEnvironment>;
@@ -75,7 +78,9 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const { tokenizer, cache } = await context.stage('inspect', `Checks ${modelName}`, async () => {
     return { value: await inspectModel(model, { ...recipe, keyValueHeads: model.shape.numKeyValueHeads }) };
   });
-  const { candidates, notes } = listCandidates(request, recipe);
+  const ownMethods = new Map(request.ownMethods);
+  if (request.method) ownMethods.set(methodName(recipe.method), request.method);
+  const { candidates, notes } = listCandidates({ ...request, ownMethods }, recipe);
   const calibrationHash = await hashTexts(texts.calibration);
   const evaluationHash = await hashTexts(texts.evaluation);
   const source = { modelId: model.id, location: model.location, calibrationHash };
@@ -108,7 +113,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         model,
         recipe,
         grouping: request.grouping,
-        ownMethods: request.ownMethods,
+        ownMethods,
         statistics,
         runner,
         baseLogits,
@@ -131,7 +136,9 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
       notes: [
         ...notes,
-        ...(ownBudget.policy === 'uniform' ? [] : ['Every row keeps the same in each layer, whatever budget the recipe names.']),
+        ...(ownBudget.policy === 'uniform'
+          ? []
+          : ['Every row keeps the same in each layer, whatever budget the recipe names.']),
         'Times are those of each row alone; the pass that gathers statistics is shared.',
       ],
     });

@@ -20,7 +20,7 @@ export interface ComparedGrouping {
   choice?: GroupingChoice | undefined;
 }
 
-/** A row of its own method and of what follows it. */
+/** A row of its own method and of what follows it, on the calibration windows of the recipe that is compared. */
 export type ComparedRecipe = Pick<Recipe, 'method' | 'recovery'>;
 
 /** Name under which the recipe itself, reconstruction included, stands among the methods. */

@@ -20,6 +20,19 @@ describe('listCandidates', () => {
     ]);
   });
 
+  it('runs recipes on the text of the recipe that is compared', () => {
+    const recovery = { preset: 'light', trainingWindows: 3, windowLength: 64, seed: 7 } as const;
+    const { candidates } = listCandidates(
+      { model, methods: [], recipes: bestRecipes, ratios: [1 / 2] },
+      parseRecipe({ recovery }),
+    );
+    const text = { trainingWindows: 3, windowLength: 64, seed: 7 };
+    expect(candidates.map((candidate) => candidate.recovery)).toMatchObject([
+      { ...text, preset: 'full', steps: 0 },
+      { ...text, preset: 'light' },
+    ]);
+  });
+
   it('calls what follows the closed form by what it does, not by its preset', () => {
     const recovery = { preset: 'light', steps: 0 } as const;
     expect(rowsOf({ methods: [] }, { recovery })).toEqual([

@@ -46,7 +46,7 @@ function methodRows(request: WantedRows, recipe: Recipe): Row[] {
     });
   }
   const recipes = [...(request.recipes ?? [])].map(([name, { method, recovery }]) => ({
-    ...recoveredRow(request, method, recovery),
+    ...recoveredRow(request, method, onTextOf(recipe, recovery)),
     name,
   }));
   const { title, ...own } = recoveredRow(request, recipe.method, recipe.recovery);
@@ -85,6 +85,18 @@ function rowOf(name: string, title: string, row: Omit<Row, 'name' | 'title'>): R
 /** Before and after, or one row where nothing follows the closed form. */
 function unlessEqual(before: Row, after: Row): Row[] {
   return before.name === after.name ? [before] : [before, after];
+}
+
+/** The same recovery on the calibration windows of the recipe that is compared, so that all rows have the same text. */
+function onTextOf({ recovery: own }: Recipe, recovery: Recipe['recovery']): Recipe['recovery'] {
+  const { windowLength, seed, trainingWindows, heldOutWindows } = own;
+  return {
+    ...recovery,
+    windowLength,
+    seed,
+    trainingWindows: trainingWindows ?? recovery.trainingWindows,
+    heldOutWindows: heldOutWindows ?? recovery.heldOutWindows,
+  };
 }
 
 function without(recovery: Recipe['recovery']): Recipe['recovery'] {
