@@ -3,13 +3,13 @@ import { conditionNumber } from '../condition-number.ts';
 import { spreadTotal } from '../spread-total.ts';
 
 /**
- * LoRC's progressive schedule (Zhang et al. 2024, arXiv 2410.03111, section 3). An error made in a layer passes through all
+ * LoRC's progressive schedule (Zhang et al. 2024, arXiv 2410.03111). An error made in a layer passes through all
  * layers behind it, so a layer's sensitivity is its cumulative condition number: the product, over it and every deeper layer,
  * of the condition numbers of the key and the value projection. The count a layer keeps lies between a greatest and a
  * smallest, in proportion to where the logarithm of its sensitivity lies between the largest and the smallest of all layers:
  * shallow layers keep most and deep ones least.
  *
- * The paper sets greatest and smallest by hand; here they follow from the total. The greatest is everything and the smallest
+ * There greatest and smallest are given; here they follow from the total. The greatest is everything and the smallest
  * what is then left, or, when that is less than the smallest candidate, the smallest candidate and a lower greatest. The
  * schedule is then moved to the nearest counts that may be kept, by least squares at the same total.
  */
