@@ -4,6 +4,7 @@ export type {
   GgufFamily,
   RefusedSetting,
 } from './architectures/architecture-descriptor.ts';
+export { architectureFromJson } from './architectures/architecture-from-json.ts';
 export { architectures, findArchitecture } from './architectures/find-architecture.ts';
 export { configFromModelShape } from './config/config-from-model-shape.ts';
 export { modelShapeFromConfig } from './config/model-shape-from-config.ts';

@@ -1,0 +1,33 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { type ArchitectureDescriptor, architectureFromJson } from '@kvlr/checkpoint';
+import { KvlrError } from '@kvlr/core';
+
+/**
+ * Reads a model family from a JSON file, for the `architectures` of `openCheckpoint`.
+ *
+ * @throws KvlrError 'file-missing', or 'plugin-invalid', naming the file and the field.
+ */
+export async function loadArchitecture(path: string): Promise<ArchitectureDescriptor> {
+  const file = resolve(path);
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new KvlrError('file-missing', {
+      message: `loadArchitecture: expected a description of a model family at ${file}, found no file`,
+      remedy: 'Give the path of a JSON file such as examples/architectures/renamed.json.',
+      data: { file },
+      cause,
+    });
+  });
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new KvlrError('plugin-invalid', {
+      message: `loadArchitecture: expected JSON in ${file}, got: ${cause instanceof Error ? cause.message : cause}`,
+      remedy: 'Mend the file.',
+      data: { file },
+      cause,
+    });
+  }
+  return architectureFromJson(json, path);
+}
