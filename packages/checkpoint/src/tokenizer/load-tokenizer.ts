@@ -22,7 +22,7 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
   }
   const special = await readSpecialTokenIds(files, vocabulary, addedTokens);
   const withSpecials = buildTokenizer(raw, files.location);
-  // Text is data: a special token written in it is encoded as the characters it is made of.
+  // Text is data: a special token written in it is encoded as the characters it is made of, unless asked for.
   const withoutSpecials = buildTokenizer(
     { ...raw, added_tokens: addedTokens.filter((token) => !token.special) },
     files.location,
@@ -31,7 +31,10 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     vocabSize,
     beginOfSequenceId: special.beginOfSequenceId,
     endOfSequenceIds: special.endOfSequenceIds,
-    encode: (text) => (text === '' ? [] : withoutSpecials.encode(text, { add_special_tokens: false }).ids),
+    encode(text, { recogniseSpecialTokens = false } = {}) {
+      if (text === '') return [];
+      return (recogniseSpecialTokens ? withSpecials : withoutSpecials).encode(text, { add_special_tokens: false }).ids;
+    },
     decode: (ids, { skipSpecialTokens = false } = {}) =>
       ids.length === 0
         ? ''

@@ -6,6 +6,11 @@ export interface SamplingSettings {
   topK?: number;
   /** Only the most probable tokens that together reach this probability are drawn from, in (0, 1]. Default 1. */
   topP?: number;
+  /**
+   * Above 1 makes tokens of the prompt and of the answer less likely to come again: their logits are divided by it, negative
+   * ones multiplied (Keskar et al., CTRL, arXiv 1909.05858, section 4.1). Default 1.
+   */
+  repetitionPenalty?: number;
 }
 
 export interface GenerationSettings extends SamplingSettings {
@@ -14,11 +19,15 @@ export interface GenerationSettings extends SamplingSettings {
   seed?: number;
   /** Generation ends when one of these is chosen; that token is not handed out. */
   stopIds?: readonly number[];
+  /** Gives each token's log probability. */
+  logprobs?: boolean;
   signal?: AbortSignal;
 }
 
 export interface GeneratedToken {
   tokenId: number;
+  /** Natural logarithm of its probability as the model sees it, before temperature, limits and penalty; if asked for. */
+  logprob?: number;
   /** Place among the new tokens, from 0. */
   index: number;
   /** From the previous token, or from the start for the first, which includes the prompt. */
