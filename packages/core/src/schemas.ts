@@ -61,6 +61,8 @@ const recoverySchema = z.strictObject({
   /** Looks without a new best after which a layer's training stops. */
   patience: z.int().min(1).optional(),
   seed: z.int().min(0).default(0),
+  /** How much longer the steps of queries and keys are than those of values and outputs. Default 2. */
+  scoreStep: z.number().positive().optional(),
   /** End-to-end training behind the reconstruction. Absent: none. */
   distillation: distillationSchema.optional(),
 });

@@ -24,6 +24,23 @@ describe('estimateCompression', () => {
     expect(light.runDirectoryBytes).toBeGreaterThan(none.runDirectoryBytes);
   });
 
+  it('counts the distillation where there is one', async () => {
+    const model = await openTinyCheckpoint();
+    const estimated = (distillation?: { preset: 'light' | 'full' }) =>
+      estimateCompression({
+        model,
+        recipe: parseRecipe({ ...tinyRecipe, recovery: { preset: 'none', distillation } }),
+        backend: 'wasm',
+        evaluationSources: 2,
+      });
+    const [without, light, full] = [estimated(), estimated({ preset: 'light' }), estimated({ preset: 'full' })];
+    expect(without.stages.map(({ title }) => title)).not.toContain('distillation');
+    expect(light.stages.find(({ title }) => title === 'distillation')!.seconds).toBeGreaterThan(0);
+    expect(full.seconds).toBeGreaterThan(light.seconds);
+    expect(light.memoryBytes).toBeGreaterThan(without.memoryBytes);
+    expect(light.runDirectoryBytes).toBeGreaterThan(without.runDirectoryBytes);
+  });
+
   it('knows the size of the checkpoint', async () => {
     const model = await openTinyCheckpoint();
     const { model: compressed } = await compress({

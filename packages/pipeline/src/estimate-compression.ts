@@ -3,6 +3,7 @@ import { budgetPolicies } from '@kvlr/compression';
 import { cacheWidth, type ModelShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
+import { resolveDistillation } from './recipe/resolve-distillation.ts';
 import { divisorsOf, resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
 import { resolveRecovery } from './recipe/resolve-recovery.ts';
 
@@ -56,11 +57,13 @@ export function estimateCompression(request: EstimateRequest): CompressionEstima
   const measured = recipe.budget.windowLength - 1;
   const measuredTokens = recipe.budget.windows * measured;
   const recovery = estimateRecovery(shape, recipe, size);
+  const distillation = estimateDistillation(shape, recipe, size, keyValueHeads);
   const stages = [
     { title: 'statistics', seconds: statisticsSeconds },
     { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / speed) },
     { title: 'factors', seconds: factorsSeconds },
     { title: 'block reconstruction', seconds: recovery.operations / speed },
+    ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / speed }] : []),
     { title: 'evaluation', seconds: evaluationSeconds },
   ];
 
@@ -74,9 +77,13 @@ export function estimateCompression(request: EstimateRequest): CompressionEstima
   const dtype: WeightDtype | undefined = recipe.dtype === 'source' ? undefined : recipe.dtype;
   return {
     keyValueHeads,
-    memoryBytes: processBytes + statisticsBytes + attentionBytes + Math.max(evaluationBytes, recovery.bytes),
+    memoryBytes:
+      processBytes +
+      statisticsBytes +
+      attentionBytes +
+      Math.max(evaluationBytes, recovery.bytes, distillation?.bytes ?? 0),
     outputBytes: Math.round(plannedBytes(model, { source: model, dtype }) * (1 - lost / size.parameters)),
-    runDirectoryBytes: statisticsBytes + attentionBytes + recovery.diskBytes,
+    runDirectoryBytes: statisticsBytes + attentionBytes + recovery.diskBytes + (distillation?.diskBytes ?? 0),
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,
@@ -140,5 +147,32 @@ function estimateRecovery(
     operations: training + streams,
     bytes: 4 * (3 * streamTokens * shape.hiddenSize + 3 * scores + 8 * windowsPerStep * windowLength * widest),
     diskBytes: 4 * size.attention,
+  };
+}
+
+function estimateDistillation(
+  shape: ModelShape,
+  recipe: Recipe,
+  size: ModelSize,
+  keyValueHeads: number,
+): { operations: number; bytes: number; diskBytes: number } | undefined {
+  const distillation = resolveDistillation(recipe.recovery);
+  if (distillation === undefined) return undefined;
+  const { heldOutWindows, windowLength } = distillation;
+  const { steps, windowsPerStep, evaluateEvery } = distillation.settings;
+  const forward = 2 * size.active + 2 * size.attentionWidth * windowLength;
+  const trained = 2 * shape.numLayers * shape.hiddenSize * (shape.numAttentionHeads + keyValueHeads) * shape.headDim;
+  const stepTokens = windowsPerStep * windowLength;
+  const looks = 1 + Math.ceil(steps / evaluateEvery);
+  // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.
+  const perToken = 4 * forward + 2 * trained;
+  const { hiddenSize, intermediateSize, numAttentionHeads, numLayers } = shape;
+  // Inside one layer about ten rows as wide as its widest, and scores with their gradients; one stream for each layer.
+  const inner = stepTokens * (numLayers * hiddenSize + 10 * (hiddenSize + intermediateSize));
+  const scores = 3 * windowsPerStep * numAttentionHeads * windowLength ** 2;
+  return {
+    operations: steps * stepTokens * perToken + looks * heldOutWindows * windowLength * 2 * forward,
+    bytes: 4 * (2 * size.parameters + 5 * trained + inner + scores + 6 * 512 * shape.vocabSize),
+    diskBytes: 4 * 5 * trained,
   };
 }

@@ -67,7 +67,7 @@ async function reconstructLayer(
   const { student, onEvent, signal } = request;
   const { shape } = student;
   return withLayer(student, layer, async (weights) => {
-    const attention = new TrainableAttention(weights);
+    const attention = new TrainableAttention(weights, settings.scoreStep);
     try {
       const points = await trainAttention({
         ...{ attention, shape, layer, train, heldOut, settings, signal },

@@ -12,6 +12,7 @@ it.each([
   ['windowsPerStep', 0],
   ['learningRate', 0],
   ['learningRate', Number.NaN],
+  ['scoreStep', 0],
 ] as const)('refuses %s of %d', (setting, received) => {
   expect(() => resolveReconstructionSettings('full', { [setting]: received })).toThrowError(
     expect.objectContaining({ code: 'invalid-argument', data: { setting, received } }),

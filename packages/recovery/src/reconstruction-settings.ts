@@ -17,6 +17,8 @@ export interface ReconstructionSettings {
   patience: number;
   /** Seed of the order of the windows. */
   seed: number;
+  /** How much longer the steps of queries and keys are than those of values and outputs. Default 2. */
+  scoreStep?: number;
 }
 
 export type ReconstructionPreset = 'light' | 'full';
@@ -63,6 +65,8 @@ export function resolveReconstructionSettings(
   if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate))) {
     throw wrongSetting('learningRate', 'a positive number', settings.learningRate);
   }
+  const { scoreStep = 1 } = settings;
+  if (!(scoreStep > 0 && Number.isFinite(scoreStep))) throw wrongSetting('scoreStep', 'a positive number', scoreStep);
   return settings;
 }
 
