@@ -21,8 +21,9 @@ export function budgetParts({ shape, unit, candidates }: BudgetRequest): BudgetP
 export function assembleBudgets(parts: readonly BudgetPart[], counts: readonly number[]): LayerBudget[] {
   const budgets: LayerBudget[] = [];
   parts.forEach(({ layer, sides }, index) => {
-    const budget = (budgets[layer] ??= { keys: 0, values: 0 });
+    const budget = budgets[layer] ?? { keys: 0, values: 0 };
     for (const side of sides) budget[side] = counts[index]!;
+    budgets[layer] = budget;
   });
   return budgets;
 }

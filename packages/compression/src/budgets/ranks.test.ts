@@ -1,7 +1,10 @@
-import { createTinyModel, expectClose } from '@kvlr/testkit';
+import { applyCompression } from '@kvlr/checkpoint';
+import { loadModel } from '@kvlr/runtime';
+import { createTinyModel, differenceByRange, expectClose, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { compressLayer } from '../compress-layer.ts';
 import { compressionMethods } from '../methods/compression-methods.ts';
+import type { CompressionMethod } from '../ports.ts';
 import { readSourceLayer } from '../testing/compress-model.ts';
 import { lostRankEnergy } from './lost-rank-energy.ts';
 import { rankCandidates } from './rank-candidates.ts';
@@ -45,6 +48,34 @@ describe('methods with free ranks', () => {
     expect(compress('palu', 7)).toThrow(expect.objectContaining({ code: 'invalid-argument' }));
     expect(compress('palu', 2 * width)).toThrow(expect.objectContaining({ code: 'invalid-argument' }));
     expect(compress('rope-averaged', 8)).toThrow(/whole heads/);
+  });
+});
+
+describe('models whose keys and values keep different ranks in each layer', async () => {
+  const model = createTinyModel({ seed: 5, numAttentionHeads: 8, numKeyValueHeads: 4, attentionBias: true });
+  const tokenIds = randomTokenIds(20, 50);
+  const layers = await Promise.all([0, 1].map((index) => readSourceLayer(model, index)));
+  const compressed = (method: CompressionMethod, ranks: { keys: number; values: number }[]) =>
+    applyCompression(
+      model,
+      layers.map((source, index) => compressLayer({ ...source, groups, method, ranks: ranks[index]! })),
+    );
+  const full = { keys: width, values: width };
+
+  it.each(freeMethods)('%s is exact where nothing is left out', async (_, method) => {
+    const result = await oracleLogits(compressed(method, [full, full]), tokenIds);
+    expect(differenceByRange(result, await oracleLogits(model, tokenIds))).toBeLessThan(1e-4);
+  });
+
+  it.each(freeMethods)('%s runs as a plain decoder in Float64 says', async (_, method) => {
+    const source = compressed(method, [
+      { keys: 28, values: 12 },
+      { keys: 8, values: 24 },
+    ]);
+    const runtime = await loadModel(source, { backend: 'cpu' });
+    const logits = await runtime.logits(tokenIds);
+    runtime.dispose();
+    expect(differenceByRange(logits, await oracleLogits(source, tokenIds))).toBeLessThan(1e-4);
   });
 });
 
