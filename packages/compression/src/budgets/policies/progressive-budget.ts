@@ -36,11 +36,8 @@ async function cumulativeLogConditions({ shape, weights, onProgress, signal }: B
     logarithms.push(condition(key) + condition(value));
     onProgress?.(layer + 1, shape.numLayers);
   }
-  let sum = 0;
-  return logarithms
-    .reverse()
-    .map((logarithm) => (sum += logarithm))
-    .reverse();
+  for (let layer = shape.numLayers - 2; layer >= 0; layer--) logarithms[layer]! += logarithms[layer + 1]!;
+  return logarithms;
 }
 
 /**
