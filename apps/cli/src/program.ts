@@ -1,3 +1,4 @@
+import { loadArchitecture } from '@kvlr/pipeline/node';
 import { Command } from 'commander';
 import { version } from '../package.json';
 import type { CommandContext } from './command-context.ts';
@@ -35,6 +36,15 @@ export function createProgram(context: CommandContext): Command {
     .version(version)
     .option('--json', 'print one JSON document on stdout; everything else goes to stderr')
     .option('--verbose', 'print the stack of an error')
+    .option(
+      '--architecture <file>',
+      'a JSON file that describes a model family, as in examples/architectures; may be given again',
+      (file: string, earlier: string[] = []) => [...earlier, file],
+    )
+    .hook('preAction', async () => {
+      const { architecture = [] } = program.opts<{ architecture?: string[] }>();
+      context.architectures.push(...(await Promise.all(architecture.map(loadArchitecture))));
+    })
     .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
     .configureOutput({ writeOut: context.terminal.writeOut, writeErr: context.terminal.writeError, outputError() {} })
     .addHelpText('after', afterHelp)

@@ -23,6 +23,7 @@ export async function run(
     signal,
     json,
     onEvent: renderer.onEvent,
+    architectures: [],
     print: (text) => {
       renderer.stop();
       if (!json) terminal.writeOut(`${text}\n`);

@@ -6,6 +6,7 @@ export {
   runDirectoryOf,
 } from './node/compress-to-directory.ts';
 export { DirectoryRunStore } from './node/directory-run-store.ts';
+export { loadArchitecture } from './node/load-architecture.ts';
 export { loadBudget } from './node/load-budget.ts';
 export { loadGrouping } from './node/load-grouping.ts';
 export { loadMethod } from './node/load-method.ts';

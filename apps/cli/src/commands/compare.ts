@@ -52,8 +52,9 @@ Which rows the table has:
   kvlr compare --all               every closed form, ${[...bestRecipes.keys()].join(', ')}, and the default recipe with its reconstruction
   kvlr compare --initialisations   every stock closed form before and after block reconstruction (light, unless --recover
                                    says otherwise): what the closed forms are worth once it has run
-  kvlr compare --groupings         the default method with every grouping, before and after block reconstruction, and the key
-                                   and value energy that its groups lose
+  kvlr compare --groupings         the default method with every grouping, before and after block reconstruction, what its
+                                   groups cost (energy lost, error measured at the block's output), and how far it is
+                                   from contiguous groups
 --recover light or full adds the row of the recipe itself with that reconstruction to the first two; none takes
 reconstruction out of the others.
 

@@ -10,6 +10,10 @@ export interface RecipeOptions {
   kvHeads?: number;
   keep?: number;
   method?: string;
+  /** Sides of the method that are taken from elsewhere. */
+  keys?: string;
+  ropeStrategy?: string;
+  values?: string;
   grouping?: string;
   budget?: string;
   recover?: Recipe['recovery']['preset'];
@@ -30,7 +34,7 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
   const { kvHeads, keep, seed } = options;
   return {
     ...recipe,
-    method: options.method ?? recipe.method,
+    method: chooseMethod(options, recipe.method),
     keyValueHeads: kvHeads ?? (keep === undefined ? recipe.keyValueHeads : { keep }),
     grouping: options.grouping ?? recipe.grouping,
     budget: { ...recipe.budget, policy: options.budget ?? recipe.budget.policy },
@@ -43,6 +47,21 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
     },
     dtype: options.dtype ?? recipe.dtype,
   };
+}
+
+/** The method of --method or the recipe, with its keys or values replaced by those of --keys, --rope-strategy or --values. */
+function chooseMethod({ method, keys, ropeStrategy, values }: RecipeOptions, own: Recipe['method']): Recipe['method'] {
+  const whole = method ?? own;
+  if (keys === undefined && ropeStrategy === undefined && values === undefined) return whole;
+  if (keys !== undefined && ropeStrategy !== undefined) {
+    throw new KvlrError('usage', {
+      message: 'expected one of --keys and --rope-strategy, got both',
+      remedy: 'Leave one of them out: each says how keys are compressed.',
+    });
+  }
+  const sides = typeof whole === 'string' ? { keys: whole, values: whole } : whole;
+  if (ropeStrategy !== undefined) return { ropeStrategy, values: values ?? sides.values };
+  return keys === undefined ? { ...sides, values: values ?? sides.values } : { keys, values: values ?? sides.values };
 }
 
 /** A recipe's distillation changed by --distill: another preset keeps the numbers that the recipe sets. */

@@ -1,4 +1,4 @@
-import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
+import type { ArchitectureDescriptor, HuggingFaceCheckpoint } from '@kvlr/checkpoint';
 import { openSource } from '@kvlr/checkpoint/node';
 import type { RunControl } from '@kvlr/core';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
@@ -11,11 +11,17 @@ export interface OpenedModel {
   embedded: boolean;
 }
 
+/** What a command's context brings: who hears of a download and stops it, and families besides the built-in ones. */
+export interface OpenModelControl extends RunControl {
+  architectures?: readonly ArchitectureDescriptor[];
+}
+
 /** Opens CKPT (a directory, a hub id, a URL), or the embedded model. A model of the hub is loaded into the cache first. */
-async function openModel(location: string | undefined, control: RunControl): Promise<OpenedModel> {
+async function openModel(location: string | undefined, control: OpenModelControl): Promise<OpenedModel> {
   const checkpoint = await openSource(location ?? referenceModelDirectory, {
     onEvent: control.onEvent,
     signal: control.signal,
+    architectures: control.architectures,
   });
   return { checkpoint, name: location ?? 'embedded reference model', embedded: location === undefined };
 }
@@ -23,7 +29,7 @@ async function openModel(location: string | undefined, control: RunControl): Pro
 /** Opens a checkpoint for as long as it is used. `control` hears of a download and stops it. */
 export async function withModel<Value>(
   location: string | undefined,
-  control: RunControl,
+  control: OpenModelControl,
   work: (model: OpenedModel) => Promise<Value>,
 ): Promise<Value> {
   const model = await openModel(location, control);

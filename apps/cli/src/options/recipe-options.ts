@@ -16,10 +16,17 @@ export function addRecipeOptions(command: Command): Command {
     .option('--keep <share>', 'the same as a share of the KV heads, for example 25% (default: 50%)', parseShare);
   addRecoverOption(command);
   addDistillOption(command);
-  command.option(
-    '--method <name|file>',
-    'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged)',
-  );
+  command
+    .option(
+      '--method <name|file>',
+      'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged)',
+    )
+    .option('--keys <name|file>', 'take the keys of this method instead, or of an ES module that is a key method')
+    .option('--rope-strategy <name|file>', 'the same, of an ES module that lays out the rotated keys of whole layers')
+    .option(
+      '--values <name|file>',
+      'take the values of this method instead, or of an ES module that is a value method',
+    );
   addGroupingOption(command);
   addBudgetOption(command);
   command.addOption(

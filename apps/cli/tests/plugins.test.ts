@@ -1,0 +1,162 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { architectureFromJson, encodeSafetensors, findArchitecture } from '@kvlr/checkpoint';
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { parseRecipeYaml } from '@kvlr/pipeline';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runCli } from './support/run-cli.ts';
+import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+
+const example = (path: string) => fileURLToPath(new URL(`../../../examples/${path}`, import.meta.url));
+const strongestPairs = example('keys/strongest-pairs.mjs');
+const strongestValues = example('values/strongest-coordinates.mjs');
+const strongestCoordinates = example('rope-strategies/strongest-coordinates.mjs');
+const family = example('architectures/renamed.json');
+
+let directory: string;
+let model: string;
+let inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-plugins-'));
+  model = join(directory, 'model');
+  await writeTinyCheckpoint(model);
+  inputs = await writeTinyInputs(join(directory, 'inputs'));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+async function runJson(...argumentList: string[]) {
+  const outcome = await runCli([...argumentList, '--json']);
+  expect(outcome.exitCode, outcome.error).toBe(0);
+  return JSON.parse(outcome.out);
+}
+
+const compressArguments = (checkpoint: string, output: string, ...more: string[]) => [
+  ...['compress', checkpoint, '-o', join(directory, output), '--recipe', inputs.recipe, '--backend', 'cpu'],
+  ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--recover', 'none', ...more],
+];
+
+describe('the two sides of a method', () => {
+  const readTensors = async (output: string) => {
+    const { tensors, tensorName, close } = await openCheckpointDirectory(join(directory, output));
+    const read = (role: 'keyWeight' | 'valueWeight') => tensors.readFloat32(tensorName(role, 1));
+    const weights = { keys: await read('keyWeight'), values: await read('valueWeight') };
+    await close();
+    return weights;
+  };
+
+  it('are taken from two methods by name', async () => {
+    await runJson(...compressArguments(model, 'mixed', '--keys', 'rope-exact', '--values', 'mean-pool'));
+    await runJson(...compressArguments(model, 'keys', '--method', 'rope-exact'));
+    await runJson(...compressArguments(model, 'values', '--method', 'mean-pool'));
+    const [mixed, keys, values] = await Promise.all(['mixed', 'keys', 'values'].map(readTensors));
+    expect(mixed).toEqual({ keys: keys!.keys, values: values!.values });
+    const recipe = parseRecipeYaml(await readFile(join(directory, 'mixed', 'recipe.yaml'), 'utf8'));
+    expect(recipe.method).toEqual({ keys: 'rope-exact', values: 'mean-pool' });
+  });
+
+  it('are taken from modules, and a recipe repeats them', async () => {
+    await runJson(...compressArguments(model, 'own', '--keys', strongestPairs, '--values', strongestValues));
+    const { method, source } = parseRecipeYaml(await readFile(join(directory, 'own', 'recipe.yaml'), 'utf8'));
+    expect(method).toEqual({ keys: strongestPairs, values: strongestValues });
+    expect(source?.methodHash).toMatch(/^[0-9a-f]+$/);
+    const repeat = ['--recipe', join(directory, 'own', 'recipe.yaml')];
+    await runJson(...compressArguments(model, 'repeated', ...repeat));
+    expect(await readTensors('repeated')).toEqual(await readTensors('own'));
+  });
+
+  it('may be a RoPE strategy, whose layout the report names', async () => {
+    const output = compressArguments(model, 'latent', '--rope-strategy', strongestCoordinates, '--values', 'svd-a');
+    const { report } = await runJson(...output);
+    expect(report.resultShape.layers[0]).toMatchObject({ keys: 'latent', keySlots: 1, keySlotWidth: 16 });
+    expect(report.result.cache.bytesPerToken).toBe(report.base.cache.bytesPerToken / 2);
+    expect(await readFile(join(directory, 'latent', 'README.md'), 'utf8')).toContain('latent keys in the KV cache');
+    const both = compressArguments(model, 'both', '--rope-strategy', strongestCoordinates, '--keys', 'svd-a');
+    expect((await runCli(both)).exitCode).toBe(2);
+  });
+
+  it('are the row of the recipe in a comparison', async () => {
+    const recipe = join(directory, 'own-rows.yaml');
+    const own = parseRecipeYaml(await readFile(inputs.recipe, 'utf8'));
+    await writeFile(recipe, JSON.stringify({ ...own, method: { keys: strongestPairs, values: 'svd-a' } }));
+    const { report } = await runJson(
+      ...['compare', model, '-o', join(directory, 'compared'), '--recipe', recipe, '--backend', 'cpu'],
+      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--ratios', '1/2'],
+      ...['--methods', 'mean-pool'],
+    );
+    const titles = report.rows.map(({ title }: { title: string }) => title);
+    expect(titles).toEqual([
+      'Mean-pool',
+      `Recipe: Keys: ${strongestPairs}; values: SVD-a per layer, light block reconstruction`,
+    ]);
+  });
+
+  it('are refused before the run where a module is none', async () => {
+    const wrong = join(directory, 'wrong.mjs');
+    await writeFile(wrong, 'export default 3;\n');
+    const { exitCode, out } = await runCli([...compressArguments(model, 'wrong', '--values', wrong), '--json']);
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(out).error).toMatchObject({ code: 'plugin-invalid', remedy: expect.stringContaining('export') });
+  });
+});
+
+describe('--architecture', () => {
+  it('inspects, compresses and judges a model of a family of one’s own', async () => {
+    const renamed = join(directory, 'renamed');
+    await writeRenamedCheckpoint(renamed);
+    const refused = await runCli(['inspect', renamed, '--json']);
+    expect(JSON.parse(refused.out).error.code).toBe('unknown-architecture');
+
+    const { shape } = await runJson('inspect', renamed, '--architecture', family);
+    expect(shape).toMatchObject({ architecture: 'renamed', numKeyValueHeads: 4 });
+    const { report } = await runJson(...compressArguments(renamed, 'small-renamed', '--architecture', family));
+    const small = join(directory, 'small-renamed');
+    const judge = ['--eval-text', inputs.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
+    const harness = await runJson('eval', small, '--against', renamed, '--architecture', family, ...judge);
+    expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(report.result.perplexity.value, 4);
+
+    const same = await runJson(...compressArguments(model, 'small-llama'));
+    expect(report.result.perplexity.value).toBe(same.report.result.perplexity.value);
+    const config = JSON.parse(await readFile(join(small, 'config.json'), 'utf8'));
+    expect(config).toMatchObject({ model_type: 'renamed', num_key_value_heads: 2 });
+    const generate = ['--prompt', 'The sea', '-n', '4', '--backend', 'cpu', '--architecture', family];
+    expect((await runJson('generate', small, ...generate)).tokenIds.length).toBeGreaterThan(0);
+  });
+
+  it('names the field that is wrong', async () => {
+    const wrong = join(directory, 'wrong.json');
+    await writeFile(wrong, JSON.stringify({ like: 'llama', name: 'mine', tensors: { keyWeight: 'keys' } }));
+    for (const [file, code] of [
+      [wrong, 'plugin-invalid'],
+      [join(directory, 'none.json'), 'file-missing'],
+      [inputs.calibration, 'plugin-invalid'],
+    ] as const) {
+      const { exitCode, out } = await runCli(['inspect', model, '--architecture', file, '--json']);
+      expect(exitCode).toBe(1);
+      expect(JSON.parse(out).error.code).toBe(code);
+    }
+  });
+});
+
+/** The tiny model under the names of the example family. */
+async function writeRenamedCheckpoint(output: string): Promise<void> {
+  await cp(model, output, { recursive: true });
+  const names = Object.entries(findArchitecture('llama').tensors);
+  const renamed = architectureFromJson(JSON.parse(await readFile(family, 'utf8')), family).tensors;
+  const original = await openCheckpointDirectory(model);
+  const tensors = await Promise.all(
+    original.tensors.list().map(async ({ name, dtype, shape }) => {
+      const layer = /layers\.(\d+)\./.exec(name)?.[1] ?? '';
+      const fill = (template: string) => template.replace('{layer}', layer);
+      const [role] = names.find(([, template]) => fill(template) === name)!;
+      const bytes = await original.tensors.readBytes(name);
+      return { name: fill(renamed[role as keyof typeof renamed]), dtype, shape, bytes };
+    }),
+  );
+  await original.close();
+  await writeFile(join(output, 'model.safetensors'), encodeSafetensors(tensors));
+  const config = JSON.parse(await readFile(join(output, 'config.json'), 'utf8'));
+  await writeFile(join(output, 'config.json'), JSON.stringify({ ...config, model_type: 'renamed' }));
+}
