@@ -36,7 +36,11 @@ describe('replacePath', () => {
     expect(await readFile(join(nested, 'file'), 'utf8')).toBe('hi');
     expect(await readdir(join(parent, 'a', 'b'))).toEqual(['model']);
     const missing = join(parent, 'c');
-    await expectError(replacePath(join(missing, 'file'), { kind: 'file' }, async () => {}), 'file-missing', missing);
+    await expectError(
+      replacePath(join(missing, 'file'), { kind: 'file' }, async () => {}),
+      'file-missing',
+      missing,
+    );
     expect(await readdir(parent)).toEqual(['a']);
   });
 
