@@ -69,6 +69,12 @@ describe('kvlr inspect', () => {
     const { spectra } = await runJson(['inspect', model, '--spectra', ...texts]);
     expect(spectra).toHaveLength(2);
     expect(spectra[0].values).toHaveLength(32);
+    const { firstQuarter, effectiveRank } = spectra[0].energy.keysAfterRope;
+    expect(firstQuarter).toBeGreaterThan(0.25);
+    expect(effectiveRank).toBeLessThan(32);
+    const { out } = await runCli(['inspect', model, '--spectra', ...texts]);
+    expect(out).toMatch(/keys after RoPE, 1\/4 .*rank/);
+    expect(out).toMatch(/A quarter of the directions holds/);
   });
 
   it('opens the embedded model without an argument', async () => {

@@ -1,6 +1,6 @@
 import { type Checkpoint, cacheSize, type ModelShape } from '@kvlr/core';
 import { attentionDtype, cacheElementBytes, measureSpectra } from '@kvlr/pipeline';
-import { formatBytes, formatExactBytes, type LayerSpectra } from '@kvlr/report';
+import { effectiveRank, energyShare, formatBytes, formatExactBytes, type LayerSpectra, layoutKind } from '@kvlr/report';
 import { spectraTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
@@ -58,15 +58,37 @@ export function addInspectCommand(program: Command, context: CommandContext): vo
       context.print(`KV cache, full       ${formatBytes(full)} for one sequence of the whole context`);
       context.print(`Id                   ${checkpoint.id}`);
       if (spectra) context.print(`\n${spectraTerminal(spectra, context.terminal.styles)}`);
-      context.printJson({ name, id: checkpoint.id, shape, dtype, parameters, cache, spectra });
+      context.printJson({
+        name,
+        id: checkpoint.id,
+        shape,
+        dtype,
+        parameters,
+        cache,
+        spectra: spectra?.map(withEnergy),
+      });
     });
   });
 }
 
+/** The spectra of a layer, and for each the share of its energy in the first quarter of the directions and its effective rank. */
+function withEnergy(spectra: LayerSpectra) {
+  const energyOf = (eigenvalues: ArrayLike<number>) => ({
+    firstQuarter: energyShare(eigenvalues, 0.25),
+    effectiveRank: effectiveRank(eigenvalues),
+  });
+  const { keysBeforeRope, keysAfterRope, values } = spectra;
+  const energy = {
+    keysBeforeRope: energyOf(keysBeforeRope),
+    keysAfterRope: energyOf(keysAfterRope),
+    values: energyOf(values),
+  };
+  return { ...spectra, energy };
+}
+
 function describeHeads(shape: ModelShape): string {
-  const keyValue = shape.layers.some((layout) => layout.keys === 'latent')
-    ? 'latent keys (kvlr only)'
-    : `${shape.numKeyValueHeads} KV heads`;
+  const layout = layoutKind(shape);
+  const keyValue = layout === 'stock' ? `${shape.numKeyValueHeads} KV heads` : `${layout} (kvlr only)`;
   return `${shape.numAttentionHeads} query heads, ${keyValue}, width ${shape.headDim}`;
 }
 
