@@ -56,6 +56,7 @@ describe('recoverCheckpoint', () => {
       'Block reconstruction (light)',
       'Distillation (light)',
       'Perplexity and KL divergence against the original',
+      'Report',
     ]);
   });
 
@@ -82,6 +83,8 @@ describe('recoverToDirectory', () => {
     expect(await written.tensors.readFloat32(name)).not.toEqual(await first.model.tensors.readFloat32(name));
     const untouched = written.tensorName('upWeight', 0);
     expect(await written.tensors.readFloat32(untouched)).toEqual(await first.model.tensors.readFloat32(untouched));
+    const card = new TextDecoder().decode(await written.files.read('README.md'));
+    expect(card).toContain('Distilled on 96 tokens');
     await written.close();
     await expect(recoverToDirectory({ ...first, output })).rejects.toMatchObject({ code: 'file-exists' });
     const again = await recoverToDirectory({ ...first, output, overwrite: true });

@@ -1,7 +1,8 @@
 import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
-import { type Checkpoint, KvlrError, type RunControl } from '@kvlr/core';
+import { KvlrError, type RunControl } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
+import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
 import type { FinishedModel } from './compress.ts';
 import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
 import { resolveDistillation } from './recipe/resolve-distillation.ts';
@@ -9,12 +10,14 @@ import { resolveRecovery } from './recipe/resolve-recovery.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
+import { readLicence } from './run/read-licence.ts';
 import { roundModel } from './run/round-model.ts';
 import { RunContext, type StageTime } from './run/run-context.ts';
 import type { Distillation } from './stages/distill-student.ts';
 import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
 import { type Judgement, judge } from './stages/judge.ts';
 import { recoverStudent } from './stages/recover-student.ts';
+import { writeReport } from './stages/write-report.ts';
 import { artefactKey } from './store/artefact.ts';
 import { MemoryRunStore } from './store/memory-run-store.ts';
 import { artefactNames, type RunStore } from './store/run-store.ts';
@@ -23,7 +26,9 @@ export interface CheckpointRecoveryRequest extends RunControl {
   /** The compressed model, in any layout. */
   model: HuggingFaceCheckpoint;
   /** The model it was made from. */
-  teacher: Checkpoint;
+  teacher: HuggingFaceCheckpoint;
+  /** The teacher's name for people. Default: its location. */
+  teacherName?: string;
   /** What is trained: block reconstruction unless its preset is 'none', distillation where it is present. */
   recovery: Recipe['recovery'];
   evaluation: Recipe['evaluation'];
@@ -32,11 +37,14 @@ export interface CheckpointRecoveryRequest extends RunControl {
   store?: RunStore;
   runtime?: RunnerRequest;
   /** Puts the finished checkpoint in its place, as the last thing of the run. */
-  write?: (finished: Omit<FinishedModel, 'modelCard'>) => Promise<void>;
+  write?: (finished: FinishedModel) => Promise<void>;
+  /** What the report says of the machine; asked for when the report is made. */
+  environment?: () => Partial<RunEnvironment>;
 }
 
 export interface CheckpointRecoveryResult {
   judgement: Judgement;
+  report: CompressionReport;
   /** The course of the distillation, where there was one. */
   course: Distillation['course'];
   stages: StageTime[];
@@ -68,7 +76,11 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   await context.beginLog();
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
   const pair = { modelId: model.id, teacherId: teacher.id, calibrationHash };
-  const { model: recovered, course } = await recoverStudent(context, {
+  const {
+    model: recovered,
+    history,
+    course,
+  } = await recoverStudent(context, {
     teacher,
     student: model,
     settings: recovery,
@@ -84,14 +96,22 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
     windows: async () => evaluationWindows(texts.evaluation, tokenizer, evaluation),
     key: await artefactKey({ ...pair, evaluationHash }, judged),
   });
+  const report = await writeReport(context, {
+    modelName: request.teacherName ?? teacher.location,
+    modelLicence: await readLicence(teacher.files),
+    model: teacher,
+    resultShape: written.shape,
+    ...{ recipe, judgement, history, distillation: course },
+    environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
+  });
   if (request.write) {
     const { write } = request;
     await context.stage('write', 'The checkpoint', async () => {
-      await write({ model: recovered, dtype: undefined, recipeYaml });
+      await write({ model: recovered, dtype: undefined, recipeYaml, modelCard: modelCard(report) });
       return { value: undefined };
     });
   }
-  return { judgement, course, stages: context.stages };
+  return { judgement, report, course, stages: context.stages };
 }
 
 /** The recipe that a checkpoint carries when kvlr wrote it, or the default one. */

@@ -1,14 +1,15 @@
-import { parseRecipe } from '@kvlr/pipeline';
+import { join, relative } from 'node:path';
+import { artefactNames, parseRecipe } from '@kvlr/pipeline';
 import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatDuration } from '@kvlr/report';
-import { evaluationTerminal } from '@kvlr/report/terminal';
+import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { changeDistillation, readRecipe } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
-import { peakMemoryBytes } from '../machine.ts';
+import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import {
   addBackendOption,
   addDistillOption,
@@ -81,32 +82,36 @@ async function recover(
   const { recovery, evaluation } = await loadRecovery(options);
   const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
   await prepareNodeRuntime();
-  const { judgement, course, stages } = await recoverToDirectory({
+  const { report, course, stages } = await recoverToDirectory({
     model: model.checkpoint,
     teacher: teacher.checkpoint,
+    teacherName: teacher.name,
     ...{ recovery, evaluation, texts },
     runtime: { backend: options.backend },
     output: options.output,
     runDirectory: options.run,
     overwrite: options.overwrite,
+    environment: describeMachine,
     onEvent: context.onEvent,
     signal: context.signal,
   });
+  const runDirectory = runDirectoryOf({ output: options.output, ...(options.run && { runDirectory: options.run }) });
+  const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
   const times = stages.map(({ stage, seconds }) => `${stage} ${formatDuration(seconds)}`);
   context.print(`\n${model.name} towards ${teacher.name}\n`);
-  context.print(evaluationTerminal(judgement.result, context.terminal.styles));
+  context.print(`${compressionTerminal(report, context.terminal.styles)}\n`);
   if (course) {
     const [start, { best }] = [course.points[0]!, course];
     const change = `${start.heldOutDivergence.toFixed(4)} -> ${best.heldOutDivergence.toFixed(4)}`;
-    context.print(`\nHeld-out KL  ${change} on calibration text that was not trained on`);
+    context.print(`Held-out KL  ${change} on calibration text that was not trained on`);
   }
   context.print(`Time         ${times.join(', ')}`);
   context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
   context.print(`Checkpoint   ${options.output}`);
+  context.print(`Report       ${reportPath}`);
   context.printJson({
-    output: options.output,
-    runDirectory: runDirectoryOf({ output: options.output, ...(options.run && { runDirectory: options.run }) }),
-    ...{ judgement, course, stages, peakMemoryBytes: peakMemoryBytes() },
+    ...{ output: options.output, runDirectory, reportPath, report, course, stages },
+    peakMemoryBytes: peakMemoryBytes(),
   });
 }
 

@@ -24,12 +24,12 @@ export async function recoverToDirectory(request: DirectoryRecoveryRequest): Pro
   return recoverCheckpoint({
     ...request,
     store: new DirectoryRunStore(runDirectory),
-    write: async ({ model: recovered, dtype, recipeYaml }) => {
+    write: async ({ model: recovered, dtype, recipeYaml, modelCard }) => {
       await writeCheckpointDirectory(output, recovered, {
         source: model,
         dtype,
         overwrite,
-        extraFiles: { [artefactNames.recipe]: recipeYaml },
+        extraFiles: { [artefactNames.recipe]: recipeYaml, 'README.md': modelCard },
         onEvent: request.onEvent,
         signal: request.signal,
       });

@@ -22,9 +22,11 @@ export interface ReportRequest {
   modelLicence: string | undefined;
   model: ModelSource;
   resultShape: ModelShape;
-  budget: CacheBudget;
+  /** Absent for a checkpoint that was compressed before. */
+  budget?: CacheBudget;
   recipe: Recipe;
-  statistics: CalibrationStatistics;
+  /** Absent where none were gathered. */
+  statistics?: CalibrationStatistics;
   judgement: Judgement;
   history: LayerHistory[];
   distillation?: Distillation['course'];
@@ -36,12 +38,12 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
   return context.stage('report', 'Report', async () => {
     const { model, modelName, recipe, judgement } = request;
     const spectra: LayerSpectra[] = [];
-    for (const layer of request.statistics.layers) {
+    for (const layer of request.statistics?.layers ?? []) {
       throwIfAborted(context.signal);
       spectra.push(layerSpectra(layer));
     }
     const report: CompressionReport = {
-      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${differsByLayer(request.budget) ? ' on average' : ''}`,
+      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${request.budget && differsByLayer(request.budget) ? ' on average' : ''}`,
       model: { name: modelName, shape: model.shape, licence: request.modelLicence },
       resultShape: request.resultShape,
       base: judgement.base,
@@ -50,7 +52,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       recipe,
       stages: context.stages.map(({ title, seconds, skipped }) => ({ title, seconds, skipped })),
       environment: request.environment,
-      spectra,
+      ...(spectra.length > 0 && { spectra }),
       reconstruction: request.history.map(toLayerReconstruction),
       notes: notesOf(request, context.warnings),
     };
@@ -74,24 +76,21 @@ function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }
   const total = `${policy} budget, the total of ${keyValueHeads} KV heads in every layer`;
   const engines =
     budget.unit === 'heads'
-      ? "LlamaForCausalLM of transformers expects one count for all layers and cannot load this; kvlr can, and llama.cpp after kvlr export --gguf (architecture deci)."
+      ? 'LlamaForCausalLM of transformers expects one count for all layers and cannot load this; kvlr can, and llama.cpp after kvlr export --gguf (architecture deci).'
       : "kvlr's own runtime alone loads this.";
   return `${describeBudget(budget)} (${total}). ${engines}`;
 }
 
 /** What a reader has to know besides the figures. */
-function notesOf(
-  { recipe, judgement, distillation, budget }: ReportRequest,
-  warnings: readonly string[],
-): string[] {
+function notesOf({ recipe, judgement, distillation, budget }: ReportRequest, warnings: readonly string[]): string[] {
   const notes: string[] = [];
-  if (differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
+  if (budget && differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
   if (recipe.recovery.preset === 'light') {
     notes.push(
       'Light block reconstruction: fewer and smaller steps than the full one (--recover full), which does better.',
     );
   }
-  if (recipe.recovery.preset === 'none') {
+  if (recipe.recovery.preset === 'none' && !distillation) {
     notes.push('No block reconstruction: the closed forms alone. --recover light or full does better.');
   }
   if (distillation) {
