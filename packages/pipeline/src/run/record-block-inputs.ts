@@ -11,7 +11,7 @@ import { sayWhichText } from './say-which-text.ts';
 export type RecordedInputs = (layer: number) => Promise<BlockInputs>;
 
 /** Windows that errors of merges are measured on: the first of those that the statistics come from. */
-const measuredWindows = 4;
+const measuredWindows = 2;
 
 export interface RecordingRequest {
   model: ModelSource;
