@@ -25,8 +25,14 @@ const memoryOperand = (offset: number) => [0, ...unsigned(offset)];
 export const get = (local: number): Code => [0x20, ...unsigned(local)];
 export const set = (local: number, value: Code): Code => [...value, 0x21, ...unsigned(local)];
 
-/** A whole number below 64. */
-export const small = (value: number): Code => [0x41, value];
+/** A constant i32 from 0 to 2^28, in signed LEB128. */
+export const integer = (value: number): Code => {
+  const bytes = unsigned(value);
+  // Bit 6 of the last byte is the sign.
+  if (bytes[bytes.length - 1]! < 0x40) return [0x41, ...bytes];
+  bytes[bytes.length - 1]! |= 0x80;
+  return [0x41, ...bytes, 0];
+};
 export const add = (left: Code, right: Code): Code => [...left, ...right, 0x6a];
 export const subtract = (left: Code, right: Code): Code => [...left, ...right, 0x6b];
 export const advance = (local: number, by: Code): Code => set(local, add(get(local), by));
@@ -34,7 +40,7 @@ export const advance = (local: number, by: Code): Code => set(local, add(get(loc
 /** Repeats the body, which runs at least once, as long as the number of rounds that it counts down is above zero. */
 export const countdown = (rounds: number, body: Code): Code => [
   ...[0x03, voidType, ...body],
-  ...set(rounds, subtract(get(rounds), small(1))),
+  ...set(rounds, subtract(get(rounds), integer(1))),
   ...[...get(rounds), 0x0d, 0, 0x0b],
 ];
 
@@ -73,13 +79,16 @@ export const constant = (bits: number): Code => {
   return [...vector(0x0c), ...bytes];
 };
 export const and = (left: Code, right: Code): Code => vector(0x4e, left, right);
-export const shiftIntegersLeft = (value: Code, by: number): Code => vector(0xab, value, small(by));
-export const shiftWordsRight = (value: Code, by: number): Code => vector(0x8d, value, small(by));
+export const shiftIntegersLeft = (value: Code, by: number): Code => vector(0xab, value, integer(by));
+export const shiftWordsRight = (value: Code, by: number): Code => vector(0x8d, value, integer(by));
 export const lowBytesAsWords = (value: Code): Code => vector(0x89, value);
 export const highBytesAsWords = (value: Code): Code => vector(0x8a, value);
 export const lowWordsAsIntegers = (value: Code): Code => vector(0xa7, value);
 export const highWordsAsIntegers = (value: Code): Code => vector(0xa8, value);
 export const toFloats = (value: Code): Code => vector(0xfa, value);
+/** The sums of neighbouring products of 16-bit numbers. */
+export const dotWords = (left: Code, right: Code): Code => vector(0xba, left, right);
+export const addIntegers = (left: Code, right: Code): Code => vector(0xae, left, right);
 export const addFloats = (left: Code, right: Code): Code => vector(0xe4, left, right);
 export const multiplyFloats = (left: Code, right: Code): Code => vector(0xe6, left, right);
 

@@ -24,19 +24,19 @@ export interface RowLayout {
   scaleWords: number;
 }
 
-/** Columns are padded to a whole group, or to 8 where there are no groups, so that a vector never straddles two rows. */
+/** Columns are padded to a whole group in every format, so that no vector straddles two rows. */
 export function rowLayout(format: WeightFormat, columns: number): RowLayout {
-  const pad = (multiple: number) => Math.ceil(columns / multiple) * multiple;
-  const groups = pad(groupSize) / groupSize;
+  const groups = Math.ceil(columns / groupSize);
+  const paddedColumns = groups * groupSize;
   switch (format) {
     case 'f32':
-      return { paddedColumns: pad(8), words: pad(8), scaleWords: 0 };
+      return { paddedColumns, words: paddedColumns, scaleWords: 0 };
     case 'f16':
-      return { paddedColumns: pad(8), words: pad(8) / 2, scaleWords: 0 };
+      return { paddedColumns, words: paddedColumns / 2, scaleWords: 0 };
     case 'int8':
-      return { paddedColumns: pad(groupSize), words: groups * 8, scaleWords: Math.ceil(groups / 2) };
+      return { paddedColumns, words: paddedColumns / 4, scaleWords: Math.ceil(groups / 2) };
     case 'int4':
-      return { paddedColumns: pad(groupSize), words: groups * 4, scaleWords: groups };
+      return { paddedColumns, words: paddedColumns / 8, scaleWords: groups };
     default:
       throw new KvlrError('invalid-argument', {
         message: `rowLayout: expected a format among ${weightFormats.join(', ')}, got ${String(format)}`,

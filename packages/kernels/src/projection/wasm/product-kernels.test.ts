@@ -7,5 +7,5 @@ import { productKernels } from './product-kernels.ts';
 it('assembles a valid module, so that the wasm backend multiplies with vectors', async () => {
   await testedBackends();
   await useBackend('wasm');
-  expect(Object.keys(productKernels(backend() as BackendWasm) ?? {})).toContain('pairBlock_f32');
+  expect(Object.keys(productKernels(backend() as BackendWasm) ?? {})).toContain('block_pair');
 });

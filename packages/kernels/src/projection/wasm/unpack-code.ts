@@ -47,22 +47,22 @@ const fromWords = (value: Code): Code[] => [toFloats(lowWordsAsIntegers(value)),
 
 export const unpackCode: Record<WeightFormat, UnpackCode> = {
   f32: {
-    columns: 8,
-    wordBytes: 32,
+    columns: 16,
+    wordBytes: 64,
     scaleBytes: 0,
     temporaries: 0,
     prepare: nothing,
-    numbers: (words) => [load(get(words), 0), load(get(words), 16)],
+    numbers: (words) => [0, 16, 32, 48].map((offset) => load(get(words), offset)),
   },
   f16: {
-    columns: 8,
-    wordBytes: 16,
+    columns: 16,
+    wordBytes: 32,
     scaleBytes: 0,
     temporaries: 0,
     prepare: nothing,
     // Sign-extended and shifted, the sign stands in the four highest bits; the mask leaves one of them.
     numbers: (words) =>
-      [0, 8].map((offset) => {
+      [0, 8, 16, 24].map((offset) => {
         const bits = and(shiftIntegersLeft(loadWordsAsIntegers(get(words), offset), 13), constant(0x8fffe000));
         return multiplyFloats(bits, constant(halfFactor));
       }),

@@ -1,5 +1,5 @@
 import type { WasmFunction } from '../../wasm/assemble-module.ts';
-import { advance, countdown, get, set, store, v128 } from '../../wasm/instructions.ts';
+import { advance, countdown, get, integer, set, store, v128 } from '../../wasm/instructions.ts';
 import type { WeightFormat } from '../../weights/weight-format.ts';
 import { scaledNumber, unpackCode } from './unpack-code.ts';
 
@@ -20,9 +20,9 @@ export function unpackFunction(name: string, format: WeightFormat): WasmFunction
     ...unpack
       .numbers(words, temporaries)
       .flatMap((number, index) => store(get(result), 16 * index, scaledNumber(unpack, number, scale, offset))),
-    ...advance(words, [0x41, unpack.wordBytes]),
-    ...advance(scales, [0x41, unpack.scaleBytes]),
-    ...advance(result, [0x41, ...[(unpack.columns * 4) | 0x80, (unpack.columns * 4) >> 7]]),
+    ...advance(words, integer(unpack.wordBytes)),
+    ...advance(scales, integer(unpack.scaleBytes)),
+    ...advance(result, integer(unpack.columns * 4)),
   ];
   return { name, parameters, locals: Array(unpack.temporaries + 2).fill(v128), body: countdown(steps, step) };
 }
