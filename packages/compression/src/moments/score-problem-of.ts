@@ -1,5 +1,6 @@
+import type { ModelShape, RopeParameters } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
-import { rotationAverages } from '../factors/rotation-averages.ts';
+import { type RotationAverages, rotationAverages } from '../factors/rotation-averages.ts';
 import type { ScoreProblem } from '../factors/score-problem.ts';
 import type { SourceLayer } from '../ports.ts';
 import { keyMoment } from './key-moment.ts';
@@ -18,10 +19,21 @@ export function scoreProblemOf(
   heads: readonly number[],
   tokens = Math.min(layer.shape.maxPositionEmbeddings, mostTokens),
 ): ScoreProblem {
-  const { rope, headDim } = layer.shape;
   return {
     moment: keyMoment(layer, heads, 'activations'),
     queryMoments: queryMetric(layer, heads, 'projected', (queryHead) => scoreWeight(layer, queryHead)),
-    averages: rotationAverages(ropeFrequencies(rope, headDim), tokens),
+    averages: averagesOf(layer.shape, tokens),
   };
+}
+
+/** The same for every group and layer of a model, and not quick: kept with the RoPE parameters that they belong to. */
+const knownAverages = new WeakMap<RopeParameters, Map<string, RotationAverages>>();
+
+function averagesOf({ rope, headDim }: ModelShape, tokens: number): RotationAverages {
+  const ofRope = knownAverages.get(rope) ?? new Map<string, RotationAverages>();
+  knownAverages.set(rope, ofRope);
+  const key = `${headDim} ${tokens}`;
+  const averages = ofRope.get(key) ?? rotationAverages(ropeFrequencies(rope, headDim), tokens);
+  ofRope.set(key, averages);
+  return averages;
 }
