@@ -27,6 +27,7 @@ export type KvlrErrorCode =
   | 'backend-unavailable'
   | 'memory-exceeded'
   | 'device-lost'
+  | 'cache-mismatch'
   | 'worker-failed'
   | 'numerical'
   | 'invalid-argument';

@@ -14,6 +14,8 @@ export { readEntries } from './cache/read-entries.ts';
 export { rotateAndAppend } from './cache/rotate-and-append.ts';
 export { createRotationTable } from './cache/rotation-table.ts';
 export { embedTokens } from './embedding/embed-tokens.ts';
+export { allocateTensor } from './host/allocate-tensor.ts';
+export { writeInPlace } from './host/write-in-place.ts';
 export type { NormWeights } from './projection/define-projection.ts';
 export { type GatedMatrices, gatedFeedForward } from './projection/gated-feed-forward.ts';
 export { normProject } from './projection/norm-project.ts';

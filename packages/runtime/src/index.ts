@@ -4,7 +4,6 @@ export {
   type AttentionBlockSettings,
   type AttentionStages,
   attentionBlock,
-  type CacheEntries,
 } from './blocks/attention-block.ts';
 export { feedForwardBlock } from './blocks/feed-forward-block.ts';
 export type { AttentionTensors, FeedForwardTensors, LayerTensors } from './blocks/layer-weights.ts';
@@ -16,8 +15,16 @@ export {
   type SequenceContextSettings,
 } from './blocks/sequence-context.ts';
 export { disposeLayer, uploadLayer } from './blocks/upload-layer.ts';
+export type { CacheSettings } from './cache/cache-settings.ts';
 export { KeyValueCache } from './cache/key-value-cache.ts';
-export type { DecoderModel } from './decoder/decoder-model.ts';
-export { loadModel } from './decoder/load-model.ts';
+export type { DecoderModel, NewTokens } from './decoder/decoder-model.ts';
+export type { LoadModelSettings } from './decoder/load-model.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';
+export type { ChatMessage, ChatSettings } from './text/chat-message.ts';
+export { type ChatTemplate, loadChatTemplate } from './text/chat-template.ts';
+export { generateText } from './text/generate-text.ts';
+export { LanguageModel, type Prompt } from './text/language-model.ts';
+export { type LanguageModelSettings, type LoadProgress, loadLanguageModel } from './text/load-language-model.ts';
+export { loadModel, type OpenModelSettings } from './text/load-model.ts';
+export type { GeneratedText, TextSettings } from './text/text-settings.ts';

@@ -26,8 +26,6 @@ export interface AttentionBlockSettings {
   shape: Pick<ModelShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
   layout: LayerCacheLayout;
   context: SequenceContext;
-  /** Takes the new tokens' entries and returns all that is to be attended. Default: the new entries alone. */
-  remember?: (entries: CacheEntries) => CacheEntries;
 }
 
 /** Every stage of the block, one row per token, [batch * tokens, ...]. q, k, v are before RoPE, with their biases. */
@@ -70,10 +68,9 @@ export function attentionBlock(
       [0, 2, 1, 3],
     ),
   };
-  const attendable = settings.remember?.(entries) ?? entries;
   const keys = weights.rebuiltKeyDecoder
-    ? rebuildKeys(attendable.keys, weights.rebuiltKeyDecoder, settings)
-    : attendable.keys;
+    ? rebuildKeys(entries.keys, weights.rebuiltKeyDecoder, settings)
+    : entries.keys;
   const [, keyHeads, positions, keyWidth] = keys.shape;
 
   const scaled = mul(headQueries(query, weights, settings), 1 / Math.sqrt(shape.headDim));
@@ -82,7 +79,7 @@ export function attentionBlock(
   const scores = reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]);
   const attention = softmax(add(scores, mask));
   const valueRows = (heads / layout.valueSlots) * tokens;
-  const weighted = matMul(reshape(attention, [batch, layout.valueSlots, valueRows, positions]), attendable.values);
+  const weighted = matMul(reshape(attention, [batch, layout.valueSlots, valueRows, positions]), entries.values);
   const byHead: Tensor4D = reshape(weighted, [batch, heads, tokens, layout.valueSlotWidth]);
   const attended: Tensor2D = reshape(transpose(byHead, [0, 2, 1, 3]), [batch * tokens, heads * layout.valueSlotWidth]);
   const blockOutput = project(attended, weights.output, weights.outputBias);
@@ -104,7 +101,11 @@ function keySlots(key: Tensor2D, weights: AttentionTensors, settings: AttentionB
 }
 
 /** Rotated keys of all heads, [batch, heads, positions, headDim], from latents [batch, keySlots, positions, keySlotWidth]. */
-function rebuildKeys(latents: Tensor4D, decoder: Tensor3D, settings: AttentionBlockSettings): Tensor4D {
+export function rebuildKeys(
+  latents: Tensor4D,
+  decoder: Tensor3D,
+  settings: { shape: Pick<ModelShape, 'headDim'>; context: SequenceContext },
+): Tensor4D {
   const { shape, context } = settings;
   const { headDim } = shape;
   const [batch, slots, positions, width] = latents.shape;

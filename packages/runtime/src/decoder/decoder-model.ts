@@ -1,7 +1,12 @@
 import type { ActivationSource, LogitSource, ModelShape } from '@kvlr/core';
+import type { WeightFormat } from '@kvlr/kernels';
 import type { BackendChoice } from '../backends/backend-choice.ts';
+import type { CacheSettings } from '../cache/cache-settings.ts';
 import type { KeyValueCache } from '../cache/key-value-cache.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
+
+/** New tokens of one sequence, or of each sequence of a batch. */
+export type NewTokens = ArrayLike<number> | readonly ArrayLike<number>[];
 
 /** A decoder that is loaded on a backend. Its methods are to be called one after another, not side by side. */
 export interface DecoderModel extends ActivationSource, LogitSource {
@@ -10,12 +15,21 @@ export interface DecoderModel extends ActivationSource, LogitSource {
   /** Content hash of the model's source. */
   readonly id: string;
   readonly backend: BackendChoice;
-  /** An empty cache for `capacity` tokens. The caller disposes it. */
-  createCache(capacity: number): Promise<KeyValueCache>;
-  /** Runs new tokens behind those in the cache, adds them to it, and returns the logits after the last one, [vocabSize]. */
-  extend(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array>;
+  /** How the weights of generation are packed. */
+  readonly weightFormat: WeightFormat;
+  /** An empty cache, of fixed capacity where a number is given. What is not set is as `loadModel` was told. The caller disposes it. */
+  createCache(settings?: number | CacheSettings): Promise<KeyValueCache>;
+  /**
+   * Runs new tokens behind those in the cache and adds them to it. Returns the logits after the last one of each sequence,
+   * [batch * vocabSize]. In a batch every sequence gets its own list, of any length from 1.
+   */
+  extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array>;
   /** Continues a prompt, one token at a time. */
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
+  /** What a cache holds, as bytes. `loadCache` of the same model brings it back, on any backend. */
+  saveCache(cache: KeyValueCache): Promise<Uint8Array>;
+  /** Throws 'file-malformed', 'file-truncated' or 'cache-mismatch'. */
+  loadCache(bytes: Uint8Array): Promise<KeyValueCache>;
   /** Frees the device memory. The model cannot be used afterwards. */
   dispose(): void;
 }

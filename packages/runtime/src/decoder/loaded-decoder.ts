@@ -1,30 +1,34 @@
-import { KvlrError, type LayerActivations, type ModelShape, type ModelSource, type TapName } from '@kvlr/core';
-import {
-  add,
-  gather,
-  getBackend,
-  matMul,
-  setBackend,
-  slice,
-  type Tensor,
-  type Tensor2D,
-  tensor1d,
-  tidy,
-} from '@tensorflow/tfjs-core';
+import { KvlrError, type LayerActivations, type ModelShape, type TapName } from '@kvlr/core';
+import type { WeightFormat } from '@kvlr/kernels';
+import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendChoice } from '../backends/backend-choice.ts';
-import { type AttentionStages, attentionBlock } from '../blocks/attention-block.ts';
-import { feedForwardBlock } from '../blocks/feed-forward-block.ts';
-import { rmsNorm } from '../blocks/rms-norm.ts';
-import { createSequenceContext, type SequenceContext } from '../blocks/sequence-context.ts';
+import type { CacheSettings } from '../cache/cache-settings.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
-import { generateTokens } from '../generation/generate-tokens.ts';
+import { loadCache } from '../cache/load-cache.ts';
+import { saveCache } from '../cache/save-cache.ts';
+import type { FusedDecoder } from '../fused/fused-decoder.ts';
+import { type GenerationModel, generateTokens } from '../generation/generate-tokens.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import { yieldToHost } from '../generation/yield-to-host.ts';
-import type { DecoderModel } from './decoder-model.ts';
-import { type DecoderTensors, disposeDecoder } from './decoder-tensors.ts';
+import type { DecoderModel, NewTokens } from './decoder-model.ts';
+import { download } from './download.ts';
+import type { WindowRunner } from './window-runner.ts';
 
-/** Tokens of a prompt that are run at once: the scores of one layer take this times the cache's capacity per head. */
-const PREFILL_TOKENS = 256;
+/** Tokens that a GPU chooses before their ids are read back. */
+const TOKENS_PER_READBACK = 4;
+
+export interface LoadedDecoderParts {
+  shape: ModelShape;
+  id: string;
+  backend: BackendChoice;
+  weightFormat: WeightFormat;
+  cacheSettings: CacheSettings;
+  /** Runs whole windows. */
+  windows: WindowRunner;
+  /** Runs tokens behind a cache; may be made when first asked for. */
+  fused: () => Promise<FusedDecoder>;
+  dispose: () => void;
+}
 
 /** A decoder whose weights lie on a tfjs backend. Made by `loadModel`. */
 export class LoadedDecoder implements DecoderModel {
@@ -32,27 +36,21 @@ export class LoadedDecoder implements DecoderModel {
   readonly vocabSize: number;
   readonly id: string;
   readonly backend: BackendChoice;
-  private tensors: DecoderTensors | undefined;
+  readonly weightFormat: WeightFormat;
+  private parts: LoadedDecoderParts | undefined;
 
-  constructor(source: ModelSource, backend: BackendChoice, tensors: DecoderTensors) {
-    this.shape = source.shape;
-    this.vocabSize = source.shape.vocabSize;
-    this.id = source.id;
-    this.backend = backend;
-    this.tensors = tensors;
+  constructor(parts: LoadedDecoderParts) {
+    this.shape = parts.shape;
+    this.vocabSize = parts.shape.vocabSize;
+    this.id = parts.id;
+    this.backend = parts.backend;
+    this.weightFormat = parts.weightFormat;
+    this.parts = parts;
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const tensors = await this.begin('logits', tokenIds);
-    const result = tidy(() => {
-      const context = createSequenceContext({ shape: this.shape, batch: 1, tokens: tokenIds.length });
-      let stream = embed(tensors, tokenIds);
-      for (let layer = 0; layer < this.shape.numLayers; layer++) {
-        stream = tidy(() => this.runLayer(tensors, layer, stream, context).after);
-      }
-      return this.readOut(tensors, stream);
-    });
-    return download(result);
+    const { windows } = await this.begin('logits', tokenIds);
+    return windows.logits(tokenIds);
   }
 
   async forEachLayer(
@@ -60,77 +58,103 @@ export class LoadedDecoder implements DecoderModel {
     taps: readonly TapName[],
     visit: (activations: LayerActivations) => void | Promise<void>,
   ): Promise<void> {
-    const tensors = await this.begin('forEachLayer', tokenIds);
-    const context = createSequenceContext({ shape: this.shape, batch: 1, tokens: tokenIds.length });
-    let stream = tidy(() => embed(tensors, tokenIds));
-    try {
-      for (let layer = 0; layer < this.shape.numLayers; layer++) {
-        const before = stream;
-        const [after, ...tapped] = tidy(() => {
-          const { after, stages } = this.runLayer(tensors, layer, before, context);
-          const wanted = taps.map((tap) => (tap === 'stream' ? before.clone() : stages[tap]));
-          return [after, ...wanted];
-        });
-        before.dispose();
-        stream = after!;
-        const activations: LayerActivations = { layer, tokens: tokenIds.length };
-        for (const [position, tap] of taps.entries()) activations[tap] = await download(tapped[position]!);
-        await visit(activations);
-        await this.activate();
-      }
-    } finally {
-      stream.dispose();
-      context.dispose();
-    }
-  }
-
-  async createCache(capacity: number): Promise<KeyValueCache> {
-    await this.activate();
-    return new KeyValueCache(this.shape, capacity);
-  }
-
-  async extend(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array> {
-    const tensors = await this.begin('extend', tokenIds);
-    cache.requireRoom(tokenIds.length);
-    const ids = Array.from(tokenIds);
-    while (ids.length > PREFILL_TOKENS) {
-      const part = ids.splice(0, PREFILL_TOKENS);
-      tidy(() => {
-        this.runBehindCache(tensors, cache, part);
-      });
+    const { windows } = await this.begin('forEachLayer', tokenIds);
+    await windows.forEachLayer(tokenIds, taps, async (activations) => {
+      await visit(activations);
       await this.activate();
+    });
+  }
+
+  async createCache(settings: number | CacheSettings = {}): Promise<KeyValueCache> {
+    const { cacheSettings } = this.open('createCache');
+    await this.activate();
+    if (typeof settings === 'number') return new KeyValueCache(this.shape, { ...cacheSettings, capacity: settings });
+    return new KeyValueCache(this.shape, { ...cacheSettings, ...settings });
+  }
+
+  async extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array> {
+    const lists = isBatch(tokenIds) ? tokenIds : [tokenIds];
+    if (lists.length !== cache.batch) {
+      throw new KvlrError('invalid-argument', {
+        message: `extend: expected new tokens for ${cache.batch} sequences, got ${lists.length} lists.`,
+        data: { batch: cache.batch, lists: lists.length },
+      });
     }
-    return download(
-      tidy(() => {
-        const stream = this.runBehindCache(tensors, cache, ids);
-        return this.readOut(tensors, slice(stream, [ids.length - 1, 0], [1, this.shape.hiddenSize]));
-      }),
-    );
+    this.open('extend');
+    for (const ids of lists) this.checkTokens('extend', ids);
+    const fused = await this.fused();
+    const added = lists.map((ids) => Array.from(ids));
+    return download(await fused.extend(cache, added, () => this.activate()));
   }
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
-    return generateTokens(this, promptIds, settings);
+    return this.generateFrom(promptIds, settings);
+  }
+
+  async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
+    this.open('saveCache');
+    await this.activate();
+    return saveCache(cache, this.id);
+  }
+
+  async loadCache(bytes: Uint8Array): Promise<KeyValueCache> {
+    this.open('loadCache');
+    await this.activate();
+    return loadCache(bytes, this.shape, this.id);
   }
 
   dispose(): void {
-    if (this.tensors !== undefined) disposeDecoder(this.tensors);
-    this.tensors = undefined;
+    this.parts?.dispose();
+    this.parts = undefined;
+  }
+
+  private async *generateFrom(
+    promptIds: ArrayLike<number>,
+    settings: GenerationSettings,
+  ): AsyncGenerator<GeneratedToken, void, undefined> {
+    const { cacheSettings } = await this.begin('generate', promptIds);
+    const fused = await this.fused();
+    const model: GenerationModel = {
+      shape: this.shape,
+      cacheSettings,
+      tokensPerReadback: this.backend.backend === 'webgpu' ? TOKENS_PER_READBACK : 1,
+      createCache: (wanted) => this.createCache(wanted),
+      prefill: (cache, ids) => fused.extend(cache, [ids], () => this.activate()),
+      step: (cache, ids) => fused.stepOnDevice(cache, ids),
+      activate: () => this.activate(),
+    };
+    yield* generateTokens(model, promptIds, settings);
   }
 
   /** Checks the call and activates the model's backend. */
-  private async begin(caller: string, tokenIds: ArrayLike<number>): Promise<DecoderTensors> {
-    if (this.tensors === undefined) {
+  private async begin(caller: string, tokenIds: ArrayLike<number>): Promise<LoadedDecoderParts> {
+    const parts = this.open(caller);
+    this.checkTokens(caller, tokenIds);
+    await this.activate();
+    return parts;
+  }
+
+  private open(caller: string): LoadedDecoderParts {
+    if (this.parts === undefined) {
       throw new KvlrError('invalid-argument', { message: `${caller}: expected a loaded model, got a disposed one.` });
     }
+    return this.parts;
+  }
+
+  private checkTokens(caller: string, tokenIds: ArrayLike<number>): void {
     const foreign = Array.from(tokenIds).find((id) => !Number.isInteger(id) || id < 0 || id >= this.vocabSize);
-    if (tokenIds.length === 0 || foreign !== undefined) {
-      throw new KvlrError('invalid-argument', {
-        message: `${caller}: expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${foreign ?? 'none'}.`,
-        data: { vocabSize: this.vocabSize, tokenId: foreign },
-      });
-    }
+    if (tokenIds.length > 0 && foreign === undefined) return;
+    throw new KvlrError('invalid-argument', {
+      message: `${caller}: expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${foreign ?? 'none'}.`,
+      data: { vocabSize: this.vocabSize, tokenId: foreign },
+    });
+  }
+
+  private async fused(): Promise<FusedDecoder> {
     await this.activate();
-    return this.tensors;
+    const fused = await this.open('generate').fused();
+    await this.activate();
+    return fused;
   }
 
   /** Lets the host breathe, then makes this model's backend the active one, which another model may have changed. */
@@ -138,55 +162,8 @@ export class LoadedDecoder implements DecoderModel {
     await yieldToHost();
     if (getBackend() !== this.backend.backend) await setBackend(this.backend.backend);
   }
-
-  /** The stream after all layers of new tokens, whose keys and values are added to the cache. */
-  private runBehindCache(tensors: DecoderTensors, cache: KeyValueCache, tokenIds: readonly number[]): Tensor2D {
-    const context = createSequenceContext({
-      shape: this.shape,
-      batch: 1,
-      tokens: tokenIds.length,
-      firstPosition: cache.length,
-      keyPositions: cache.capacity,
-    });
-    let stream = embed(tensors, tokenIds);
-    for (let layer = 0; layer < this.shape.numLayers; layer++) {
-      stream = tidy(() => this.runLayer(tensors, layer, stream, context, cache).after);
-    }
-    cache.advance(tokenIds.length);
-    return stream;
-  }
-
-  private runLayer(
-    tensors: DecoderTensors,
-    layer: number,
-    stream: Tensor2D,
-    context: SequenceContext,
-    cache?: KeyValueCache,
-  ): { after: Tensor2D; stages: AttentionStages } {
-    const weights = tensors.layers[layer]!;
-    const stages = attentionBlock(stream, weights, {
-      shape: this.shape,
-      layout: this.shape.layers[layer]!,
-      context,
-      remember: cache && ((entries) => cache.append(layer, entries)),
-    });
-    const between: Tensor2D = add(stream, stages.blockOutput);
-    return { after: add(between, feedForwardBlock(between, weights, this.shape)), stages };
-  }
-
-  /** Logits of every row of the stream, [rows, vocabSize]. */
-  private readOut(tensors: DecoderTensors, stream: Tensor2D): Tensor2D {
-    return matMul(rmsNorm(stream, tensors.finalNorm, this.shape.rmsNormEpsilon), tensors.head, false, true);
-  }
 }
 
-function embed(tensors: DecoderTensors, tokenIds: ArrayLike<number>): Tensor2D {
-  return gather(tensors.embedding, tensor1d(Int32Array.from(tokenIds), 'int32'));
-}
-
-/** The values of a tensor, which is disposed. */
-async function download(tensor: Tensor): Promise<Float32Array> {
-  const values = (await tensor.data()) as Float32Array;
-  tensor.dispose();
-  return values;
+function isBatch(tokenIds: NewTokens): tokenIds is readonly ArrayLike<number>[] {
+  return tokenIds.length > 0 && typeof tokenIds[0] !== 'number';
 }

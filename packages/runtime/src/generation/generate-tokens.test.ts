@@ -22,9 +22,11 @@ const idsOf = (tokens: GeneratedToken[]) => tokens.map(({ tokenId }) => tokenId)
 describe.each(await testedBackends())('generation on $backend', ({ backend, skip }) => {
   it.skipIf(skip)('takes the most probable token at every step, and leaves no tensor behind', async () => {
     const model = await loadModel(createTinyModel({ numKeyValueHeads: 2 }), { backend });
-    const held = memory().numTensors;
     const maxNewTokens = 3;
     const tokens = idsOf(await collect(model, { maxNewTokens }));
+    // The first text packs the weights for the fused kernels; the second one leaves nothing.
+    const held = memory().numTensors;
+    expect(idsOf(await collect(model, { maxNewTokens }))).toEqual(tokens);
     const sequence = [...prompt];
     for (let step = 0; step < maxNewTokens; step++) {
       const last = (await model.logits(Int32Array.from(sequence))).slice(-model.vocabSize);
@@ -37,7 +39,7 @@ describe.each(await testedBackends())('generation on $backend', ({ backend, skip
 });
 
 describe('generation', () => {
-  const load = () => loadModel(createTinyModel({ numKeyValueHeads: 2 }), { backend: 'wasm' });
+  const load = () => loadModel(createTinyModel({ numKeyValueHeads: 2 }), { backend: 'wasm', weights: 'f32' });
 
   it('draws the same tokens from the same seed, others from another', async () => {
     const model = await load();
@@ -105,14 +107,14 @@ describe('generation', () => {
     ['latent', createLatentModel(2)],
     ['rebuilt', createRebuiltModel(2)],
   ])('counts the bytes of a %s cache exactly', async (_, source) => {
-    const model = await loadModel(source, { backend: 'wasm' });
+    const model = await loadModel(source, { backend: 'wasm', weights: 'f32' });
     const before = memory().numBytes;
     const cache = await model.createCache(10);
     const { bytesPerToken } = cacheSize(source.shape, 4);
     expect(memory().numBytes - before).toBe(10 * bytesPerToken);
-    expect(cache.allocatedBytes).toBe(10 * bytesPerToken);
+    expect(cache.byteLength).toBe(10 * bytesPerToken);
     await model.extend(cache, prompt);
-    expect(cache.byteLength).toBe(prompt.length * bytesPerToken);
+    expect(cache.usedBytes).toBe(prompt.length * bytesPerToken);
     await expect(model.extend(cache, prompt)).rejects.toMatchObject({ code: 'invalid-argument' });
     cache.dispose();
     expect(memory().numBytes).toBe(before);

@@ -1,76 +1,88 @@
-import { createRandom, KvlrError, throwIfAborted } from '@kvlr/core';
-import type { DecoderModel } from '../decoder/decoder-model.ts';
+import { type ModelShape, throwIfAborted } from '@kvlr/core';
+import { entriesOfLength } from '@kvlr/kernels';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { CacheSettings } from '../cache/cache-settings.ts';
+import type { KeyValueCache } from '../cache/key-value-cache.ts';
+import { checkGenerationSettings, checkPromptLength } from './check-generation.ts';
 import type { GeneratedToken, GenerationSettings } from './generation-settings.ts';
-import { logProbability } from './log-probability.ts';
-import { penaliseRepetition } from './penalise-repetition.ts';
-import { sampleToken } from './sample-token.ts';
+import { type DeviceStep, TokenDrawing } from './token-drawing.ts';
+
+/** What generation needs of a model. */
+export interface GenerationModel {
+  readonly shape: ModelShape;
+  /** Settings of caches that nothing else is said about. */
+  readonly cacheSettings: CacheSettings;
+  /** Tokens read together where nothing else is said. */
+  readonly tokensPerReadback: number;
+  createCache(settings: CacheSettings): Promise<KeyValueCache>;
+  /** Logits after a prompt, on the device, [1, vocabSize]. */
+  prefill(cache: KeyValueCache, tokenIds: readonly number[]): Promise<Tensor2D>;
+  step: DeviceStep;
+  /** Lets the host breathe, and makes the model's backend the active one again. */
+  activate(): Promise<void>;
+}
 
 /**
- * Prefills a cache with the prompt, then decodes a token at a time. Ends after maxNewTokens, at a stop id, or at the
- * model's last position. Throws 'aborted' when the signal fires, and frees the cache however it ends.
+ * Prefills a cache with the prompt, then decodes a token at a time, all on the device; ids are read back in small lots. Ends
+ * after maxNewTokens, at a stop id, or at the model's last position where there is no window. Throws 'aborted' when the
+ * signal fires, and frees what it holds however it ends.
  */
 export async function* generateTokens(
-  model: Pick<DecoderModel, 'shape' | 'createCache' | 'extend'>,
+  model: GenerationModel,
   promptIds: ArrayLike<number>,
   settings: GenerationSettings,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
-  const { maxNewTokens, seed = 0, stopIds = [], repetitionPenalty = 1, logprobs = false, signal } = settings;
-  checkSettings(settings);
-  const { maxPositionEmbeddings } = model.shape;
-  if (promptIds.length > maxPositionEmbeddings) {
-    throw new KvlrError('invalid-argument', {
-      message: `generate: expected a prompt of at most ${maxPositionEmbeddings} tokens, got ${promptIds.length}.`,
-      remedy: 'Shorten the prompt: the model knows no positions beyond.',
-      data: { maxPositionEmbeddings, promptTokens: promptIds.length },
-    });
-  }
+  checkGenerationSettings(settings);
+  const { stopIds = [], signal, tokensPerReadback = model.tokensPerReadback } = settings;
+  const window = settings.cache?.settings.window ?? model.cacheSettings.window ?? 0;
+  checkPromptLength(model.shape, promptIds.length, window);
   throwIfAborted(signal);
-  const random = createRandom(seed);
-  const seen = new Set(Array.from(promptIds));
-  const newTokens = Math.min(maxNewTokens, maxPositionEmbeddings - promptIds.length + 1);
+  const prompt = Array.from(promptIds);
+  const room = window > 0 ? Number.POSITIVE_INFINITY : model.shape.maxPositionEmbeddings - prompt.length + 1;
+  const newTokens = Math.min(settings.maxNewTokens, room);
   // The last new token is chosen but never run, so it needs no place.
-  const cache = await model.createCache(Math.max(1, promptIds.length + newTokens - 1));
+  const cache = settings.cache ?? (await createFittingCache(model, Math.max(1, prompt.length + newTokens - 1)));
+  let index = 0;
+  let drawing: TokenDrawing | undefined;
   try {
-    let pending = promptIds;
     let started = performance.now();
-    for (let index = 0; index < newTokens; index++) {
-      const logits = await model.extend(cache, pending);
+    const logits = await model.prefill(cache, forgetAllButPrefix(cache, prompt));
+    drawing = new TokenDrawing(cache, prompt, logits, model.step, settings);
+    while (index < newTokens) {
       throwIfAborted(signal);
-      const tokenId = sampleToken(penaliseRepetition(logits, seen, repetitionPenalty), settings, random);
-      if (stopIds.includes(tokenId)) return;
-      const now = performance.now();
-      yield {
-        tokenId,
-        ...(logprobs && { logprob: logProbability(logits, tokenId) }),
-        index,
-        milliseconds: now - started,
-        cachedTokens: cache.length,
-        cacheBytes: cache.byteLength,
-      };
-      seen.add(tokenId);
-      throwIfAborted(signal);
+      const count = Math.min(tokensPerReadback, newTokens - index);
+      for (let place = 0; place < count; place++) drawing.next();
+      const tokens = await drawing.read();
+      const milliseconds = (performance.now() - started) / count;
+      for (const token of tokens) {
+        throwIfAborted(signal);
+        if (stopIds.includes(token.tokenId)) return;
+        const cachedTokens = prompt.length + index;
+        const cacheBytes = entriesOfLength(cachedTokens, cache.window) * cache.bytesPerToken;
+        yield { ...token, index: index++, milliseconds, cachedTokens, cacheBytes };
+      }
       started = performance.now();
-      pending = [tokenId];
+      await model.activate();
     }
   } finally {
-    cache.dispose();
+    drawing?.dispose();
+    if (settings.cache === undefined) cache.dispose();
+    // Tokens that were run ahead of a stop, or of a reader who left, are no part of the text.
+    else if (cache.canTruncate(prompt.length + index)) cache.truncate(prompt.length + index);
   }
 }
 
-function checkSettings(settings: GenerationSettings): void {
-  const { maxNewTokens, temperature = 0, topK = 1, topP = 1, repetitionPenalty: penalty = 1 } = settings;
-  const expectations: [name: string, holds: boolean, expected: string, received: number][] = [
-    ['maxNewTokens', Number.isInteger(maxNewTokens) && maxNewTokens >= 0, 'a whole number from 0', maxNewTokens],
-    ['temperature', temperature >= 0 && Number.isFinite(temperature), 'a finite number from 0', temperature],
-    ['topK', Number.isInteger(topK) && topK >= 1, 'a whole number from 1', topK],
-    ['repetitionPenalty', penalty > 0 && Number.isFinite(penalty), 'a finite number above 0', penalty],
-    ['topP', topP > 0 && topP <= 1, 'a number above 0, at most 1', topP],
-  ];
-  for (const [name, holds, expected, received] of expectations) {
-    if (holds) continue;
-    throw new KvlrError('invalid-argument', {
-      message: `generate: expected ${name} to be ${expected}, got ${received}.`,
-      data: { [name]: received },
-    });
-  }
+function createFittingCache(model: GenerationModel, capacity: number): Promise<KeyValueCache> {
+  const { window = 0, capacity: asked } = model.cacheSettings;
+  return model.createCache(window > 0 || asked !== undefined ? {} : { capacity });
+}
+
+/** Leaves in a cache what it shares with the prompt, and returns the part of the prompt that is to be run: one token at least. */
+function forgetAllButPrefix(cache: KeyValueCache, prompt: readonly number[]): readonly number[] {
+  const held = cache.tokenIds[0]!;
+  let shared = 0;
+  while (shared < Math.min(held.length, prompt.length - 1) && held[shared] === prompt[shared]) shared++;
+  const kept = cache.canTruncate(shared) ? shared : 0;
+  cache.truncate(kept);
+  return prompt.slice(kept);
 }

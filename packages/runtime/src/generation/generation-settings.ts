@@ -1,3 +1,5 @@
+import type { KeyValueCache } from '../cache/key-value-cache.ts';
+
 /** How the next token is chosen. */
 export interface SamplingSettings {
   /** Logits are divided by it. 0 takes the most probable token. Default 0. */
@@ -19,8 +21,18 @@ export interface GenerationSettings extends SamplingSettings {
   seed?: number;
   /** Generation ends when one of these is chosen; that token is not handed out. */
   stopIds?: readonly number[];
-  /** Gives each token's log probability. */
+  /** Gives each token's log probability. The logits of every token are read back for it. */
   logprobs?: boolean;
+  /**
+   * A cache of this model to go on with, for one sequence. What it holds of the prompt from the beginning is not run again; the
+   * rest of it is forgotten. It stays with the caller and holds the prompt and the new tokens afterwards, but for the last one.
+   */
+  cache?: KeyValueCache;
+  /**
+   * New tokens that are chosen on the device before their ids are read together. More hide the way to a GPU and back, but
+   * arrive in bursts, and those chosen after a stop id are for nothing. Default 4 on WebGPU, else 1.
+   */
+  tokensPerReadback?: number;
   signal?: AbortSignal;
 }
 
@@ -30,10 +42,10 @@ export interface GeneratedToken {
   logprob?: number;
   /** Place among the new tokens, from 0. */
   index: number;
-  /** From the previous token, or from the start for the first, which includes the prompt. */
+  /** From the previous token, or from the start for the first, which includes the prompt. Equal for tokens read together. */
   milliseconds: number;
-  /** Tokens held in the cache when this one was chosen. */
+  /** Tokens of the text before this one, those that a window has dropped included. */
   cachedTokens: number;
-  /** Bytes of the cache in use then: cachedTokens times the bytes per token. */
+  /** Bytes of the cache's entries when this one was chosen. */
   cacheBytes: number;
 }

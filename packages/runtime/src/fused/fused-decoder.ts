@@ -1,0 +1,180 @@
+import type { LayerActivations, ModelShape, TapName } from '@kvlr/core';
+import { embedTokens, projectLogits } from '@kvlr/kernels';
+import { concat, gather, slice, sub, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { rmsNorm } from '../blocks/rms-norm.ts';
+import { beginCacheStep } from '../cache/cache-step.ts';
+import { KeyValueCache } from '../cache/key-value-cache.ts';
+import { download } from '../decoder/download.ts';
+import type { WindowRunner } from '../decoder/window-runner.ts';
+import { disposeFusedWeights, type FusedWeights } from './fused-weights.ts';
+import { type FusedStages, runFusedLayer } from './run-fused-layer.ts';
+
+/** Tokens of a prompt that are run at once. */
+export const PREFILL_TOKENS = 256;
+
+/** A decoder on the fused kernels and packed weights: tokens behind a cache, and whole windows. */
+export class FusedDecoder implements WindowRunner {
+  readonly weights: FusedWeights;
+  private readonly shape: ModelShape;
+
+  constructor(shape: ModelShape, weights: FusedWeights) {
+    this.shape = shape;
+    this.weights = weights;
+  }
+
+  /** Logits of one new token of every sequence, [batch, vocabSize], from ids on the device. The cache counts them with `advance`. */
+  stepOnDevice(cache: KeyValueCache, ids: Tensor): Tensor2D {
+    return tidy(() => {
+      const stream = this.runLayers(cache, ids, Array(cache.batch).fill(1), 1);
+      return this.readOut(stream);
+    });
+  }
+
+  /**
+   * Runs new tokens of every sequence behind those in the cache and adds them to it. Logits after each one's last token,
+   * [batch, vocabSize]; each sequence needs at least one. `pause` is awaited between parts of a long prompt.
+   */
+  async extend(
+    cache: KeyValueCache,
+    added: readonly (readonly number[])[],
+    pause: () => Promise<void>,
+  ): Promise<Tensor2D> {
+    const longest = Math.max(...added.map((ids) => ids.length));
+    cache.reserve(longest);
+    const lastRows: Tensor2D[] = [];
+    try {
+      for (let start = 0; start < longest; start += PREFILL_TOKENS) {
+        if (start > 0) await pause();
+        const parts = added.map((ids) => ids.slice(start, start + PREFILL_TOKENS));
+        const rows = this.extendByPart(cache, added, parts, start);
+        if (rows !== undefined) lastRows.push(rows);
+      }
+      return tidy(() => {
+        const order = this.orderOfLastRows(added);
+        const together = lastRows.length === 1 ? lastRows[0]! : concat(lastRows);
+        return this.readOut(order === undefined ? together : gather(together, tensor1d(order, 'int32')));
+      });
+    } finally {
+      for (const rows of lastRows) rows.dispose();
+    }
+  }
+
+  async logits(tokenIds: Int32Array): Promise<Float32Array> {
+    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length });
+    try {
+      const result = tidy(() => {
+        const ids = tensor1d(tokenIds, 'int32');
+        return this.readOut(this.runLayers(cache, ids, [tokenIds.length], tokenIds.length));
+      });
+      return await download(result);
+    } finally {
+      cache.dispose();
+    }
+  }
+
+  async forEachLayer(
+    tokenIds: Int32Array,
+    taps: readonly TapName[],
+    visit: (activations: LayerActivations) => Promise<void>,
+  ): Promise<void> {
+    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length });
+    const step = beginCacheStep(cache, [tokenIds.length], tokenIds.length);
+    let stream = tidy(() => embedTokens(tensor1d(tokenIds, 'int32'), this.weights.embedding)) as Tensor2D;
+    try {
+      for (let layer = 0; layer < this.shape.numLayers; layer++) {
+        const before = stream;
+        const [after, ...tapped] = tidy(() => {
+          const stages = runFusedLayer(before, this.weights, layer, cache, step);
+          return [stages.after, ...taps.map((tap) => this.tap(tap, layer, before, stages))];
+        });
+        before.dispose();
+        stream = after!;
+        const activations: LayerActivations = { layer, tokens: tokenIds.length };
+        for (const [position, tap] of taps.entries()) activations[tap] = await download(tapped[position]!);
+        await visit(activations);
+      }
+    } finally {
+      stream.dispose();
+      step.dispose();
+      cache.dispose();
+    }
+  }
+
+  dispose(): void {
+    disposeFusedWeights(this.weights);
+  }
+
+  /** Runs parts of equal place in their prompts; the rows of those sequences that end in it, if any do. */
+  private extendByPart(
+    cache: KeyValueCache,
+    added: readonly (readonly number[])[],
+    parts: readonly (readonly number[])[],
+    start: number,
+  ): Tensor2D | undefined {
+    const tokens = Math.max(...parts.map((ids) => ids.length));
+    const padded = parts.flatMap((ids) => [...ids, ...Array(tokens - ids.length).fill(0)]);
+    const counts = parts.map((ids) => ids.length);
+    const ended = counts.flatMap((count, sequence) =>
+      count > 0 && start + count === added[sequence]!.length ? [sequence * tokens + count - 1] : [],
+    );
+    const [rows] = tidy(() => {
+      const stream = this.runLayers(cache, tensor1d(padded, 'int32'), counts, tokens);
+      if (ended.length === 0) return [];
+      if (ended.length === 1) return [slice(stream, [ended[0]!, 0], [1, this.shape.hiddenSize])];
+      return [gather(stream, tensor1d(ended, 'int32'))];
+    });
+    cache.advance(parts);
+    return rows;
+  }
+
+  /** Where each sequence's last row lies among those of all parts; undefined where they are in order. */
+  private orderOfLastRows(added: readonly (readonly number[])[]): number[] | undefined {
+    const partOf = added.map((ids) => Math.ceil(ids.length / PREFILL_TOKENS));
+    const ended = [...added.keys()].sort((a, b) => partOf[a]! - partOf[b]! || a - b);
+    const order = [...added.keys()].map((sequence) => ended.indexOf(sequence));
+    return order.every((place, sequence) => place === sequence) ? undefined : order;
+  }
+
+  /** The stream after all layers, [batch * tokens, hiddenSize]. Call inside tf.tidy. */
+  private runLayers(cache: KeyValueCache, ids: Tensor, added: readonly number[], tokens: number): Tensor2D {
+    const step = beginCacheStep(cache, added, tokens);
+    let stream = embedTokens(ids, this.weights.embedding) as Tensor2D;
+    for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      const before = stream;
+      stream = tidy(() => runFusedLayer(before, this.weights, layer, cache, step).after);
+      before.dispose();
+    }
+    step.dispose();
+    return stream;
+  }
+
+  private readOut(stream: Tensor2D): Tensor2D {
+    const norm = { weight: this.weights.finalNorm, epsilon: this.shape.rmsNormEpsilon };
+    return projectLogits(stream, norm, this.weights.head) as Tensor2D;
+  }
+
+  private tap(name: TapName, layer: number, before: Tensor2D, stages: FusedStages): Tensor {
+    const { shape, weights } = this;
+    const layout = shape.layers[layer]!;
+    const rows = before.shape[0];
+    const queryWidth = shape.numAttentionHeads * shape.headDim;
+    const valueWidth = layout.valueSlots * layout.valueSlotWidth;
+    const keyWidth = stages.projected.shape[1] - queryWidth - valueWidth;
+    switch (name) {
+      case 'stream':
+        return before.clone();
+      case 'blockInput':
+        return rmsNorm(before, weights.layers[layer]!.attentionNorm, shape.rmsNormEpsilon);
+      case 'query':
+        return slice(stages.projected, [0, 0], [rows, queryWidth]);
+      case 'key':
+        return slice(stages.projected, [0, queryWidth], [rows, keyWidth]);
+      case 'value':
+        return slice(stages.projected, [0, queryWidth + keyWidth], [rows, valueWidth]);
+      case 'attended':
+        return stages.attended.clone();
+      case 'blockOutput':
+        return sub(stages.between, before);
+    }
+  }
+}
