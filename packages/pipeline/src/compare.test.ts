@@ -94,4 +94,22 @@ describe('compare', () => {
       names.flatMap((name) => (name === 'contiguous' ? [] : [name, `${name}+light`])).toSorted(),
     );
   });
+
+  it('spreads the cache of the recipe over layers by a budget, and leaves the other rows even', async () => {
+    const uneven = { policy: () => [2, 1], hash: 'uneven' };
+    const { rows } = await compare({
+      model: await openTinyCheckpoint(),
+      recipe: { ...tinyRecipe, recovery: { preset: 'none' }, budget: { policy: './uneven.mjs' } },
+      texts: tinyTexts,
+      methods: ['mean-pool'],
+      budget: uneven,
+      ratios: [1 / 2],
+      runtime: { backend: 'cpu' },
+    });
+    expect(rows.map(({ method, layout }) => [method, layout])).toEqual([
+      ['mean-pool', 'stock'],
+      ['default-recipe', 'per-layer heads'],
+    ]);
+    expect(rows[1]!.bytesPerToken).toBe((rows[0]!.bytesPerToken * 3) / 4);
+  });
 });

@@ -19,7 +19,7 @@ import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
-import type { GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
+import type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 import { recordBlockInputs } from './run/record-block-inputs.ts';
 import { reportContexts } from './run/report-contexts.ts';
 import { RunContext } from './run/run-context.ts';
@@ -54,6 +54,8 @@ export interface ComparisonRequest extends RunControl {
   store?: RunStore;
   /** Replaces the strategy that the recipe names. */
   grouping?: GroupingChoice;
+  /** Replaces the budget policy that the recipe names; it holds for the row of the recipe itself. */
+  budget?: BudgetChoice;
   /** Replaces the method that the recipe names. */
   method?: MethodChoice;
   /** Methods of the caller's own, by the names under which `methods` and `recipes` ask for them. */
@@ -113,6 +115,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         model,
         recipe,
         grouping: request.grouping,
+        budget: request.budget,
         ownMethods,
         statistics,
         runner,
@@ -139,7 +142,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         ...(ownBudget.policy === 'uniform'
           ? []
           : ['Every row keeps the same in each layer, whatever budget the recipe names.']),
-        'Times are those of each row alone; the pass that gathers statistics is shared.',
+        'Times are those of each row alone: what rows share, statistics and the reconstruction before a distillation, is left out.',
       ],
     });
   });

@@ -9,6 +9,10 @@ export interface Candidate {
   method: Recipe['method'];
   keyValueHeads: number;
   recovery: Recipe['recovery'];
+  /** Rows keep the same in every layer, but for that of a recipe with a budget. */
+  budget: Recipe['budget'];
+  /** Name under which what resuming needs lies, where it is not the row's own: rows that differ in their last stage share it. */
+  artefacts?: string;
   /** Present where groupings are compared; else the recipe's own grouping holds for all rows. */
   grouping?: ComparedGrouping;
 }

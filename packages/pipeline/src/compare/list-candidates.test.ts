@@ -33,6 +33,29 @@ describe('listCandidates', () => {
     ]);
   });
 
+  it('gives a recipe its budget, and its rows before and after distillation one place for artefacts', () => {
+    const recipe = parseRecipe({
+      recovery: { preset: 'light', distillation: { preset: 'light' } },
+      budget: { policy: 'lost-energy' },
+    });
+    const { candidates } = listCandidates({ model, methods: ['svd-w'], ratios: [1 / 2] }, recipe);
+    const described = candidates.map(({ name, title, budget, artefacts }) => [name, title, budget.policy, artefacts]);
+    expect(described).toEqual([
+      ['svd-w', 'SVD-w', 'uniform', undefined],
+      ...[
+        ['default-recipe', 'Recipe: RoPE-averaged, light block reconstruction, lost-energy budget'],
+        [
+          'default-recipe+distilled',
+          'Recipe: RoPE-averaged, light block reconstruction, distillation, lost-energy budget',
+        ],
+      ].map((row) => [...row, 'lost-energy', 'default-recipe']),
+    ]);
+    const closed = parseRecipe({ recovery: { preset: 'none' }, budget: { policy: 'progressive' } });
+    expect(listCandidates({ model, methods: [], ratios: [1 / 2] }, closed).candidates).toMatchObject([
+      { name: 'default-recipe', title: 'Recipe: RoPE-averaged, progressive budget', recovery: { preset: 'none' } },
+    ]);
+  });
+
   it('calls what follows the closed form by what it does, not by its preset', () => {
     const recovery = { preset: 'light', steps: 0 } as const;
     expect(rowsOf({ methods: [] }, { recovery })).toEqual([

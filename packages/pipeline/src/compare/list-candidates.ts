@@ -4,7 +4,8 @@ import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import { describeRecovery } from '../recipe/describe-recovery.ts';
 import { methodName } from '../recipe/method-name.ts';
-import type { MethodChoice } from '../run/plugin-choices.ts';
+import { parseRecipe } from '../recipe/parse-recipe.ts';
+import type { BudgetChoice, MethodChoice } from '../run/plugin-choices.ts';
 import { type Candidate, type ComparedGrouping, type ComparedRecipe, recipeRowName } from './candidate.ts';
 
 /** What rows are asked for; see `ComparisonRequest`. */
@@ -13,6 +14,7 @@ export interface WantedRows {
   methods?: readonly string[] | undefined;
   ownMethods?: ReadonlyMap<string, MethodChoice> | undefined;
   reconstructEach?: boolean | undefined;
+  budget?: BudgetChoice | undefined;
   recipes?: ReadonlyMap<string, ComparedRecipe> | undefined;
   groupings?: readonly ComparedGrouping[] | undefined;
   ratios?: readonly number[] | undefined;
@@ -20,6 +22,8 @@ export interface WantedRows {
 
 /** A row before its size is known. */
 type Row = Omit<Candidate, 'keyValueHeads'>;
+
+const { budget: uniformBudget } = parseRecipe({});
 
 /**
  * All rows that are possible, and in words those that are not.
@@ -49,9 +53,22 @@ function methodRows(request: WantedRows, recipe: Recipe): Row[] {
     ...recoveredRow(request, method, onTextOf(recipe, recovery)),
     name,
   }));
-  const { title, ...own } = recoveredRow(request, recipe.method, recipe.recovery);
-  const ownRow = { ...own, name: recipeRowName, title: `Recipe: ${title}` };
-  return [...closedForms, ...recipes, ...(describeRecovery(recipe.recovery) ? [ownRow] : [])];
+  return [...closedForms, ...recipes, ...ownRows(request, recipe)];
+}
+
+/** The recipe itself where it goes beyond a closed form; before its distillation too, if it has one. */
+function ownRows(request: WantedRows, recipe: Recipe): Row[] {
+  const { budget } = recipe;
+  const spreads = budget.policy !== 'uniform' || request.budget !== undefined;
+  const rowWith = (name: string, recovery: Recipe['recovery']): Row[] => {
+    if (!describeRecovery(recovery) && !spreads) return [];
+    const { title, ...row } = recoveredRow(request, recipe.method, recovery);
+    const ownTitle = `Recipe: ${title}${spreads ? `, ${budget.policy} budget` : ''}`;
+    return [{ ...row, name, title: ownTitle, budget, artefacts: recipeRowName }];
+  };
+  const { distillation, ...before } = recipe.recovery;
+  if (distillation === undefined) return rowWith(recipeRowName, recipe.recovery);
+  return [...rowWith(recipeRowName, before), ...rowWith(`${recipeRowName}+distilled`, recipe.recovery)];
 }
 
 function groupingRows(request: WantedRows, recipe: Recipe, groupings: readonly ComparedGrouping[]): Row[] {
@@ -76,7 +93,8 @@ function recoveredRow(request: WantedRows, method: Recipe['method'], recovery: R
   return rowOf(methodName(method), titleOf(request, method), { method, recovery });
 }
 
-function rowOf(name: string, title: string, row: Omit<Row, 'name' | 'title'>): Row {
+function rowOf(name: string, title: string, described: Omit<Row, 'name' | 'title' | 'budget'>): Row {
+  const row = { ...described, budget: uniformBudget };
   const followed = describeRecovery(row.recovery);
   if (!followed) return { ...row, name, title };
   return { ...row, name: `${name}+${followed.name}`, title: `${title}, ${followed.title}` };
