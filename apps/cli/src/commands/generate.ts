@@ -1,18 +1,23 @@
 import { formatBytes } from '@kvlr/report';
-import { loadModel } from '@kvlr/runtime';
+import { type ChatMessage, type GeneratedText, type LanguageModel, loadLanguageModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { withModel } from '../inputs/open-model.ts';
-import { parseCount, parseNonNegative, parseSeed, parseShare } from '../options/parse-values.ts';
+import { parseCount, parseNonNegative, parsePositive, parseSeed, parseShare } from '../options/parse-values.ts';
 import { addBackendOption, type BackendChoice, modelArgument, modelArgumentHelp } from '../options/shared-options.ts';
 
 interface GenerateOptions {
   prompt: string;
+  chat?: boolean;
+  system?: string;
   maxNewTokens: number;
   temperature: number;
   topK?: number;
   topP?: number;
+  repetitionPenalty?: number;
+  stop?: string[];
+  logprobs?: boolean;
   seed: number;
   backend: BackendChoice;
 }
@@ -20,14 +25,17 @@ interface GenerateOptions {
 const afterHelp = `
 Examples:
   kvlr generate --prompt "Call me Ishmael."
-  kvlr generate ./small --prompt "In the beginning" --temperature 0.8 --top-p 0.95 --seed 1`;
+  kvlr generate ./small --prompt "In the beginning" --temperature 0.8 --top-p 0.95 --seed 1
+  kvlr generate ./my-chat-model --chat --prompt "What is a KV cache?" --stop "###"`;
 
 export function addGenerateCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('generate')
-    .description('continue a prompt, token by token')
+    .description('continue a prompt, or answer it, token by token')
     .argument(modelArgument, modelArgumentHelp)
-    .requiredOption('-p, --prompt <text>', 'what to continue')
+    .requiredOption('-p, --prompt <text>', 'what to continue; with --chat what the user says')
+    .option('--chat', 'put the prompt into the chat template of the checkpoint')
+    .option('--system <text>', 'with --chat: what the model is told first')
     .option('-n, --max-new-tokens <n>', 'stop after so many tokens', parseCount, 64)
     .option(
       '--temperature <t>',
@@ -37,64 +45,75 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
     )
     .option('--top-k <n>', 'draw from the n likeliest tokens only', parseCount)
     .option('--top-p <share>', 'draw from the likeliest tokens that together have this probability', parseShare)
+    .option('--repetition-penalty <p>', 'above 1: tokens that came before come again less often', parsePositive)
+    .option('--stop <texts...>', 'texts that end the answer')
+    .option('--logprobs', 'print the log probability of each token')
     .option('--seed <n>', 'same seed, same draws', parseSeed, 0);
   addBackendOption(command)
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
       await withModel(path, context, async ({ checkpoint }) => {
-        const tokenizer = await checkpoint.tokenizer();
-        const begin = tokenizer.beginOfSequenceId;
-        const promptIds = [...(begin === undefined ? [] : [begin]), ...tokenizer.encode(options.prompt)];
         await prepareNodeRuntime();
-        const model = await loadModel(checkpoint, { backend: options.backend, onEvent: context.onEvent });
+        const { backend } = options;
+        const model = await loadLanguageModel(checkpoint, {
+          backend,
+          onEvent: context.onEvent,
+          signal: context.signal,
+        });
         try {
-          const generated: number[] = [];
-          let written = '';
-          let milliseconds = 0;
-          let cacheBytes = 0;
-          if (!context.json) context.terminal.writeOut(options.prompt);
-          const tokens = model.generate(promptIds, {
-            maxNewTokens: options.maxNewTokens,
-            temperature: options.temperature,
-            topK: options.topK,
-            topP: options.topP,
-            seed: options.seed,
-            stopIds: tokenizer.endOfSequenceIds,
-            signal: context.signal,
-          });
-          for await (const token of tokens) {
-            generated.push(token.tokenId);
-            if (token.index > 0) milliseconds += token.milliseconds;
-            cacheBytes = token.cacheBytes;
-            const text = continuation(tokenizer.decode, promptIds, generated);
-            // A character may span tokens: what is not yet whole waits.
-            if (text.endsWith('\uFFFD')) continue;
-            if (!context.json) context.terminal.writeOut(text.slice(written.length));
-            written = text;
-          }
-          const tokensPerSecond = generated.length > 1 ? (1000 * (generated.length - 1)) / milliseconds : undefined;
-          context.print('');
-          const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
-          const { backend } = model.backend;
-          context.terminal.writeError(
-            `\n${generated.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (F32), on ${backend}\n`,
-          );
-          context.printJson({
-            prompt: options.prompt,
-            text: written,
-            tokenIds: generated,
-            tokensPerSecond,
-            cacheBytes,
-            backend,
-          });
+          await generate(model, options, context);
         } finally {
-          model.dispose();
+          await model.dispose();
         }
       });
     });
 }
 
-/** The text behind the prompt. Decoded together with it, since a tokenizer may treat a text's beginning differently. */
-function continuation(decode: (ids: number[]) => string, promptIds: number[], generated: number[]): string {
-  return decode([...promptIds, ...generated]).slice(decode(promptIds).length);
+async function generate(model: LanguageModel, options: GenerateOptions, context: CommandContext): Promise<void> {
+  const { prompt, chat, maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed } = options;
+  const settings = { maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed };
+  const steps: GeneratedText[] = [];
+  let text = '';
+  if (!context.json && !chat) context.terminal.writeOut(prompt);
+  const asked = chat ? conversation(options) : prompt;
+  for await (const step of model.generate(asked, { ...settings, signal: context.signal })) {
+    steps.push(step);
+    text += step.text;
+    if (!context.json) context.terminal.writeOut(step.text);
+  }
+  context.print('');
+  if (logprobs) printLogprobs(model, steps, context);
+
+  const last = steps.at(-1);
+  const milliseconds = steps.slice(1).reduce((sum, { timing }) => sum + timing.milliseconds, 0);
+  const tokensPerSecond = steps.length > 1 ? (1000 * (steps.length - 1)) / milliseconds : undefined;
+  const cacheBytes = last?.cacheBytes ?? 0;
+  const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
+  const { backend } = model.decoder.backend;
+  context.terminal.writeError(
+    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (F32), on ${backend}\n`,
+  );
+  context.printJson({
+    prompt,
+    text,
+    tokenIds: steps.map(({ tokenId }) => tokenId),
+    ...(logprobs && { logprobs: steps.map(({ logprob }) => logprob) }),
+    finishReason: last?.finishReason,
+    tokensPerSecond,
+    cacheBytes,
+    backend,
+  });
+}
+
+function conversation({ system, prompt }: GenerateOptions): ChatMessage[] {
+  const user = { role: 'user', content: prompt };
+  return system === undefined ? [user] : [{ role: 'system', content: system }, user];
+}
+
+function printLogprobs({ tokenizer }: LanguageModel, steps: readonly GeneratedText[], context: CommandContext): void {
+  const lines = steps.map(({ tokenId, logprob = 0 }) => {
+    const probability = `${(100 * Math.exp(logprob)).toFixed(1)} %`;
+    return `${logprob.toFixed(3).padStart(9)}  ${probability.padStart(7)}  ${JSON.stringify(tokenizer.decode([tokenId]))}`;
+  });
+  context.print(`\n${['  logprob    share  token', ...lines].join('\n')}`);
 }

@@ -30,6 +30,13 @@ export function parseNonNegative(text: string): number {
   return value;
 }
 
+/** A number above zero. */
+export function parsePositive(text: string): number {
+  const value = parseNonNegative(text);
+  if (value === 0) throw new InvalidArgumentError('Expected a number above 0.');
+  return value;
+}
+
 /** Bytes: '500MB', '2GB', '5GiB' or a plain count. */
 export function parseBytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(K|M|G|T)?(i)?B?$/i.exec(text.trim());

@@ -1,0 +1,60 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runCli } from './support/run-cli.ts';
+import { writeTinyCheckpoint } from './support/tiny-files.ts';
+
+let directory: string;
+let model: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-generate-'));
+  model = join(directory, 'model');
+  await writeTinyCheckpoint(model);
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+const generate = (...options: string[]) =>
+  runCli(['generate', model, '--prompt', 'The sea', '-n', '8', '--backend', 'cpu', ...options]);
+
+async function generateJson(...options: string[]) {
+  const { exitCode, out, error } = await generate('--json', ...options);
+  expect(error).not.toContain('mend');
+  expect(exitCode).toBe(0);
+  return JSON.parse(out);
+}
+
+describe('kvlr generate', () => {
+  it('ends at a stop text and says why it ended', async () => {
+    const free = await generateJson();
+    expect(free.finishReason).toBe('length');
+    const stop = free.text.slice(3, 5);
+    const stopped = await generateJson('--stop', stop, 'never said');
+    expect(stopped).toMatchObject({ finishReason: 'stop', text: free.text.slice(0, free.text.indexOf(stop)) });
+  });
+
+  it('prints log probabilities', async () => {
+    const { logprobs, tokenIds } = await generateJson('--logprobs');
+    expect(logprobs).toHaveLength(tokenIds.length);
+    for (const logprob of logprobs) expect(logprob).toBeLessThan(0);
+    const { out } = await generate('--logprobs');
+    expect(out).toMatch(/logprob +share +token/);
+    expect(out.match(/%/g)).toHaveLength(8);
+  });
+
+  it('says so when there is no chat template, and uses the one that is there', async () => {
+    const refused = await generate('--chat');
+    expect(refused.exitCode).toBe(1);
+    expect(refused.error).toContain('expected a chat template');
+    expect(refused.error).toContain('pass the prompt as text');
+    const template = "{% for m in messages %}{{ m.role + ': ' + m.content + ' ' }}{% endfor %}assistant:";
+    await writeFile(join(model, 'chat_template.jinja'), template);
+    const chat = await generate('--chat', '--system', 'Be brief.');
+    expect(chat.exitCode).toBe(0);
+    expect(chat.out).not.toContain('The sea');
+  });
+
+  it('refuses a penalty of zero', async () => {
+    expect((await generate('--repetition-penalty', '0')).exitCode).toBe(2);
+  });
+});

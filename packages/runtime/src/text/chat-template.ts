@@ -1,0 +1,100 @@
+import { Template } from '@huggingface/jinja';
+import type { CheckpointFiles } from '@kvlr/checkpoint';
+import { KvlrError } from '@kvlr/core';
+import type { ChatMessage, ChatSettings } from './chat-message.ts';
+
+/** A checkpoint's way of writing a conversation down, in Jinja. */
+export interface ChatTemplate {
+  /** The conversation as the text that the model was trained on. Throws 'invalid-argument' with what the template said. */
+  render(messages: readonly ChatMessage[], settings?: ChatSettings): string;
+}
+
+/**
+ * Reads the chat template of a checkpoint: chat_template.jinja, else `chat_template` of tokenizer_config.json (of several
+ * the one named default). Throws 'unsupported-feature' when there is none, 'file-malformed' when it is no template.
+ */
+export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemplate> {
+  const names = await files.list();
+  const text = async (name: string): Promise<string> => new TextDecoder().decode(await files.read(name));
+  const tokenizerConfig: Record<string, unknown> = names.includes('tokenizer_config.json')
+    ? JSON.parse(await text('tokenizer_config.json'))
+    : {};
+  const file = names.includes('chat_template.jinja') ? 'chat_template.jinja' : 'tokenizer_config.json';
+  const source = file === 'chat_template.jinja' ? await text(file) : defaultTemplate(tokenizerConfig.chat_template);
+  if (source === undefined) throw noTemplate(files.location);
+  const template = parseTemplate(source, file, files.location);
+  const specialTokens = Object.fromEntries(
+    ['bos_token', 'eos_token', 'unk_token', 'pad_token'].flatMap((name) => {
+      const content = contentOf(tokenizerConfig[name]);
+      return content === undefined ? [] : [[name, content]];
+    }),
+  );
+  return {
+    render(messages, { addGenerationPrompt = true, variables = {} } = {}) {
+      checkMessages(messages);
+      try {
+        return template.render({
+          ...specialTokens,
+          ...variables,
+          messages: messages.map((message) => ({ ...message })),
+          add_generation_prompt: addGenerationPrompt,
+        });
+      } catch (cause) {
+        throw new KvlrError('invalid-argument', {
+          message: `renderChat: expected messages that the model's chat template takes, got: ${reasonOf(cause)}`,
+          remedy: 'Some templates want user and assistant to take turns, or know no system message.',
+          data: { location: files.location, roles: messages.map(({ role }) => role) },
+          cause,
+        });
+      }
+    },
+  };
+}
+
+/** One template, or several by name. */
+function defaultTemplate(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (!Array.isArray(value)) return undefined;
+  const named = value as { name?: string; template?: string }[];
+  return (named.find(({ name }) => name === 'default') ?? named[0])?.template;
+}
+
+function parseTemplate(source: string, file: string, location: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    throw new KvlrError('file-malformed', {
+      message: `loadChatTemplate: ${file} (${location}): expected a Jinja template, got: ${reasonOf(cause)}`,
+      remedy: 'Download the file again; or generate from a plain prompt.',
+      data: { location, file },
+      cause,
+    });
+  }
+}
+
+function checkMessages(messages: readonly ChatMessage[]): void {
+  const wrong = messages.find(({ role, content }) => typeof role !== 'string' || typeof content !== 'string');
+  if (messages.length > 0 && wrong === undefined) return;
+  throw new KvlrError('invalid-argument', {
+    message: `renderChat: expected messages with role and content, got ${wrong === undefined ? 'none' : JSON.stringify(wrong)}`,
+    remedy: "Pass at least one message, for example { role: 'user', content: 'Hello' }.",
+  });
+}
+
+function noTemplate(location: string): KvlrError {
+  return new KvlrError('unsupported-feature', {
+    message: `loadChatTemplate: expected a chat template in ${location}, found none`,
+    remedy: 'This is a base model, not a chat model: pass the prompt as text, or put a chat_template.jinja beside it.',
+    data: { location },
+  });
+}
+
+/** Special tokens are named as a text or as an object. */
+function contentOf(token: unknown): string | undefined {
+  if (typeof token === 'string') return token;
+  return (token as { content?: string } | null | undefined)?.content;
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
