@@ -35,7 +35,7 @@ export type {
 } from './ports.ts';
 export { readAttentionWeights } from './read-attention-weights.ts';
 export { alignedValues } from './values/aligned-values.ts';
-export { attendedValueFactors } from './values/attended-values.ts';
+export { attendedValueFactors } from './values/attended-value-factors.ts';
 export { centredValues } from './values/centred-values.ts';
 export { meanPoolValues } from './values/mean-pool-values.ts';
 export { type SubspaceValueSettings, subspaceValues } from './values/subspace-values.ts';

@@ -1,5 +1,5 @@
 import type { CompressionMethod } from '../ports.ts';
-import { attendedValueFactors } from '../values/attended-values.ts';
+import { attendedValueFactors } from '../values/attended-value-factors.ts';
 import { ropeAveraged } from './rope-averaged.ts';
 
 export const ropeAveragedAttended: CompressionMethod = {
