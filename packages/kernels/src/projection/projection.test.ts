@@ -68,7 +68,7 @@ for (const { backend, skip } of await testedBackends()) {
         const held = memory().numTensors;
         for (const [tokens, rows, columns] of shapesFor(
           backend,
-          format === 'int4' ? shapes : [shapes[1]!, shapes[5]!],
+          format === 'int4' ? [shapes[1]!, shapes[2]!, shapes[5]!] : [shapes[3]!, shapes[4]!],
         )) {
           const x = randomValues(tokens * columns, 1);
           const weight = randomValues(columns, 2);

@@ -1,5 +1,5 @@
 /** Mixes the 32 bits of a number: lowbias32 (Chris Wellons, "Prospecting for Hash Functions", public domain). */
-export function mixBits(value: number): number {
+function mixBits(value: number): number {
   let mixed = value ^ (value >>> 16);
   mixed = Math.imul(mixed, 0x7feb352d);
   mixed = Math.imul(mixed ^ (mixed >>> 15), 0x846ca68b);
@@ -7,7 +7,7 @@ export function mixBits(value: number): number {
 }
 
 /** Spreads neighbouring counters over the 32 bits: 2^32 divided by the golden ratio. */
-export const counterStride = 0x9e3779b9;
+const counterStride = 0x9e3779b9;
 
 /** The key of one step of generation: from it follow the numbers of every row of a batch and every token. */
 export function keyOfStep(seed: number, step: number): number {

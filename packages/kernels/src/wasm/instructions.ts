@@ -34,7 +34,7 @@ export const integer = (value: number): Code => {
   return [0x41, ...bytes, 0];
 };
 export const add = (left: Code, right: Code): Code => [...left, ...right, 0x6a];
-export const subtract = (left: Code, right: Code): Code => [...left, ...right, 0x6b];
+const subtract = (left: Code, right: Code): Code => [...left, ...right, 0x6b];
 export const advance = (local: number, by: Code): Code => set(local, add(get(local), by));
 
 /** Repeats the body, which runs at least once, as long as the number of rounds that it counts down is above zero. */
