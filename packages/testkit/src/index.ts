@@ -1,6 +1,7 @@
 export { asciiTokenizerFiles } from './ascii-tokenizer-files.ts';
 export { differenceByRange, expectClose } from './expect-close.ts';
 export { llamaTensorName } from './llama-tensor-name.ts';
+export { type LocalHub, startLocalHub } from './local-hub.ts';
 export { memoryTensorSource } from './memory-tensor-source.ts';
 export { oracleLogits } from './oracle-decoder.ts';
 export { oracleStatistics } from './oracle-statistics.ts';

@@ -1,9 +1,9 @@
+import { type LocalHub, startLocalHub } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/memory-files.ts';
 import { openCheckpoint } from '../model/open-checkpoint.ts';
 import { openSource } from '../sources/open-source.ts';
 import { expectError } from '../testing/expect-error.ts';
-import { type LocalHub, startLocalHub } from '../testing/local-hub.ts';
 import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { parseHubId } from './hub-id.ts';
 

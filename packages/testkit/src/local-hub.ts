@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { FileContents } from './tiny-checkpoint-files.ts';
+
+/** Files of a repository by name; strings are stored as UTF-8. */
+type FileContents = Record<string, Uint8Array | string>;
 
 export interface LocalHub {
   url: string;

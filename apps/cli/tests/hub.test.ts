@@ -1,0 +1,58 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type LocalHub, startLocalHub } from '@kvlr/testkit';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { runCli } from './support/run-cli.ts';
+import { writeTinyCheckpoint } from './support/tiny-files.ts';
+
+let directory: string;
+let hub: LocalHub;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-hub-cli-'));
+  const model = join(directory, 'model');
+  await writeTinyCheckpoint(model);
+  const files = (await readdir(model)).map(async (name) => [name, await readFile(join(model, name))] as const);
+  hub = await startLocalHub(Object.fromEntries(await Promise.all(files)));
+});
+beforeEach(() => {
+  vi.stubEnv('HF_ENDPOINT', hub.url);
+  vi.stubEnv('HF_HUB_CACHE', join(directory, 'cache'));
+  vi.stubEnv('HF_TOKEN', '');
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  hub.refuse = undefined;
+});
+afterAll(async () => {
+  await hub.close();
+  await rm(directory, { recursive: true });
+});
+
+describe('a hub id as CKPT', () => {
+  it('works as a directory does, and says what it loads', async () => {
+    const { exitCode, out, error } = await runCli(['inspect', 'team/tiny', '--json']);
+    expect(exitCode).toBe(0);
+    expect(error).toContain('Loading team/tiny');
+    const { name, id } = JSON.parse(out);
+    expect(name).toBe('team/tiny');
+    expect(JSON.parse((await runCli(['inspect', join(directory, 'model'), '--json'])).out).id).toBe(id);
+    for (const command of [
+      ['generate', 'team/tiny', '--prompt', 'The sea', '-n', '2', '--backend', 'cpu'],
+      ['export', 'team/tiny', '--onnx', join(directory, 'onnx')],
+      ['compress', 'team/tiny', '--dry-run'],
+    ]) {
+      const again = await runCli(command);
+      expect([command[0], again.exitCode, again.error]).toEqual([command[0], 0, again.error]);
+      expect(again.error).not.toContain('Loading');
+    }
+  });
+
+  it('says how to mend a refusal', async () => {
+    hub.refuse = { status: 401, message: 'Invalid credentials' };
+    const { exitCode, error } = await runCli(['eval', 'team/tiny']);
+    expect(exitCode).toBe(1);
+    expect(error).toContain('HF_TOKEN');
+    expect(error).toContain('code   access-denied');
+  });
+});
