@@ -49,8 +49,11 @@ export async function askForGroups(
   return groups;
 }
 
+/** What decides whether threads can answer. */
+type NamedParts = Pick<GroupingSource, 'strategy' | 'label' | 'method' | 'workers'>;
+
 /** How many layers may be asked for at once. */
-export function groupingConcurrency(source: GroupingSource): number {
+export function groupingConcurrency(source: NamedParts): number {
   return remoteGrouping(source)?.workers.count ?? 1;
 }
 
@@ -60,7 +63,7 @@ function remoteGrouping({
   label,
   method,
   workers,
-}: GroupingSource): { workers: ModelWorkers; grouping: NamedGrouping; method: string } | undefined {
+}: NamedParts): { workers: ModelWorkers; grouping: NamedGrouping; method: string } | undefined {
   const grouping = Object.hasOwn(groupingStrategies, label) ? groupingStrategies[label] : undefined;
   const named = Object.keys(compressionMethods).find((name) => compressionMethods[name] === method);
   if (!workers || named === undefined || grouping?.strategy !== strategy) return undefined;
