@@ -72,7 +72,7 @@ describe('a pool of two workers', () => {
       strategy,
       label: 'lost-energy',
       method: resolveMethod('rope-averaged'),
-    } as GroupingSource;
+    };
     expect(groupingConcurrency(source)).toBe(1);
   });
 
