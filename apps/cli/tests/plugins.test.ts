@@ -84,12 +84,12 @@ describe('the two sides of a method', () => {
     const { report } = await runJson(
       ...['compare', model, '-o', join(directory, 'compared'), '--recipe', recipe, '--backend', 'cpu'],
       ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--ratios', '1/2'],
-      ...['--methods', 'mean-pool'],
+      ...['--methods', 'mean-pool', '--budget', example('budgets/taper.mjs')],
     );
     const titles = report.rows.map(({ title }: { title: string }) => title);
     expect(titles).toEqual([
       'Mean-pool',
-      `Recipe: Keys: ${strongestPairs}; values: SVD-a per layer, light block reconstruction`,
+      `Recipe: Keys: ${strongestPairs}; values: SVD-a per layer, light block reconstruction, ${example('budgets/taper.mjs')} budget`,
     ]);
   });
 

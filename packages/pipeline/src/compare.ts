@@ -74,9 +74,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const { model, texts } = request;
   const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  const { budget: ownBudget, ...given } = parseRecipe(request.recipe);
-  // Rows stand side by side for their methods: all keep the same in every layer.
-  const recipe = { ...given, budget: parseRecipe({}).budget };
+  const recipe = parseRecipe(request.recipe);
   const { tokenizer, cache } = await context.stage('inspect', `Checks ${modelName}`, async () => {
     return { value: await inspectModel(model, { ...recipe, keyValueHeads: model.shape.numKeyValueHeads }) };
   });
@@ -139,9 +137,9 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
       notes: [
         ...notes,
-        ...(ownBudget.policy === 'uniform'
+        ...(recipe.budget.policy === 'uniform' && request.budget === undefined
           ? []
-          : ['Every row keeps the same in each layer, whatever budget the recipe names.']),
+          : ['The budget of the recipe holds for its own rows; the others keep the same in every layer.']),
         'Times are those of each row alone: what rows share, statistics and the reconstruction before a distillation, is left out.',
       ],
     });

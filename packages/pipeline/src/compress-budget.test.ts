@@ -124,10 +124,11 @@ describe('compress with a budget', () => {
     });
   });
 
-  it('is left out of comparisons, which say so', async () => {
+  it('holds for the row of the recipe in comparisons, which say so', async () => {
     const { model, recipe, texts, runtime } = await request({ budget: { policy: 'progressive' } });
     const { rows, notes } = await compare({ model, recipe, texts, runtime, methods: ['mean-pool'], ratios: [0.5] });
-    expect(rows.every(({ layout }) => layout === 'stock')).toBe(true);
-    expect(notes?.join(' ')).toContain('whatever budget the recipe names');
+    expect(rows[0]).toMatchObject({ method: 'mean-pool', layout: 'stock' });
+    expect(rows.at(-1)!.title).toMatch(/^Recipe: .*, progressive budget$/);
+    expect(notes?.join(' ')).toContain('The budget of the recipe holds for its own rows');
   });
 });

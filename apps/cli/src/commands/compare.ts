@@ -20,6 +20,8 @@ import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseCount, parseShares } from '../options/parse-values.ts';
 import {
   addBackendOption,
+  addBudgetOption,
+  addDistillOption,
   addGroupingOption,
   addRecipeFileOption,
   addRecoverOption,
@@ -34,7 +36,7 @@ import { prototypeFigure } from '../prototype-figures.ts';
 import { listNames } from '../terminal/list-names.ts';
 
 interface CompareOptions
-  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'seed' | 'grouping'>,
+  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget'>,
     ComparisonRowOptions,
     TextOptions {
   output: string;
@@ -56,7 +58,7 @@ Which rows the table has:
                                    groups cost (energy lost, error measured at the block's output), and how far it is
                                    from contiguous groups
 --recover light or full adds the row of the recipe itself with that reconstruction to the first two; none takes
-reconstruction out of the others.
+reconstruction out of the others. --distill adds one with training behind it. --budget holds for the rows of the recipe.
 
 At each ratio the methods stand in order, with the difference to the next better one paired over windows; what lies below two
 standard errors is called noise. Fewer --windows are quicker and leave larger errors.
@@ -109,7 +111,9 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares)
     .option('--windows <n>', 'windows of each source of text to judge on (default: 24)', parseCount);
   addRecoverOption(command, 'block reconstruction of the rows that have one (default: see below)');
+  addDistillOption(command, 'a row of the recipe with end-to-end training too (default: none)');
   addGroupingOption(command);
+  addBudgetOption(command);
   addTextOptions(command, { calibration: true, evaluation: true });
   addWorkersOption(addBackendOption(command));
   addSeedOption(command, 'seed of the calibration windows and of the reconstruction (default: 0)');

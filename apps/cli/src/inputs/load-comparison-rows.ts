@@ -8,7 +8,8 @@ import {
   groupingStrategies,
   type MethodChoice,
 } from '@kvlr/pipeline';
-import { loadGrouping, loadMethod } from '@kvlr/pipeline/node';
+import { loadBudget, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
+import type { DistillChoice } from '../options/shared-options.ts';
 
 /** The options of `compare` that say which rows its table has. Lists that may be empty are true without names. */
 export interface ComparisonRowOptions {
@@ -17,6 +18,7 @@ export interface ComparisonRowOptions {
   initialisations?: string[] | true;
   groupings?: string[] | true;
   recover?: Recipe['recovery']['preset'];
+  distill?: DistillChoice;
   recipe?: string;
 }
 
@@ -30,7 +32,7 @@ const stockMethods = Object.entries(compressionMethods).flatMap(([name, { layout
 
 /** The preset of reconstruction without --recover; undefined leaves the recipe's own. */
 export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOptions['recover'] {
-  if (options.recipe !== undefined || options.all || options.groupings) return undefined;
+  if (options.recipe !== undefined || options.all || options.groupings || options.distill) return undefined;
   return options.initialisations ? 'light' : 'none';
 }
 
@@ -38,7 +40,9 @@ export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOpt
 export async function loadComparisonRows(
   options: ComparisonRowOptions,
   recipe: Recipe,
-): Promise<Pick<ComparisonRequest, 'methods' | 'method' | 'ownMethods' | 'recipes' | 'reconstructEach' | 'groupings'>> {
+): Promise<
+  Pick<ComparisonRequest, 'methods' | 'method' | 'budget' | 'ownMethods' | 'recipes' | 'reconstructEach' | 'groupings'>
+> {
   const reconstructs = recipe.recovery.preset !== 'none';
   if (options.initialisations && !reconstructs) {
     throw new KvlrError('usage', {
@@ -50,6 +54,7 @@ export async function loadComparisonRows(
   return {
     methods,
     method: await loadMethod(recipe.method),
+    budget: await loadBudget(recipe.budget.policy),
     ownMethods: await loadMethods(methods),
     recipes: options.all && reconstructs ? bestRecipes : undefined,
     reconstructEach: options.initialisations !== undefined,
