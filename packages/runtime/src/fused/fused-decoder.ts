@@ -1,6 +1,16 @@
 import type { LayerActivations, ModelShape, TapName } from '@kvlr/core';
 import { embedTokens, projectLogits } from '@kvlr/kernels';
-import { concat, gather, slice, sub, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  gather,
+  getBackend,
+  slice,
+  sub,
+  type Tensor,
+  type Tensor2D,
+  tensor1d,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import { rmsNorm } from '../blocks/rms-norm.ts';
 import { beginCacheStep } from '../cache/cache-step.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
@@ -11,6 +21,9 @@ import { type FusedStages, runFusedLayer } from './run-fused-layer.ts';
 
 /** Tokens of a prompt that are run at once. */
 export const PREFILL_TOKENS = 256;
+
+/** Rows that a part of a prompt is padded to on WebGPU: few sizes mean few pipelines to build and few buffers to keep. */
+const ROWS_ON_GPU = 32;
 
 /** A decoder on the fused kernels and packed weights: tokens behind a cache, and whole windows. */
 export class FusedDecoder implements WindowRunner {
@@ -111,7 +124,7 @@ export class FusedDecoder implements WindowRunner {
     parts: readonly (readonly number[])[],
     start: number,
   ): Tensor2D | undefined {
-    const tokens = Math.max(...parts.map((ids) => ids.length));
+    const tokens = rowsOfPart(Math.max(...parts.map((ids) => ids.length)));
     const padded = parts.flatMap((ids) => [...ids, ...Array(tokens - ids.length).fill(0)]);
     const counts = parts.map((ids) => ids.length);
     const ended = counts.flatMap((count, sequence) =>
@@ -177,4 +190,9 @@ export class FusedDecoder implements WindowRunner {
         return sub(stages.between, before);
     }
   }
+}
+
+/** Rows of each sequence for so many new tokens. */
+function rowsOfPart(tokens: number): number {
+  return tokens === 1 || getBackend() !== 'webgpu' ? tokens : Math.ceil(tokens / ROWS_ON_GPU) * ROWS_ON_GPU;
 }
