@@ -49,9 +49,11 @@ interface CompareOptions
 
 const afterHelp = `
 Which rows the table has:
-  kvlr compare                     one closed form of each kind, without reconstruction: ${shortList.join(', ')}
+  kvlr compare                     one closed form of each kind, without reconstruction:
+                                   ${shortList.join(', ')}
   kvlr compare --methods A B       these closed forms instead
-  kvlr compare --all               every closed form, ${[...bestRecipes.keys()].join(', ')}, and the default recipe with its reconstruction
+  kvlr compare --all               every closed form, ${[...bestRecipes.keys()].join(', ')}, and the default recipe with its
+                                   block reconstruction
   kvlr compare --initialisations   every stock closed form before and after block reconstruction (light, unless --recover
                                    says otherwise): what the closed forms are worth once it has run
   kvlr compare --groupings         the default method with every grouping, before and after block reconstruction, what its
@@ -63,13 +65,14 @@ reconstruction out of the others. --distill adds one with training behind it. --
 At each ratio the methods stand in order, with the difference to the next better one paired over windows; what lies below two
 standard errors is called noise. Fewer --windows are quicker and leave larger errors.
 
-Each row is one command: kvlr compress --recipe recipes/ROW.yaml. Rows that are finished are kept: after Ctrl-C the same
-command goes on with the next one, and another comparison with the same -o and --overwrite takes them over. DIR holds
-comparison.html, .md, .svg and .json, which has the scores of every window.
+Each row is one command: kvlr compress --recipe recipes/ROW.yaml; those of the default recipe are kvlr-half, kvlr-quarter and
+kvlr-eighth. Rows that are finished are kept: after Ctrl-C the same command goes on with the next one, and another comparison
+with the same -o and --overwrite takes them over. DIR holds comparison.html, .md, .svg and .json, which has the scores of
+every window.
 
 Examples:
-  kvlr compare                                                   the embedded model; about a quarter of an hour on two cores
-  kvlr compare --all -o everything                               about an hour and a half
+  kvlr compare                                                   the embedded model; each row is judged in about a minute
+  kvlr compare --all -o everything                               the whole table; hours, most of them block reconstruction
   kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
