@@ -21,10 +21,10 @@ export interface AttendedFit {
   lostShare: number;
 }
 
-const maximumRounds = 30;
-const conjugateSteps = 12;
+const maximumRounds = 10;
+const conjugateSteps = 6;
 /** A round that gains less than this share of the error ends the alternation. */
-const smallestGain = 1e-3;
+const smallestGain = 5e-3;
 
 /**
  * Factors A [r, tD] and B_i [D, r] of a group's values that minimise E|sum_h W_O,h (S_h - B_i(h) A) u_h|^2 over the query
