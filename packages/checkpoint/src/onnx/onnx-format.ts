@@ -50,7 +50,7 @@ export interface ExternalPlace {
   offset: number;
 }
 
-export function dtypeCode(dtype: OnnxDtype): number {
+function dtypeCode(dtype: OnnxDtype): number {
   return dtypeCodes[dtype];
 }
 

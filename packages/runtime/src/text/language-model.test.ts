@@ -73,6 +73,19 @@ describe('a language model', () => {
     expect(await model.complete(messages, { maxNewTokens: 3 })).not.toBe('');
   });
 
+  it('keeps a conversation in a cache between calls', async () => {
+    const cache = await model.decoder.createCache();
+    const settings = { maxNewTokens: 5 };
+    const messages = [{ role: 'user', content: 'ahoy' }];
+    const answer = await model.complete(messages, { ...settings, cache });
+    const longer = [...messages, { role: 'assistant', content: answer }, { role: 'user', content: 'and then?' }];
+    const held = cache.tokenIds[0]!.length;
+    expect(held).toBeGreaterThan(0);
+    expect(await model.complete(longer, { ...settings, cache })).toBe(await model.complete(longer, settings));
+    expect(cache.tokenIds[0]!.length).toBeGreaterThan(held);
+    cache.dispose();
+  });
+
   it('frees what it holds when it is stopped, left or disposed', async () => {
     await collect({ maxNewTokens: 2 });
     const held = memory().numTensors;
