@@ -26,6 +26,7 @@ const mayImport = {
     'evaluation',
     'report',
   ],
+  benchmark: ['core', 'checkpoint', 'kernels', 'runtime', 'report'],
   testkit: ['core'],
 };
 const numerical = 'linalg|rope|grouping|compression|calibration';

@@ -2,6 +2,7 @@ import { loadArchitecture } from '@kvlr/pipeline/node';
 import { Command } from 'commander';
 import { version } from '../package.json';
 import type { CommandContext } from './command-context.ts';
+import { addBenchCommand } from './commands/bench.ts';
 import { addCompareCommand } from './commands/compare.ts';
 import { addCompressCommand } from './commands/compress.ts';
 import { addDemoCommand } from './commands/demo.ts';
@@ -24,6 +25,7 @@ Examples:
   kvlr compress ./Llama-3.2-1B --dry-run           memory, disk and time it would take
   kvlr recover ./small --teacher ./Llama-3.2-1B    train the result back, end to end
   kvlr eval ./small --against ./Llama-3.2-1B       what it cost
+  kvlr bench ./model --against ./small             what it gains
   kvlr export ./small --gguf small.gguf            for llama.cpp
   kvlr COMMAND --help                              the options of one command
 
@@ -55,6 +57,7 @@ export function createProgram(context: CommandContext): Command {
   addEvalCommand(program, context);
   addCompareCommand(program, context);
   addGenerateCommand(program, context);
+  addBenchCommand(program, context);
   addExportCommand(program, context);
   addDemoCommand(program, context);
   return program;

@@ -1,3 +1,13 @@
+export type { AttentionReport, AttentionRow } from './documents/attention-report.ts';
+export type {
+  BatchRow,
+  BenchmarkedModel,
+  BenchmarkReport,
+  DecodeRow,
+  PairedSpeedup,
+  PrefillRow,
+  TimeSummary,
+} from './documents/benchmark-report.ts';
 export type {
   ComparisonReport,
   ComparisonRow,
@@ -6,6 +16,7 @@ export type {
   RankedMethod,
 } from './documents/comparison-report.ts';
 export type { CompressionReport, StageTiming } from './documents/compression-report.ts';
+export type { EngineReport, EngineRow } from './documents/engine-report.ts';
 export type { LayerReconstruction, ReconstructionStep } from './documents/layer-reconstruction.ts';
 export type { LayerSpectra } from './documents/layer-spectra.ts';
 export type { ReportedModel } from './documents/reported-model.ts';
@@ -17,8 +28,10 @@ export { formatRatio } from './format/format-ratio.ts';
 export { type LayoutKind, layoutKind } from './format/layout-kind.ts';
 export { comparisonHtml } from './html/comparison-html.ts';
 export { compressionHtml } from './html/compression-html.ts';
+export { benchmarkMarkdown } from './markdown/benchmark-markdown.ts';
 export { comparisonMarkdown } from './markdown/comparison-markdown.ts';
 export { compressionMarkdown } from './markdown/compression-markdown.ts';
+export { attentionMarkdown, engineMarkdown } from './markdown/measurement-markdown.ts';
 export { modelCard } from './markdown/model-card.ts';
 export { cacheSvg, comparisonSvg } from './plots/export-svg.ts';
 export { effectiveRank } from './tables/effective-rank.ts';

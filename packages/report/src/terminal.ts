@@ -1,3 +1,4 @@
+export { benchmarkTerminal } from './terminal/benchmark-terminal.ts';
 export { comparisonTerminal } from './terminal/comparison-terminal.ts';
 export { compressionTerminal } from './terminal/compression-terminal.ts';
 export { evaluationTerminal } from './terminal/evaluation-terminal.ts';

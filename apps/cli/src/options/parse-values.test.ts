@@ -1,10 +1,11 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { parseBytes, parseCount, parseNonNegative, parseSeed, parseShare } from './parse-values.ts';
+import { parseBytes, parseCount, parseCounts, parseNonNegative, parseSeed, parseShare } from './parse-values.ts';
 
 describe('values of options', () => {
   it('are read', () => {
     expect(parseCount('4')).toBe(4);
+    expect(parseCounts('512, 2048')).toEqual([512, 2048]);
     expect(parseSeed('0')).toBe(0);
     expect(parseShare('50%')).toBe(0.5);
     expect(parseShare('0.25')).toBe(0.25);
@@ -17,6 +18,7 @@ describe('values of options', () => {
   it.each([
     [parseCount, '0'],
     [parseCount, 'four'],
+    [parseCounts, '512,'],
     [parseSeed, '-1'],
     [parseSeed, '1.5'],
     [parseShare, '0%'],

@@ -7,6 +7,11 @@ export function parseCount(text: string): number {
   return value;
 }
 
+/** Whole numbers of at least one with commas between them: '512,2048'. */
+export function parseCounts(text: string): number[] {
+  return text.split(',').map((part) => parseCount(part.trim()));
+}
+
 /** A whole number of at least zero. */
 export function parseSeed(text: string): number {
   const value = Number(text);

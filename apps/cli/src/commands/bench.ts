@@ -1,0 +1,185 @@
+import { writeFile } from 'node:fs/promises';
+import { extname } from 'node:path';
+import {
+  type BenchmarkSubject,
+  benchmarkDecoders,
+  createRandomModel,
+  smolShape,
+  withKeyValueHeads,
+} from '@kvlr/benchmark';
+import { type CacheDtype, KvlrError, type ModelSource } from '@kvlr/core';
+import { type BenchmarkReport, benchmarkMarkdown, formatRatio } from '@kvlr/report';
+import { benchmarkTerminal } from '@kvlr/report/terminal';
+import type { LoadModelSettings } from '@kvlr/runtime';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { type Command, Option } from 'commander';
+import type { CommandContext } from '../command-context.ts';
+import { withModel } from '../inputs/open-model.ts';
+import { describeMachine } from '../machine.ts';
+import { parseBytes, parseCount, parseCounts } from '../options/parse-values.ts';
+import {
+  addBackendOption,
+  addSeedOption,
+  type BackendChoice,
+  modelArgument,
+  modelArgumentHelp,
+} from '../options/shared-options.ts';
+
+interface BenchOptions {
+  against?: string;
+  shape?: 'smollm2-135m';
+  contexts?: number[];
+  prompt?: number;
+  batch: number[];
+  tokens: number;
+  rounds: number;
+  weights: NonNullable<LoadModelSettings['weights']>;
+  cacheDtype: CacheDtype;
+  memory?: number;
+  backend: BackendChoice;
+  seed?: number;
+  output?: string;
+}
+
+const formats = ['f32', 'f16', 'int8', 'int4'] satisfies CacheDtype[];
+
+const afterHelp = `
+The model and each other one are loaded together and take turns; a speed-up is paired within rounds and given with the lowest and
+the highest round. Without --against the others are random weights of the same shape with 1/2, 1/4 and 1/8 of the KV heads: the
+time does not depend on the weights. Caches are filled with random entries, so that a long context needs no long prompt. Bytes
+and dispatches are counted by the kernels; the largest batch for --memory is computed.
+
+Examples:
+  kvlr bench                                              the embedded model
+  kvlr bench ./model --against ./small --contexts 512,2048 -o speed.json
+  kvlr bench --shape smollm2-135m --weights int8 --cache-dtype f16 --contexts 2048,8000 --tokens 4 --rounds 3
+  kvlr bench ./model --backend webgpu --batch 1,4,16 --memory 4GB`;
+
+export function addBenchCommand(program: Command, context: CommandContext): void {
+  const command = program
+    .command('bench')
+    .description('time, bytes and dispatches of a model, beside one with fewer KV heads, in one run')
+    .argument(modelArgument, modelArgumentHelp)
+    .option(
+      '--against <ckpt>',
+      'a compressed checkpoint to time beside it (default: random weights with fewer KV heads)',
+    )
+    .addOption(
+      new Option('--shape <name>', 'random weights of this size in place of CKPT')
+        .choices(['smollm2-135m'])
+        .conflicts('against'),
+    )
+    .option(
+      '--contexts <list>',
+      'tokens in the cache before the timed ones (default: 512,2048, as far as positions go)',
+      parseCounts,
+    )
+    .option(
+      '--prompt <n>',
+      'tokens of the prompt whose prefill is timed (default: 256, or what positions allow)',
+      parseCount,
+    )
+    .option('--batch <list>', 'sequences side by side', parseCounts, [1])
+    .option('-n, --tokens <n>', 'timed tokens a round', parseCount, 16)
+    .option('--rounds <n>', 'turns of each model', parseCount, 5)
+    .addOption(new Option('--weights <format>', 'how the weights are packed').choices(formats).default('f32'))
+    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(formats).default('f32'))
+    .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)
+    .option('-o, --output <file>', 'write the report: .json or .md');
+  addSeedOption(addBackendOption(command), 'seed of tokens, caches and random weights (default: 0)')
+    .addHelpText('after', afterHelp)
+    .action(async (path: string | undefined, options: BenchOptions) => {
+      checkArguments(path, options);
+      const report = await benchmark(path, options, context);
+      context.print(`\n${benchmarkTerminal(report, context.terminal.styles)}`);
+      context.printJson(report);
+      if (options.output === undefined) return;
+      await writeReport(options.output, report);
+      context.print(`\nReport       ${options.output}`);
+    });
+}
+
+function checkArguments(path: string | undefined, { shape, output }: BenchOptions): void {
+  if (shape !== undefined && path !== undefined) {
+    throw new KvlrError('usage', { message: `bench: expected CKPT or --shape, got ${path} and ${shape}.` });
+  }
+  if (output !== undefined && !['.json', '.md'].includes(extname(output))) {
+    throw new KvlrError('usage', { message: `bench: expected -o to end in .json or .md, got ${output}.` });
+  }
+}
+
+async function benchmark(
+  path: string | undefined,
+  options: BenchOptions,
+  context: CommandContext,
+): Promise<BenchmarkReport> {
+  await prepareNodeRuntime();
+  if (options.shape !== undefined) {
+    const source = createRandomModel(smolShape, options.seed);
+    return run(
+      { name: 'SmolLM2-135M shape, random weights', source, randomWeights: true },
+      undefined,
+      options,
+      context,
+    );
+  }
+  return withModel(path, context, ({ checkpoint, name }) => {
+    const base = { name, source: checkpoint };
+    if (options.against === undefined) return run(base, undefined, options, context);
+    return withModel(options.against, context, (other) =>
+      run(base, { name: other.name, source: other.checkpoint }, options, context),
+    );
+  });
+}
+
+async function run(
+  base: BenchmarkSubject,
+  compressed: BenchmarkSubject | undefined,
+  options: BenchOptions,
+  { onEvent, signal }: CommandContext,
+): Promise<BenchmarkReport> {
+  const { shape } = base.source;
+  const others = compressed ? [compressed] : fewerHeads(base.source, options.seed);
+  const last = shape.maxPositionEmbeddings - options.tokens - 1;
+  const report = await benchmarkDecoders({
+    title: `Speed of ${base.name}`,
+    base,
+    others,
+    contexts: options.contexts ?? [...new Set([512, 2048].map((tokens) => Math.min(tokens, last)))],
+    promptTokens: options.prompt ?? Math.min(256, shape.maxPositionEmbeddings),
+    batches: options.batch,
+    tokens: options.tokens,
+    rounds: options.rounds,
+    weights: options.weights,
+    cacheDtype: options.cacheDtype,
+    memoryBytes: options.memory,
+    backend: options.backend,
+    seed: options.seed,
+    onEvent,
+    signal,
+  });
+  return { ...report, environment: { ...describeMachine(), ...report.environment } };
+}
+
+/** Random weights of the model's shape with 1/2, 1/4 and 1/8 of its KV heads, as far as they divide. */
+function fewerHeads({ shape }: ModelSource, seed: number | undefined): BenchmarkSubject[] {
+  return [1 / 2, 1 / 4, 1 / 8].flatMap((share) => {
+    const heads = shape.numKeyValueHeads * share;
+    if (!Number.isInteger(heads)) return [];
+    const source = createRandomModel(withKeyValueHeads(shape, heads), seed);
+    return [{ name: `${formatRatio(share)} of the KV heads, random weights`, source, randomWeights: true }];
+  });
+}
+
+async function writeReport(path: string, report: BenchmarkReport): Promise<void> {
+  const text = extname(path) === '.md' ? benchmarkMarkdown(report) : `${JSON.stringify(report, undefined, 2)}\n`;
+  try {
+    await writeFile(path, text);
+  } catch (cause) {
+    throw new KvlrError('write-failed', {
+      message: `bench: expected to write ${path}, but that failed.`,
+      data: { path },
+      cause,
+    });
+  }
+}

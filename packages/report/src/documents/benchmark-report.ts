@@ -1,0 +1,90 @@
+import type { CacheDtype, ModelShape } from '@kvlr/core';
+import type { RunEnvironment } from './run-environment.ts';
+
+/** Times of one kind of step, milliseconds. */
+export interface TimeSummary {
+  samples: number;
+  p50: number;
+  p95: number;
+  least: number;
+}
+
+/** How many times as fast as the base, round by round in one run: a round's ratio is that of the two medians. */
+export interface PairedSpeedup {
+  rounds: number;
+  median: number;
+  lowest: number;
+  highest: number;
+}
+
+/** A model that was timed. */
+export interface BenchmarkedModel {
+  name: string;
+  shape: ModelShape;
+  /** True where only the shape is that of a model: time depends on sizes alone. */
+  randomWeights: boolean;
+  /** Seconds from the checkpoint to the device; absent for random weights. */
+  loadSeconds?: number;
+  /** Bytes of the model's tensors on the device, tables included. */
+  weightBytes: number;
+  cacheBytesPerToken: number;
+}
+
+/** Prompts that were run at once. */
+export interface PrefillRow {
+  model: string;
+  batch: number;
+  promptTokens: number;
+  /** From the prompt to the logits behind it and the token chosen from them. */
+  firstToken: TimeSummary;
+  /** Prompt tokens of all sequences by the median time. */
+  tokensPerSecond: number;
+  speedup?: PairedSpeedup;
+}
+
+/** Single tokens behind a cache of some length. */
+export interface DecodeRow {
+  model: string;
+  batch: number;
+  /** Tokens in the cache of each sequence before the first timed one. */
+  context: number;
+  /** One step: a new token of every sequence. */
+  step: TimeSummary;
+  /** New tokens of all sequences by the median time. */
+  tokensPerSecond: number;
+  /** Bytes of the cache's entries at the context, exactly. */
+  cacheBytes: number;
+  /** Bytes of weights and cache that the kernels of one step read, as counted. */
+  bytesReadPerStep: number;
+  /** Compute dispatches of one step, as counted; absent where there is no GPU. */
+  dispatchesPerStep?: number;
+  /** Weights and the cache's entries together. */
+  deviceBytes: number;
+  speedup?: PairedSpeedup;
+}
+
+/** The largest batch whose caches fit beside the weights, by formula. */
+export interface BatchRow {
+  model: string;
+  context: number;
+  /** 0 where not even one sequence fits. */
+  batch: number;
+}
+
+/** Models timed against each other in one run: plain data, ready for JSON. */
+export interface BenchmarkReport {
+  title: string;
+  /** The base first: speed-ups of the others are against it. */
+  models: BenchmarkedModel[];
+  weightFormat: string;
+  cacheDtype: CacheDtype;
+  rounds: number;
+  prefills: PrefillRow[];
+  decodes: DecodeRow[];
+  /** Present where a memory size was given. */
+  largestBatches?: { memoryBytes: number; rows: BatchRow[] };
+  /** Most memory that the backend held in the run, two models with their caches at a time; absent where it is unknown. */
+  heldBytes?: number;
+  environment: RunEnvironment;
+  notes: string[];
+}

@@ -1,0 +1,108 @@
+import type { BenchmarkReport } from '../documents/benchmark-report.ts';
+import { describeLayout } from '../format/describe-layout.ts';
+import { formatBytes } from '../format/format-bytes.ts';
+import { formatCount, formatSignificant } from '../format/format-number.ts';
+import { bytesCell } from './bytes-cell.ts';
+import { left, type ReportTable, right } from './report-table.ts';
+import { speedupText } from './speedup-text.ts';
+
+/** Every table of a benchmark, in the order in which they are read. */
+export function benchmarkTables(report: BenchmarkReport): ReportTable[] {
+  const tables = [modelTable(report), prefillTable(report), decodeTable(report), costTable(report)];
+  return report.largestBatches ? [...tables, batchTable(report, report.largestBatches)] : tables;
+}
+
+function modelTable({ models }: BenchmarkReport): ReportTable {
+  const loaded = models.some(({ loadSeconds }) => loadSeconds !== undefined);
+  return {
+    caption: 'Models',
+    columns: [
+      left('Model'),
+      right('KV heads'),
+      right('Weights on the device'),
+      right('KV cache per token'),
+      ...(loaded ? [right('Load, s')] : []),
+    ],
+    rows: models.map((model) => [
+      model.name,
+      describeLayout(model.shape),
+      bytesCell(model.weightBytes),
+      bytesCell(model.cacheBytesPerToken),
+      ...(loaded ? [model.loadSeconds === undefined ? '' : formatSignificant(model.loadSeconds)] : []),
+    ]),
+  };
+}
+
+function prefillTable({ prefills }: BenchmarkReport): ReportTable {
+  return {
+    caption: 'Prefill',
+    columns: [
+      ...[left('Model'), right('Batch'), right('Prompt, tokens'), right('Tokens/s')],
+      ...[right('First token, ms, p50'), right('p95'), right('Speed-up (lowest to highest)')],
+    ],
+    rows: prefills.map((row) => [
+      row.model,
+      formatCount(row.batch),
+      formatCount(row.promptTokens),
+      formatSignificant(row.tokensPerSecond),
+      formatSignificant(row.firstToken.p50),
+      formatSignificant(row.firstToken.p95),
+      speedupText(row.speedup),
+    ]),
+  };
+}
+
+function decodeTable({ decodes }: BenchmarkReport): ReportTable {
+  return {
+    caption: 'Decode',
+    columns: [
+      ...[left('Model'), right('Batch'), right('Context'), right('Tokens/s')],
+      ...[right('Step, ms, p50'), right('p95'), right('Speed-up (lowest to highest)')],
+    ],
+    rows: decodes.map((row) => [
+      row.model,
+      formatCount(row.batch),
+      formatCount(row.context),
+      formatSignificant(row.tokensPerSecond),
+      formatSignificant(row.step.p50),
+      formatSignificant(row.step.p95),
+      speedupText(row.speedup),
+    ]),
+  };
+}
+
+function costTable({ decodes }: BenchmarkReport): ReportTable {
+  const dispatched = decodes.some(({ dispatchesPerStep }) => dispatchesPerStep !== undefined);
+  const count = (value: number | undefined) => (value === undefined ? '' : formatCount(value));
+  return {
+    caption: 'What one decode step takes',
+    columns: [
+      ...[left('Model'), right('Batch'), right('Context'), right('KV cache'), right('Weights and cache')],
+      right('Bytes read'),
+      ...(dispatched ? [right('Dispatches')] : []),
+    ],
+    rows: decodes.map((row) => [
+      row.model,
+      formatCount(row.batch),
+      formatCount(row.context),
+      bytesCell(row.cacheBytes),
+      bytesCell(row.deviceBytes),
+      bytesCell(row.bytesReadPerStep),
+      ...(dispatched ? [count(row.dispatchesPerStep)] : []),
+    ]),
+  };
+}
+
+function batchTable(
+  { models }: BenchmarkReport,
+  { memoryBytes, rows }: NonNullable<BenchmarkReport['largestBatches']>,
+): ReportTable {
+  const contexts = [...new Set(rows.map(({ context }) => context))];
+  const batchOf = (model: string, context: number) =>
+    rows.find((row) => row.model === model && row.context === context)?.batch ?? 0;
+  return {
+    caption: `Largest batch in ${formatBytes(memoryBytes)}`,
+    columns: [left('Model'), ...contexts.map((context) => right(`${formatCount(context)} tokens`))],
+    rows: models.map(({ name }) => [name, ...contexts.map((context) => formatCount(batchOf(name, context)))]),
+  };
+}
