@@ -2,6 +2,7 @@ export { type AttentionRequest, benchmarkAttention } from './attention/benchmark
 export { benchmarkDecoders } from './decoder/benchmark-decoders.ts';
 export type { BenchmarkRequest, BenchmarkSubject } from './decoder/benchmark-request.ts';
 export { fillCache, randomTokenIds } from './decoder/fill-cache.ts';
+export { type DecodeSettings, type DecodeSubject, prepareDecode } from './decoder/time-decode.ts';
 export { type DecodeBytesSettings, decodeBytes } from './formulas/decode-bytes.ts';
 export { type LargestBatchSettings, largestBatch } from './formulas/largest-batch.ts';
 export { weightBytes } from './formulas/weight-bytes.ts';

@@ -1,0 +1,76 @@
+import { join } from 'node:path';
+import { openKvlrDecoder } from './kvlr-decoder.mjs';
+import { openLlamaCppDecoder } from './llama-cpp-decoder.mjs';
+import { openOnnxDecoder } from './onnx-decoder.mjs';
+
+async function onnxOnWasm(subject, settings) {
+  const ort = await import('onnxruntime-web');
+  ort.env.wasm.numThreads = 1;
+  const { readFile } = await import('node:fs/promises');
+  const sessionOptions = { executionProviders: ['wasm'] };
+  return openOnnxDecoder(ort, await readFile(join(subject.directory, 'model.onnx')), {
+    ...settings,
+    shape: subject.shape,
+    sessionOptions,
+  });
+}
+
+async function onnxOnCpu(subject, settings, sessionOptions) {
+  const ort = await import('onnxruntime-node');
+  return openOnnxDecoder(ort, join(subject.directory, 'model.onnx'), {
+    ...settings,
+    shape: subject.shape,
+    sessionOptions,
+  });
+}
+
+async function llamaCpp(subject, settings, threads) {
+  if (subject.checkpoint === undefined)
+    throw new Error('a GGUF file needs a tokenizer, which random weights have none of');
+  return openLlamaCppDecoder(join(subject.directory, 'model.gguf'), {
+    ...settings,
+    threads,
+    vocabSize: subject.shape.vocabSize,
+  });
+}
+
+const inChromium = (engine, provider) => (subject, settings, browser) => {
+  const { files, shape, seed } = subject;
+  return browser.openDecoder(`${engine} ${provider} ${files}`, {
+    engine,
+    provider,
+    subject: { files, shape, seed },
+    ...settings,
+  });
+};
+
+/** Engines by the name that --engines takes: what they are, and how a subject is opened. */
+export const engines = {
+  'kvlr-wasm': {
+    title: 'kvlr, wasm, Node, 1 thread',
+    open: (subject, settings) => openKvlrDecoder(subject.source, { ...settings, backend: 'wasm' }),
+  },
+  'ort-web-wasm': { title: 'onnxruntime-web, wasm, Node, 1 thread', open: onnxOnWasm },
+  'ort-node-1': {
+    title: 'onnxruntime-node, cpu, 1 thread',
+    open: (subject, settings) => onnxOnCpu(subject, settings, { intraOpNumThreads: 1 }),
+  },
+  'ort-node': {
+    title: 'onnxruntime-node, cpu, default threads',
+    open: (subject, settings) => onnxOnCpu(subject, settings, {}),
+  },
+  'llama-cpp-1': { title: 'llama.cpp, cpu, 1 thread', open: (subject, settings) => llamaCpp(subject, settings, 1) },
+  'llama-cpp': { title: 'llama.cpp, cpu, default threads', open: (subject, settings) => llamaCpp(subject, settings) },
+  'kvlr-chromium-wasm': { title: 'kvlr, wasm, Chromium', chromium: true, open: inChromium('kvlr', 'wasm') },
+  'ort-chromium-wasm': {
+    title: 'onnxruntime-web, wasm, Chromium, 1 thread',
+    chromium: true,
+    open: inChromium('onnx', 'wasm'),
+  },
+  'kvlr-chromium-webgpu': { title: 'kvlr, webgpu, Chromium', chromium: true, open: inChromium('kvlr', 'webgpu') },
+  'ort-chromium-webgpu': {
+    title: 'onnxruntime-web, webgpu, Chromium',
+    chromium: true,
+    open: inChromium('onnx', 'webgpu'),
+  },
+};
