@@ -27,6 +27,7 @@ export type KvlrErrorCode =
   | 'backend-unavailable'
   | 'memory-exceeded'
   | 'device-lost'
+  | 'device-error'
   | 'cache-mismatch'
   | 'worker-failed'
   | 'numerical'

@@ -21,6 +21,7 @@ export type { DecoderModel, NewTokens } from './decoder/decoder-model.ts';
 export type { LoadModelSettings } from './decoder/load-model.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';
+export { estimateMemory, type MemoryEstimate, type MemoryRequest } from './memory/estimate-memory.ts';
 export type { ChatMessage, ChatSettings } from './text/chat-message.ts';
 export { type ChatTemplate, loadChatTemplate } from './text/chat-template.ts';
 export { generateText } from './text/generate-text.ts';

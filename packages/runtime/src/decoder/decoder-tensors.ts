@@ -1,4 +1,4 @@
-import { KvlrError, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { type ModelSource, throwIfAborted } from '@kvlr/core';
 import { type Tensor1D, type Tensor2D, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { LayerTensors } from '../blocks/layer-weights.ts';
 import { disposeLayer, uploadLayer } from '../blocks/upload-layer.ts';
@@ -18,12 +18,6 @@ export interface DecoderTensors {
 export async function uploadDecoder(source: ModelSource, signal?: AbortSignal): Promise<DecoderTensors> {
   const { shape } = source;
   const { vocabSize, hiddenSize, numLayers } = shape;
-  if (shape.layers.length !== numLayers) {
-    throw new KvlrError('invalid-argument', {
-      message: `loadModel: expected ${numLayers} cache layouts, got ${shape.layers.length}.`,
-      data: { numLayers, layouts: shape.layers.length },
-    });
-  }
   const table = async (role: 'embedding' | 'languageModelHead'): Promise<Tensor2D> =>
     tensor2d(await readTensor(source, role, undefined, [vocabSize, hiddenSize]), [vocabSize, hiddenSize]);
   const uploaded: Partial<DecoderTensors> & { layers: LayerTensors[] } = { layers: [] };

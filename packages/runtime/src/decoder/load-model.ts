@@ -1,10 +1,13 @@
-import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
+import { KvlrError, type ModelShape, type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
+import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendRequest, selectBackend } from '../backends/select-backend.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { FusedDecoder } from '../fused/fused-decoder.ts';
 import { loadFusedWeights } from '../fused/load-fused-weights.ts';
-import { readFromDevice, readFromSource } from '../fused/weight-reader.ts';
+import { warmUp } from '../fused/warm-up.ts';
+import { readFromDevice, readFromSource, type WeightReader } from '../fused/weight-reader.ts';
+import { requireMemory } from '../memory/require-memory.ts';
 import type { DecoderModel } from './decoder-model.ts';
 import { uploadDecoder } from './decoder-tensors.ts';
 import { LoadedDecoder } from './loaded-decoder.ts';
@@ -17,40 +20,86 @@ export interface LoadModelSettings extends BackendRequest, RunControl {
    * want, and the first call of `generate` or `extend` packs a second copy of the weights in f32.
    */
   weights?: WeightFormat;
-  /** Settings of the caches that `createCache` and `generate` make. */
+  /**
+   * Settings of the caches that `createCache` and `generate` make. With `weights`, windows are run behind such a cache too: the
+   * perplexity of `cache: { dtype: 'int8' }` is that of generating with it.
+   */
   cache?: CacheSettings;
+  /** Bytes that weights, one cache and scratch may take: beyond, nothing is loaded. Default: 2 GiB on wasm, else no limit. */
+  memoryLimit?: number;
+  /** Builds all GPU pipelines before the model is handed out, so that the first text does not wait for them. Default false. */
+  warmUp?: boolean;
+  /** Checks WebGPU calls for validation errors, which show nowhere by themselves. Slower. Default false. */
+  debug?: boolean;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+/** How far a step of loading has come. */
+export interface LoadProgress {
+  completed: number;
+  total: number;
+  /** 'layers' while weights are packed, 'pipelines' while the GPU's programs are built. */
+  unit: string;
+  detail?: string;
 }
 
 /**
  * Selects a backend and puts a LLaMA-family decoder on it. Any cache layout of core's `LayerCacheLayout` runs. Throws
- * 'backend-unavailable', 'tensor-missing', 'tensor-shape', 'non-finite', 'invalid-argument' or 'aborted'; then no device memory
- * is held.
+ * 'backend-unavailable', 'memory-exceeded', 'tensor-missing', 'tensor-shape', 'non-finite', 'invalid-argument', 'device-lost' or
+ * 'aborted'; then no device memory is held.
  */
 export async function loadModel(source: ModelSource, settings: LoadModelSettings = {}): Promise<DecoderModel> {
-  const { weights, cache: cacheSettings = {}, signal } = settings;
+  const { weights, cache: cacheSettings = {}, signal, onProgress, memoryLimit } = settings;
   resolveCacheSettings(cacheSettings);
   throwIfAborted(signal);
   const backend = await selectBackend(settings);
   const { shape, id } = source;
-  const common = { shape, id, backend, cacheSettings, weightFormat: weights ?? 'f32' };
+  requireLayouts(shape);
+  requireMemory(shape, backend.backend, { weights, cache: cacheSettings, memoryLimit });
+  const guard = new DeviceGuard(settings.debug ?? false);
+  const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };
+  const onLoaded = (completed: number, total: number) => onProgress?.({ completed, total, unit: 'layers' });
+  const prepare = async (format: WeightFormat, read: WeightReader): Promise<FusedDecoder> => {
+    const fused = new FusedDecoder(
+      shape,
+      await loadFusedWeights({ shape, format, read, signal, onLoaded }),
+      cacheSettings.dtype,
+    );
+    if (!settings.warmUp) return fused;
+    try {
+      await warmUp(shape, fused, cacheSettings, (completed, total) =>
+        onProgress?.({ completed, total, unit: 'pipelines' }),
+      );
+      return fused;
+    } catch (error) {
+      fused.dispose();
+      throw error;
+    }
+  };
   if (weights !== undefined) {
-    const loaded = await loadFusedWeights({ shape, format: weights, read: readFromSource(source), signal });
-    const fused = new FusedDecoder(shape, loaded);
+    const fused = await guard.run('loadModel', () => prepare(weights, readFromSource(source)));
     return new LoadedDecoder({ ...common, windows: fused, fused: async () => fused, dispose: () => fused.dispose() });
   }
-  const stock = new StockDecoder(shape, await uploadDecoder(source, signal));
+  const stock = new StockDecoder(shape, await guard.run('loadModel', () => uploadDecoder(source, signal)));
   let fused: FusedDecoder | undefined;
   return new LoadedDecoder({
     ...common,
     windows: stock,
-    fused: async () => {
-      const read = readFromDevice(shape, stock.tensors);
-      fused ??= new FusedDecoder(shape, await loadFusedWeights({ shape, format: 'f32', read }));
+    async fused() {
+      fused ??= await prepare('f32', readFromDevice(shape, stock.tensors));
       return fused;
     },
     dispose() {
       stock.dispose();
       fused?.dispose();
     },
+  });
+}
+
+function requireLayouts({ numLayers, layers }: ModelShape): void {
+  if (layers.length === numLayers) return;
+  throw new KvlrError('invalid-argument', {
+    message: `loadModel: expected ${numLayers} cache layouts, got ${layers.length}.`,
+    data: { numLayers, layouts: layers.length },
   });
 }

@@ -2,6 +2,7 @@ import { KvlrError, type LayerActivations, type ModelShape, type TapName } from 
 import type { WeightFormat } from '@kvlr/kernels';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendChoice } from '../backends/backend-choice.ts';
+import type { DeviceGuard } from '../backends/device-guard.ts';
 import type { CacheSettings } from '../cache/cache-settings.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { loadCache } from '../cache/load-cache.ts';
@@ -10,6 +11,8 @@ import type { FusedDecoder } from '../fused/fused-decoder.ts';
 import { type GenerationModel, generateTokens } from '../generation/generate-tokens.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import { yieldToHost } from '../generation/yield-to-host.ts';
+import { largestCacheBuffer } from '../memory/estimate-memory.ts';
+import { requireBindable } from '../memory/require-memory.ts';
 import type { DecoderModel, NewTokens } from './decoder-model.ts';
 import { download } from './download.ts';
 import type { WindowRunner } from './window-runner.ts';
@@ -21,6 +24,7 @@ export interface LoadedDecoderParts {
   shape: ModelShape;
   id: string;
   backend: BackendChoice;
+  guard: DeviceGuard;
   weightFormat: WeightFormat;
   cacheSettings: CacheSettings;
   /** Runs whole windows. */
@@ -49,8 +53,8 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const { windows } = await this.begin('logits', tokenIds);
-    return windows.logits(tokenIds);
+    const { windows, guard } = await this.begin('logits', tokenIds);
+    return guard.run('logits', () => windows.logits(tokenIds));
   }
 
   async forEachLayer(
@@ -58,7 +62,8 @@ export class LoadedDecoder implements DecoderModel {
     taps: readonly TapName[],
     visit: (activations: LayerActivations) => void | Promise<void>,
   ): Promise<void> {
-    const { windows } = await this.begin('forEachLayer', tokenIds);
+    const { windows, guard } = await this.begin('forEachLayer', tokenIds);
+    guard.requireDevice('forEachLayer');
     await windows.forEachLayer(tokenIds, taps, async (activations) => {
       await visit(activations);
       await this.activate();
@@ -66,10 +71,13 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async createCache(settings: number | CacheSettings = {}): Promise<KeyValueCache> {
-    const { cacheSettings } = this.open('createCache');
+    const { cacheSettings, guard } = this.open('createCache');
     await this.activate();
-    if (typeof settings === 'number') return new KeyValueCache(this.shape, { ...cacheSettings, capacity: settings });
-    return new KeyValueCache(this.shape, { ...cacheSettings, ...settings });
+    const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
+    return guard.run('createCache', async () => {
+      if (this.backend.backend === 'webgpu') requireBindable(largestCacheBuffer(this.shape, wanted));
+      return new KeyValueCache(this.shape, wanted);
+    });
   }
 
   async extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array> {
@@ -80,11 +88,11 @@ export class LoadedDecoder implements DecoderModel {
         data: { batch: cache.batch, lists: lists.length },
       });
     }
-    this.open('extend');
+    const { guard } = this.open('extend');
     for (const ids of lists) this.checkTokens('extend', ids);
     const fused = await this.fused();
     const added = lists.map((ids) => Array.from(ids));
-    return download(await fused.extend(cache, added, () => this.activate()));
+    return guard.run('extend', async () => download(await fused.extend(cache, added, () => this.activate())));
   }
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
@@ -112,13 +120,14 @@ export class LoadedDecoder implements DecoderModel {
     promptIds: ArrayLike<number>,
     settings: GenerationSettings,
   ): AsyncGenerator<GeneratedToken, void, undefined> {
-    const { cacheSettings } = await this.begin('generate', promptIds);
+    const { cacheSettings, guard } = await this.begin('generate', promptIds);
     const fused = await this.fused();
     const model: GenerationModel = {
       shape: this.shape,
       cacheSettings,
       tokensPerReadback: this.backend.backend === 'webgpu' ? TOKENS_PER_READBACK : 1,
       createCache: (wanted) => this.createCache(wanted),
+      guarded: (work) => guard.run('generate', work),
       prefill: (cache, ids) => fused.extend(cache, [ids], () => this.activate()),
       step: (cache, ids) => fused.stepOnDevice(cache, ids),
       activate: () => this.activate(),
@@ -152,7 +161,8 @@ export class LoadedDecoder implements DecoderModel {
 
   private async fused(): Promise<FusedDecoder> {
     await this.activate();
-    const fused = await this.open('generate').fused();
+    const { guard, fused: make } = this.open('generate');
+    const fused = await guard.run('generate', make);
     await this.activate();
     return fused;
   }

@@ -1,4 +1,4 @@
-import type { LayerActivations, ModelShape, TapName } from '@kvlr/core';
+import type { CacheDtype, LayerActivations, ModelShape, TapName } from '@kvlr/core';
 import { embedTokens, projectLogits } from '@kvlr/kernels';
 import {
   concat,
@@ -29,10 +29,13 @@ const ROWS_ON_GPU = 32;
 export class FusedDecoder implements WindowRunner {
   readonly weights: FusedWeights;
   private readonly shape: ModelShape;
+  private readonly windowDtype: CacheDtype;
 
-  constructor(shape: ModelShape, weights: FusedWeights) {
+  /** Windows are run behind a cache of `windowDtype`, so that evaluation sees what it costs. */
+  constructor(shape: ModelShape, weights: FusedWeights, windowDtype: CacheDtype = 'f32') {
     this.shape = shape;
     this.weights = weights;
+    this.windowDtype = windowDtype;
   }
 
   /** Logits of one new token of every sequence, [batch, vocabSize], from ids on the device. The cache counts them with `advance`. */
@@ -73,7 +76,7 @@ export class FusedDecoder implements WindowRunner {
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length });
+    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
     try {
       const result = tidy(() => {
         const ids = tensor1d(tokenIds, 'int32');
@@ -90,7 +93,7 @@ export class FusedDecoder implements WindowRunner {
     taps: readonly TapName[],
     visit: (activations: LayerActivations) => Promise<void>,
   ): Promise<void> {
-    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length });
+    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
     const step = beginCacheStep(cache, [tokenIds.length], tokenIds.length);
     let stream = tidy(() => embedTokens(tensor1d(tokenIds, 'int32'), this.weights.embedding)) as Tensor2D;
     try {

@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape, type TensorRole, throwIfAborted } from '@kvlr/core';
+import { type ModelShape, type TensorRole, throwIfAborted } from '@kvlr/core';
 import { createRotationTable, PackedMatrix, type WeightFormat } from '@kvlr/kernels';
 import { ropeFrequencies } from '@kvlr/rope';
 import { type Tensor, tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
@@ -30,12 +30,6 @@ export function tableFormat(format: WeightFormat): WeightFormat {
 export async function loadFusedWeights(loading: FusedLoading): Promise<FusedWeights> {
   const { shape, format, read, signal, onLoaded } = loading;
   const { vocabSize, hiddenSize, headDim, numLayers } = shape;
-  if (shape.layers.length !== numLayers) {
-    throw new KvlrError('invalid-argument', {
-      message: `loadModel: expected ${numLayers} cache layouts, got ${shape.layers.length}.`,
-      data: { numLayers, layouts: shape.layers.length },
-    });
-  }
   const table = async (role: 'embedding' | 'languageModelHead') =>
     packRows(tableFormat(format), hiddenSize, [await read(role, undefined, [vocabSize, hiddenSize])]);
   const loaded: Partial<FusedWeights> & { layers: FusedLayer[] } = { format, layers: [] };

@@ -15,6 +15,8 @@ export interface GenerationModel {
   /** Tokens read together where nothing else is said. */
   readonly tokensPerReadback: number;
   createCache(settings: CacheSettings): Promise<KeyValueCache>;
+  /** Runs work on the device, whose failures become typed errors. */
+  guarded<Result>(work: () => Promise<Result>): Promise<Result>;
   /** Logits after a prompt, on the device, [1, vocabSize]. */
   prefill(cache: KeyValueCache, tokenIds: readonly number[]): Promise<Tensor2D>;
   step: DeviceStep;
@@ -46,13 +48,16 @@ export async function* generateTokens(
   let drawing: TokenDrawing | undefined;
   try {
     let started = performance.now();
-    const logits = await model.prefill(cache, forgetAllButPrefix(cache, prompt));
-    drawing = new TokenDrawing(cache, prompt, logits, model.step, settings);
+    const logits = await model.guarded(() => model.prefill(cache, forgetAllButPrefix(cache, prompt)));
+    const draw = new TokenDrawing(cache, prompt, logits, model.step, settings);
+    drawing = draw;
     while (index < newTokens) {
       throwIfAborted(signal);
       const count = Math.min(tokensPerReadback, newTokens - index);
-      for (let place = 0; place < count; place++) drawing.next();
-      const tokens = await drawing.read();
+      const tokens = await model.guarded(async () => {
+        for (let place = 0; place < count; place++) draw.next();
+        return draw.read();
+      });
       const milliseconds = (performance.now() - started) / count;
       for (const token of tokens) {
         throwIfAborted(signal);
