@@ -45,6 +45,7 @@ try {
   const notes = [
     ...(options.note === undefined ? [] : [options.note]),
     'One new token at a time, greedily, weights and cache in float32; the context is random numbers in the cache, for llama.cpp a random prompt that is not timed.',
+    'Processor time: all threads of the process, a token, median over rounds; on a busy machine it says more than the clock.',
     'A speed-up is paired within rounds: the median over rounds of the ratio of medians, with the lowest and the highest.',
     ...(options['software-gpu']
       ? ['WebGPU was computed on the CPU (SwiftShader): these times say nothing of a GPU.']
@@ -97,14 +98,17 @@ async function measureSubject(subject) {
       () =>
         decoder.decode(),
   );
-  const times = await measureInRounds(turns, {
+  const samples = await measureInRounds(turns, {
     rounds,
     onMeasured: (done, total) => console.error(`${done}/${total}`),
   });
   for (const [index, { row, decoder }] of opened.entries()) {
-    row.step = summariseTimes(times[index].flat());
+    const timesOf = (subjectIndex) => samples[subjectIndex].map(({ times }) => times);
+    row.step = summariseTimes(timesOf(index).flat());
     row.tokensPerSecond = 1000 / row.step.p50;
-    if (index > 0) row.speedup = pairRounds(times[0], times[index]);
+    const processor = samples[index].flatMap((sample) => sample.processor ?? []);
+    if (processor.length > 0) row.processor = summariseTimes(processor);
+    if (index > 0) row.speedup = pairRounds(timesOf(0), timesOf(index));
     await decoder.close();
   }
   return rows;

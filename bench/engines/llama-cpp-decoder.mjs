@@ -1,8 +1,9 @@
 import { getLlama, LlamaLogLevel } from 'node-llama-cpp';
+import { processorTime } from './processor-time.mjs';
 
 /**
  * Decoding with llama.cpp on the CPU, greedily, weights and cache in F32. Its cache cannot be filled from outside: a random prompt
- * is run before every turn and not timed. Times in milliseconds.
+ * is run before every turn and not timed.
  */
 export async function openLlamaCppDecoder(ggufPath, { context, tokens, threads, vocabSize }) {
   const llama = await getLlama({ gpu: false, build: 'never', progressLogs: false, logLevel: LlamaLogLevel.error });
@@ -22,14 +23,15 @@ export async function openLlamaCppDecoder(ggufPath, { context, tokens, threads, 
       await sequence.clearHistory();
       const times = [];
       let started = performance.now();
-      let index = 0;
+      let processor;
       for await (const _ of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
         // The first token comes with the prompt.
-        if (index++ > 0) times.push(performance.now() - started);
+        if (processor === undefined) processor = processorTime();
+        else times.push(performance.now() - started);
         if (times.length === tokens) break;
         started = performance.now();
       }
-      return times;
+      return { times, processor: processor.sinceThen(times.length) };
     },
     async close() {
       await session.dispose();

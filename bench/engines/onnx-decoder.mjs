@@ -1,8 +1,9 @@
 // Runs in Node and in browsers: `ort` is onnxruntime-node or onnxruntime-web.
+import { processorTime } from './processor-time.mjs';
 
 /**
  * Decoding with ONNX Runtime as transformers.js does it: one run a token, what it returns as `present` goes into the next one as
- * `past_key_values`. `onGpu` leaves those on the GPU. The first `context` tokens are random numbers. Times in milliseconds.
+ * `past_key_values`. `onGpu` leaves those on the GPU. The first `context` tokens are random numbers.
  */
 export async function openOnnxDecoder(ort, model, { shape, context, tokens, sessionOptions, onGpu }) {
   const { numLayers, numKeyValueHeads, headDim } = shape;
@@ -26,8 +27,10 @@ export async function openOnnxDecoder(ort, model, { shape, context, tokens, sess
       let past = pastOf();
       let id = 1;
       const times = [];
+      let processor;
       // As in kvlr's measurement, the first token is not timed.
       for (let step = 0; step <= tokens; step++) {
+        if (step === 1) processor = processorTime();
         const started = performance.now();
         const length = context + step + 1;
         const { logits, ...present } = await session.run({
@@ -43,7 +46,7 @@ export async function openOnnxDecoder(ort, model, { shape, context, tokens, sess
         if (step > 0) times.push(performance.now() - started);
       }
       for (const tensor of Object.values(past)) if (tensor.location === 'gpu-buffer') tensor.dispose();
-      return times;
+      return { times, processor: processor?.sinceThen(tokens) };
     },
     close: () => session.release(),
   };

@@ -13,6 +13,8 @@ export interface EngineRow {
   context: number;
   /** One token. Absent with a reason where the engine did not run. */
   step?: TimeSummary;
+  /** Processor time of all threads for one token, milliseconds, a sample a round. */
+  processor?: TimeSummary;
   tokensPerSecond?: number;
   /** Against the first row of the same model. */
   speedup?: PairedSpeedup;

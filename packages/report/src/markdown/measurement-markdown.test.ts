@@ -93,7 +93,7 @@ it('attentionMarkdown holds bandwidth against that of copying', () => {
     rows: [{ ...row, speedup }],
   });
   expect(cells(markdown, 'Decode attention', 'f16')).toEqual([
-    ...['f16', '8,192', '2', '12.50', '20.00', '4 MiB', '7.00', '70.0%'],
+    ...['f16', '8,192', '2', '12.50', '11.00', '4 MiB', '7.00', '70.0%'],
     '1.50x (1.25x to 2.00x)',
   ]);
 });

@@ -9,7 +9,7 @@ export function attentionTable({ rows, copyBytesPerSecond }: AttentionReport): R
   return {
     caption: `Decode attention of one layer; copying moves ${formatSignificant(copyBytesPerSecond / 1e9)} GB/s`,
     columns: [
-      ...[left('Cache'), right('Context'), right('KV heads'), right('Call, ms, p50'), right('p95')],
+      ...[left('Cache'), right('Context'), right('KV heads'), right('Call, ms, p50'), right('Least')],
       ...[right('Bytes read'), right('GB/s'), right('Of copying'), right('Speed-up (lowest to highest)')],
     ],
     rows: rows.map((row) => [
@@ -17,7 +17,7 @@ export function attentionTable({ rows, copyBytesPerSecond }: AttentionReport): R
       formatCount(row.context),
       formatCount(row.keyValueHeads),
       formatSignificant(row.call.p50),
-      formatSignificant(row.call.p95),
+      formatSignificant(row.call.least),
       bytesCell(row.bytesRead),
       formatSignificant(row.bytesPerSecond / 1e9),
       formatPercent(row.bytesPerSecond / copyBytesPerSecond),

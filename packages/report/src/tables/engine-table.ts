@@ -9,9 +9,15 @@ export function engineTable({ rows }: EngineReport): ReportTable {
     caption: 'Decode, tokens per second',
     columns: [
       ...[left('Engine'), left('Model'), left('Types'), right('Context'), right('Tokens/s')],
-      ...[right('Token, ms, p50'), right('p95'), right('Speed against the first (lowest to highest)')],
+      ...[
+        right('Token, ms, p50'),
+        right('p95'),
+        right('Least'),
+        right('Processor, ms'),
+        right('Speed against the first (lowest to highest)'),
+      ],
     ],
-    rows: rows.map(({ engine, model, dtypes, context, step, tokensPerSecond, speedup, problem }) => [
+    rows: rows.map(({ engine, model, dtypes, context, step, tokensPerSecond, processor, speedup, problem }) => [
       engine,
       model,
       dtypes,
@@ -19,6 +25,8 @@ export function engineTable({ rows }: EngineReport): ReportTable {
       tokensPerSecond === undefined ? `did not run: ${problem}` : formatSignificant(tokensPerSecond),
       step ? formatSignificant(step.p50) : '',
       step ? formatSignificant(step.p95) : '',
+      step ? formatSignificant(step.least) : '',
+      processor ? formatSignificant(processor.p50) : '',
       speedupText(speedup),
     ]),
   };
