@@ -1,5 +1,5 @@
 import type { CacheDtype } from '@kvlr/core';
-import { halfTable, toHalf } from './half-float.ts';
+import { halfTable, toFiniteHalf } from './half-table.ts';
 
 /** The words of a cache on the host, seen as numbers and as words. */
 export interface HostCache {
@@ -28,8 +28,8 @@ export function encodeSlot(
       return;
     case 'f16':
       for (let c = 0; c < width; c += 2) {
-        const second = c + 1 < width ? toHalf(values[from + c + 1]!) : 0;
-        words[at + c / 2] = toHalf(values[from + c]!) | (second << 16);
+        const second = c + 1 < width ? toFiniteHalf(values[from + c + 1]!) : 0;
+        words[at + c / 2] = toFiniteHalf(values[from + c]!) | (second << 16);
       }
       return;
     case 'int8':
@@ -56,8 +56,8 @@ function encodeCodes(
     if (value > highest) highest = value;
   }
   const most = 2 ** bitsPerCode - 1;
-  const scaleBits = toHalf((highest - lowest) / most);
-  const offsetBits = toHalf(lowest);
+  const scaleBits = toFiniteHalf((highest - lowest) / most);
+  const offsetBits = toFiniteHalf(lowest);
   words[at] = scaleBits | (offsetBits << 16);
   // Codes belong to the rounded scale and offset, the ones that decoding sees.
   const halves = halfTable();
