@@ -59,6 +59,47 @@ describe('generation', () => {
     model.dispose();
   });
 
+  it('chooses the same tokens however many are read together, and leaves no more in a cache than the text', async () => {
+    const model = await load();
+    const settings = { maxNewTokens: 12, temperature: 1.2, seed: 3, repetitionPenalty: 1.3 };
+    const single = idsOf(await collect(model, settings));
+    const stop = single[6]!;
+    const shown = single.slice(0, single.indexOf(stop));
+    for (const tokensPerReadback of [2, 5, 50]) {
+      expect(idsOf(await collect(model, { ...settings, tokensPerReadback }))).toEqual(single);
+      const cache = await model.createCache();
+      expect(idsOf(await collect(model, { ...settings, tokensPerReadback, cache, stopIds: [stop] }))).toEqual(shown);
+      expect(cache.tokenIds[0]).toEqual([...prompt, ...shown]);
+      cache.dispose();
+    }
+    model.dispose();
+  });
+
+  it('repeats itself less under a penalty', async () => {
+    const model = await load();
+    const greedy = idsOf(await collect(model, { maxNewTokens: 60 }));
+    const penalised = idsOf(await collect(model, { maxNewTokens: 60, repetitionPenalty: 100 }));
+    // Fifty tokens are known: no penalty can avoid ten repetitions and those of the prompt.
+    expect(new Set(penalised).size).toBeGreaterThan(new Set(greedy).size);
+    model.dispose();
+  });
+
+  it('gives log probabilities as the model sees them', async () => {
+    const model = await load();
+    const settings = { maxNewTokens: 5, temperature: 2, repetitionPenalty: 1.5, seed: 4 };
+    const tokens = await collect(model, { ...settings, logprobs: true, tokensPerReadback: 3 });
+    expect(idsOf(tokens)).toEqual(idsOf(await collect(model, settings)));
+    const sequence = [...prompt, ...idsOf(tokens)];
+    const logits = await model.logits(Int32Array.from(sequence));
+    for (const { index, tokenId, logprob } of tokens) {
+      const place = prompt.length + index - 1;
+      const row = Array.from(logits.slice(place * model.vocabSize, (place + 1) * model.vocabSize));
+      const total = row.reduce((sum, logit) => sum + Math.exp(logit), 0);
+      expect(logprob).toBeCloseTo(row[tokenId]! - Math.log(total), 4);
+    }
+    model.dispose();
+  });
+
   it('stops when the signal fires and frees the cache', async () => {
     const model = await load();
     const held = memory().numTensors;
