@@ -25,8 +25,7 @@ async function onnxOnCpu(subject, settings, sessionOptions) {
 }
 
 async function llamaCpp(subject, settings, threads) {
-  if (subject.checkpoint === undefined)
-    throw new Error('a GGUF file needs a tokenizer, which random weights have none of');
+  if (subject.checkpoint === undefined) throw new Error('GGUF needs a tokenizer');
   return openLlamaCppDecoder(join(subject.directory, 'model.gguf'), {
     ...settings,
     threads,

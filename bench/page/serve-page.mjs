@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
+import { builtinModules, createRequire } from 'node:module';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -13,12 +13,23 @@ const types = {
   '.json': 'application/json',
 };
 
+/** Libraries import modules of Node in parts that a browser never runs. */
+const emptyBuiltins = {
+  name: 'empty-builtins',
+  setup(bundler) {
+    const filter = new RegExp(`^(node:.*|${builtinModules.join('|')})$`);
+    bundler.onResolve({ filter }, ({ path }) => ({ path, namespace: 'empty' }));
+    bundler.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
 /** Bundles the page and serves it with the engines' wasm files. `folders`: name in the URL -> directory. */
 export async function servePage(folders) {
   const require = createRequire(import.meta.url);
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL('main.mjs', import.meta.url))],
     ...{ bundle: true, format: 'esm', platform: 'browser', target: 'es2022', write: false, external: ['/ort/*'] },
+    plugins: [emptyBuiltins],
   });
   const roots = {
     ...folders,

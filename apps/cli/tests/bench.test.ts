@@ -43,10 +43,22 @@ describe('kvlr bench', () => {
 
   it('times a checkpoint beside another, and writes Markdown', async () => {
     const output = join(directory, 'speed.md');
-    const { exitCode, out, error } = await runCli(['bench', model, ...quick, '--against', model, '-o', output]);
+    const { exitCode, out, error } = await runCli([
+      'bench',
+      model,
+      ...quick,
+      '--against',
+      model,
+      '-o',
+      output,
+      '--note',
+      'Idle.',
+    ]);
     expect(exitCode, error).toBe(0);
     for (const part of ['Prefill', 'Decode', 'What one decode step takes', output]) expect(out).toContain(part);
-    expect(await readFile(output, 'utf8')).toContain('## What one decode step takes');
+    const markdown = await readFile(output, 'utf8');
+    expect(markdown).toContain('## What one decode step takes');
+    expect(markdown).toContain('> Idle.');
   });
 
   it('writes JSON for several sequences at once', async () => {

@@ -38,7 +38,8 @@ interface BenchOptions {
   memory?: number;
   backend: BackendChoice;
   seed?: number;
-  output?: string;
+  note?: string;
+  output: string[];
 }
 
 const formats = ['f32', 'f16', 'int8', 'int4'] satisfies CacheDtype[];
@@ -51,7 +52,7 @@ and dispatches are counted by the kernels; the largest batch for --memory is com
 
 Examples:
   kvlr bench                                              the embedded model
-  kvlr bench ./model --against ./small --contexts 512,2048 -o speed.json
+  kvlr bench ./model --against ./small --contexts 512,2048 -o speed.json speed.md
   kvlr bench --shape smollm2-135m --weights int8 --cache-dtype f16 --contexts 2048,8000 --tokens 4 --rounds 3
   kvlr bench ./model --backend webgpu --batch 1,4,16 --memory 4GB`;
 
@@ -85,17 +86,17 @@ export function addBenchCommand(program: Command, context: CommandContext): void
     .addOption(new Option('--weights <format>', 'how the weights are packed').choices(formats).default('f32'))
     .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(formats).default('f32'))
     .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)
-    .option('-o, --output <file>', 'write the report: .json or .md');
+    .option('--note <text>', 'a remark for the report, such as what else the machine did')
+    .option('-o, --output <files...>', 'write the report, as .json or .md by their names', []);
   addSeedOption(addBackendOption(command), 'seed of tokens, caches and random weights (default: 0)')
     .addHelpText('after', afterHelp)
-    .action(async (path: string | undefined, options: BenchOptions) => {
-      checkArguments(path, options);
-      const report = await benchmark(path, options, context);
+    .action(async (ckpt: string | undefined, options: BenchOptions) => {
+      checkArguments(ckpt, options);
+      const report = await benchmark(ckpt, options, context);
       context.print(`\n${benchmarkTerminal(report, context.terminal.styles)}`);
       context.printJson(report);
-      if (options.output === undefined) return;
-      await writeReport(options.output, report);
-      context.print(`\nReport       ${options.output}`);
+      for (const path of options.output) await writeReport(path, report);
+      if (options.output.length > 0) context.print(`\nReport       ${options.output.join(', ')}`);
     });
 }
 
@@ -103,8 +104,9 @@ function checkArguments(path: string | undefined, { shape, output }: BenchOption
   if (shape !== undefined && path !== undefined) {
     throw new KvlrError('usage', { message: `bench: expected CKPT or --shape, got ${path} and ${shape}.` });
   }
-  if (output !== undefined && !['.json', '.md'].includes(extname(output))) {
-    throw new KvlrError('usage', { message: `bench: expected -o to end in .json or .md, got ${output}.` });
+  const foreign = output.find((file) => !['.json', '.md'].includes(extname(file)));
+  if (foreign !== undefined) {
+    throw new KvlrError('usage', { message: `bench: expected -o to end in .json or .md, got ${foreign}.` });
   }
 }
 
@@ -158,7 +160,11 @@ async function run(
     onEvent,
     signal,
   });
-  return { ...report, environment: { ...describeMachine(), ...report.environment } };
+  return {
+    ...report,
+    notes: options.note === undefined ? report.notes : [options.note, ...report.notes],
+    environment: { ...describeMachine(), ...report.environment },
+  };
 }
 
 /** Random weights of the model's shape with 1/2, 1/4 and 1/8 of its KV heads, as far as they divide. */
