@@ -1,4 +1,4 @@
-export { AttendedMoments, attendedMomentsBytes, type GroupAttendedMoments } from './attended/attended-moments.ts';
+export { AttendedMoments, attendedMomentsBytes } from './attended/attended-moments.ts';
 export { budgetPolicies, type NamedBudget } from './budgets/budget-policies.ts';
 export { lostRankEnergy } from './budgets/lost-rank-energy.ts';
 export { policyFromModule } from './budgets/policy-from-module.ts';
@@ -27,6 +27,7 @@ export { keyMethodFromModule, ropeStrategyFromModule, valueMethodFromModule } fr
 export type {
   CompressedKeys,
   CompressionMethod,
+  GroupAttendedMoments,
   GroupFactors,
   KeyMethod,
   RopeStrategy,

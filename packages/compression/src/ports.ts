@@ -1,6 +1,5 @@
 import type { AttentionWeights, LatentKeyWeights, LayerStatistics, ModelShape, RebuiltKeyWeights } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
-import type { GroupAttendedMoments } from './attended/attended-moments.ts';
 
 /** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
 export interface SourceLayer {
@@ -11,6 +10,15 @@ export interface SourceLayer {
   statistics?: LayerStatistics | undefined;
   /** Moments of attended values of the groups that the layer is compressed to, for methods that need them. */
   attended?: readonly GroupAttendedMoments[] | undefined;
+}
+
+/** Second moments of what the query heads of one group would attend to in the values of all its heads. */
+export interface GroupAttendedMoments {
+  /** KV heads of the group, and the query heads that read them. */
+  heads: readonly number[];
+  queryHeads: readonly number[];
+  /** E[u_h u_g^T] of query heads h and g, [n][n] of [t*D, t*D]. */
+  moments: Matrix[][];
 }
 
 /**

@@ -2,17 +2,8 @@ import { KvlrError, type ModelShape } from '@kvlr/core';
 import { type Matrix, SecondMoment, selectBlock } from '@kvlr/linalg';
 import { attendedValues, type BlockInputs } from '../measured-error/attended-values.ts';
 import { headRows } from '../moments/head-rows.ts';
-import type { SourceLayer } from '../ports.ts';
+import type { GroupAttendedMoments, SourceLayer } from '../ports.ts';
 import { queryHeadsOf } from '../query-heads.ts';
-
-/** Second moments of what the query heads of one group would attend to in the values of all its heads. */
-export interface GroupAttendedMoments {
-  /** KV heads of the group, and the query heads that read them. */
-  heads: readonly number[];
-  queryHeads: readonly number[];
-  /** E[u_h u_g^T] of query heads h and g, [n][n] of [t*D, t*D]. */
-  moments: Matrix[][];
-}
 
 /** Memory that is taken without being asked for more: the default of `AttendedMoments`. */
 const defaultBytes = 2 ** 31;

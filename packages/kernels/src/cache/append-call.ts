@@ -28,7 +28,7 @@ export interface AppendAttributes {
 }
 
 /** Rotations of a query: with sinks a second one, for them. */
-export function queryVariants({ window, sinks }: CacheWindow): number {
+function queryVariants({ window, sinks }: CacheWindow): number {
   return window > 0 && sinks > 0 ? 2 : 1;
 }
 

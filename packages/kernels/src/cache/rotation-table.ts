@@ -1,5 +1,5 @@
 /** Positions whose angles are stored one by one; the others are a multiple of it and a rest. */
-export const TABLE_STRIDE = 256;
+const TABLE_STRIDE = 256;
 
 /**
  * Cosines and sines for the positions 0 to positions - 1 in two short tables, float32 [rows, 2 * frequencies.length]: the

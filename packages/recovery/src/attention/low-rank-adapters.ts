@@ -5,7 +5,7 @@ export type Projection = 'query' | 'key' | 'value' | 'output';
 export const projections: readonly Projection[] = ['query', 'key', 'value', 'output'];
 
 /** What is added to a projection, x A B: `down` is A [in, rank], `up` is B [rank, out] (LoRA, Hu et al. 2021). */
-export interface LowRankAdapter {
+interface LowRankAdapter {
   down: Tensor2D;
   up: Tensor2D;
 }
