@@ -29,6 +29,7 @@ export type KvlrErrorCode =
   | 'device-lost'
   | 'device-error'
   | 'cache-mismatch'
+  | 'weights-mismatch'
   | 'worker-failed'
   | 'numerical'
   | 'invalid-argument';

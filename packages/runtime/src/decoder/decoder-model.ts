@@ -1,4 +1,4 @@
-import type { ActivationSource, LogitSource, ModelShape } from '@kvlr/core';
+import type { ActivationSource, LogitSource, ModelShape, TensorSink } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import type { BackendChoice } from '../backends/backend-choice.ts';
 import type { CacheSettings } from '../cache/cache-settings.ts';
@@ -30,6 +30,11 @@ export interface DecoderModel extends ActivationSource, LogitSource {
   saveCache(cache: KeyValueCache): Promise<Uint8Array>;
   /** Throws 'file-malformed', 'file-truncated' or 'cache-mismatch'. */
   loadCache(bytes: Uint8Array): Promise<KeyValueCache>;
+  /**
+   * Writes the weights as they are packed (`weightFormat`), for `loadModel(source, { weights, packed })` to load without computing
+   * them again. Finishes the sink, or aborts it on an error.
+   */
+  savePacked(sink: TensorSink): Promise<void>;
   /** Frees the device memory. The model cannot be used afterwards. */
   dispose(): void;
 }

@@ -1,12 +1,21 @@
-import { KvlrError, type ModelShape, type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
+import {
+  KvlrError,
+  type ModelShape,
+  type ModelSource,
+  type RunControl,
+  type TensorSource,
+  throwIfAborted,
+} from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendRequest, selectBackend } from '../backends/select-backend.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { FusedDecoder } from '../fused/fused-decoder.ts';
+import type { FusedWeights } from '../fused/fused-weights.ts';
 import { loadFusedWeights } from '../fused/load-fused-weights.ts';
+import { loadPacked } from '../fused/load-packed.ts';
 import { warmUp } from '../fused/warm-up.ts';
-import { readFromDevice, readFromSource, type WeightReader } from '../fused/weight-reader.ts';
+import { readFromDevice, readFromSource } from '../fused/weight-reader.ts';
 import { requireMemory } from '../memory/require-memory.ts';
 import type { DecoderModel } from './decoder-model.ts';
 import { uploadDecoder } from './decoder-tensors.ts';
@@ -25,6 +34,8 @@ export interface LoadModelSettings extends BackendRequest, RunControl {
    * perplexity of `cache: { dtype: 'int8' }` is that of generating with it.
    */
   cache?: CacheSettings;
+  /** Weights that `savePacked` of the same model wrote in the same format: nothing is read from the source or packed again. */
+  packed?: TensorSource;
   /** Bytes that weights, one cache and scratch may take: beyond, nothing is loaded. Default: 2 GiB on wasm, else no limit. */
   memoryLimit?: number;
   /** Builds all GPU pipelines before the model is handed out, so that the first text does not wait for them. Default false. */
@@ -59,12 +70,8 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };
   const onLoaded = (completed: number, total: number) => onProgress?.({ completed, total, unit: 'layers' });
-  const prepare = async (format: WeightFormat, read: WeightReader): Promise<FusedDecoder> => {
-    const fused = new FusedDecoder(
-      shape,
-      await loadFusedWeights({ shape, format, read, signal, onLoaded }),
-      cacheSettings.dtype,
-    );
+  const prepare = async (loading: Promise<FusedWeights>): Promise<FusedDecoder> => {
+    const fused = new FusedDecoder(shape, await loading, cacheSettings.dtype);
     if (!settings.warmUp) return fused;
     try {
       await warmUp(shape, fused, cacheSettings, (completed, total) =>
@@ -77,7 +84,11 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
     }
   };
   if (weights !== undefined) {
-    const fused = await guard.run('loadModel', () => prepare(weights, readFromSource(source)));
+    const { packed } = settings;
+    const request = { shape, format: weights, signal, onLoaded };
+    const load = () =>
+      packed ? loadPacked(packed, id, request) : loadFusedWeights({ ...request, read: readFromSource(source) });
+    const fused = await guard.run('loadModel', () => prepare(load()));
     return new LoadedDecoder({ ...common, windows: fused, fused: async () => fused, dispose: () => fused.dispose() });
   }
   const stock = new StockDecoder(shape, await guard.run('loadModel', () => uploadDecoder(source, signal)));
@@ -86,7 +97,8 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
     ...common,
     windows: stock,
     async fused() {
-      fused ??= await prepare('f32', readFromDevice(shape, stock.tensors));
+      const read = readFromDevice(shape, stock.tensors);
+      fused ??= await prepare(loadFusedWeights({ shape, format: 'f32', read, onLoaded }));
       return fused;
     },
     dispose() {

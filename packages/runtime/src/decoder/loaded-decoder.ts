@@ -1,4 +1,4 @@
-import { KvlrError, type LayerActivations, type ModelShape, type TapName } from '@kvlr/core';
+import { KvlrError, type LayerActivations, type ModelShape, type TapName, type TensorSink } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendChoice } from '../backends/backend-choice.ts';
@@ -8,6 +8,7 @@ import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { loadCache } from '../cache/load-cache.ts';
 import { saveCache } from '../cache/save-cache.ts';
 import type { FusedDecoder } from '../fused/fused-decoder.ts';
+import { savePacked } from '../fused/save-packed.ts';
 import { type GenerationModel, generateTokens } from '../generation/generate-tokens.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import { yieldToHost } from '../generation/yield-to-host.ts';
@@ -109,6 +110,11 @@ export class LoadedDecoder implements DecoderModel {
     this.open('loadCache');
     await this.activate();
     return loadCache(bytes, this.shape, this.id);
+  }
+
+  async savePacked(sink: TensorSink): Promise<void> {
+    const { weights } = await this.fused();
+    await savePacked(weights, this.shape, this.id, sink);
   }
 
   dispose(): void {

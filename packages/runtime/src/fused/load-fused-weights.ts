@@ -1,13 +1,13 @@
 import { type ModelShape, type TensorRole, throwIfAborted } from '@kvlr/core';
 import { createRotationTable, PackedMatrix, type WeightFormat } from '@kvlr/kernels';
 import { ropeFrequencies } from '@kvlr/rope';
-import { type Tensor, tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor2D, tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import { layerParts } from '../blocks/layer-parts.ts';
 import { disposeFusedLayer, disposeFusedWeights, type FusedLayer, type FusedWeights } from './fused-weights.ts';
 import type { WeightReader } from './weight-reader.ts';
 
 /** Positions that the rotation table reaches: a window may go on far beyond what the model was trained on. */
-export const MAX_POSITIONS = 2 ** 20;
+const MAX_POSITIONS = 2 ** 20;
 
 export interface FusedLoading {
   shape: ModelShape;
@@ -29,7 +29,7 @@ export function tableFormat(format: WeightFormat): WeightFormat {
  */
 export async function loadFusedWeights(loading: FusedLoading): Promise<FusedWeights> {
   const { shape, format, read, signal, onLoaded } = loading;
-  const { vocabSize, hiddenSize, headDim, numLayers } = shape;
+  const { vocabSize, hiddenSize, numLayers } = shape;
   const table = async (role: 'embedding' | 'languageModelHead') =>
     packRows(tableFormat(format), hiddenSize, [await read(role, undefined, [vocabSize, hiddenSize])]);
   const loaded: Partial<FusedWeights> & { layers: FusedLayer[] } = { format, layers: [] };
@@ -42,14 +42,19 @@ export async function loadFusedWeights(loading: FusedLoading): Promise<FusedWeig
     }
     loaded.finalNorm = tensor1d(await read('finalNorm', undefined, [hiddenSize]));
     loaded.head = shape.tieWordEmbeddings ? loaded.embedding : await table('languageModelHead');
-    const rotation = createRotationTable(ropeFrequencies(shape.rope, headDim), MAX_POSITIONS);
-    loaded.rotation = tensor2d(rotation, [rotation.length / headDim, headDim]);
+    loaded.rotation = createRotation(shape);
     onLoaded?.(numLayers + 1, numLayers + 1);
   } catch (error) {
     disposeFusedWeights(loaded);
     throw error;
   }
   return loaded as FusedWeights;
+}
+
+/** The rotation table of a model, [rows, headDim]. */
+export function createRotation({ rope, headDim }: ModelShape): Tensor2D {
+  const table = createRotationTable(ropeFrequencies(rope, headDim), MAX_POSITIONS);
+  return tensor2d(table, [table.length / headDim, headDim]);
 }
 
 async function loadLayer({ shape, format, read }: FusedLoading, layer: number): Promise<FusedLayer> {
