@@ -16,7 +16,7 @@ import { type Command, Option } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { withModel } from '../inputs/open-model.ts';
 import { describeMachine } from '../machine.ts';
-import { parseBytes, parseCount, parseCounts } from '../options/parse-values.ts';
+import { parseBytes, parseCount, parseCounts, parseShares } from '../options/parse-values.ts';
 import {
   addBackendOption,
   addSeedOption,
@@ -28,6 +28,7 @@ import {
 interface BenchOptions {
   against?: string;
   shape?: 'smollm2-135m';
+  shares: number[];
   contexts?: number[];
   prompt?: number;
   batch: number[];
@@ -46,7 +47,7 @@ const formats = ['f32', 'f16', 'int8', 'int4'] satisfies CacheDtype[];
 
 const afterHelp = `
 The model and each other one are loaded together and take turns; a speed-up is paired within rounds and given with the lowest and
-the highest round. Without --against the others are random weights of the same shape with 1/2, 1/4 and 1/8 of the KV heads: the
+the highest round. Without --against the others are random weights of the same shape with 1/2, 1/4 and 1/8 of the KV heads (--shares): the
 time does not depend on the weights. Caches are filled with random entries, so that a long context needs no long prompt. Bytes
 and dispatches are counted by the kernels; the largest batch for --memory is computed.
 
@@ -69,6 +70,11 @@ export function addBenchCommand(program: Command, context: CommandContext): void
       new Option('--shape <name>', 'random weights of this size in place of CKPT')
         .choices(['smollm2-135m'])
         .conflicts('against'),
+    )
+    .addOption(
+      new Option('--shares <list>', 'shares of the KV heads that random weights are to have')
+        .argParser(parseShares)
+        .default([1 / 2, 1 / 4, 1 / 8], '1/2,1/4,1/8'),
     )
     .option(
       '--contexts <list>',
@@ -141,7 +147,7 @@ async function run(
   { onEvent, signal }: CommandContext,
 ): Promise<BenchmarkReport> {
   const { shape } = base.source;
-  const others = compressed ? [compressed] : fewerHeads(base.source, options.seed);
+  const others = compressed ? [compressed] : fewerHeads(base.source, options);
   const last = shape.maxPositionEmbeddings - options.tokens - 1;
   const report = await benchmarkDecoders({
     title: `Speed of ${base.name}`,
@@ -167,9 +173,9 @@ async function run(
   };
 }
 
-/** Random weights of the model's shape with 1/2, 1/4 and 1/8 of its KV heads, as far as they divide. */
-function fewerHeads({ shape }: ModelSource, seed: number | undefined): BenchmarkSubject[] {
-  return [1 / 2, 1 / 4, 1 / 8].flatMap((share) => {
+/** Random weights of the model's shape with these shares of its KV heads, as far as they divide. */
+function fewerHeads({ shape }: ModelSource, { shares, seed }: BenchOptions): BenchmarkSubject[] {
+  return shares.flatMap((share) => {
     const heads = shape.numKeyValueHeads * share;
     if (!Number.isInteger(heads)) return [];
     const source = createRandomModel(withKeyValueHeads(shape, heads), seed);
