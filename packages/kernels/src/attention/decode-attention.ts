@@ -1,15 +1,17 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../register/define-fused-kernel.ts';
-import { attendOnHost } from './attend-on-host.ts';
 import { type AttentionAttributes, type AttentionInputs, attentionBytes } from './attention-call.ts';
 import { decodeAttentionOnGpu } from './decode-attention-gpu.ts';
+import { attendOnHost } from './host/attend-on-host.ts';
+import { plainRowMath } from './host/row-math.ts';
+import { vectorRowMath } from './host/vector-row-math.ts';
 
 const run = defineFusedKernel<AttentionInputs, AttentionAttributes>({
   name: 'KvlrDecodeAttention',
   bytesRead: attentionBytes,
   webgpu: ({ inputs, attributes, backend }) => decodeAttentionOnGpu(backend, inputs, attributes),
-  wasm: ({ inputs, attributes, backend }) => attendOnHost(backend, inputs, attributes),
-  cpu: ({ inputs, attributes, backend }) => attendOnHost(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) => attendOnHost(backend, vectorRowMath(backend), inputs, attributes),
+  cpu: ({ inputs, attributes, backend }) => attendOnHost(backend, plainRowMath, inputs, attributes),
 });
 
 /**

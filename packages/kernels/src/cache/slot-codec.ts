@@ -91,23 +91,27 @@ export function decodeSlot(
     case 'f32':
       for (let c = 0; c < width; c++) values[to + c] = floats[at + c]!;
       return;
-    case 'f16':
-      for (let c = 0; c < width; c++) {
-        values[to + c] = halves[(words[at + (c >> 1)]! >>> ((c & 1) * 16)) & 0xffff]!;
+    case 'f16': {
+      const even = width - (width & 1);
+      for (let c = 0, word = at; c < even; c += 2, word++) {
+        const pair = words[word]!;
+        values[to + c] = halves[pair & 0xffff]!;
+        values[to + c + 1] = halves[pair >>> 16]!;
       }
+      if (even < width) values[to + even] = halves[words[at + even / 2]! & 0xffff]!;
       return;
+    }
     case 'int8':
     case 'int4': {
-      const header = words[at]!;
-      const scale = halves[header & 0xffff]!;
-      const offset = halves[header >>> 16]!;
-      if (dtype === 'int8') {
-        for (let c = 0; c < width; c++) {
-          values[to + c] = offset + scale * ((words[at + 1 + (c >> 2)]! >>> ((c & 3) * 8)) & 255);
-        }
-      } else {
-        for (let c = 0; c < width; c++) {
-          values[to + c] = offset + scale * ((words[at + 1 + (c >> 3)]! >>> ((c & 7) * 4)) & 15);
+      const scale = halves[words[at]! & 0xffff]!;
+      const offset = halves[words[at]! >>> 16]!;
+      const bitsPerCode = dtype === 'int8' ? 8 : 4;
+      const mask = 2 ** bitsPerCode - 1;
+      const codesPerWord = 32 / bitsPerCode;
+      for (let c = 0, word = at + 1; c < width; c += codesPerWord, word++) {
+        const end = Math.min(c + codesPerWord, width);
+        for (let k = c, codes = words[word]!; k < end; k++, codes >>>= bitsPerCode) {
+          values[to + k] = offset + scale * (codes & mask);
         }
       }
     }

@@ -1,3 +1,4 @@
+import type { RowMath } from './row-math.ts';
 import type { SlotTile } from './slot-tile.ts';
 
 /**
@@ -5,11 +6,13 @@ import type { SlotTile } from './slot-tile.ts';
  * was summed so far shrinks. The sums lie in `result`, which begins as zeros.
  */
 export class OnlineSoftmax {
+  private readonly math: RowMath;
   private readonly result: Float32Array;
   private readonly highest: Float64Array;
   private readonly totals: Float64Array;
 
-  constructor(result: Float32Array, rows: number) {
+  constructor(math: RowMath, result: Float32Array, rows: number) {
+    this.math = math;
     this.result = result;
     this.highest = new Float64Array(rows);
     this.totals = new Float64Array(rows);
@@ -20,24 +23,22 @@ export class OnlineSoftmax {
     this.totals.fill(0);
   }
 
-  /** Adds the values of a tile to a row, whose sums begin at `at`. Scores of minus infinity add nothing. */
-  add(row: number, at: number, scores: Float32Array, count: number, values: SlotTile): void {
+  /** Adds values n of a tile for first <= n < end to a row, whose sums begin at `at`. Their scores become weights. */
+  add(row: number, at: number, scores: Float32Array, first: number, end: number, values: SlotTile): void {
     const { result } = this;
-    const { numbers, width } = values;
     const before = this.highest[row]!;
     let highest = before;
-    for (let n = 0; n < count; n++) if (scores[n]! > highest) highest = scores[n]!;
+    for (let n = first; n < end; n++) if (scores[n]! > highest) highest = scores[n]!;
     if (highest === Number.NEGATIVE_INFINITY) return;
     const shrink = Math.exp(before - highest);
     let total = this.totals[row]! * shrink;
-    if (shrink !== 1) for (let c = 0; c < width; c++) result[at + c] = result[at + c]! * shrink;
-    for (let n = 0; n < count; n++) {
+    if (shrink !== 1) for (let c = 0; c < values.width; c++) result[at + c] = result[at + c]! * shrink;
+    for (let n = first; n < end; n++) {
       const weight = Math.exp(scores[n]! - highest);
-      if (weight === 0) continue;
+      scores[n] = weight;
       total += weight;
-      const value = values.at(n);
-      for (let c = 0; c < width; c++) result[at + c] = result[at + c]! + weight * numbers[value + c]!;
     }
+    this.math.add(scores, first, values.rows(first, end - first), result, at);
     this.highest[row] = highest;
     this.totals[row] = total;
   }

@@ -1,10 +1,11 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { type CacheWindow, entriesOfLength } from '../cache/cache-format.ts';
-import { viewCache } from '../cache/slot-codec.ts';
-import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../host/host-heap.ts';
-import type { AttentionAttributes, AttentionInputs } from './attention-call.ts';
+import { entriesOfLength } from '../../cache/cache-format.ts';
+import { viewCache } from '../../cache/slot-codec.ts';
+import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../../host/host-heap.ts';
+import type { AttentionAttributes, AttentionInputs } from '../attention-call.ts';
+import { headsOfOneSlot } from '../share-of-workgroup.ts';
 import { OnlineSoftmax } from './online-softmax.ts';
-import { headsOfOneSlot } from './share-of-workgroup.ts';
+import type { RowMath } from './row-math.ts';
 import { SlotTile, TILE_ENTRIES } from './slot-tile.ts';
 
 /** New tokens of one head that share a decoded tile. */
@@ -16,6 +17,7 @@ const BLOCK_TOKENS = 32;
  */
 export function attendOnHost(
   backend: HostBackend,
+  math: RowMath,
   inputs: AttentionInputs,
   { format, window }: AttentionAttributes,
 ): TensorInfo {
@@ -24,15 +26,24 @@ export function attendOnHost(
   const { keySlots, valueSlots, valueSlotWidth } = format.layout;
   const tokens = rows / batch;
   const attended = allocateOnHost(backend, [rows, heads * valueSlotWidth], 'float32');
+  const { keySlotWidth } = format.layout;
+  const scratch = [TILE_ENTRIES, TILE_ENTRIES * keySlotWidth, TILE_ENTRIES * valueSlotWidth].map((size) =>
+    allocateOnHost(backend, [size], 'float32'),
+  );
+  // Views come last: an allocation may move the heap.
+  const [scores, keyScratch, valueScratch] = scratch.map((tensor) => hostFloats(backend, tensor)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   const queries = hostFloats(backend, inputs.queries);
   const cache = viewCache(hostWords(backend, inputs.cache));
   const sequences = hostWords(backend, inputs.sequences);
   const result = hostFloats(backend, attended).fill(0);
-  const keys = new SlotTile(cache, format, 'keys');
-  const values = new SlotTile(cache, format, 'values');
+  const keys = new SlotTile(cache, format, 'keys', keyScratch);
+  const values = new SlotTile(cache, format, 'values', valueScratch);
   const together = headsOfOneSlot(format.layout, heads);
-  const softmax = new OnlineSoftmax(result, BLOCK_TOKENS * together);
-  const scores = new Float32Array(TILE_ENTRIES);
+  const softmax = new OnlineSoftmax(math, result, BLOCK_TOKENS * together);
 
   const attendBlock = (sequence: number, firstHead: number, firstToken: number): void => {
     const held = sequences[3 * sequence]!;
@@ -54,10 +65,16 @@ export function attendOnHost(
         const oldest = seesAll || window.window === 0 ? 0 : newest - window.window + 1;
         for (let h = 0; h < together; h++) {
           const query = (row * variants * heads + firstHead + h) * keyWidth;
-          const queryOfSinks = variants === 2 ? query + heads * keyWidth : query;
-          scoreTile(queries, query, queryOfSinks, keys, scores, { start, count, oldest, newest }, window);
           const at = (row * heads + firstHead + h) * valueSlotWidth;
-          softmax.add(token * together + h, at, scores, count, values);
+          const add = (first: number, end: number, from: number) => {
+            if (first >= end) return;
+            math.score(queries, from, keys.rows(first, end - first), scores, first);
+            softmax.add(token * together + h, at, scores, first, end, values);
+          };
+          const end = Math.min(count, newest + 1 - start);
+          const endOfSinks = Math.min(end, window.sinks - start);
+          add(0, endOfSinks, query + (variants - 1) * heads * keyWidth);
+          add(Math.max(0, endOfSinks, oldest - start), end, query);
         }
       }
     }
@@ -77,45 +94,6 @@ export function attendOnHost(
       }
     }
   }
+  for (const each of scratch) backend.disposeData(each.dataId);
   return attended;
-}
-
-/** Entries of a tile, and the oldest and newest entry that a token sees besides the sinks. */
-interface TileView {
-  start: number;
-  count: number;
-  oldest: number;
-  newest: number;
-}
-
-/** Scores of one query over a tile; minus infinity where it may not look. */
-function scoreTile(
-  queries: Float32Array,
-  query: number,
-  queryOfSinks: number,
-  keys: SlotTile,
-  scores: Float32Array,
-  { start, count, oldest, newest }: TileView,
-  { sinks }: CacheWindow,
-): void {
-  const { numbers, width } = keys;
-  for (let n = 0; n < count; n++) {
-    const entry = start + n;
-    const isSink = entry < sinks;
-    if (entry > newest || (entry < oldest && !isSink)) {
-      scores[n] = Number.NEGATIVE_INFINITY;
-      continue;
-    }
-    const from = isSink ? queryOfSinks : query;
-    const key = keys.at(n);
-    let even = 0;
-    let odd = 0;
-    let c = 0;
-    for (; c + 1 < width; c += 2) {
-      even += queries[from + c]! * numbers[key + c]!;
-      odd += queries[from + c + 1]! * numbers[key + c + 1]!;
-    }
-    if (c < width) even += queries[from + c]! * numbers[key + c]!;
-    scores[n] = even + odd;
-  }
 }

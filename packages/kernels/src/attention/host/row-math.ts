@@ -1,0 +1,35 @@
+/** Rows of numbers: one array, where the first row begins, and how far apart rows are. */
+export interface Rows {
+  numbers: Float32Array;
+  at: number;
+  stride: number;
+  width: number;
+  count: number;
+}
+
+/** The two inner loops of attention. Numbers lie where tensors do: on wasm in the heap. */
+export interface RowMath {
+  /** scores[to + n] = query . row n */
+  score(query: Float32Array, at: number, rows: Rows, scores: Float32Array, to: number): void;
+  /** result[to ..] += sum of weights[from + n] * row n */
+  add(weights: Float32Array, from: number, rows: Rows, result: Float32Array, to: number): void;
+}
+
+/** The loops in plain JavaScript. */
+export const plainRowMath: RowMath = {
+  score(query, at, { numbers, at: first, stride, width, count }, scores, to) {
+    for (let n = 0; n < count; n++) {
+      const row = first + n * stride;
+      let sum = 0;
+      for (let c = 0; c < width; c++) sum += query[at + c]! * numbers[row + c]!;
+      scores[to + n] = sum;
+    }
+  },
+  add(weights, from, { numbers, at: first, stride, width, count }, result, to) {
+    for (let n = 0; n < count; n++) {
+      const weight = weights[from + n]!;
+      const row = first + n * stride;
+      for (let c = 0; c < width; c++) result[to + c] = result[to + c]! + weight * numbers[row + c]!;
+    }
+  },
+};
