@@ -43,15 +43,18 @@ describe('compress', () => {
     );
   });
 
-  it('changes nothing when all KV heads are kept', async () => {
+  it('changes nothing when all KV heads are kept, and says so', async () => {
+    const warnings: string[] = [];
     const { judgement } = await compress(
       await request({
+        onEvent: (event) => event.type === 'warning' && warnings.push(event.message),
         recipe: { ...tinyRecipe, keyValueHeads: { keep: 1 }, recovery: { preset: 'none' }, dtype: 'F32' },
       }),
     );
     expect(judgement.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
     expect(judgement.result.againstBase?.topOneAgreement.value).toBe(1);
     expect(judgement.rounding).toBeUndefined();
+    expect(warnings).toContainEqual(expect.stringContaining('All 4 KV heads are kept'));
   });
 
   it('measures what rounding to F16 changes', async () => {

@@ -91,9 +91,13 @@ export async function compress(request: CompressionRequest): Promise<Compression
   const { keyValueHeads, tokenizer, sourceDtype, cache } = await context.stage(
     'inspect',
     `Checks ${request.modelName ?? model.location}`,
-    async () => {
+    async ({ onEvent }) => {
       const value = await inspectModel(model, recipe);
       const { numLayers, numAttentionHeads, numKeyValueHeads } = model.shape;
+      if (value.keyValueHeads === numKeyValueHeads) {
+        const message = `All ${numKeyValueHeads} KV heads are kept: the cache of the result is as large as before`;
+        onEvent?.({ type: 'warning', message, data: { numKeyValueHeads } });
+      }
       const heads = `${numLayers} layers, ${numAttentionHeads} query heads, ${numKeyValueHeads} KV heads`;
       return { value, detail: `${heads}, ${value.cache.bytesPerToken} bytes of KV cache per token` };
     },

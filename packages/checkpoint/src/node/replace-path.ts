@@ -1,6 +1,7 @@
 import { lstat, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { KvlrError } from '@kvlr/core';
+import { requireWritable } from './require-writable.ts';
 import { writeError } from './write-error.ts';
 
 export interface ReplaceSettings {
@@ -12,8 +13,7 @@ export interface ReplaceSettings {
 /**
  * Makes a file or directory that appears under its name only when it is complete. `fill` writes to a sibling of a
  * temporary name; it is renamed last, and only then does an overwritten predecessor go. Whatever fails, `path` is as it
- * was and nothing is left beside it. A directory's missing parents are
- * made; a file's are not. Throws 'file-exists', 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
+ * was and nothing is left beside it. A directory's missing parents are made; a file's are not. Throws 'file-exists', 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
  */
 export async function replacePath(
   path: string,
@@ -23,6 +23,7 @@ export async function replacePath(
   const target = resolve(path);
   await checkTarget(target, settings);
   if (settings.kind === 'file') await requireDirectory(dirname(target));
+  else await requireWritable(dirname(target));
   const suffix = crypto.randomUUID().slice(0, 8);
   const temporary = join(dirname(target), `.${basename(target)}.partial-${suffix}`);
   const retired = join(dirname(target), `.${basename(target)}.replaced-${suffix}`);

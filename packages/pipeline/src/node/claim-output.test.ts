@@ -47,6 +47,12 @@ describe('claimOutput', () => {
     }
   });
 
+  it.runIf(process.platform === 'linux')('refuses a place where nothing can be made', async () => {
+    const nowhere = '/proc/kvlr/out';
+    await expect(claimOutput({ ...claim, output: nowhere })).rejects.toMatchObject({ code: 'write-failed' });
+    await expect(claimOutput({ ...claim, runDirectory: nowhere })).rejects.toMatchObject({ code: 'write-failed' });
+  });
+
   it('resumes a run of the same model', async () => {
     await mkdir(claim.runDirectory);
     await writeFile(join(claim.runDirectory, 'recipe.yaml'), recipeOf('this'));

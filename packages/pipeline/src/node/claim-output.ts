@@ -1,5 +1,6 @@
 import { access, readdir, readFile } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
+import { requireWritable } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
 import { parseRecipeYaml } from '../recipe/parse-recipe.ts';
 import { artefactNames } from '../store/run-store.ts';
@@ -16,10 +17,11 @@ export interface OutputClaim {
 }
 
 /**
- * Checks, before any work, that the result may be put where it was asked for. Nothing is written or removed here.
+ * Checks, before any work, that the result may be put where it was asked for, and can be. Nothing stays or goes by it.
  *
  * @throws KvlrError 'usage' when the output is the model itself or the run directory; 'file-exists' for an output that
- *   exists; 'run-mismatch' for a run directory that belongs to another model or is none.
+ *   exists; 'run-mismatch' for a run directory that belongs to another model or is none; 'write-failed' or 'disk-full'
+ *   where nothing can be written.
  */
 export async function claimOutput(claim: OutputClaim): Promise<void> {
   const { output, runDirectory, modelLocation } = claim;
@@ -37,6 +39,7 @@ export async function claimOutput(claim: OutputClaim): Promise<void> {
   }
   if (await exists(output)) await checkReplaceable(output, claim.overwrite);
   await claimRunDirectory(claim);
+  await requireWritable(dirname(output));
 }
 
 async function checkReplaceable(output: string, overwrite: boolean): Promise<void> {
@@ -52,11 +55,18 @@ async function checkReplaceable(output: string, overwrite: boolean): Promise<voi
 }
 
 /**
- * Checks that a directory may keep a run of this model: it is empty, or it keeps one already.
+ * Checks that a directory may keep a run of this model: it is empty, or it keeps one already. And that it can be written.
  *
- * @throws KvlrError 'run-mismatch'.
+ * @throws KvlrError 'run-mismatch', 'write-failed', 'disk-full'.
  */
-export async function claimRunDirectory({
+export async function claimRunDirectory(
+  claim: Pick<OutputClaim, 'runDirectory' | 'overwrite' | 'modelId'>,
+): Promise<void> {
+  await checkRun(claim);
+  await requireWritable(claim.runDirectory);
+}
+
+async function checkRun({
   runDirectory,
   overwrite,
   modelId,
