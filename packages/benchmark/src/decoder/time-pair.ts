@@ -7,14 +7,14 @@ import { prepareDecode } from './time-decode.ts';
 import { timePrefill } from './time-prefill.ts';
 
 /** Prompts of one batch: [model][round], milliseconds. */
-export interface PrefillSamples {
+interface PrefillSamples {
   batch: number;
   promptTokens: number;
   times: number[][];
 }
 
 /** Steps at one context of one batch. */
-export interface DecodeSamples {
+interface DecodeSamples {
   batch: number;
   context: number;
   /** [model][round][step], milliseconds. */

@@ -17,7 +17,7 @@ import { rotate, rotateHeads } from './rotate-heads.ts';
 import type { SequenceContext } from './sequence-context.ts';
 
 /** What is cached. Keys [batch, keySlots, positions, keySlotWidth] and values [batch, valueSlots, positions, valueSlotWidth]. */
-export interface CacheEntries {
+interface CacheEntries {
   keys: Tensor4D;
   values: Tensor4D;
 }

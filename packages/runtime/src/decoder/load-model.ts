@@ -46,7 +46,7 @@ export interface LoadModelSettings extends BackendRequest, RunControl {
 }
 
 /** How far a step of loading has come. */
-export interface LoadProgress {
+interface LoadProgress {
   completed: number;
   total: number;
   /** 'layers' while weights are packed, 'pipelines' while the GPU's programs are built. */
