@@ -19,7 +19,7 @@ export async function compressCandidate(
   context: RunContext,
   request: CandidateRequest,
   { recipe, keys, choice }: { recipe: Recipe; keys: RunKeys; choice: GroupingChoice | undefined },
-): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number }> {
+): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number | undefined }> {
   const { candidate, model, statistics, runner, calibrationIds: tokenIds } = request;
   const { keyValueHeads } = candidate;
   const { calibration } = recipe;
@@ -62,5 +62,10 @@ export async function compressCandidate(
     tokenIds,
     key: keys.recovery,
   });
-  return { compressed, groups, seconds: context.stages.reduce((sum, stage) => sum + stage.seconds, 0) };
+  const { stages } = context;
+  // What an earlier run had done took time that nobody noted.
+  const seconds = stages.some(({ resumed }) => resumed)
+    ? undefined
+    : stages.reduce((sum, stage) => sum + stage.seconds, 0);
+  return { compressed, groups, seconds };
 }

@@ -8,12 +8,16 @@ export interface StageTime {
   seconds: number;
   /** True when the artefact of an earlier run was used. */
   skipped: boolean;
+  /** True when an earlier run had done a part of it or all: `seconds` is then less than the stage takes. */
+  resumed: boolean;
 }
 
 /** What a stage gives back. */
 export interface StageOutcome<Value> {
   value: Value;
   skipped?: boolean;
+  /** True when it went on from where an earlier run was cut. */
+  resumed?: boolean;
   /** A few words for people: what came out. */
   detail?: string;
 }
@@ -59,9 +63,14 @@ export class RunContext {
     throwIfAborted(this.signal);
     this.onEvent({ type: 'stage-started', stage, title });
     const started = performance.now();
-    const { value, skipped = false, detail } = await work({ onEvent: this.onEvent, signal: this.signal });
+    const {
+      value,
+      skipped = false,
+      resumed = skipped,
+      detail,
+    } = await work({ onEvent: this.onEvent, signal: this.signal });
     const seconds = (performance.now() - started) / 1000;
-    this.stages.push({ stage, title, seconds, skipped });
+    this.stages.push({ stage, title, seconds, skipped, resumed });
     this.onEvent({ type: 'stage-finished', stage, seconds, skipped, detail });
     await this.#log;
     return value;

@@ -64,7 +64,12 @@ export async function distillStudent(context: RunContext, request: DistillReques
     }
     const { points, best } = result;
     const value = { model: applyDistillation(student, result), course: { points, best } };
-    return { value, skipped: kept !== undefined, detail: describe(value.course, checkpoint) };
+    return {
+      value,
+      skipped: kept !== undefined,
+      resumed: (kept ?? saved) !== undefined,
+      detail: describe(value.course, checkpoint),
+    };
   });
 }
 

@@ -65,7 +65,7 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
     const skipped = kept.length === numLayers;
     const detail =
       !skipped && kept.length > 0 ? `${kept.length} of ${numLayers} layers from the run directory` : undefined;
-    return { value, skipped, detail };
+    return { value, skipped, resumed: kept.length > 0, detail };
   });
 }
 

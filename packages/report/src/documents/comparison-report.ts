@@ -23,8 +23,8 @@ export interface ComparisonRow {
   bytesPerToken: number;
   /** Numbers in the weights of the result; the model's own count is `ReportedModel.parameters`. */
   parameters?: number;
-  /** Time to compress. */
-  seconds: number;
+  /** Time to compress; absent when the row went on from where an earlier run was cut. */
+  seconds?: number | undefined;
   /** Scores of each window. All rows of a report are judged on the same windows, in the same order. */
   windows?: WindowScores;
   /**

@@ -69,7 +69,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
         formatShareMeasurement(row.topOneAgreement),
         bytesCell(row.bytesPerToken),
         ...(withParameters ? [parametersCell(row.parameters)] : []),
-        formatDuration(row.seconds),
+        row.seconds === undefined ? 'resumed' : formatDuration(row.seconds),
         ...(withCosts ? [row.lostEnergy, row.measuredError].map(costCell) : []),
         ...(withReference ? [row.reference ? formatSignificant(row.reference.perplexity) : ''] : []),
       ],
