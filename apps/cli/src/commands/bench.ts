@@ -7,10 +7,9 @@ import {
   smolShape,
   withKeyValueHeads,
 } from '@kvlr/benchmark';
-import { type CacheDtype, KvlrError, type ModelSource } from '@kvlr/core';
+import { KvlrError, type ModelSource } from '@kvlr/core';
 import { type BenchmarkReport, benchmarkMarkdown, formatRatio } from '@kvlr/report';
 import { benchmarkTerminal } from '@kvlr/report/terminal';
-import type { LoadModelSettings } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../command-context.ts';
@@ -19,13 +18,15 @@ import { describeMachine } from '../machine.ts';
 import { parseBytes, parseCount, parseCounts, parseShares } from '../options/parse-values.ts';
 import {
   addBackendOption,
+  addPackingOptions,
   addSeedOption,
   type BackendChoice,
   modelArgument,
   modelArgumentHelp,
+  type PackingOptions,
 } from '../options/shared-options.ts';
 
-interface BenchOptions {
+interface BenchOptions extends PackingOptions {
   against?: string;
   shape?: 'smollm2-135m';
   shares: number[];
@@ -34,16 +35,12 @@ interface BenchOptions {
   batch: number[];
   tokens: number;
   rounds: number;
-  weights: NonNullable<LoadModelSettings['weights']>;
-  cacheDtype: CacheDtype;
   memory?: number;
   backend: BackendChoice;
   seed?: number;
   note?: string;
   output: string[];
 }
-
-const formats = ['f32', 'f16', 'int8', 'int4'] satisfies CacheDtype[];
 
 const afterHelp = `
 The model and each other one are loaded together and take turns; a speed-up is paired within rounds and given with the lowest and
@@ -89,12 +86,10 @@ export function addBenchCommand(program: Command, context: CommandContext): void
     .option('--batch <list>', 'sequences side by side', parseCounts, [1])
     .option('-n, --tokens <n>', 'timed tokens a round', parseCount, 16)
     .option('--rounds <n>', 'turns of each model', parseCount, 5)
-    .addOption(new Option('--weights <format>', 'how the weights are packed').choices(formats).default('f32'))
-    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(formats).default('f32'))
     .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)
     .option('--note <text>', 'a remark for the report, such as what else the machine did')
     .option('-o, --output <files...>', 'write the report, as .json or .md by their names', []);
-  addSeedOption(addBackendOption(command), 'seed of tokens, caches and random weights (default: 0)')
+  addSeedOption(addBackendOption(addPackingOptions(command)), 'seed of tokens, caches and random weights (default: 0)')
     .addHelpText('after', afterHelp)
     .action(async (ckpt: string | undefined, options: BenchOptions) => {
       checkArguments(ckpt, options);

@@ -5,9 +5,16 @@ import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { withModel } from '../inputs/open-model.ts';
 import { parseCount, parseNonNegative, parsePositive, parseSeed, parseShare } from '../options/parse-values.ts';
-import { addBackendOption, type BackendChoice, modelArgument, modelArgumentHelp } from '../options/shared-options.ts';
+import {
+  addBackendOption,
+  addPackingOptions,
+  type BackendChoice,
+  modelArgument,
+  modelArgumentHelp,
+  type PackingOptions,
+} from '../options/shared-options.ts';
 
-interface GenerateOptions {
+interface GenerateOptions extends PackingOptions {
   prompt: string;
   chat?: boolean;
   system?: string;
@@ -26,6 +33,7 @@ const afterHelp = `
 Examples:
   kvlr generate --prompt "Call me Ishmael."
   kvlr generate ./small --prompt "In the beginning" --temperature 0.8 --top-p 0.95 --seed 1
+  kvlr generate --prompt "Call me Ishmael." --weights int8 --cache-dtype int8
   kvlr generate ./my-chat-model --chat --prompt "What is a KV cache?" --stop "###"`;
 
 export function addGenerateCommand(program: Command, context: CommandContext): void {
@@ -49,14 +57,16 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
     .option('--stop <texts...>', 'texts that end the answer')
     .option('--logprobs', 'print the log probability of each token')
     .option('--seed <n>', 'same seed, same draws', parseSeed, 0);
-  addBackendOption(command)
+  addBackendOption(addPackingOptions(command))
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
       await withModel(path, context, async ({ checkpoint }) => {
         await prepareNodeRuntime();
-        const { backend } = options;
+        const { backend, weights, cacheDtype } = options;
         const model = await loadLanguageModel(checkpoint, {
           backend,
+          weights,
+          cache: { dtype: cacheDtype },
           onEvent: context.onEvent,
           signal: context.signal,
         });
@@ -91,7 +101,7 @@ async function generate(model: LanguageModel, options: GenerateOptions, context:
   const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
   const { backend } = model.decoder.backend;
   context.terminal.writeError(
-    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (F32), on ${backend}\n`,
+    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (${options.cacheDtype}), on ${backend}\n`,
   );
   context.printJson({
     prompt,

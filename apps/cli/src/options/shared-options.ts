@@ -16,6 +16,23 @@ export function addBackendOption(command: Command): Command {
   );
 }
 
+/** How weights and caches are kept in the memory of the device. */
+export interface PackingOptions {
+  weights: PackedFormat;
+  cacheDtype: PackedFormat;
+}
+
+type PackedFormat = 'f32' | 'f16' | 'int8' | 'int4';
+
+const packedFormats: PackedFormat[] = ['f32', 'f16', 'int8', 'int4'];
+
+/** Adds --weights and --cache-dtype. */
+export function addPackingOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--weights <format>', 'how the weights are packed').choices(packedFormats).default('f32'))
+    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(packedFormats).default('f32'));
+}
+
 /** Adds --workers. */
 export function addWorkersOption(command: Command): Command {
   return command.option(
