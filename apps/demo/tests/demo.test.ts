@@ -120,7 +120,7 @@ describe.skipIf(missingChromium)(`the page on WebGPU, computed by SwiftShader ${
     }
     expect(await demo.page.locator('#backend').textContent()).toMatch(/^Computed on WebGPU: as asked, on .*software/);
     expectNoMishap(demo);
-  }, 180_000);
+  }, 600_000);
 
   it('passes over a WebGPU that the CPU computes when the choice is left to it, and says so', async () => {
     const demo = await openDemo(browser, served.url, '?recovery=none&tokens=4&calibration=1&window=16&judged=1');

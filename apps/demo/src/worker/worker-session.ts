@@ -43,7 +43,8 @@ export class WorkerSession {
     const sources = { original: reference.checkpoint, compressed: compression.model };
     const models: Partial<Record<Side, DecoderModel>> = {};
     try {
-      for (const side of sides) models[side] = await loadModel(sources[side], { ...runtime, signal });
+      // Both only generate: packed at once, their weights lie on the device once.
+      for (const side of sides) models[side] = await loadModel(sources[side], { ...runtime, weights: 'f32', signal });
       backend = models.original!.backend;
     } catch (error) {
       for (const model of Object.values(models)) model.dispose();

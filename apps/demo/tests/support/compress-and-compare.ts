@@ -24,7 +24,7 @@ export async function compressAndCompare(page: Page): Promise<Record<'original' 
   });
   await page.click('#compress');
   // The page goes from the compression to the writing by itself: it is idle only when both are done.
-  await page.waitForFunction(() => document.body.dataset.running === '', undefined, { timeout: 170_000 });
+  await page.waitForFunction(() => document.body.dataset.running === '', undefined, { timeout: 590_000 });
   if (await page.locator('#failure').isVisible()) {
     throw new Error(`the page failed: ${await page.locator('#failure').textContent()}`);
   }
