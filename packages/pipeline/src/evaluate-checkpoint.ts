@@ -25,10 +25,14 @@ export interface CheckpointEvaluationRequest extends RunControl {
 /**
  * Perplexity of a checkpoint on texts, by source, and its distance from another one. What `kvlr eval` does.
  *
- * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently.
+ * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently, 'usage' when windows are longer than the
+ * context.
  */
 export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
   const { model, base, texts, onEvent, signal } = request;
+  for (const { shape, location } of base ? [model, base] : [model]) {
+    requireContext(shape.maxPositionEmbeddings, request.windows.windowLength, location);
+  }
   const windows = evaluationWindows(texts, await model.tokenizer(), request.windows);
   if (base) {
     const windowsOfBase = evaluationWindows(texts, await base.tokenizer(), request.windows);
@@ -50,6 +54,16 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
         signal,
       });
     return base ? runner.use(base, against) : against();
+  });
+}
+
+/** The last token of a window is only predicted, so it needs no position. */
+function requireContext(positions: number, windowLength: number, location: string): void {
+  if (windowLength - 1 <= positions) return;
+  throw new KvlrError('usage', {
+    message: `evaluateCheckpoint: expected windows of at most ${positions + 1} tokens for ${location}, got ${windowLength}`,
+    remedy: `Choose shorter windows: the model knows ${positions} positions.`,
+    data: { maxPositionEmbeddings: positions, windowLength },
   });
 }
 

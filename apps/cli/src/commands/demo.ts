@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
-import { parseSeed } from '../options/parse-values.ts';
+import { parsePort } from '../options/parse-values.ts';
 import { serveDirectory } from '../serve-directory.ts';
 
 /** The demo's page, copied beside this program when it is built. */
@@ -11,7 +11,7 @@ export function addDemoCommand(program: Command, context: CommandContext): void 
   program
     .command('demo')
     .description('serve the browser demo: the embedded model is compressed in the page and runs beside the original')
-    .option('--port <n>', 'port to listen on; 0 takes any free one', parseSeed, 4173)
+    .option('--port <n>', 'port to listen on; 0 takes any free one', parsePort, 4173)
     .action(async (options: { port: number }) => {
       const server = await serveDirectory(demoDirectory, options.port);
       context.print(`The demo is at ${server.url}  (Ctrl-C ends it)`);

@@ -1,3 +1,4 @@
+import { KvlrError } from '@kvlr/core';
 import { formatBytes } from '@kvlr/report';
 import { type ChatMessage, type GeneratedText, type LanguageModel, loadLanguageModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -85,6 +86,12 @@ async function generate(model: LanguageModel, options: GenerateOptions, context:
   const steps: GeneratedText[] = [];
   let text = '';
   if (!context.json && !chat) context.terminal.writeOut(prompt);
+  if (options.system !== undefined && !chat) {
+    throw new KvlrError('usage', {
+      message: 'generate: expected --chat beside --system, got none',
+      remedy: 'Add --chat, or put what the model is told into the prompt.',
+    });
+  }
   const asked = chat ? conversation(options) : prompt;
   for await (const step of model.generate(asked, { ...settings, signal: context.signal })) {
     steps.push(step);

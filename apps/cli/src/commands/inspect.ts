@@ -87,9 +87,21 @@ function withEnergy(spectra: LayerSpectra) {
 }
 
 function describeHeads(shape: ModelShape): string {
+  return `${shape.numAttentionHeads} query heads, ${describeKeyValueHeads(shape)}, width ${shape.headDim}`;
+}
+
+function describeKeyValueHeads(shape: ModelShape): string {
   const layout = layoutKind(shape);
-  const keyValue = layout === 'stock' ? `${shape.numKeyValueHeads} KV heads` : `${layout} (kvlr only)`;
-  return `${shape.numAttentionHeads} query heads, ${keyValue}, width ${shape.headDim}`;
+  switch (layout) {
+    case 'stock':
+      return `${shape.numKeyValueHeads} KV heads`;
+    case 'per-layer heads': {
+      const counts = shape.layers.map(({ keySlots }) => keySlots).join(' ');
+      return `${counts} KV heads by layer (kvlr, and llama.cpp through GGUF)`;
+    }
+    default:
+      return `${layout} (kvlr only)`;
+  }
 }
 
 /** The product behind the figure, for ordinary grouped-query attention. */

@@ -19,6 +19,13 @@ export function parseSeed(text: string): number {
   return value;
 }
 
+/** A port to listen on; 0 is any free one. */
+export function parsePort(text: string): number {
+  const port = parseSeed(text);
+  if (port > 65535) throw new InvalidArgumentError('Expected a port from 0 to 65535.');
+  return port;
+}
+
 /** A share: '50%' or '0.5'. */
 export function parseShare(text: string): number {
   const share = text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);

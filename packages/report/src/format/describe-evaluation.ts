@@ -5,9 +5,10 @@ import { formatCount } from './format-number.ts';
 export function describeEvaluation(evaluation: EvaluationResult): string {
   const sources = Object.keys(evaluation.perplexityBySource);
   const of = sources.length > 0 ? ` of ${sources.join(', ')}` : '';
+  const errors = evaluation.perplexity.standardError === undefined ? '.' : '; ± is one standard error over windows.';
   return (
     `Measured on ${formatCount(evaluation.tokenCount)} tokens${of}, in ${formatCount(evaluation.windowCount)} windows of ` +
-    `${formatCount(evaluation.windowLength)}; ± is one standard error over windows.`
+    `${formatCount(evaluation.windowLength)}${errors}`
   );
 }
 

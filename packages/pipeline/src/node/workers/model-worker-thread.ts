@@ -14,6 +14,7 @@ export class ModelWorkerThread {
   private readonly waiting = new Map<number, Waiting>();
   private nextId = 0;
   private failure: KvlrError | undefined;
+  private closing = false;
 
   constructor() {
     // By its public name, so that it is found wherever this module was bundled to.
@@ -44,13 +45,16 @@ export class ModelWorkerThread {
   }
 
   async close(): Promise<void> {
+    // Whoever waits for the end must not lose the process meanwhile.
+    this.closing = true;
+    this.worker.ref();
     await this.worker.terminate();
   }
 
   private settle(answer: WorkerAnswer): void {
     const waiting = this.waiting.get(answer.id);
     this.waiting.delete(answer.id);
-    if (this.waiting.size === 0) this.worker.unref();
+    if (this.waiting.size === 0 && !this.closing) this.worker.unref();
     if (!('error' in answer)) {
       waiting?.resolve(answer.answer);
       return;
