@@ -4,6 +4,7 @@ export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './
 export { cacheSize } from './cache-size.ts';
 export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
 export { countParameters } from './count-parameters.ts';
+export { defaultExport, defaultFunction, type FunctionExport } from './default-export.ts';
 export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './evaluation-result.ts';
 export type { EventListener, KvlrEvent, RunControl, StageName } from './events.ts';
 export type { GroupingRequest, GroupingStrategy } from './grouping-strategy.ts';

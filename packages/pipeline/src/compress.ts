@@ -1,5 +1,5 @@
 import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
-import { applyCompression, type WeightDtype } from '@kvlr/checkpoint';
+import type { WeightDtype } from '@kvlr/checkpoint';
 import { resolveMethod } from '@kvlr/compression';
 import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
@@ -8,7 +8,6 @@ import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/re
 import type { CacheBudget } from './budget/cache-budget.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
-import { gatherAttendedMoments } from './run/gather-attended-moments.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
@@ -16,13 +15,10 @@ import { recordBlockInputs } from './run/record-block-inputs.ts';
 import { roundModel } from './run/round-model.ts';
 import { RunContext, type StageTime } from './run/run-context.ts';
 import { runKeys } from './run/run-keys.ts';
-import { chooseBudget } from './stages/choose-budget.ts';
-import { chooseGroups } from './stages/choose-groups.ts';
-import { computeFactors } from './stages/compute-factors.ts';
+import { compressLayers } from './stages/compress-layers.ts';
 import { gatherStatistics } from './stages/gather-statistics.ts';
 import { inspectModel } from './stages/inspect-model.ts';
 import { type Judgement, judge } from './stages/judge.ts';
-import { recoverStudent } from './stages/recover-student.ts';
 import { writeReport } from './stages/write-report.ts';
 import { MemoryRunStore } from './store/memory-run-store.ts';
 import { artefactNames, type RunStore } from './store/run-store.ts';
@@ -141,47 +137,17 @@ export async function compress(request: CompressionRequest): Promise<Compression
     textHash: calibrationHash,
     key: keys.statistics,
   });
-  const grouping = {
-    model,
-    statistics,
-    strategy,
-    label: recipe.grouping,
-    method,
-    blockInputs: recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
-    workers: request.runtime?.workers,
-  };
-  const budget = await chooseBudget(context, {
-    ...grouping,
-    settings: recipe.budget,
-    choice: request.budget,
-    keyValueHeads,
-    runner,
-    calibration: recipe.calibration,
-    tokenIds: calibrationIds,
-    key: keys.budget,
-    lossKey: keys.losses,
-  });
-  const counts = budget.unit === 'heads' ? budget.layers.map(({ keys: heads }) => heads) : keyValueHeads;
-  const groups = await chooseGroups(context, { ...grouping, keyValueHeads: counts, key: keys.grouping });
-  const layers = await computeFactors(context, {
-    model,
-    statistics,
-    groups,
-    method,
-    ranks: budget.unit === 'ranks' ? budget.layers : undefined,
-    attended: gatherAttendedMoments({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
-    key: keys.factors,
-  });
   const {
     model: compressed,
+    budget,
     history,
     course,
-  } = await recoverStudent(context, {
-    teacher: model,
-    student: applyCompression(model, layers),
-    settings: recipe.recovery,
+  } = await compressLayers(context, {
+    ...{ model, recipe, keyValueHeads, method, strategy, statistics, runner, keys },
+    budget: request.budget,
+    workers: request.runtime?.workers,
+    blockInputs: recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
     tokenIds: calibrationIds,
-    key: keys.recovery,
   });
   const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
   const written = await roundModel(compressed, model, dtype);

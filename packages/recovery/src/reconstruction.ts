@@ -1,21 +1,9 @@
-import type { DenseTensor, ModelSource, RunControl } from '@kvlr/core';
-import type { BackendRequest } from '@kvlr/runtime';
+import type { DenseTensor } from '@kvlr/core';
 import type { ReconstructionPreset, ReconstructionSettings } from './reconstruction-settings.ts';
 import type { TrainingPoint } from './training/train-attention.ts';
+import type { TrainingRequest } from './training-request.ts';
 
-export interface ReconstructionRequest extends RunControl {
-  /** Default: the backend that is active, and 'auto' when none is. */
-  backend?: BackendRequest['backend'];
-  /** In browsers: where the .wasm files lie. */
-  wasmPaths?: string;
-  /** The original model. */
-  teacher: ModelSource;
-  /** The compressed model: same stream, same feed-forward blocks, its own attention. */
-  student: ModelSource;
-  /** Token ids of calibration windows, all of one length. */
-  windows: Int32Array[];
-  /** Windows of other calibration text, all of one length, that decide when a layer is done. */
-  heldOutWindows: Int32Array[];
+export interface ReconstructionRequest extends TrainingRequest {
   /** Default 'full'. */
   preset?: ReconstructionPreset;
   settings?: Partial<ReconstructionSettings>;

@@ -1,4 +1,4 @@
-import { KvlrError } from '@kvlr/core';
+import { defaultExport, KvlrError } from '@kvlr/core';
 import { foldedKeys } from '../keys/folded-keys.ts';
 import { compressionMethods } from '../methods/compression-methods.ts';
 import type { CompressionMethod, KeyMethod, RopeStrategy, ValueMethod } from '../ports.ts';
@@ -95,13 +95,6 @@ export function methodFromModule(moduleNamespace: unknown, label: string): Compr
     keys: namedKeys?.keys ?? ownKeys(),
     values: namedValues?.values ?? checkedFactors(values as ValueMethod, 'values', label),
   };
-}
-
-/** The default export of an imported module, if it has one. */
-export function defaultExport(moduleNamespace: unknown): unknown {
-  return typeof moduleNamespace === 'object' && moduleNamespace !== null && 'default' in moduleNamespace
-    ? moduleNamespace.default
-    : undefined;
 }
 
 function invalid(label: string, field: string, expected: string, received: unknown): KvlrError {

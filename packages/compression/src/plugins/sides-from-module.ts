@@ -1,10 +1,10 @@
-import { KvlrError } from '@kvlr/core';
+import { defaultExport, defaultFunction, KvlrError } from '@kvlr/core';
 import { foldedKeys } from '../keys/folded-keys.ts';
 import type { KeyMethod, RopeStrategy, ValueMethod } from '../ports.ts';
 import { checkedKeys } from './check-keys.ts';
 import type { KeySide, ValueSide } from './combine-method.ts';
 import { checkedFactors } from './guard-plugin.ts';
-import { defaultExport, methodFromModule } from './method-from-module.ts';
+import { methodFromModule } from './method-from-module.ts';
 
 /**
  * Takes a key method out of an imported ES module: its default export is a `KeyMethod`, or a whole method whose keys are taken.
@@ -14,9 +14,13 @@ import { defaultExport, methodFromModule } from './method-from-module.ts';
  * @throws KvlrError 'plugin-invalid' for anything else.
  */
 export function keyMethodFromModule(moduleNamespace: unknown, label: string): KeySide {
-  const plugin = defaultExport(moduleNamespace);
-  if (isObject(plugin)) return methodFromModule(moduleNamespace, label);
-  requireFunction(plugin, label, 'key method', 'export default (layer, heads) => ({ encoder, decoders })');
+  if (isObject(defaultExport(moduleNamespace))) return methodFromModule(moduleNamespace, label);
+  const plugin = functionOf(
+    moduleNamespace,
+    label,
+    'key method',
+    'export default (layer, heads) => ({ encoder, decoders })',
+  );
   const factors = checkedFactors(plugin as KeyMethod, 'keys', label);
   return { ...describe(moduleNamespace, label), layout: 'stock', keys: foldedKeys(factors) };
 }
@@ -28,10 +32,9 @@ export function keyMethodFromModule(moduleNamespace: unknown, label: string): Ke
  * @throws KvlrError 'plugin-invalid' for anything else.
  */
 export function ropeStrategyFromModule(moduleNamespace: unknown, label: string): KeySide {
-  const plugin = defaultExport(moduleNamespace);
-  if (isObject(plugin)) return methodFromModule(moduleNamespace, label);
+  if (isObject(defaultExport(moduleNamespace))) return methodFromModule(moduleNamespace, label);
   const shown = 'export default (layer, groups) => ({ query, key, keySlots, keySlotWidth })';
-  requireFunction(plugin, label, 'RoPE strategy', shown);
+  const plugin = functionOf(moduleNamespace, label, 'RoPE strategy', shown);
   const { layout = 'stock' } = moduleNamespace as { layout?: unknown };
   if (layout !== 'stock' && layout !== 'latent') {
     throw invalid(
@@ -50,9 +53,13 @@ export function ropeStrategyFromModule(moduleNamespace: unknown, label: string):
  * @throws KvlrError 'plugin-invalid' for anything else.
  */
 export function valueMethodFromModule(moduleNamespace: unknown, label: string): ValueSide {
-  const plugin = defaultExport(moduleNamespace);
-  if (isObject(plugin)) return methodFromModule(moduleNamespace, label);
-  requireFunction(plugin, label, 'value method', 'export default (layer, heads, width) => ({ encoder, decoders })');
+  if (isObject(defaultExport(moduleNamespace))) return methodFromModule(moduleNamespace, label);
+  const plugin = functionOf(
+    moduleNamespace,
+    label,
+    'value method',
+    'export default (layer, heads, width) => ({ encoder, decoders })',
+  );
   const { valueSlots = 'group' } = moduleNamespace as { valueSlots?: unknown };
   if (valueSlots !== 'group' && valueSlots !== 'head') {
     const message = `valueSlots to be 'group' or 'head', got ${JSON.stringify(valueSlots)}`;
@@ -75,10 +82,12 @@ function isObject(plugin: unknown): boolean {
   return typeof plugin === 'object' && plugin !== null;
 }
 
-function requireFunction(plugin: unknown, label: string, what: string, example: string): void {
-  if (typeof plugin === 'function') return;
-  const got = plugin === undefined ? 'none' : typeof plugin;
-  throw invalid(label, `a default export that is a ${what} (a function) or a whole method, got ${got}`, example);
+function functionOf(moduleNamespace: unknown, label: string, what: string, example: string): unknown {
+  return defaultFunction(moduleNamespace, {
+    label,
+    expected: `a ${what} (a function) or a whole method`,
+    remedy: `Write: ${example}; see examples/.`,
+  });
 }
 
 function invalid(label: string, expected: string, example: string): KvlrError {

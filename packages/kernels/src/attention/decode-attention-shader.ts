@@ -1,30 +1,18 @@
 import type { CacheFormat } from '../cache/cache-format.ts';
-import { headerWords, numbersPerWord, slotReader } from '../cache/slot-shader.ts';
+import { slotReader } from '../cache/slot-shader.ts';
+import { cacheConstants } from './cache-constants.ts';
 import { DECODE_LANES, type DecodePlan } from './decode-plan.ts';
-import { numberWords } from './share-of-workgroup.ts';
 
 /** What the shader is specialised on, as constants. */
 export function decodeConstants(format: CacheFormat, plan: DecodePlan, numAttentionHeads: number) {
-  const { layout, dtype } = format;
   return {
-    dtype,
+    ...cacheConstants(format),
     allHeads: numAttentionHeads,
     heads: plan.heads,
     keySlotsHere: plan.keySlots,
     valueSlotsHere: plan.valueSlots,
     headsPerKeySlot: plan.heads / plan.keySlots,
     headsPerValueSlot: plan.heads / plan.valueSlots,
-    allKeySlots: layout.keySlots,
-    allValueSlots: layout.valueSlots,
-    keySlotWidth: layout.keySlotWidth,
-    valueSlotWidth: layout.valueSlotWidth,
-    keySlotWords: format.keySlotWords,
-    valueSlotWords: format.valueSlotWords,
-    entryWords: format.entryWords,
-    keyNumberWords: numberWords(layout.keySlotWidth, format),
-    valueNumberWords: numberWords(layout.valueSlotWidth, format),
-    headerSize: headerWords(dtype),
-    perWord: numbersPerWord[dtype],
     chunk: plan.chunk,
     tile: plan.tile,
     scratchSize: plan.scratch,

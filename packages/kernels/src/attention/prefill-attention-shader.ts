@@ -1,7 +1,7 @@
 import type { CacheFormat } from '../cache/cache-format.ts';
-import { headerWords, numbersPerWord, slotReader } from '../cache/slot-shader.ts';
+import { slotReader } from '../cache/slot-shader.ts';
+import { cacheConstants } from './cache-constants.ts';
 import { PREFILL_LANES, type PrefillPlan } from './prefill-plan.ts';
-import { numberWords } from './share-of-workgroup.ts';
 
 /** What the shader is specialised on, as constants. */
 export function prefillConstants(
@@ -10,22 +10,11 @@ export function prefillConstants(
   numAttentionHeads: number,
   headsTogether: number,
 ) {
-  const { layout, dtype } = format;
+  const { layout } = format;
   return {
-    dtype,
+    ...cacheConstants(format),
     allHeads: numAttentionHeads,
     headsTogether,
-    allKeySlots: layout.keySlots,
-    allValueSlots: layout.valueSlots,
-    keySlotWidth: layout.keySlotWidth,
-    valueSlotWidth: layout.valueSlotWidth,
-    keySlotWords: format.keySlotWords,
-    valueSlotWords: format.valueSlotWords,
-    entryWords: format.entryWords,
-    keyNumberWords: numberWords(layout.keySlotWidth, format),
-    valueNumberWords: numberWords(layout.valueSlotWidth, format),
-    headerSize: headerWords(dtype),
-    perWord: numbersPerWord[dtype],
     rows: plan.rows,
     tile: plan.tile,
     stride: Math.max(layout.keySlotWidth, layout.valueSlotWidth) + 1,

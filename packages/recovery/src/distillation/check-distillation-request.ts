@@ -1,4 +1,5 @@
 import { KvlrError } from '@kvlr/core';
+import { checkTrainingWindows } from '../training-request.ts';
 import type { DistillationRequest } from './distillation.ts';
 import type { DistillationSettings } from './distillation-settings.ts';
 
@@ -21,22 +22,8 @@ export function checkDistillationRequest(request: DistillationRequest, settings:
       data: { layer: native, keys: layers[native]!.keys },
     });
   }
-  for (const [name, list] of Object.entries({ windows, heldOutWindows })) {
-    if (list.length > 0) continue;
-    throw new KvlrError('text-too-short', {
-      message: `distill: expected at least one window in ${name}, got none`,
-      remedy: 'Give more calibration text or shorter windows.',
-      data: { name },
-    });
-  }
-  const length = windows[0]!.length;
+  checkTrainingWindows('distill', request, 2);
   for (const window of [...windows, ...heldOutWindows]) {
-    if (window.length !== length || length < 2) {
-      throw new KvlrError('invalid-argument', {
-        message: `distill: expected windows of one length of at least 2, got ${length} and ${window.length} tokens`,
-        data: { lengths: [length, window.length] },
-      });
-    }
     const foreign = window.find((id) => id < 0 || id >= vocabSize);
     if (foreign === undefined) continue;
     throw new KvlrError('tokenizer-mismatch', {

@@ -1,20 +1,8 @@
-import type { DenseTensor, ModelSource, RunControl } from '@kvlr/core';
-import type { BackendRequest } from '@kvlr/runtime';
+import type { DenseTensor } from '@kvlr/core';
+import type { TrainingRequest } from '../training-request.ts';
 import type { DistillationPreset, DistillationSettings } from './distillation-settings.ts';
 
-export interface DistillationRequest extends RunControl {
-  /** Default: the backend that is active, and 'auto' when none is. */
-  backend?: BackendRequest['backend'];
-  /** In browsers: where the .wasm files lie. */
-  wasmPaths?: string;
-  /** The original model. */
-  teacher: ModelSource;
-  /** The compressed model, with the vocabulary of its teacher. */
-  student: ModelSource;
-  /** Token ids of calibration windows, all of one length. */
-  windows: Int32Array[];
-  /** Windows of other calibration text, of the same length, that decide which values are taken and when to stop. */
-  heldOutWindows: Int32Array[];
+export interface DistillationRequest extends TrainingRequest {
   /** Default 'full'. */
   preset?: DistillationPreset;
   settings?: Partial<DistillationSettings>;

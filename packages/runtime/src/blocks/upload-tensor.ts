@@ -1,5 +1,6 @@
 import { KvlrError, type ModelSource, type TensorRole } from '@kvlr/core';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
+import { exchangeLastAxes } from './exchange-last-axes.ts';
 
 /**
  * Reads the tensor in a role and puts it on the active backend with its last two axes exchanged, or unchanged where it
@@ -11,18 +12,14 @@ export async function uploadTransposed(
   layer: number | undefined,
   expected: readonly number[],
 ): Promise<Tensor> {
-  const values = await readTensor(source, role, layer, expected);
-  if (expected.length < 2) return tensor(values, [...expected], 'float32');
-  const [rows, columns] = expected.slice(-2) as [number, number];
-  const transposed = new Float32Array(values.length);
-  for (let start = 0; start < values.length; start += rows * columns) {
-    for (let row = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++) {
-        transposed[start + column * rows + row] = values[start + row * columns + column]!;
-      }
-    }
-  }
-  return tensor(transposed, [...expected.slice(0, -2), columns, rows], 'float32');
+  return uploadExchanged(await readTensor(source, role, layer, expected), expected);
+}
+
+/** Puts values of a shape on the active backend with their last two axes exchanged, or unchanged where there is only one. */
+export function uploadExchanged(values: Float32Array, shape: readonly number[]): Tensor {
+  if (shape.length < 2) return tensor(values, [...shape], 'float32');
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  return tensor(exchangeLastAxes(values, rows, columns), [...shape.slice(0, -2), columns, rows], 'float32');
 }
 
 /** The tensor's values as float32, after its shape has been checked. */

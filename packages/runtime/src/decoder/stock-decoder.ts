@@ -6,6 +6,7 @@ import { rmsNorm } from '../blocks/rms-norm.ts';
 import { createSequenceContext, type SequenceContext } from '../blocks/sequence-context.ts';
 import { type DecoderTensors, disposeDecoder } from './decoder-tensors.ts';
 import { download } from './download.ts';
+import { downloadTaps } from './download-taps.ts';
 import type { WindowRunner } from './window-runner.ts';
 
 /** Whole windows through the differentiable stock-op blocks, in float32. */
@@ -48,9 +49,7 @@ export class StockDecoder implements WindowRunner {
         });
         before.dispose();
         stream = after!;
-        const activations: LayerActivations = { layer, tokens: tokenIds.length };
-        for (const [position, tap] of taps.entries()) activations[tap] = await download(tapped[position]!);
-        await visit(activations);
+        await visit(await downloadTaps(layer, tokenIds.length, taps, tapped));
       }
     } finally {
       stream.dispose();

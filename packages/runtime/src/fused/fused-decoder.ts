@@ -15,6 +15,7 @@ import { rmsNorm } from '../blocks/rms-norm.ts';
 import { beginCacheStep } from '../cache/cache-step.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { download } from '../decoder/download.ts';
+import { downloadTaps } from '../decoder/download-taps.ts';
 import type { WindowRunner } from '../decoder/window-runner.ts';
 import { disposeFusedWeights, type FusedWeights } from './fused-weights.ts';
 import { type FusedStages, runFusedLayer } from './run-fused-layer.ts';
@@ -105,9 +106,7 @@ export class FusedDecoder implements WindowRunner {
         });
         before.dispose();
         stream = after!;
-        const activations: LayerActivations = { layer, tokens: tokenIds.length };
-        for (const [position, tap] of taps.entries()) activations[tap] = await download(tapped[position]!);
-        await visit(activations);
+        await visit(await downloadTaps(layer, tokenIds.length, taps, tapped));
       }
     } finally {
       stream.dispose();

@@ -1,8 +1,9 @@
 import { type ModelShape, type TensorRole, throwIfAborted } from '@kvlr/core';
 import { createRotationTable, PackedMatrix, type WeightFormat } from '@kvlr/kernels';
 import { ropeFrequencies } from '@kvlr/rope';
-import { type Tensor, type Tensor2D, tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor2D, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import { layerParts } from '../blocks/layer-parts.ts';
+import { uploadExchanged } from '../blocks/upload-tensor.ts';
 import { disposeFusedLayer, disposeFusedWeights, type FusedLayer, type FusedWeights } from './fused-weights.ts';
 import type { WeightReader } from './weight-reader.ts';
 
@@ -67,6 +68,7 @@ async function loadLayer({ shape, format, read }: FusedLoading, layer: number): 
     if (roles.some((role) => shapeOf(role) === undefined)) return undefined;
     return tensor1d(Float32Array.from((await inOrder(roles, values)).flatMap((part) => [...part])));
   };
+  // Kernels whose lanes run along the output read neighbouring numbers.
   const exchanged = async (role: TensorRole) => {
     const fileShape = shapeOf(role);
     return fileShape && uploadExchanged(await values(role), fileShape);
@@ -122,18 +124,4 @@ function packRows(format: WeightFormat, columns: number, parts: readonly Float32
     throw error;
   }
   return matrix;
-}
-
-/** A tensor with the last two axes exchanged: kernels whose lanes run along the output read neighbouring numbers. */
-function uploadExchanged(values: Float32Array, fileShape: readonly number[]): Tensor {
-  const [rows, columns] = fileShape.slice(-2) as [number, number];
-  const exchanged = new Float32Array(values.length);
-  for (let start = 0; start < values.length; start += rows * columns) {
-    for (let row = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++) {
-        exchanged[start + column * rows + row] = values[start + row * columns + column]!;
-      }
-    }
-  }
-  return tensor(exchanged, [...fileShape.slice(0, -2), columns, rows], 'float32');
 }

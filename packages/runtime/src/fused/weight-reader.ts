@@ -1,5 +1,6 @@
 import type { ModelSource, TensorRole } from '@kvlr/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { exchangeLastAxes } from '../blocks/exchange-last-axes.ts';
 import { layerParts } from '../blocks/layer-parts.ts';
 import { readTensor } from '../blocks/upload-tensor.ts';
 import type { DecoderTensors } from '../decoder/decoder-tensors.ts';
@@ -33,13 +34,5 @@ async function transposeBack(tensor: Tensor, fileShape: readonly number[]): Prom
   const values = (await tensor.data()) as Float32Array;
   if (fileShape.length < 2) return values;
   const [rows, columns] = fileShape.slice(-2) as [number, number];
-  const result = new Float32Array(values.length);
-  for (let start = 0; start < values.length; start += rows * columns) {
-    for (let row = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++) {
-        result[start + row * columns + column] = values[start + column * rows + row]!;
-      }
-    }
-  }
-  return result;
+  return exchangeLastAxes(values, columns, rows);
 }
