@@ -33,6 +33,13 @@ describe('kvlr generate', () => {
     expect(stopped).toMatchObject({ finishReason: 'stop', text: free.text.slice(0, free.text.indexOf(stop)) });
   });
 
+  it('says so when the context is full', async () => {
+    const { exitCode, error } = await generate('-n', '500');
+    expect(exitCode).toBe(0);
+    expect(error).toContain('because the context of 128 tokens is full');
+    expect((await generate()).error).not.toContain('full');
+  });
+
   it('prints log probabilities', async () => {
     const { logprobs, tokenIds } = await generateJson('--logprobs');
     expect(logprobs).toHaveLength(tokenIds.length);

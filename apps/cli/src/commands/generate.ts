@@ -110,6 +110,10 @@ async function generate(model: LanguageModel, options: GenerateOptions, context:
   context.terminal.writeError(
     `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (${options.cacheDtype}), on ${backend}\n`,
   );
+  if (last?.finishReason === 'context-full') {
+    const positions = model.decoder.shape.maxPositionEmbeddings;
+    context.terminal.writeError(`The text ends here because the context of ${positions} tokens is full.\n`);
+  }
   context.printJson({
     prompt,
     text,

@@ -134,12 +134,26 @@ describe('generation', () => {
     model.dispose();
   });
 
-  it('ends at the last position of the model', async () => {
+  it('ends at the last position of the model, and says so', async () => {
     const model = await load();
     const tokens = await collect(model, { maxNewTokens: 500 });
     // 128 positions: the token chosen after the last one is still handed out.
     expect(tokens).toHaveLength(128 - prompt.length + 1);
-    expect(tokens.at(-1)!.cachedTokens).toBe(128);
+    expect(tokens.at(-1)).toMatchObject({ cachedTokens: 128, finishReason: 'context-full' });
+    expect(tokens.at(-2)!.finishReason).toBeUndefined();
+    expect((await collect(model, { maxNewTokens: 2 })).at(-1)!.finishReason).toBe('length');
+    model.dispose();
+  });
+
+  it('ends where a cache of fixed capacity is full, and refuses a prompt beyond it', async () => {
+    const model = await load();
+    const cache = await model.createCache(10);
+    const tokens = await collect(model, { maxNewTokens: 500, cache });
+    expect(tokens).toHaveLength(10 - prompt.length + 1);
+    expect(tokens.at(-1)).toMatchObject({ cachedTokens: 10, finishReason: 'context-full' });
+    const beyond = collect(model, { maxNewTokens: 1, cache }, randomTokenIds(11, 50));
+    await expect(beyond).rejects.toThrow(/at most 10 tokens, got 11/);
+    cache.dispose();
     model.dispose();
   });
 

@@ -26,7 +26,7 @@ export interface GenerationModel {
 
 /**
  * Prefills a cache with the prompt, then decodes a token at a time, all on the device; ids are read back in small lots. Ends
- * after maxNewTokens, at a stop id, or at the model's last position where there is no window. Throws 'aborted' when the
+ * after maxNewTokens, at a stop id, or where the context is full, and says so with the last token. Throws 'aborted' when the
  * signal fires, and frees what it holds however it ends.
  */
 export async function* generateTokens(
@@ -36,13 +36,13 @@ export async function* generateTokens(
 ): AsyncGenerator<GeneratedToken, void, undefined> {
   checkGenerationSettings(settings);
   const { stopIds = [], signal, tokensPerReadback = model.tokensPerReadback } = settings;
-  const window = settings.cache?.settings.window ?? model.cacheSettings.window ?? 0;
-  checkPromptLength(model.shape, promptIds.length, window);
+  const limits = settings.cache?.settings ?? model.cacheSettings;
+  checkPromptLength(model.shape, promptIds.length, limits.window ?? 0);
   throwIfAborted(signal);
   const prompt = Array.from(promptIds);
-  const room = window > 0 ? Number.POSITIVE_INFINITY : model.shape.maxPositionEmbeddings - prompt.length + 1;
-  const newTokens = Math.min(settings.maxNewTokens, room);
   // The last new token is chosen but never run, so it needs no place.
+  const room = contextLength(model.shape, limits) - prompt.length + 1;
+  const newTokens = Math.min(settings.maxNewTokens, room);
   const cache = settings.cache ?? (await createFittingCache(model, Math.max(1, prompt.length + newTokens - 1)));
   let index = 0;
   let drawing: TokenDrawing | undefined;
@@ -64,7 +64,9 @@ export async function* generateTokens(
         if (stopIds.includes(token.tokenId)) return;
         const cachedTokens = prompt.length + index;
         const cacheBytes = entriesOfLength(cachedTokens, cache.window) * cache.bytesPerToken;
-        yield { ...token, index: index++, milliseconds, cachedTokens, cacheBytes };
+        const step: GeneratedToken = { ...token, index: index++, milliseconds, cachedTokens, cacheBytes };
+        if (index === newTokens) step.finishReason = index === settings.maxNewTokens ? 'length' : 'context-full';
+        yield step;
       }
       started = performance.now();
       await model.activate();
@@ -75,6 +77,12 @@ export async function* generateTokens(
     // Tokens that were run ahead of a stop, or of a reader who left, are no part of the text.
     else if (cache.canTruncate(prompt.length + index)) cache.truncate(prompt.length + index);
   }
+}
+
+/** Tokens that a text can have: none is too many for a cache with a window. */
+function contextLength({ maxPositionEmbeddings }: ModelShape, { window = 0, capacity }: CacheSettings): number {
+  if (window > 0) return Number.POSITIVE_INFINITY;
+  return Math.min(maxPositionEmbeddings, capacity ?? maxPositionEmbeddings);
 }
 
 function createFittingCache(model: GenerationModel, capacity: number): Promise<KeyValueCache> {

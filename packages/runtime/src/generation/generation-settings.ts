@@ -48,4 +48,9 @@ export interface GeneratedToken {
   cachedTokens: number;
   /** Bytes of the cache's entries when this one was chosen. */
   cacheBytes: number;
+  /**
+   * With the last token that there was room for: `maxNewTokens` are reached, or the context is full, which ends at the model's last
+   * position or at the cache's fixed capacity. A text that a stop id ends has none.
+   */
+  finishReason?: 'length' | 'context-full';
 }

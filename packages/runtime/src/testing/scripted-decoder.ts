@@ -2,7 +2,7 @@ import type { DecoderModel } from '../decoder/decoder-model.ts';
 import type { GenerationSettings } from '../generation/generation-settings.ts';
 
 /** A decoder that says given tokens, however it is asked, and remembers how it was asked. */
-export interface ScriptedDecoder extends Pick<DecoderModel, 'generate' | 'shape'> {
+export interface ScriptedDecoder extends Pick<DecoderModel, 'generate'> {
   asked: { promptIds: number[]; settings: GenerationSettings }[];
   /** Tokens that were taken from it. */
   said: number;
@@ -15,7 +15,6 @@ export function scriptedDecoder(tokenIds: readonly number[], maxPositionEmbeddin
     asked: [],
     said: 0,
     freed: false,
-    shape: { maxPositionEmbeddings } as DecoderModel['shape'],
     async *generate(promptIds, settings) {
       decoder.asked.push({ promptIds: Array.from(promptIds), settings });
       try {
@@ -24,7 +23,17 @@ export function scriptedDecoder(tokenIds: readonly number[], maxPositionEmbeddin
           decoder.said++;
           const cachedTokens = promptIds.length + index;
           const logprob = settings.logprobs ? { logprob: -index } : {};
-          yield { tokenId, index, milliseconds: 2, cachedTokens, cacheBytes: 8 * cachedTokens, ...logprob };
+          const full = room < settings.maxNewTokens ? 'context-full' : 'length';
+          const finishReason = index === room - 1 ? { finishReason: full as typeof full } : {};
+          yield {
+            tokenId,
+            index,
+            milliseconds: 2,
+            cachedTokens,
+            cacheBytes: 8 * cachedTokens,
+            ...logprob,
+            ...finishReason,
+          };
         }
       } finally {
         decoder.freed = true;

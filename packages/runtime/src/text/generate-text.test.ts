@@ -87,12 +87,12 @@ describe('generateText', () => {
     expect(steps[2]).toMatchObject({ tokenId: 99, logprob: -2, timing: { milliseconds: 2, sinceStart: 6 } });
   });
 
-  it('ends where the model has no more positions', async () => {
+  it('ends where the context is full, and says so', async () => {
     const decoder = scriptedDecoder(bytesOf('abcdefgh'), 6);
     const steps: GeneratedText[] = [];
     for await (const step of generateText(decoder, byteTokenizer, bytesOf('1234'))) steps.push(step);
     expect(steps.map(({ text }) => text).join('')).toBe('abc');
-    expect(steps.at(-1)!.finishReason).toBe('length');
+    expect(steps.map(({ finishReason }) => finishReason)).toEqual([undefined, undefined, 'context-full']);
   });
 
   it('refuses an empty stop string', async () => {

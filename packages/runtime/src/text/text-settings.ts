@@ -1,4 +1,4 @@
-import type { GenerationSettings } from '../generation/generation-settings.ts';
+import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 
 /** How a text is continued: `GenerationSettings`, in terms of text. Same seed, same text. */
 export interface TextSettings extends Omit<GenerationSettings, 'maxNewTokens' | 'stopIds'> {
@@ -24,6 +24,9 @@ export interface GeneratedText {
   /** Tokens and bytes in the cache when this token was chosen. */
   cachedTokens: number;
   cacheBytes: number;
-  /** With the last step: the model ended its answer, a stop string came, or there was no room for more. */
-  finishReason?: 'end' | 'stop' | 'length';
+  /**
+   * With the last step: the model ended its answer, a stop string came, `maxNewTokens` are reached, or the context is full, which
+   * ends at the model's last position or at the cache's fixed capacity.
+   */
+  finishReason?: 'end' | 'stop' | NonNullable<GeneratedToken['finishReason']>;
 }
