@@ -134,13 +134,13 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       rows,
       orders: orderRows(rows, base.windowLength, (name) => contiguousRowOf(candidates, name)),
       contexts: reportContexts(model.shape),
-      environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
+      environment: context.environment(`${runner.choice.backend} (${runner.choice.reason})`),
       notes: [
         ...notes,
         ...(recipe.budget.policy === 'uniform' && request.budget === undefined
           ? []
           : ['The budget of the recipe holds for its own rows; the others keep the same in every layer.']),
-        'Times are those of each row alone: what rows share, statistics and the reconstruction before a distillation, is left out.',
+        'Times are those of each row alone, on the wall clock, all runs together where one was cut: only the statistics, which rows share, are left out.',
       ],
     });
   });

@@ -79,10 +79,41 @@ describe('compress', () => {
     const second = await compress(await request({ store }));
     expect(skippedStages(second.stages)).toEqual(['statistics', 'grouping', 'factors', 'recovery', 'evaluation']);
     expect(second.judgement).toEqual(first.judgement);
+    for (const { stage, skipped, earlierSeconds } of second.stages) {
+      const ofFirst = first.stages.find((earlier) => earlier.stage === stage)!;
+      expect(ofFirst.earlierSeconds).toBe(0);
+      if (!skipped) expect(earlierSeconds).toBe(0);
+      else {
+        expect(earlierSeconds).toBeGreaterThan(0);
+        expect(earlierSeconds).toBeLessThanOrEqual(ofFirst.seconds);
+      }
+    }
     const third = await compress(await request({ store, recipe: { ...tinyRecipe, method: 'mean-pool' } }));
     expect(skippedStages(third.stages)).toEqual(['statistics', 'grouping']);
     const other = await openTinyCheckpoint({ seed: 2 });
     expect(skippedStages((await compress(await request({ store, model: other }))).stages)).toEqual([]);
+  });
+
+  it('reports the most memory of all runs that did the work', async () => {
+    const store = new MemoryRunStore();
+    const peakOf = async (peakMemoryBytes: number) => {
+      const { report } = await compress(await request({ store, environment: () => ({ peakMemoryBytes }) }));
+      return report.environment.peakMemoryBytes;
+    };
+    expect(await peakOf(900)).toBe(900);
+    expect(await peakOf(300)).toBe(900);
+    expect(await peakOf(1200)).toBe(1200);
+  });
+
+  it('uses artefacts without a record of their time, and says that there is none', async () => {
+    const store = new MemoryRunStore();
+    await compress(await request({ store }));
+    const saved = JSON.parse(new TextDecoder().decode(await store.read(artefactNames.grouping)));
+    delete saved.effort;
+    await store.write(artefactNames.grouping, new TextEncoder().encode(JSON.stringify(saved)));
+    const { stages } = await compress(await request({ store }));
+    expect(stages.find(({ stage }) => stage === 'grouping')).toMatchObject({ skipped: true, earlierSeconds: null });
+    expect(stages.find(({ stage }) => stage === 'factors')!.earlierSeconds).toBeGreaterThan(0);
   });
 
   it('stops when told to, and goes on after the last layer that was finished', async () => {
@@ -100,6 +131,8 @@ describe('compress', () => {
     expect(await store.list()).not.toContain('5-recovery/layer-001.safetensors');
     const resumed = await compress(await request({ store }));
     expect(skippedStages(resumed.stages)).toEqual(['statistics', 'grouping', 'factors']);
+    const recovery = resumed.stages.find(({ stage }) => stage === 'recovery')!;
+    expect(recovery.earlierSeconds).toBeGreaterThan(0);
     expect(resumed.judgement.result.perplexity.value).toBeCloseTo(uninterrupted.judgement.result.perplexity.value, 5);
   });
 

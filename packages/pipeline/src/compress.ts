@@ -172,7 +172,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     judgement,
     history,
     distillation: course,
-    environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
+    environment: context.environment(`${runner.choice.backend} (${runner.choice.reason})`),
   });
   if (request.write) {
     const { write } = request;

@@ -102,7 +102,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
     model: teacher,
     resultShape: written.shape,
     ...{ recipe, judgement, history, distillation: course },
-    environment: { backend: `${runner.choice.backend} (${runner.choice.reason})`, ...request.environment?.() },
+    environment: context.environment(`${runner.choice.backend} (${runner.choice.reason})`),
   });
   if (request.write) {
     const { write } = request;

@@ -25,6 +25,7 @@ export { formatBytes, formatExactBytes } from './format/format-bytes.ts';
 export { formatDuration } from './format/format-duration.ts';
 export { formatMeasurement } from './format/format-measurement.ts';
 export { formatRatio } from './format/format-ratio.ts';
+export { formatWorkTime } from './format/format-work-time.ts';
 export { type LayoutKind, layoutKind } from './format/layout-kind.ts';
 export { comparisonHtml } from './html/comparison-html.ts';
 export { compressionHtml } from './html/compression-html.ts';

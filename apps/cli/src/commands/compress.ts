@@ -16,7 +16,7 @@ import {
   loadMethod,
   runDirectoryOf,
 } from '@kvlr/pipeline/node';
-import { formatBytes, formatDuration } from '@kvlr/report';
+import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { selectBackend } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -25,6 +25,8 @@ import type { CommandContext } from '../command-context.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { recipeNames } from '../inputs/read-recipe.ts';
+import { examplesDirectory, recipesDirectory } from '../inputs/shipped-directories.ts';
 import { withWorkers } from '../inputs/with-workers.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseBytes } from '../options/parse-values.ts';
@@ -38,7 +40,7 @@ import {
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 import { estimateToText } from '../terminal/estimate-to-text.ts';
-import { listNames } from '../terminal/list-names.ts';
+import { listNames, wrapNames } from '../terminal/list-names.ts';
 
 interface CompressOptions extends RecipeOptions, TextOptions {
   output: string;
@@ -50,7 +52,7 @@ interface CompressOptions extends RecipeOptions, TextOptions {
   dryRun?: boolean;
 }
 
-const afterHelp = `
+const afterHelp = () => `
 What happens: second moments of keys, values and queries are gathered on the calibration text; a budget says how many KV
 heads each layer keeps (the same everywhere unless told otherwise); heads are grouped; closed forms give each group one KV
 head, folded into the projections; block reconstruction then trains the attention of each layer back to the original's
@@ -64,8 +66,13 @@ Examples:
   kvlr compress --recover light --overwrite        minutes instead of a quarter of an hour
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
   kvlr compress ./model -o ./small --keep 50% --budget measured
-  kvlr compress ./model -o ./small --method ./examples/methods/strongest-head.mjs
+  kvlr compress ./model -o ./small --method ./mine.mjs --recipe kvlr-quarter
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
+
+Plug-ins of your own: one that works of each kind lies in ${examplesDirectory}
+
+Recipes (--recipe NAME), one for each row of kvlr compare --all, in ${recipesDirectory}:
+${wrapNames(recipeNames())}
 
 Methods:
 ${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
@@ -164,10 +171,10 @@ async function compress(
   const { report, stages } = result;
   const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
-  const times = stages.map((stage) => `${stage.stage} ${formatDuration(stage.seconds)}`);
+  const times = stages.map((stage) => `${stage.stage} ${formatWorkTime([stage])}`);
   context.print(`\n${compressionTerminal(report, context.terminal.styles)}\n`);
   context.print(`Time         ${times.join(', ')}`);
-  context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+  context.print(`Peak memory  ${formatBytes(report.environment.peakMemoryBytes ?? peakMemoryBytes())}`);
   context.print(`Checkpoint   ${options.output}`);
   context.print(`Report       ${reportPath}`);
   context.printJson({

@@ -1,14 +1,15 @@
 import { join, relative } from 'node:path';
 import { artefactNames, parseRecipe } from '@kvlr/pipeline';
 import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
-import { formatBytes, formatDuration } from '@kvlr/report';
+import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
-import { changeDistillation, readRecipe } from '../inputs/load-recipe.ts';
+import { changeDistillation } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
 import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { readRecipe } from '../inputs/read-recipe.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import {
   addBackendOption,
@@ -65,7 +66,7 @@ export function addRecoverCommand(program: Command, context: CommandContext): vo
     .action((path: string, options: RecoverOptions) =>
       nameTextFiles(options, () =>
         withModel(path, context, (model) =>
-          withModel(options.teacher === 'embedded' ? undefined : options.teacher, context, (teacher) =>
+          withModel(options.teacher, context, (teacher) =>
             recover(model, teacher, options, context),
           ),
         ),
@@ -97,7 +98,7 @@ async function recover(
   });
   const runDirectory = runDirectoryOf({ output: options.output, ...(options.run && { runDirectory: options.run }) });
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
-  const times = stages.map(({ stage, seconds }) => `${stage} ${formatDuration(seconds)}`);
+  const times = stages.map((stage) => `${stage.stage} ${formatWorkTime([stage])}`);
   context.print(`\n${model.name} towards ${teacher.name}\n`);
   context.print(`${compressionTerminal(report, context.terminal.styles)}\n`);
   if (course) {
@@ -106,7 +107,7 @@ async function recover(
     context.print(`Held-out KL  ${change} on calibration text that was not trained on`);
   }
   context.print(`Time         ${times.join(', ')}`);
-  context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+  context.print(`Peak memory  ${formatBytes(report.environment.peakMemoryBytes ?? peakMemoryBytes())}`);
   context.print(`Checkpoint   ${options.output}`);
   context.print(`Report       ${reportPath}`);
   context.printJson({

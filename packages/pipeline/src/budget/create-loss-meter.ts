@@ -10,7 +10,9 @@ import {
 import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import type { ModelRunner } from '../run/model-runner.ts';
 import type { RunContext } from '../run/run-context.ts';
+import type { Stopwatch } from '../run/stopwatch.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
+import { addEfforts, type Effort } from '../store/effort.ts';
 import { artefactNames } from '../store/run-store.ts';
 
 export interface LossMeterRequest {
@@ -24,22 +26,30 @@ export interface LossMeterRequest {
   runner: ModelRunner;
   /** What is measured against, and on which windows: asked for with the first measurement. */
   prepare: () => Promise<{ base: LogitSource; windows: readonly EvaluationWindow[] }>;
+  /** Of the stage that measures. */
+  watch: Stopwatch;
   key: ArtefactKey;
+}
+
+export interface LossMeter {
+  measuredLoss: NonNullable<BudgetRequest['measuredLoss']>;
+  /** What the measurements of earlier runs took, once one of them was used. */
+  takenOver: readonly (Effort | undefined)[];
 }
 
 /**
  * Measures what compressing one layer costs: mean KL(original || model) per token, nats. Every measurement is saved when it
  * is made, so that a run that was cut, or one with another total, does not repeat it.
  */
-export async function createLossMeter(
-  context: RunContext,
-  request: LossMeterRequest,
-): Promise<NonNullable<BudgetRequest['measuredLoss']>> {
+export async function createLossMeter(context: RunContext, request: LossMeterRequest): Promise<LossMeter> {
   const { model, method, unit, keyValueHeads, runner, key } = request;
-  const known = (await loadJson<Record<string, number>>(context.store, artefactNames.budgetLosses, key)) ?? {};
-  return async (layer, budget) => {
+  const kept = await loadJson<Record<string, number>>(context.store, artefactNames.budgetLosses, key);
+  const known = { ...kept?.value };
+  const takenOver: (Effort | undefined)[] = [];
+  const measuredLoss: LossMeter['measuredLoss'] = async (layer, budget) => {
     const heads = unit === 'heads' ? budget.keys : keyValueHeads;
     const name = `layer ${layer}, ${budget.keys} keys, ${budget.values} values in ${heads} groups`;
+    if (kept?.value[name] !== undefined && takenOver.length === 0) takenOver.push(kept.effort);
     const earlier = known[name];
     if (earlier !== undefined) return earlier;
     const compressed = compressLayer({
@@ -66,7 +76,9 @@ export async function createLossMeter(
     );
     const loss = againstBase!.klDivergence.value;
     known[name] = loss;
-    await saveJson(context.store, artefactNames.budgetLosses, key, known);
+    const effort = addEfforts([...(kept ? [kept.effort] : []), request.watch.total()]);
+    await saveJson(context.store, artefactNames.budgetLosses, { key, effort }, known);
     return loss;
   };
+  return { measuredLoss, takenOver };
 }

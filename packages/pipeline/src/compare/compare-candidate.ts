@@ -9,6 +9,7 @@ import { roundModel } from '../run/round-model.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { runKeys } from '../run/run-keys.ts';
 import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
+import { addEfforts } from '../store/effort.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
 import type { CandidateRequest } from './candidate-request.ts';
@@ -40,9 +41,12 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
   );
   const fileName = (text: string) => `rows/${text.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   const rowName = fileName(name);
-  return context.stage('evaluation', `${title}, ${keyValueHeads} KV heads`, async (control) => {
+  return context.stage('evaluation', `${title}, ${keyValueHeads} KV heads`, async (control, watch) => {
     const kept = await loadJson<ComparisonRow>(context.store, `${rowName}.json`, key);
-    if (kept) return { value: { ...kept, title }, skipped: true, detail: describe(kept) };
+    if (kept) {
+      const { value, effort } = kept;
+      return { value: { ...value, title }, skipped: true, takenOver: [effort], detail: describe(value) };
+    }
     // Closed forms are quicker to compute again than to keep; reconstructed layers are not.
     const keeps = describeRecovery(recovery) !== undefined || candidate.artefacts !== undefined;
     const parts = context.part(
@@ -76,7 +80,8 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     const layout = layoutKind(written.shape);
     const parameters = countParameters(written);
     const row = toRow({ method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...costs }, result);
-    await saveJson(context.store, `${rowName}.json`, key, row);
+    const effort = addEfforts([parts.earlier, watch.total()]);
+    await saveJson(context.store, `${rowName}.json`, { key, effort }, row);
     return { value: row, detail: describe(row) };
   });
 }

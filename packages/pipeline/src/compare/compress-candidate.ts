@@ -24,10 +24,7 @@ export async function compressCandidate(
     budget: candidate.artefacts === undefined ? undefined : request.budget,
     tokenIds: request.calibrationIds,
   });
-  const { stages } = context;
-  // What an earlier run had done took time that nobody noted.
-  const seconds = stages.some(({ resumed }) => resumed)
-    ? undefined
-    : stages.reduce((sum, stage) => sum + stage.seconds, 0);
+  const { earlier, stages } = context;
+  const seconds = earlier && stages.reduce((sum, stage) => sum + stage.seconds, earlier.seconds);
   return { compressed, groups, seconds };
 }

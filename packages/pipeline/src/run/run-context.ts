@@ -1,25 +1,35 @@
 import { type EventListener, type RunControl, type StageName, throwIfAborted } from '@kvlr/core';
+import type { RunEnvironment } from '@kvlr/report';
+import { addEfforts, type Effort } from '../store/effort.ts';
 import { artefactNames, type RunStore } from '../store/run-store.ts';
+import { Stopwatch } from './stopwatch.ts';
 
 /** How long one stage took. */
 export interface StageTime {
   stage: StageName;
   title: string;
+  /** In this run. */
   seconds: number;
+  /** In earlier runs, for what was taken over from them; null where they kept no record of it. */
+  earlierSeconds: number | null;
   /** True when the artefact of an earlier run was used. */
   skipped: boolean;
-  /** True when an earlier run had done a part of it or all: `seconds` is then less than the stage takes. */
-  resumed: boolean;
 }
 
 /** What a stage gives back. */
 export interface StageOutcome<Value> {
   value: Value;
   skipped?: boolean;
-  /** True when it went on from where an earlier run was cut. */
-  resumed?: boolean;
+  /** What each artefact of earlier runs took that the stage went on from, or that stands for it. */
+  takenOver?: readonly (Effort | undefined)[];
   /** A few words for people: what came out. */
   detail?: string;
+}
+
+/** What a run is told besides its inputs. */
+export interface RunContextControl extends RunControl {
+  /** What the report says of the machine; asked for when something is saved, and when the report is made. */
+  environment?: (() => Partial<RunEnvironment>) | undefined;
 }
 
 /** One run: where it keeps things, whom it tells, and how long its stages took. */
@@ -31,10 +41,11 @@ export class RunContext {
   /** Lines that wait for `beginLog`; undefined when no log is kept. */
   #waiting: string[] | undefined;
   #log: Promise<void> | undefined;
+  readonly #takenOver: (Effort | undefined)[] = [];
 
   constructor(
     readonly store: RunStore,
-    control: RunControl,
+    private readonly control: RunContextControl,
     keepsLog = true,
   ) {
     this.#waiting = keepsLog ? [] : undefined;
@@ -51,29 +62,40 @@ export class RunContext {
     const onEvent: EventListener = (event) => {
       if (event.type === 'progress' || event.type === 'warning') this.onEvent(event);
     };
-    return new RunContext(store, { onEvent, signal: this.signal }, false);
+    return new RunContext(store, { ...this.control, onEvent }, false);
   }
 
   /** Runs one stage between its events, and takes its time. */
   async stage<Value>(
     stage: StageName,
     title: string,
-    work: (control: RunControl) => Promise<StageOutcome<Value>>,
+    work: (control: RunControl, watch: Stopwatch) => Promise<StageOutcome<Value>>,
   ): Promise<Value> {
     throwIfAborted(this.signal);
     this.onEvent({ type: 'stage-started', stage, title });
-    const started = performance.now();
-    const {
-      value,
-      skipped = false,
-      resumed = skipped,
-      detail,
-    } = await work({ onEvent: this.onEvent, signal: this.signal });
-    const seconds = (performance.now() - started) / 1000;
-    this.stages.push({ stage, title, seconds, skipped, resumed });
+    const watch = new Stopwatch(() => this.control.environment?.().peakMemoryBytes);
+    const control = { onEvent: this.onEvent, signal: this.signal };
+    const { value, skipped = false, takenOver = [], detail } = await work(control, watch);
+    const { seconds } = watch.total();
+    const earlierSeconds = addEfforts(takenOver)?.seconds ?? null;
+    this.#takenOver.push(...takenOver);
+    this.stages.push({ stage, title, seconds, earlierSeconds, skipped });
     this.onEvent({ type: 'stage-finished', stage, seconds, skipped, detail });
     await this.#log;
     return value;
+  }
+
+  /** What all took that was taken over from earlier runs; undefined where one of them kept no record of it. */
+  get earlier(): Effort | undefined {
+    return addEfforts(this.#takenOver);
+  }
+
+  /** What the report says of the machine. Its memory is the most that this run or one that it took work over from had. */
+  environment(backend: string): RunEnvironment {
+    const environment = { backend, ...this.control.environment?.() };
+    const known = this.#takenOver.filter((effort) => effort !== undefined);
+    const { peakMemoryBytes } = addEfforts([...known, { ...environment, seconds: 0 }])!;
+    return { ...environment, ...(peakMemoryBytes !== undefined && { peakMemoryBytes }) };
   }
 
   /** Starts to write the log, and all that has waited for it: a run that is refused leaves nothing in its store. */

@@ -12,8 +12,10 @@ import { once } from '../run/once.ts';
 import type { BudgetChoice } from '../run/plugin-choices.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
+import type { Stopwatch } from '../run/stopwatch.ts';
 import { useOnDemand } from '../run/use-on-demand.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
+import { addEfforts, type Effort } from '../store/effort.ts';
 import { artefactNames } from '../store/run-store.ts';
 
 export interface BudgetStageRequest extends GroupingSource {
@@ -39,15 +41,28 @@ export async function chooseBudget(context: RunContext, request: BudgetStageRequ
   if (choice === undefined && settings.policy === 'uniform') {
     return { unit, layers: model.shape.layers.map(() => ({ ...frame.uniform })) };
   }
-  return context.stage('budget', `How much each layer keeps (${settings.policy})`, async () => {
-    const kept = await loadJson<LayerBudget[]>(context.store, artefactNames.budget, request.key);
-    const layers = kept ?? (await ask(context, request, frame));
-    if (!kept) await saveJson(context.store, artefactNames.budget, request.key, layers);
-    return { value: { unit, layers }, skipped: kept !== undefined, detail: describeBudget({ unit, layers }) };
+  return context.stage('budget', `How much each layer keeps (${settings.policy})`, async (_control, watch) => {
+    const outcome = (layers: LayerBudget[]) => {
+      const value = { unit, layers };
+      return { value, detail: describeBudget(value) };
+    };
+    const { key } = request;
+    const kept = await loadJson<LayerBudget[]>(context.store, artefactNames.budget, key);
+    if (kept) return { ...outcome(kept.value), skipped: true, takenOver: [kept.effort] };
+    const { layers, takenOver } = await ask(context, request, frame, watch);
+    const effort = addEfforts([...takenOver, watch.total()]);
+    await saveJson(context.store, artefactNames.budget, { key, effort }, layers);
+    return { ...outcome(layers), takenOver };
   });
 }
 
-function ask(context: RunContext, request: BudgetStageRequest, frame: BudgetFrame): Promise<LayerBudget[]> {
+/** The policy's answer, and what the measurements of earlier runs took that went into it. */
+function ask(
+  context: RunContext,
+  request: BudgetStageRequest,
+  frame: BudgetFrame,
+  watch: Stopwatch,
+): Promise<{ layers: LayerBudget[]; takenOver: readonly (Effort | undefined)[] }> {
   const { model, statistics, settings, choice } = request;
   const shared = { ...request, ...frame, groupsOf: rememberGroups(request, context.signal) };
   return useOnDemand(request.runner, model, async (load) => {
@@ -57,20 +72,23 @@ function ask(context: RunContext, request: BudgetStageRequest, frame: BudgetFram
       const windows = held.map((window) => ({ source: 'calibration', tokenIds: window }));
       return { base: cachedLogits(await load()), windows };
     });
-    return spreadBudget(
+    const meter = { ...shared, prepare, watch, key: request.lossKey };
+    const { measuredLoss, takenOver } = await createLossMeter(context, meter);
+    const layers = await spreadBudget(
       choice?.policy ?? resolveBudget(settings.policy),
       {
         ...frame,
         statistics: statistics.layers,
         weights: (layer) => readAttentionWeights(model, layer),
         lostEnergy: createLostEnergies(shared),
-        measuredLoss: await createLossMeter(context, { ...shared, prepare, key: request.lossKey }),
+        measuredLoss,
         onProgress: (completed, total) =>
           context.onEvent({ type: 'progress', stage: 'budget', completed, total, unit: 'steps' }),
         signal: context.signal,
       },
       settings.policy,
     );
+    return { layers, takenOver };
   });
 }
 

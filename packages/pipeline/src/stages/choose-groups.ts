@@ -15,9 +15,9 @@ export interface GroupsRequest extends GroupingSource {
 export function chooseGroups(context: RunContext, request: GroupsRequest): Promise<number[][][]> {
   const { model, label, keyValueHeads, key } = request;
   const { shape } = model;
-  return context.stage('grouping', `Which KV heads share one (${label})`, async () => {
+  return context.stage('grouping', `Which KV heads share one (${label})`, async (_control, watch) => {
     const kept = await loadJson<number[][][]>(context.store, artefactNames.grouping, key);
-    if (kept) return { value: kept, skipped: true };
+    if (kept) return { value: kept.value, skipped: true, takenOver: [kept.effort] };
     const groups = await mapInOrder({
       items: shape.layers,
       concurrency: groupingConcurrency(request),
@@ -31,7 +31,7 @@ export function chooseGroups(context: RunContext, request: GroupsRequest): Promi
         context.onEvent({ type: 'progress', stage: 'grouping', ...progress });
       },
     });
-    await saveJson(context.store, artefactNames.grouping, key, groups);
+    await saveJson(context.store, artefactNames.grouping, { key, effort: watch.total() }, groups);
     const counts = groups.map((ofLayer) => ofLayer.length);
     return { value: groups, detail: `${shape.numKeyValueHeads} -> ${listCounts(counts)} KV heads` };
   });

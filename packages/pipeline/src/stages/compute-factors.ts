@@ -27,9 +27,9 @@ export interface FactorsRequest {
 /** Stage 3: the closed-form factors of every layer, folded into its projections. */
 export function computeFactors(context: RunContext, request: FactorsRequest): Promise<CompressedLayer[]> {
   const { model, statistics, groups, method, ranks, key } = request;
-  return context.stage('factors', `Low-rank factors, folded: ${method.title}`, async (control) => {
+  return context.stage('factors', `Low-rank factors, folded: ${method.title}`, async (control, watch) => {
     const kept = await loadBundle(context.store, artefactNames.factors, key);
-    if (kept) return { value: compressedLayersFromBundle(kept), skipped: true };
+    if (kept) return { value: compressedLayersFromBundle(kept.value), skipped: true, takenOver: [kept.effort] };
     const attended = method.needsAttendedMoments ? await request.attended(groups, control) : undefined;
     const layers: CompressedLayer[] = [];
     for (let layer = 0; layer < model.shape.numLayers; layer++) {
@@ -54,7 +54,8 @@ export function computeFactors(context: RunContext, request: FactorsRequest): Pr
         unit: 'layers',
       });
     }
-    await saveBundle(context.store, artefactNames.factors, key, compressedLayersToBundle(layers));
+    const origin = { key, effort: watch.total() };
+    await saveBundle(context.store, artefactNames.factors, origin, compressedLayersToBundle(layers));
     return { value: layers };
   });
 }

@@ -69,4 +69,5 @@ it('stops when told to, and goes on behind its last checkpoint to the same resul
   );
   expect(steps).toEqual([4]);
   expect(resumed.judgement).toEqual(uninterrupted.judgement);
+  expect(resumed.stages.find(({ title }) => title.startsWith('Distillation'))!.earlierSeconds).toBeGreaterThan(0);
 });

@@ -12,6 +12,7 @@ import { type ResolvedDistillation, resolveDistillation } from '../recipe/resolv
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
 import { type ArtefactKey, artefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
+import { addEfforts } from '../store/effort.ts';
 import { artefactNames } from '../store/run-store.ts';
 
 export interface DistillRequest {
@@ -43,12 +44,14 @@ export async function distillStudent(context: RunContext, request: DistillReques
   const resolved = resolveDistillation(request.settings);
   if (resolved === undefined) return { model: student };
   const key = await artefactKey({ student: request.key }, resolved);
-  return context.stage('recovery', `Distillation (${resolved.preset})`, async (control) => {
+  return context.stage('recovery', `Distillation (${resolved.preset})`, async (control, watch) => {
     const kept = await loadBundle(context.store, resultName, key);
     const saved = kept ? undefined : await loadBundle(context.store, checkpointName, key);
-    const checkpoint = saved && readCheckpoint(saved);
+    const checkpoint = saved && readCheckpoint(saved.value);
+    const takenOver = [kept ?? saved].flatMap((artefact) => (artefact ? [artefact.effort] : []));
+    const origin = () => ({ key, effort: addEfforts([...takenOver, watch.total()]) });
     let result: Pick<DistillationResult, 'tensors' | 'points' | 'best'>;
-    if (kept) result = { tensors: kept.tensors, ...JSON.parse(kept.metadata.course!) };
+    if (kept) result = { tensors: kept.value.tensors, ...JSON.parse(kept.value.metadata.course!) };
     else {
       const { windows, heldOutWindows } = cutWindows(await request.tokenIds(), resolved, request.settings.seed);
       result = await distill({
@@ -56,20 +59,15 @@ export async function distillStudent(context: RunContext, request: DistillReques
         ...{ teacher, student, windows, heldOutWindows, checkpoint },
         preset: resolved.preset,
         settings: resolved.settings,
-        onCheckpoint: (state) => saveBundle(context.store, checkpointName, key, checkpointBundle(state)),
+        onCheckpoint: (state) => saveBundle(context.store, checkpointName, origin(), checkpointBundle(state)),
       });
       const metadata = { course: JSON.stringify({ points: result.points, best: result.best }) };
-      await saveBundle(context.store, resultName, key, { metadata, tensors: result.tensors });
+      await saveBundle(context.store, resultName, origin(), { metadata, tensors: result.tensors });
       await context.store.remove(checkpointName);
     }
     const { points, best } = result;
     const value = { model: applyDistillation(student, result), course: { points, best } };
-    return {
-      value,
-      skipped: kept !== undefined,
-      resumed: (kept ?? saved) !== undefined,
-      detail: describe(value.course, checkpoint),
-    };
+    return { value, skipped: kept !== undefined, takenOver, detail: describe(value.course, checkpoint) };
   });
 }
 

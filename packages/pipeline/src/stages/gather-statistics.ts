@@ -20,9 +20,9 @@ export interface StatisticsRequest {
 /** Stage 1: second moments of every layer over the calibration text. */
 export function gatherStatistics(context: RunContext, request: StatisticsRequest): Promise<CalibrationStatistics> {
   const { model, calibration, key } = request;
-  return context.stage('statistics', 'Second moments over the calibration text', async (control) => {
+  return context.stage('statistics', 'Second moments over the calibration text', async (control, watch) => {
     const kept = await loadBundle(context.store, artefactNames.statistics, key);
-    if (kept) return { value: statisticsFromBundle(kept), skipped: true };
+    if (kept) return { value: statisticsFromBundle(kept.value), skipped: true, takenOver: [kept.effort] };
     const { windows: count, windowLength: length, seed } = calibration;
     const tokenIds = await request.tokenIds();
     const windows = sayWhichText('calibration', () => randomWindows(tokenIds, { count, length, seed }));
@@ -31,7 +31,8 @@ export function gatherStatistics(context: RunContext, request: StatisticsRequest
       windows,
       provenance: { modelId: model.id, textHash: request.textHash, seed: calibration.seed },
     });
-    await saveBundle(context.store, artefactNames.statistics, key, statisticsToBundle(statistics));
+    const origin = { key, effort: watch.total() };
+    await saveBundle(context.store, artefactNames.statistics, origin, statisticsToBundle(statistics));
     const tokens = statistics.provenance.tokenCount.toLocaleString('en-US');
     return { value: statistics, detail: `${tokens} tokens in ${windows.length} windows` };
   });

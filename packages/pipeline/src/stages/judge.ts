@@ -31,9 +31,9 @@ export interface JudgeRequest {
 
 /** Perplexity of both models, KL divergence and agreement between them, and what rounding changed. */
 export function judge(context: RunContext, request: JudgeRequest): Promise<Judgement> {
-  return context.stage('evaluation', 'Perplexity and KL divergence against the original', async (control) => {
+  return context.stage('evaluation', 'Perplexity and KL divergence against the original', async (control, watch) => {
     const kept = await loadJson<Judgement>(context.store, artefactNames.evaluation, request.key);
-    if (kept) return { value: kept, skipped: true };
+    if (kept) return { value: kept.value, skipped: true, takenOver: [kept.effort] };
     const { base, exact, written, runner, bytesPerElement, dtype } = request;
     const windows = await request.windows();
     const judgement = await runner.use(base, async (baseModel) => {
@@ -64,7 +64,8 @@ export function judge(context: RunContext, request: JudgeRequest): Promise<Judge
       });
     });
     const harness = toHarnessJson(judgement.result, { date: new Date() });
-    await saveJson(context.store, artefactNames.evaluation, request.key, judgement, harness);
+    const origin = { key: request.key, effort: watch.total() };
+    await saveJson(context.store, artefactNames.evaluation, origin, judgement, harness);
     return { value: judgement, detail: describe(judgement) };
   });
 }

@@ -6,7 +6,7 @@ import { resolveRecovery } from '../recipe/resolve-recovery.ts';
 import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
-import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
+import { type ArtefactKey, type Kept, loadBundle, saveBundle } from '../store/artefact.ts';
 import { artefactNames } from '../store/run-store.ts';
 
 export interface ReconstructRequest {
@@ -33,10 +33,10 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
   const recovery = resolveRecovery(request.settings);
   if (recovery === undefined) return { model: student, history: [] };
   const { preset, settings } = recovery;
-  return context.stage('recovery', `Block reconstruction (${preset})`, async (control) => {
+  return context.stage('recovery', `Block reconstruction (${preset})`, async (control, watch) => {
     const { numLayers } = teacher.shape;
     const kept = await loadLayers(context, key, numLayers);
-    let layers = kept;
+    let layers = kept.map(({ value }) => value);
     if (kept.length < numLayers) {
       const tokenIds = await request.tokenIds();
       const { training, heldOut } = sayWhichText('calibration', () =>
@@ -55,9 +55,14 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
         heldOutWindows: heldOut,
         preset,
         settings,
-        completedLayers: kept,
+        completedLayers: layers,
         onLayerDone: (layer) =>
-          saveBundle(context.store, layerName(layer.layer), key, reconstructedLayerToBundle(layer)),
+          saveBundle(
+            context.store,
+            layerName(layer.layer),
+            { key, effort: watch.lap() },
+            reconstructedLayerToBundle(layer),
+          ),
       });
       layers = result.layers;
     }
@@ -65,17 +70,21 @@ export async function reconstruct(context: RunContext, request: ReconstructReque
     const skipped = kept.length === numLayers;
     const detail =
       !skipped && kept.length > 0 ? `${kept.length} of ${numLayers} layers from the run directory` : undefined;
-    return { value, skipped, resumed: kept.length > 0, detail };
+    return { value, skipped, takenOver: kept.map(({ effort }) => effort), detail };
   });
 }
 
 /** The layers of an earlier run, from the first up to the first that is missing. */
-async function loadLayers(context: RunContext, key: ArtefactKey, numLayers: number): Promise<ReconstructedLayer[]> {
-  const layers: ReconstructedLayer[] = [];
+async function loadLayers(
+  context: RunContext,
+  key: ArtefactKey,
+  numLayers: number,
+): Promise<Kept<ReconstructedLayer>[]> {
+  const layers: Kept<ReconstructedLayer>[] = [];
   for (let layer = 0; layer < numLayers; layer++) {
-    const bundle = await loadBundle(context.store, layerName(layer), key);
-    if (!bundle) break;
-    layers.push(reconstructedLayerFromBundle(bundle));
+    const kept = await loadBundle(context.store, layerName(layer), key);
+    if (!kept) break;
+    layers.push({ ...kept, value: reconstructedLayerFromBundle(kept.value) });
   }
   return layers;
 }

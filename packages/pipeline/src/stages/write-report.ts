@@ -50,7 +50,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       result: judgement.result,
       contexts: reportContexts(model.shape),
       recipe,
-      stages: context.stages.map(({ title, seconds, skipped }) => ({ title, seconds, skipped })),
+      stages: context.stages.map(({ stage: _, ...timing }) => timing),
       environment: request.environment,
       ...(spectra.length > 0 && { spectra }),
       reconstruction: request.history.map(toLayerReconstruction),

@@ -23,7 +23,7 @@ export interface ComparisonRow {
   bytesPerToken: number;
   /** Numbers in the weights of the result; the model's own count is `ReportedModel.parameters`. */
   parameters?: number;
-  /** Time to compress; absent when the row went on from where an earlier run was cut. */
+  /** Time to compress, all runs together; absent when a part of it was made by a run that kept no record. */
   seconds?: number | undefined;
   /** Scores of each window. All rows of a report are judged on the same windows, in the same order. */
   windows?: WindowScores;

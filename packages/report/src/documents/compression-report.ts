@@ -7,7 +7,10 @@ import type { RunEnvironment } from './run-environment.ts';
 /** Time one stage of the run took. */
 export interface StageTiming {
   title: string;
+  /** In this run. */
   seconds: number;
+  /** In earlier runs, for what was taken over from them; null where they kept no record of it. */
+  earlierSeconds?: number | null;
   /** True when the stage was taken over from an earlier run. */
   skipped?: boolean;
 }

@@ -4,7 +4,7 @@ export interface RunEnvironment {
   backend: string;
   /** One line about the machine: processor, cores, memory. */
   machine?: string;
-  /** Largest resident memory of the run, bytes. */
+  /** Largest resident memory of the run, and of those that it took work over from, bytes. */
   peakMemoryBytes?: number;
   /** Versions by name: kvlr, node, tfjs. */
   versions?: Record<string, string>;

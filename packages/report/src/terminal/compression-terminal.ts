@@ -1,7 +1,7 @@
 import type { CompressionReport } from '../documents/compression-report.ts';
 import { describeCacheElement, describeEvaluation } from '../format/describe-evaluation.ts';
 import { formatBytes } from '../format/format-bytes.ts';
-import { formatDuration } from '../format/format-duration.ts';
+import { describeWorkTime } from '../format/format-work-time.ts';
 import { stripControlCharacters } from '../format/strip-control-characters.ts';
 import { headlineTable } from '../tables/headline-table.ts';
 import { terminalNotes } from './terminal-notes.ts';
@@ -11,13 +11,14 @@ import { terminalTable } from './terminal-table.ts';
 /** The first screen after a compression: what it cost, what it saves, and what stands behind the figures. */
 export function compressionTerminal(report: CompressionReport, styles: TerminalStyles = plainStyles): string {
   const { environment, result } = report;
-  const seconds = report.stages.reduce((sum, stage) => sum + (stage.skipped ? 0 : stage.seconds), 0);
-  const run = [`Took ${formatDuration(seconds)} on ${environment.backend}`];
+  const { total, remark } = describeWorkTime(report.stages);
+  const run = [`Took ${total} on ${environment.backend}`];
   if (environment.peakMemoryBytes !== undefined) run.push(`peak memory ${formatBytes(environment.peakMemoryBytes)}`);
   const notes = [
     describeEvaluation(result),
     describeCacheElement(result.cache.bytesPerElement),
     `${run.join(', ')}.`,
+    ...(remark ? [`Time: ${remark}.`] : []),
     ...(report.notes ?? []),
   ];
   return [
