@@ -89,10 +89,50 @@ describe('compare', () => {
       expect(measured.get(name)).toBeGreaterThan(0);
       expect(measured.get(name)).toBe(measured.get(`${name}+light`));
     }
-    const against = orders![0]!.ranks.flatMap(({ method, toContiguous }) => (toContiguous ? [method] : []));
+    const against = orders![0]!.ranks.flatMap(({ method, toUsual }) => (toUsual ? [method] : []));
     expect(against.toSorted()).toEqual(
       names.flatMap((name) => (name === 'contiguous' ? [] : [name, `${name}+light`])).toSorted(),
     );
+  });
+
+  it('judges budgets before and after reconstruction, with what each layer keeps', async () => {
+    const uneven = { policy: () => [2, 1], hash: 'uneven' };
+    const store = new MemoryRunStore();
+    const { rows, title, orders } = await compare({
+      model: await openTinyCheckpoint(),
+      recipe: { ...tinyRecipe, budget: { windows: 1, windowLength: 16 } },
+      texts: tinyTexts,
+      budgets: ['uniform', 'measured', './uneven.mjs'].map((name) => ({
+        name,
+        choice: name === './uneven.mjs' ? uneven : undefined,
+      })),
+      ratios: [1 / 2],
+      store,
+      runtime: { backend: 'cpu' },
+    });
+    expect(title).toContain('every budget');
+    const [, , measured, reconstructed] = rows;
+    expect(rows.map(({ method, budget }) => [method, budget!.layers.map(({ keys }) => keys)])).toEqual([
+      ['uniform', [2, 2]],
+      ['uniform+light', [2, 2]],
+      ['measured', measured!.budget!.layers.map(({ keys }) => keys)],
+      ['measured+light', measured!.budget!.layers.map(({ keys }) => keys)],
+      ['./uneven.mjs', [2, 1]],
+      ['./uneven.mjs+light', [2, 1]],
+    ]);
+    expect(measured!.budget!.layers.reduce((sum, { keys }) => sum + keys, 0)).toBeLessThanOrEqual(4);
+    // The second row takes the first one's measurements over, with their time.
+    expect(reconstructed!.seconds).toBeGreaterThan(0);
+    const against = orders![0]!.ranks.flatMap(({ method, toUsual }) => (toUsual ? [[method, toUsual.to]] : []));
+    expect(Object.fromEntries(against)).toEqual({
+      measured: 'uniform',
+      'measured+light': 'uniform+light',
+      './uneven.mjs': 'uniform',
+      './uneven.mjs+light': 'uniform+light',
+    });
+    const markdown = new TextDecoder().decode(await store.read(artefactNames.comparisonMarkdown));
+    expect(markdown).toContain('Against uniform');
+    expect(markdown).toMatch(/uneven\.mjs.*\| 2 1 +\|/);
   });
 
   it('spreads the cache of the recipe over layers by a budget, and leaves the other rows even', async () => {

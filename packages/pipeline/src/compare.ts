@@ -10,9 +10,9 @@ import {
   comparisonSvg,
   type RunEnvironment,
 } from '@kvlr/report';
-import type { ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
+import type { ComparedBudget, ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
 import { compareCandidate } from './compare/compare-candidate.ts';
-import { contiguousRowOf, listCandidates } from './compare/list-candidates.ts';
+import { listCandidates } from './compare/list-candidates.ts';
 import { orderRows } from './compare/order-rows.ts';
 import { methodName } from './recipe/method-name.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
@@ -47,6 +47,8 @@ export interface ComparisonRequest extends RunControl {
    * 'none', after block reconstruction.
    */
   groupings?: readonly ComparedGrouping[];
+  /** Compares these budgets instead: the recipe's method with each, before and after block reconstruction likewise. */
+  budgets?: readonly ComparedBudget[];
   /** Shares of the KV heads to keep. Default 1/2, 1/4, 1/8. Shares that do not divide are left out, and named in a note. */
   ratios?: readonly number[];
   /** Figures to hold the rows against, for example those of a prototype. */
@@ -67,7 +69,7 @@ export interface ComparisonRequest extends RunControl {
 /**
  * Closed forms at every ratio, without reconstruction, and the recipe with it, judged on the same windows against the same
  * base: the paper's ablation as one table. With `reconstructEach` every closed form before and after reconstruction, with
- * `groupings` every grouping. One pass gathers the statistics for all, and the base runs once. Finished rows stay in the
+ * `groupings` every grouping, with `budgets` every budget. One pass gathers the statistics for all, and the base runs once. Finished rows stay in the
  * store; a comparison that was cut goes on with the next row.
  */
 export async function compare(request: ComparisonRequest): Promise<ComparisonReport> {
@@ -113,7 +115,6 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         model,
         recipe,
         grouping: request.grouping,
-        budget: request.budget,
         ownMethods,
         statistics,
         runner,
@@ -132,12 +133,16 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       model: { name: modelName, shape: model.shape, parameters: countParameters(model) },
       base,
       rows,
-      orders: orderRows(rows, base.windowLength, (name) => contiguousRowOf(candidates, name)),
+      orders: orderRows(
+        rows,
+        base.windowLength,
+        (name) => candidates.find((candidate) => candidate.name === name)?.usual,
+      ),
       contexts: reportContexts(model.shape),
       environment: context.environment(`${runner.choice.backend} (${runner.choice.reason})`),
       notes: [
         ...notes,
-        ...(recipe.budget.policy === 'uniform' && request.budget === undefined
+        ...(request.budgets || (recipe.budget.policy === 'uniform' && request.budget === undefined)
           ? []
           : ['The budget of the recipe holds for its own rows; the others keep the same in every layer.']),
         'Times are those of each row alone, on the wall clock, all runs together where one was cut: only the statistics, which rows share, are left out.',
@@ -148,6 +153,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
 
 function titleOf(modelName: string, request: ComparisonRequest): string {
   if (request.groupings) return `${modelName}: every grouping at every ratio`;
+  if (request.budgets) return `${modelName}: every budget at every ratio`;
   if (request.reconstructEach) return `${modelName}: every method before and after block reconstruction`;
   return `${modelName}: ${request.methods ? 'methods' : 'every method'} at every ratio`;
 }

@@ -3,7 +3,7 @@ export { groupingStrategies } from '@kvlr/grouping';
 export { type CacheBudget, describeBudget } from './budget/cache-budget.ts';
 export { foreseeBudget } from './budget/foresee-budget.ts';
 export { bestRecipes } from './compare/best-recipes.ts';
-export { type ComparedGrouping, type ComparedRecipe, recipeRowName } from './compare/candidate.ts';
+export { type ComparedBudget, type ComparedGrouping, type ComparedRecipe, recipeRowName } from './compare/candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';
 export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';
 export { type CompressionEstimate, type EstimateRequest, estimateCompression } from './estimate-compression.ts';

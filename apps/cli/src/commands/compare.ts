@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { artefactNames, bestRecipes, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
+import { artefactNames, bestRecipes, budgetPolicies, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
 import { compareToDirectory, loadGrouping, type WorkerPool } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import { comparisonTerminal } from '@kvlr/report/terminal';
@@ -59,13 +59,15 @@ Which rows the table has:
   kvlr compare --groupings         the default method with every grouping, before and after block reconstruction, what its
                                    groups cost (energy lost, error measured at the block's output), and how far it is
                                    from contiguous groups
+  kvlr compare --budgets           the default method with every budget likewise, what each layer keeps, and how far it is
+                                   from the same in every layer
 --recover light or full adds the row of the recipe itself with that reconstruction to the first two; none takes
 reconstruction out of the others. --distill adds one with training behind it. --budget holds for the rows of the recipe.
 
 At each ratio the methods stand in order, with the difference to the next better one paired over windows; what lies below two
 standard errors is called noise. Fewer --windows are quicker and leave larger errors.
 
-Each row is one command: kvlr compress --recipe recipes/ROW.yaml; those of the default recipe are kvlr-half, kvlr-quarter and
+Each row is one command: kvlr compress --recipe ROW; those of the default recipe are kvlr-half, kvlr-quarter and
 kvlr-eighth. Rows that are finished are kept: after Ctrl-C the same command goes on with the next one, and another comparison
 with the same -o and --overwrite takes them over. DIR holds comparison.html, .md, .svg and .json, which has the scores of
 every window.
@@ -74,13 +76,17 @@ Examples:
   kvlr compare                                                   the embedded model; each row is judged in about a minute
   kvlr compare --all -o everything                               the whole table; hours, most of them block reconstruction
   kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
+  kvlr compare --budgets --recipe recipes/svd-a.yaml --ratios 1/4    keys and values apart, in the latent layout
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
 Methods:
 ${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
 
 Groupings:
-${listNames(groupingStrategies, ({ description }) => description)}`;
+${listNames(groupingStrategies, ({ description }) => description)}
+
+Budgets:
+${listNames(budgetPolicies, ({ description }) => description)}`;
 
 export function addCompareCommand(program: Command, context: CommandContext): void {
   const command = program
@@ -97,19 +103,26 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
         'methods',
         'initialisations',
         'groupings',
+        'budgets',
       ]),
     )
     .addOption(
       new Option(
         '--initialisations [names...]',
         'closed forms before and after block reconstruction: names or ES modules (default: all that give stock layouts)',
-      ).conflicts(['methods', 'groupings']),
+      ).conflicts(['methods', 'groupings', 'budgets']),
     )
     .addOption(
       new Option(
         '--groupings [names...]',
         'compare groupings instead: names or ES modules such as ./mine.mjs (default: all names)',
-      ).conflicts(['methods', 'grouping']),
+      ).conflicts(['methods', 'grouping', 'budgets']),
+    )
+    .addOption(
+      new Option(
+        '--budgets [names...]',
+        'compare budgets instead: names or ES modules such as ./mine.mjs (default: all names)',
+      ).conflicts(['methods', 'budget']),
     )
     .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares)
     .option('--windows <n>', 'windows of each source of text to judge on (default: 24)', parseCount);

@@ -2,6 +2,8 @@ import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import {
   bestRecipes,
+  budgetPolicies,
+  type ComparedBudget,
   type ComparedGrouping,
   type ComparisonRequest,
   compressionMethods,
@@ -17,6 +19,7 @@ export interface ComparisonRowOptions {
   methods?: string[];
   initialisations?: string[] | true;
   groupings?: string[] | true;
+  budgets?: string[] | true;
   recover?: Recipe['recovery']['preset'];
   distill?: DistillChoice;
   recipe?: string;
@@ -32,7 +35,8 @@ const stockMethods = Object.entries(compressionMethods).flatMap(([name, { layout
 
 /** The preset of reconstruction without --recover; undefined leaves the recipe's own. */
 export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOptions['recover'] {
-  if (options.recipe !== undefined || options.all || options.groupings || options.distill) return undefined;
+  if (options.recipe !== undefined || options.all || options.groupings || options.budgets || options.distill)
+    return undefined;
   return options.initialisations ? 'light' : 'none';
 }
 
@@ -41,7 +45,10 @@ export async function loadComparisonRows(
   options: ComparisonRowOptions,
   recipe: Recipe,
 ): Promise<
-  Pick<ComparisonRequest, 'methods' | 'method' | 'budget' | 'ownMethods' | 'recipes' | 'reconstructEach' | 'groupings'>
+  Pick<
+    ComparisonRequest,
+    'methods' | 'method' | 'budget' | 'ownMethods' | 'recipes' | 'reconstructEach' | 'groupings' | 'budgets'
+  >
 > {
   const reconstructs = recipe.recovery.preset !== 'none';
   if (options.initialisations && !reconstructs) {
@@ -59,6 +66,7 @@ export async function loadComparisonRows(
     recipes: options.all && reconstructs ? bestRecipes : undefined,
     reconstructEach: options.initialisations !== undefined,
     groupings: options.groupings && (await loadGroupings(options.groupings)),
+    budgets: options.budgets && (await loadBudgets(options.budgets)),
   };
 }
 
@@ -70,6 +78,11 @@ function listMethods({ all, methods, initialisations }: ComparisonRowOptions): s
 function loadGroupings(wanted: string[] | true): Promise<ComparedGrouping[]> {
   const names = wanted === true ? Object.keys(groupingStrategies) : wanted;
   return Promise.all(names.map(async (name) => ({ name, choice: await loadGrouping(name) })));
+}
+
+function loadBudgets(wanted: string[] | true): Promise<ComparedBudget[]> {
+  const names = wanted === true ? Object.keys(budgetPolicies) : wanted;
+  return Promise.all(names.map(async (name) => ({ name, choice: await loadBudget(name) })));
 }
 
 /** The methods among these that are modules, by the path that names them. */

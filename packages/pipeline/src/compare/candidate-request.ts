@@ -2,7 +2,7 @@ import type { CalibrationStatistics, LogitSource, ModelSource } from '@kvlr/core
 import type { Recipe } from '@kvlr/core/schemas';
 import type { EvaluationWindow } from '@kvlr/evaluation';
 import type { ModelRunner } from '../run/model-runner.ts';
-import type { BudgetChoice, GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
+import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
 import type { RecordedInputs } from '../run/record-block-inputs.ts';
 import type { ModelWorkers } from '../workers/model-workers.ts';
 import type { Candidate } from './candidate.ts';
@@ -13,8 +13,6 @@ export interface CandidateRequest {
   model: ModelSource;
   recipe: Recipe;
   grouping: GroupingChoice | undefined;
-  /** Of the row of the recipe itself. */
-  budget: BudgetChoice | undefined;
   ownMethods: ReadonlyMap<string, MethodChoice> | undefined;
   statistics: CalibrationStatistics;
   runner: ModelRunner;

@@ -1,5 +1,5 @@
 import type { Recipe } from '@kvlr/core/schemas';
-import type { GroupingChoice } from '../run/plugin-choices.ts';
+import type { BudgetChoice, GroupingChoice } from '../run/plugin-choices.ts';
 
 /** One row to be: a recipe's entries at one size. */
 export interface Candidate {
@@ -9,12 +9,18 @@ export interface Candidate {
   method: Recipe['method'];
   keyValueHeads: number;
   recovery: Recipe['recovery'];
-  /** Rows keep the same in every layer, but for that of a recipe with a budget. */
+  /** Rows keep the same in every layer, but for that of a recipe with a budget, and where budgets are compared. */
   budget: Recipe['budget'];
+  /** Replaces the policy that the budget names. */
+  budgetChoice?: BudgetChoice | undefined;
   /** Name under which what resuming needs lies, where it is not the row's own: rows that differ in their last stage share it. */
   artefacts?: string;
   /** Present where groupings are compared; else the recipe's own grouping holds for all rows. */
   grouping?: ComparedGrouping;
+  /** Present where budgets are compared. */
+  comparesBudgets?: true;
+  /** Where groupings or budgets are compared: name of the row with the usual one and the same recovery. */
+  usual?: string;
 }
 
 /** One of several groupings that are compared. */
@@ -22,6 +28,13 @@ export interface ComparedGrouping {
   /** Name of a grouping strategy, or the path that `choice` was loaded from. */
   name: string;
   choice?: GroupingChoice | undefined;
+}
+
+/** One of several budgets that are compared. */
+export interface ComparedBudget {
+  /** Name of a budget policy, or the path that `choice` was loaded from. */
+  name: string;
+  choice?: BudgetChoice | undefined;
 }
 
 /** A row of its own method and of what follows it, on the calibration windows of the recipe that is compared. */

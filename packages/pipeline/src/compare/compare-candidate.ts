@@ -12,12 +12,13 @@ import { artefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { addEfforts } from '../store/effort.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
 import { subStore } from '../store/sub-store.ts';
+import type { Candidate } from './candidate.ts';
 import type { CandidateRequest } from './candidate-request.ts';
 import { compressCandidate } from './compress-candidate.ts';
 import { groupingCosts } from './grouping-costs.ts';
 
 /** Raised when rows come to hold more: rows that were kept without it are judged again. */
-const rowForm = { ofMethods: 2, ofGroupings: 3 };
+const rowForm = { ofMethods: 2, ofGroupings: 3, ofBudgets: 4 };
 
 /** Compresses and judges one candidate, or takes its row from an earlier run. */
 export async function compareCandidate(context: RunContext, request: CandidateRequest): Promise<ComparisonRow> {
@@ -31,14 +32,11 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     ...request.inputs,
     groupingHash: choice?.hash,
     methodHash: ownMethod?.hash,
-    budgetHash: candidate.artefacts && request.budget?.hash,
+    budgetHash: candidate.budgetChoice?.hash,
     recipe,
     keyValueHeads,
   });
-  const key = await artefactKey(
-    { evaluation: keys.evaluation },
-    { rowForm: candidate.grouping ? rowForm.ofGroupings : rowForm.ofMethods },
-  );
+  const key = await artefactKey({ evaluation: keys.evaluation }, { rowForm: formOf(candidate) });
   const fileName = (text: string) => `rows/${text.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   const rowName = fileName(name);
   return context.stage('evaluation', `${title}, ${keyValueHeads} KV heads`, async (control, watch) => {
@@ -52,7 +50,8 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     const parts = context.part(
       keeps ? subStore(context.store, `${fileName(candidate.artefacts ?? name)}/`) : new MemoryRunStore(),
     );
-    const { compressed, groups, seconds } = await compressCandidate(parts, request, { recipe, keys, choice });
+    const compression = await compressCandidate(parts, request, { recipe, keys, choice });
+    const { compressed, groups, seconds } = compression;
     const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
     const written = await roundModel(compressed, model, dtype);
     const result = await request.runner.use(written, (candidateModel) =>
@@ -79,11 +78,18 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
       }));
     const layout = layoutKind(written.shape);
     const parameters = countParameters(written);
-    const row = toRow({ method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...costs }, result);
+    const byLayer = candidate.comparesBudgets && { budget: compression.budget };
+    const described = { method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...costs, ...byLayer };
+    const row = toRow(described, result);
     const effort = addEfforts([parts.earlier, watch.total()]);
     await saveJson(context.store, `${rowName}.json`, { key, effort }, row);
     return { value: row, detail: describe(row) };
   });
+}
+
+function formOf({ grouping, comparesBudgets }: Candidate): number {
+  if (comparesBudgets) return rowForm.ofBudgets;
+  return grouping ? rowForm.ofGroupings : rowForm.ofMethods;
 }
 
 function toRow(

@@ -2,6 +2,7 @@ import { resolveMethod } from '@kvlr/compression';
 import type { ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
+import type { CacheBudget } from '../budget/cache-budget.ts';
 import { methodName } from '../recipe/method-name.ts';
 import type { GroupingChoice } from '../run/plugin-choices.ts';
 import type { RunContext } from '../run/run-context.ts';
@@ -14,17 +15,21 @@ export async function compressCandidate(
   context: RunContext,
   request: CandidateRequest,
   { recipe, keys, choice }: { recipe: Recipe; keys: RunKeys; choice: GroupingChoice | undefined },
-): Promise<{ compressed: ModelSource; groups: number[][][]; seconds: number | undefined }> {
+): Promise<{ compressed: ModelSource; budget: CacheBudget; groups: number[][][]; seconds: number | undefined }> {
   const { candidate, model, statistics, runner, workers, blockInputs } = request;
-  const { model: compressed, groups } = await compressLayers(context, {
+  const {
+    model: compressed,
+    budget,
+    groups,
+  } = await compressLayers(context, {
     ...{ model, recipe, statistics, runner, workers, blockInputs, keys },
     keyValueHeads: candidate.keyValueHeads,
     method: request.ownMethods?.get(methodName(recipe.method))?.method ?? resolveMethod(recipe.method),
     strategy: choice?.strategy ?? resolveGrouping(recipe.grouping),
-    budget: candidate.artefacts === undefined ? undefined : request.budget,
+    budget: candidate.budgetChoice,
     tokenIds: request.calibrationIds,
   });
   const { earlier, stages } = context;
   const seconds = earlier && stages.reduce((sum, stage) => sum + stage.seconds, earlier.seconds);
-  return { compressed, groups, seconds };
+  return { compressed, budget, groups, seconds };
 }

@@ -80,12 +80,19 @@ describe('listCandidates', () => {
     const { candidates, notes } = listCandidates(wanted, parseRecipe({ recovery: { preset: 'none' } }));
     expect(candidates.map(({ keyValueHeads }) => keyValueHeads)).toEqual([2, 1]);
     expect(notes).toEqual(['33.3 % of 4 KV heads is left out: it is no divisor of them.']);
-    expect(() => rowsOf({ ratios: [1 / 3] })).toThrow(expect.objectContaining({ code: 'heads-not-divisible' }));
+    expect(() => rowsOf({ ratios: [1 / 3] })).toThrow(
+      expect.objectContaining({
+        code: 'heads-not-divisible',
+        message: expect.stringContaining('got 1/3'),
+        remedy: 'Possible: 1/2, 1/4; for example --ratios 1/2,1/4.',
+      }),
+    );
   });
 
   it.each([
     { methods: ['svd-z'] },
     { groupings: [{ name: 'by-colour' }] },
+    { budgets: [{ name: 'by-colour' }] },
     { recipes: new Map([['mine', parseRecipe({ method: 'svd-z' })]]) },
   ])('refuses names that are not known: %j', (wanted) => {
     expect(() => rowsOf(wanted)).toThrow(expect.objectContaining({ code: 'usage' }));

@@ -1,12 +1,20 @@
-import { compressionMethods, resolveMethod } from '@kvlr/compression';
+import { compressionMethods, resolveBudget, resolveMethod } from '@kvlr/compression';
 import { KvlrError, type ModelShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
+import { formatRatio } from '@kvlr/report';
 import { describeRecovery } from '../recipe/describe-recovery.ts';
 import { methodName } from '../recipe/method-name.ts';
 import { parseRecipe } from '../recipe/parse-recipe.ts';
+import { divisorsOf } from '../recipe/resolve-key-value-heads.ts';
 import type { BudgetChoice, MethodChoice } from '../run/plugin-choices.ts';
-import { type Candidate, type ComparedGrouping, type ComparedRecipe, recipeRowName } from './candidate.ts';
+import {
+  type Candidate,
+  type ComparedBudget,
+  type ComparedGrouping,
+  type ComparedRecipe,
+  recipeRowName,
+} from './candidate.ts';
 
 /** What rows are asked for; see `ComparisonRequest`. */
 export interface WantedRows {
@@ -17,6 +25,7 @@ export interface WantedRows {
   budget?: BudgetChoice | undefined;
   recipes?: ReadonlyMap<string, ComparedRecipe> | undefined;
   groupings?: readonly ComparedGrouping[] | undefined;
+  budgets?: readonly ComparedBudget[] | undefined;
   ratios?: readonly number[] | undefined;
 }
 
@@ -32,8 +41,14 @@ const { budget: uniformBudget } = parseRecipe({});
  */
 export function listCandidates(request: WantedRows, recipe: Recipe): { candidates: Candidate[]; notes: string[] } {
   const { possible, notes } = possibleSizes(request);
-  const rows = request.groupings ? groupingRows(request, recipe, request.groupings) : methodRows(request, recipe);
+  const rows = listRows(request, recipe);
   return { candidates: rows.flatMap((row) => possible.map((keyValueHeads) => ({ ...row, keyValueHeads }))), notes };
+}
+
+function listRows(request: WantedRows, recipe: Recipe): Row[] {
+  if (request.groupings) return groupingRows(request, recipe, request.groupings);
+  if (request.budgets) return budgetRows(request, recipe, request.budgets);
+  return methodRows(request, recipe);
 }
 
 function methodRows(request: WantedRows, recipe: Recipe): Row[] {
@@ -64,7 +79,7 @@ function ownRows(request: WantedRows, recipe: Recipe): Row[] {
     if (!describeRecovery(recovery) && !spreads) return [];
     const { title, ...row } = recoveredRow(request, recipe.method, recovery);
     const ownTitle = `Recipe: ${title}${spreads ? `, ${budget.policy} budget` : ''}`;
-    return [{ ...row, name, title: ownTitle, budget, artefacts: recipeRowName }];
+    return [{ ...row, name, title: ownTitle, budget, budgetChoice: request.budget, artefacts: recipeRowName }];
   };
   const { distillation, ...before } = recipe.recovery;
   if (distillation === undefined) return rowWith(recipeRowName, recipe.recovery);
@@ -76,16 +91,29 @@ function groupingRows(request: WantedRows, recipe: Recipe, groupings: readonly C
   titleOf(request, method);
   return groupings.flatMap((grouping) => {
     if (!grouping.choice) resolveGrouping(grouping.name);
-    const named = (recovery: Recipe['recovery']) =>
-      rowOf(grouping.name, `Groups: ${grouping.name}`, { method, recovery, grouping });
+    const named = (recovery: Recipe['recovery']) => ({
+      ...rowOf(grouping.name, `Groups: ${grouping.name}`, { method, recovery, grouping }),
+      usual: nameOf('contiguous', recovery),
+    });
     return unlessEqual(named(without(recipe.recovery)), named(recipe.recovery));
   });
 }
 
-/** Name of the row with contiguous groups and the same recovery as that of a row of another grouping. */
-export function contiguousRowOf(candidates: readonly Candidate[], name: string): string | undefined {
-  const grouping = candidates.find((candidate) => candidate.name === name)?.grouping;
-  return grouping && `contiguous${name.slice(grouping.name.length)}`;
+function budgetRows(request: WantedRows, recipe: Recipe, budgets: readonly ComparedBudget[]): Row[] {
+  const { method } = recipe;
+  titleOf(request, method);
+  return budgets.flatMap(({ name, choice }) => {
+    if (!choice) resolveBudget(name);
+    const named = (recovery: Recipe['recovery']): Row => ({
+      ...rowOf(name, `Budget: ${name}`, { method, recovery }),
+      budget: { ...recipe.budget, policy: name },
+      budgetChoice: choice,
+      artefacts: name,
+      comparesBudgets: true,
+      usual: nameOf('uniform', recovery),
+    });
+    return unlessEqual(named(without(recipe.recovery)), named(recipe.recovery));
+  });
 }
 
 /** A method and what follows it, named after both. */
@@ -94,10 +122,18 @@ function recoveredRow(request: WantedRows, method: Recipe['method'], recovery: R
 }
 
 function rowOf(name: string, title: string, described: Omit<Row, 'name' | 'title' | 'budget'>): Row {
-  const row = { ...described, budget: uniformBudget };
-  const followed = describeRecovery(row.recovery);
-  if (!followed) return { ...row, name, title };
-  return { ...row, name: `${name}+${followed.name}`, title: `${title}, ${followed.title}` };
+  const followed = describeRecovery(described.recovery);
+  return {
+    ...described,
+    budget: uniformBudget,
+    name: nameOf(name, described.recovery),
+    title: followed ? `${title}, ${followed.title}` : title,
+  };
+}
+
+function nameOf(name: string, recovery: Recipe['recovery']): string {
+  const followed = describeRecovery(recovery);
+  return followed ? `${name}+${followed.name}` : name;
 }
 
 /** Before and after, or one row where nothing follows the closed form. */
@@ -138,9 +174,15 @@ function possibleSizes(request: WantedRows): { possible: number[]; notes: string
     );
   const possible = ratios.filter(divides).map(heads);
   if (possible.length > 0) return { possible, notes };
+  const shares = divisorsOf(numKeyValueHeads)
+    .map((count) => formatRatio(1 / count))
+    .slice(1);
   throw new KvlrError('heads-not-divisible', {
-    message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.join(', ')}`,
-    remedy: 'Choose other ratios.',
-    data: { numKeyValueHeads, ratios },
+    message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.map(formatRatio).join(', ')}`,
+    remedy:
+      shares.length === 0
+        ? 'The model has a single KV head: there is nothing to share.'
+        : `Possible: ${shares.join(', ')}; for example --ratios ${shares.slice(0, 2).join(',')}.`,
+    data: { numKeyValueHeads, ratios, possible: shares },
   });
 }

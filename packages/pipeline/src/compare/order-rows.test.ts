@@ -57,10 +57,10 @@ describe('orderRows', () => {
     ];
     const [order] = orderRows(rows, 513, () => 'contiguous');
     const [measured, contiguous, lost] = order!.ranks;
-    expect(measured!.toContiguous).toMatchObject({ to: 'contiguous', withinNoise: false });
-    expect(measured!.toContiguous!.perplexityRatio.value).toBeCloseTo(Math.exp(-0.01), 9);
-    expect(contiguous).not.toHaveProperty('toContiguous');
-    expect(lost!.toContiguous).toMatchObject({ withinNoise: true });
+    expect(measured!.toUsual).toMatchObject({ to: 'contiguous', withinNoise: false });
+    expect(measured!.toUsual!.perplexityRatio.value).toBeCloseTo(Math.exp(-0.01), 9);
+    expect(contiguous).not.toHaveProperty('toUsual');
+    expect(lost!.toUsual).toMatchObject({ withinNoise: true });
   });
 
   it('gives the order alone where rows have no scores of windows', () => {

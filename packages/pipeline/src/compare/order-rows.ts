@@ -5,12 +5,12 @@ import type { ComparisonRow, MethodOrder, PairedDifference, RankedMethod } from 
  * For each ratio its rows by perplexity, the best first, each with the paired difference to the row before it and to the best.
  *
  * @param windowLength Tokens of each window that the rows were judged on; all but the first are predicted.
- * @param contiguousOf Name of the row of contiguous groups that a row of a grouping is held against too.
+ * @param usualOf Name of the row of contiguous groups, or of the uniform budget, that a row is held against too.
  */
 export function orderRows(
   rows: readonly ComparisonRow[],
   windowLength: number,
-  contiguousOf: (method: string) => string | undefined = () => undefined,
+  usualOf: (method: string) => string | undefined = () => undefined,
 ): MethodOrder[] {
   const ratios = [...new Set(rows.map(({ ratio }) => ratio))].sort((a, b) => b - a);
   return ratios.map((ratio) => {
@@ -19,12 +19,12 @@ export function orderRows(
       row.windows &&
       better.windows && { to: better.method, ...comparePerplexities(row.windows, better.windows, windowLength - 1) };
     const ranks = sorted.map((row, place): RankedMethod => {
-      const contiguous = sorted.find(({ method }) => method !== row.method && method === contiguousOf(row.method));
-      const toContiguous = contiguous && difference(row, contiguous);
-      if (place === 0) return { method: row.method, ...(toContiguous && { toContiguous }) };
+      const usual = sorted.find(({ method }) => method !== row.method && method === usualOf(row.method));
+      const toUsual = usual && difference(row, usual);
+      if (place === 0) return { method: row.method, ...(toUsual && { toUsual }) };
       return {
         method: row.method,
-        ...(toContiguous && { toContiguous }),
+        ...(toUsual && { toUsual }),
         toNext: difference(row, sorted[place - 1]!),
         toBest: difference(row, sorted[0]!),
       };

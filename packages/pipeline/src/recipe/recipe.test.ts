@@ -45,4 +45,13 @@ describe('resolveKeyValueHeads', () => {
       expect.objectContaining({ code: 'heads-not-divisible', remedy: expect.stringContaining('1, 2, 4, 8') }),
     );
   });
+
+  it('names the nearest count', () => {
+    expect(() => resolveKeyValueHeads(shape, { keep: 0.33 })).toThrowError(
+      expect.objectContaining({
+        message: expect.stringContaining('33 % of 8, which is 2.64'),
+        remedy: expect.stringContaining('--kv-heads 2, 25 %'),
+      }),
+    );
+  });
 });

@@ -10,12 +10,21 @@ export function resolveKeyValueHeads(shape: ModelShape, wanted: Recipe['keyValue
   const source = shape.numKeyValueHeads;
   const heads = typeof wanted === 'number' ? wanted : source * wanted.keep;
   if (Number.isInteger(heads) && heads >= 1 && source % heads === 0) return heads;
-  const asked = typeof wanted === 'number' ? `${wanted}` : `${wanted.keep * 100} % of ${source}, which is ${heads}`;
+  const asked =
+    typeof wanted === 'number'
+      ? `${wanted}`
+      : `${rounded(wanted.keep * 100)} % of ${source}, which is ${rounded(heads)}`;
+  const divisors = divisorsOf(source);
+  const nearest = divisors.reduce((best, count) => (Math.abs(count - heads) < Math.abs(best - heads) ? count : best));
   throw new KvlrError('heads-not-divisible', {
     message: `resolveKeyValueHeads: expected a count that divides the model's ${source} KV heads, got ${asked}`,
-    remedy: `Use one of ${divisorsOf(source).join(', ')} (--kv-heads, or keyValueHeads in the recipe).`,
-    data: { numKeyValueHeads: source, wanted, divisors: divisorsOf(source) },
+    remedy: `Possible: ${divisors.join(', ')} KV heads; nearest is --kv-heads ${nearest}, ${rounded((100 * nearest) / source)} % (keyValueHeads in a recipe).`,
+    data: { numKeyValueHeads: source, wanted, divisors },
   });
+}
+
+function rounded(value: number): number {
+  return Number(value.toFixed(2));
 }
 
 /** All divisors of a count, ascending. */

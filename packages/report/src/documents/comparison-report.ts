@@ -1,4 +1,4 @@
-import type { EvaluationResult, Measurement, WindowScores } from '@kvlr/core';
+import type { EvaluationResult, LayerBudget, Measurement, WindowScores } from '@kvlr/core';
 import type { LayoutKind } from '../format/layout-kind.ts';
 import type { ReportedModel } from './reported-model.ts';
 import type { RunEnvironment } from './run-environment.ts';
@@ -37,6 +37,8 @@ export interface ComparisonRow {
    * reconstruction, as a share of the output's square, averaged over layers. Present where groupings are compared.
    */
   measuredError?: number;
+  /** What each layer's cache keeps, in KV heads or in numbers per token. Present where budgets are compared. */
+  budget?: { unit: 'heads' | 'ranks'; layers: LayerBudget[] };
   /** A figure to hold the perplexity against, and where it comes from. */
   reference?: { perplexity: number; source: string };
 }
@@ -56,8 +58,8 @@ export interface RankedMethod {
   /** Against the row one place better, and against the best; absent for the best. */
   toNext?: PairedDifference;
   toBest?: PairedDifference;
-  /** Where groupings are compared: against contiguous groups with the same recovery. */
-  toContiguous?: PairedDifference;
+  /** Where groupings or budgets are compared: against contiguous groups or the uniform budget, with the same recovery. */
+  toUsual?: PairedDifference;
 }
 
 /** The rows of one ratio by perplexity, the best first. */

@@ -1,4 +1,5 @@
-import type { ComparisonReport } from '../documents/comparison-report.ts';
+import type { LayerBudget } from '@kvlr/core';
+import type { ComparisonReport, ComparisonRow } from '../documents/comparison-report.ts';
 import { formatDuration } from '../format/format-duration.ts';
 import { formatMeasurement, formatShareMeasurement } from '../format/format-measurement.ts';
 import { formatChange, formatCount, formatSignificant } from '../format/format-number.ts';
@@ -40,6 +41,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
   const { base } = report;
   const withReference = report.rows.some((row) => row.reference);
   const withCosts = report.rows.some((row) => row.lostEnergy !== undefined || row.measuredError !== undefined);
+  const withBudgets = report.rows.some((row) => row.budget);
   const withParameters = report.rows.some((row) => row.parameters !== undefined);
   const { methods } = groupByMethod(report);
   const parametersCell = (count: number | undefined) =>
@@ -55,6 +57,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
     ...(withParameters ? [parametersCell(report.model.parameters)] : []),
     '',
     ...(withCosts ? ['0', '0'] : []),
+    ...(withBudgets ? [''] : []),
   ];
   const rows = methods.flatMap((method) => {
     const row = method.byRatio.get(ratio);
@@ -71,6 +74,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
         ...(withParameters ? [parametersCell(row.parameters)] : []),
         row.seconds === undefined ? 'resumed' : formatDuration(row.seconds),
         ...(withCosts ? [row.lostEnergy, row.measuredError].map(costCell) : []),
+        ...(withBudgets ? [budgetCell(row.budget)] : []),
         ...(withReference ? [row.reference ? formatSignificant(row.reference.perplexity) : ''] : []),
       ],
     ];
@@ -88,6 +92,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
       ...(withParameters ? [right('Parameters')] : []),
       right('Time'),
       ...(withCosts ? [right('Lost energy'), right('Measured error')] : []),
+      ...(withBudgets ? [left('Kept, layer by layer')] : []),
       ...(withReference ? [right('Reference')] : []),
     ],
     rows: [withReference ? [...baseRow, ''] : baseRow, ...rows],
@@ -96,4 +101,11 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
 
 function costCell(cost: number | undefined): string {
   return cost === undefined ? '' : formatSignificant(cost);
+}
+
+/** "2 1 1 2 2 4" for KV heads, "keys 64 32; values 64 96" for numbers per token. */
+function budgetCell(budget: ComparisonRow['budget']): string {
+  if (!budget) return '';
+  const list = (side: keyof LayerBudget) => budget.layers.map((layer) => layer[side]).join(' ');
+  return budget.unit === 'heads' ? list('keys') : `keys ${list('keys')}; values ${list('values')}`;
 }

@@ -12,7 +12,8 @@ export const orderNote =
 export function orderTable(report: ComparisonReport, { ratio, ranks }: MethodOrder): ReportTable {
   const rowOf = (method: string): ComparisonRow =>
     report.rows.find((row) => row.method === method && row.ratio === ratio)!;
-  const ofGroupings = ranks.some(({ toContiguous }) => toContiguous);
+  // The usual row's name begins with that of contiguous groups or of the uniform budget: 'contiguous+light'.
+  const usual = ranks.find(({ toUsual }) => toUsual)?.toUsual?.to.split('+')[0];
   return {
     caption: `Order at ${formatRatio(ratio)} of the KV cache`,
     columns: [
@@ -20,16 +21,16 @@ export function orderTable(report: ComparisonReport, { ratio, ranks }: MethodOrd
       right('Perplexity'),
       right('Behind the best'),
       right('Behind the one above'),
-      ...(ofGroupings ? [right('Against contiguous')] : []),
+      ...(usual ? [right(`Against ${usual}`)] : []),
       left(''),
     ],
-    rows: ranks.map(({ method, toNext, toBest, toContiguous }) => [
+    rows: ranks.map(({ method, toNext, toBest, toUsual }) => [
       rowOf(method).title,
       formatMeasurement(rowOf(method).perplexity),
       toBest ? formatRatioMeasurement(toBest.perplexityRatio, 2) : '',
       toNext ? formatRatioMeasurement(toNext.perplexityRatio, 2) : '',
-      ...(ofGroupings ? [toContiguous ? formatRatioMeasurement(toContiguous.perplexityRatio, 2) : ''] : []),
-      describeNoise([toBest, toNext, toContiguous], (to) => rowOf(to).title),
+      ...(usual ? [toUsual ? formatRatioMeasurement(toUsual.perplexityRatio, 2) : ''] : []),
+      describeNoise([toBest, toNext, toUsual], (to) => rowOf(to).title),
     ]),
   };
 }
