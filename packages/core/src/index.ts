@@ -2,6 +2,7 @@ export type { ActivationSource, LayerActivations, LogitSource, TapName } from '.
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './budget-policy.ts';
 export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache-bytes.ts';
 export { cacheSize } from './cache-size.ts';
+export { codedCacheSize } from './coded-cache-size.ts';
 export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
 export { countParameters } from './count-parameters.ts';
 export { defaultExport, defaultFunction, type FunctionExport } from './default-export.ts';

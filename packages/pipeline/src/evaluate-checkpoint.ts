@@ -9,8 +9,10 @@ import {
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { evaluate } from '@kvlr/evaluation';
+import { evaluationStage } from './run/evaluation-stage.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
+import { requireContext } from './run/require-context.ts';
 import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
 
 export interface CheckpointEvaluationRequest extends RunControl {
@@ -29,9 +31,9 @@ export interface CheckpointEvaluationRequest extends RunControl {
  * context.
  */
 export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
-  const { model, base, texts, onEvent, signal } = request;
-  for (const { shape, location } of base ? [model, base] : [model]) {
-    requireContext(shape.maxPositionEmbeddings, request.windows.windowLength, location);
+  const { model, base, texts } = request;
+  for (const checkpoint of base ? [model, base] : [model]) {
+    requireContext('evaluateCheckpoint', checkpoint, request.windows.windowLength);
   }
   const windows = evaluationWindows(texts, await model.tokenizer(), request.windows);
   if (base) {
@@ -39,32 +41,24 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
     const same = windows.every(({ tokenIds }, index) => tokenIds.join() === windowsOfBase[index]?.tokenIds.join());
     if (!same) throw differentTokenizers(model, base);
   }
-  const runner = await ModelRunner.create(request.runtime ?? {}, onEvent);
+  const runner = await ModelRunner.create(request.runtime ?? {}, request.onEvent);
   const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
-  return runner.use(model, (decoder) => {
-    const against = (baseDecoder?: LogitSource) =>
-      evaluate({
-        model: decoder,
-        modelId: model.id,
-        base: baseDecoder,
-        baseModelId: base?.id,
-        windows,
-        cache,
-        onEvent,
-        signal,
-      });
-    return base ? runner.use(base, against) : against();
-  });
-}
-
-/** The last token of a window is only predicted, so it needs no position. */
-function requireContext(positions: number, windowLength: number, location: string): void {
-  if (windowLength - 1 <= positions) return;
-  throw new KvlrError('usage', {
-    message: `evaluateCheckpoint: expected windows of at most ${positions + 1} tokens for ${location}, got ${windowLength}`,
-    remedy: `Choose shorter windows: the model knows ${positions} positions.`,
-    data: { maxPositionEmbeddings: positions, windowLength },
-  });
+  return evaluationStage(request, windows, ({ onEvent, signal }) =>
+    runner.use(model, (decoder) => {
+      const against = (baseDecoder?: LogitSource) =>
+        evaluate({
+          model: decoder,
+          modelId: model.id,
+          base: baseDecoder,
+          baseModelId: base?.id,
+          windows,
+          cache,
+          onEvent,
+          signal,
+        });
+      return base ? runner.use(base, against) : against();
+    }),
+  );
 }
 
 function differentTokenizers(model: Checkpoint, base: Checkpoint): KvlrError {

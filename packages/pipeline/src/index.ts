@@ -7,6 +7,11 @@ export { type ComparedBudget, type ComparedGrouping, type ComparedRecipe, recipe
 export { type ComparisonRequest, compare } from './compare.ts';
 export { type CompressionRequest, type CompressionResult, compress, type FinishedModel } from './compress.ts';
 export { type CompressionEstimate, type EstimateRequest, estimateCompression } from './estimate-compression.ts';
+export {
+  type CacheDtypeEvaluation,
+  type CacheDtypesRequest,
+  evaluateCacheDtypes,
+} from './evaluate-cache-dtypes.ts';
 export { type CheckpointEvaluationRequest, evaluateCheckpoint } from './evaluate-checkpoint.ts';
 export { measureSpectra, type SpectraRequest } from './measure-spectra.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';

@@ -1,4 +1,5 @@
 export { benchmarkTerminal } from './terminal/benchmark-terminal.ts';
+export { cacheDtypesTerminal } from './terminal/cache-dtypes-terminal.ts';
 export { comparisonTerminal } from './terminal/comparison-terminal.ts';
 export { compressionTerminal } from './terminal/compression-terminal.ts';
 export { evaluationTerminal } from './terminal/evaluation-terminal.ts';

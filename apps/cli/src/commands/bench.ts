@@ -39,7 +39,7 @@ interface BenchOptions extends PackingOptions {
   backend: BackendChoice;
   seed?: number;
   note?: string;
-  output: string[];
+  output?: string[];
 }
 
 const afterHelp = `
@@ -88,7 +88,7 @@ export function addBenchCommand(program: Command, context: CommandContext): void
     .option('--rounds <n>', 'turns of each model', parseCount, 5)
     .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)
     .option('--note <text>', 'a remark for the report, such as what else the machine did')
-    .option('-o, --output <files...>', 'write the report, as .json or .md by their names', []);
+    .option('-o, --output <files...>', 'write the report, as .json or .md by their names');
   addSeedOption(addBackendOption(addPackingOptions(command)), 'seed of tokens, caches and random weights (default: 0)')
     .addHelpText('after', afterHelp)
     .action(async (ckpt: string | undefined, options: BenchOptions) => {
@@ -96,8 +96,9 @@ export function addBenchCommand(program: Command, context: CommandContext): void
       const report = await benchmark(ckpt, options, context);
       context.print(`\n${benchmarkTerminal(report, context.terminal.styles)}`);
       context.printJson(report);
-      for (const path of options.output) await writeReport(path, report);
-      if (options.output.length > 0) context.print(`\nReport       ${options.output.join(', ')}`);
+      const { output = [] } = options;
+      for (const path of output) await writeReport(path, report);
+      if (output.length > 0) context.print(`\nReport       ${output.join(', ')}`);
     });
 }
 
@@ -105,7 +106,7 @@ function checkArguments(path: string | undefined, { shape, output }: BenchOption
   if (shape !== undefined && path !== undefined) {
     throw new KvlrError('usage', { message: `bench: expected CKPT or --shape, got ${path} and ${shape}.` });
   }
-  const foreign = output.find((file) => !['.json', '.md'].includes(extname(file)));
+  const foreign = output?.find((file) => !['.json', '.md'].includes(extname(file)));
   if (foreign !== undefined) {
     throw new KvlrError('usage', { message: `bench: expected -o to end in .json or .md, got ${foreign}.` });
   }

@@ -1,11 +1,20 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { parseBytes, parseCount, parseCounts, parseNonNegative, parseSeed, parseShare } from './parse-values.ts';
+import {
+  parseBytes,
+  parseCacheDtypes,
+  parseCount,
+  parseCounts,
+  parseNonNegative,
+  parseSeed,
+  parseShare,
+} from './parse-values.ts';
 
 describe('values of options', () => {
   it('are read', () => {
     expect(parseCount('4')).toBe(4);
     expect(parseCounts('512, 2048')).toEqual([512, 2048]);
+    expect(parseCacheDtypes('f16, int8')).toEqual(['f16', 'int8']);
     expect(parseSeed('0')).toBe(0);
     expect(parseShare('50%')).toBe(0.5);
     expect(parseShare('0.25')).toBe(0.25);
@@ -19,6 +28,7 @@ describe('values of options', () => {
     [parseCount, '0'],
     [parseCount, 'four'],
     [parseCounts, '512,'],
+    [parseCacheDtypes, 'f16,int2'],
     [parseSeed, '-1'],
     [parseSeed, '1.5'],
     [parseShare, '0%'],

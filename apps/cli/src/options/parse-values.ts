@@ -1,3 +1,4 @@
+import type { CacheDtype } from '@kvlr/core';
 import { InvalidArgumentError } from 'commander';
 
 /** A whole number of at least one. */
@@ -57,6 +58,17 @@ export function parseBytes(text: string): number {
   const bytes = Math.floor(Number(match[1]) * (match[3] ? 1024 : 1000) ** power);
   if (bytes < 1) throw new InvalidArgumentError('Expected a size of at least one byte.');
   return bytes;
+}
+
+const cacheDtypes: CacheDtype[] = ['f32', 'f16', 'int8', 'int4'];
+
+/** Dtypes of the cache with commas between them: 'f16,int8'. */
+export function parseCacheDtypes(text: string): CacheDtype[] {
+  return text.split(',').map((part) => {
+    const dtype = cacheDtypes.find((name) => name === part.trim());
+    if (dtype === undefined) throw new InvalidArgumentError(`Expected some of ${cacheDtypes.join(',')}.`);
+    return dtype;
+  });
 }
 
 /** Shares with commas between them: '50%,25%' or '1/2,1/4'. */

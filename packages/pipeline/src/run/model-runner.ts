@@ -1,8 +1,16 @@
 import { type CalibrationRequest, collectStatistics } from '@kvlr/calibration';
-import type { ActivationSource, CalibrationStatistics, EventListener, LogitSource, ModelSource } from '@kvlr/core';
+import type {
+  ActivationSource,
+  CacheDtype,
+  CalibrationStatistics,
+  EventListener,
+  LogitSource,
+  ModelSource,
+} from '@kvlr/core';
 import { type BackendChoice, type BackendRequest, loadModel, selectBackend } from '@kvlr/runtime';
 import type { ModelInWorkers, ModelWorkers } from '../workers/model-workers.ts';
 import { collectInParts } from './collect-in-parts.ts';
+import { windowSettings } from './window-settings.ts';
 
 /** Where models are run. */
 export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'> {
@@ -29,9 +37,14 @@ export class ModelRunner {
     });
   }
 
-  /** Loads a model, hands over its logits, and frees it whatever happens. */
-  async use<Value>(source: ModelSource, work: (model: LogitSource) => Promise<Value>): Promise<Value> {
-    const model = (await this.loadInWorkers(source)) ?? (await loadModel(source, this.request));
+  /** Loads a model, hands over its logits (`cacheDtype` as in `windowSettings`), and frees it whatever happens. */
+  async use<Value>(
+    source: ModelSource,
+    work: (model: LogitSource) => Promise<Value>,
+    cacheDtype?: CacheDtype,
+  ): Promise<Value> {
+    const settings = { ...this.request, ...windowSettings(cacheDtype) };
+    const model = (await this.loadInWorkers(source, cacheDtype)) ?? (await loadModel(source, settings));
     try {
       return await work(model);
     } finally {
@@ -72,7 +85,7 @@ export class ModelRunner {
     }
   }
 
-  private async loadInWorkers(source: ModelSource): Promise<ModelInWorkers | undefined> {
-    return this.request.workers?.load(source, this.choice.backend);
+  private async loadInWorkers(source: ModelSource, cacheDtype?: CacheDtype): Promise<ModelInWorkers | undefined> {
+    return this.request.workers?.load(source, this.choice.backend, cacheDtype);
   }
 }

@@ -1,13 +1,16 @@
 import type { CalibrationRequest } from '@kvlr/calibration';
 import type { BlockInputs } from '@kvlr/compression';
-import type { CalibrationStatistics, KvlrErrorCode } from '@kvlr/core';
+import type { CacheDtype, CalibrationStatistics, KvlrErrorCode } from '@kvlr/core';
 import type { BackendName } from '@kvlr/runtime';
 import type { LayerQuestion } from '../run/layer-question.ts';
 import type { SharedModel } from './shared-model.ts';
 
 /** What a worker is asked to do, and what it answers. Every model has a number, given by the side that asks. */
 export interface WorkerTasks {
-  load: { ask: { model: number; source: SharedModel; backend: BackendName }; answer: undefined };
+  load: {
+    ask: { model: number; source: SharedModel; backend: BackendName; cacheDtype: CacheDtype | undefined };
+    answer: undefined;
+  };
   logits: { ask: { model: number; tokenIds: Int32Array }; answer: Float32Array };
   statistics: {
     ask: { model: number } & Pick<CalibrationRequest, 'windows' | 'provenance'>;

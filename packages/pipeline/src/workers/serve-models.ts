@@ -3,6 +3,7 @@ import { KvlrError } from '@kvlr/core';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type DecoderModel, loadModel } from '@kvlr/runtime';
 import { answerLayerQuestion } from '../run/layer-question.ts';
+import { windowSettings } from '../run/window-settings.ts';
 import type { GroupingTask, WorkerAnswer, WorkerFailure, WorkerQuestion } from './messages.ts';
 import { sourceOfSharedModel } from './shared-model.ts';
 
@@ -26,7 +27,10 @@ export function serveModels(): (question: WorkerQuestion) => Promise<WorkerAnswe
 async function answerQuestion(models: Map<number, DecoderModel>, { task, ask }: WorkerQuestion): Promise<unknown> {
   switch (task) {
     case 'load':
-      models.set(ask.model, await loadModel(sourceOfSharedModel(ask.source), { backend: ask.backend }));
+      models.set(
+        ask.model,
+        await loadModel(sourceOfSharedModel(ask.source), { backend: ask.backend, ...windowSettings(ask.cacheDtype) }),
+      );
       return undefined;
     case 'logits':
       return findModel(models, ask.model).logits(ask.tokenIds);

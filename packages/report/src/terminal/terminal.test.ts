@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exampleComparison, exampleCompression } from '../testing/example-reports.ts';
 import { hostileStrings } from '../testing/hostile-strings.ts';
+import { cacheDtypesTerminal } from './cache-dtypes-terminal.ts';
 import { comparisonTerminal } from './comparison-terminal.ts';
 import { compressionTerminal } from './compression-terminal.ts';
 import { evaluationTerminal } from './evaluation-terminal.ts';
@@ -79,6 +80,24 @@ describe('evaluationTerminal and spectraTerminal', () => {
     const lines = spectraTerminal(spectra!).split('\n');
     expect(lines.slice(4, 10).map((line) => line.match(/^\d/)?.[0])).toEqual([...'012345']);
     expect(lines.slice(11).join(' ')).toMatch(/A quarter of the directions holds .* effective rank/);
+  });
+});
+
+describe('cacheDtypesTerminal', () => {
+  it('sets every dtype beside f32, in digits that show small changes', () => {
+    const { base, result } = exampleCompression();
+    const againstBase = {
+      ...result.againstBase!,
+      perplexityRatio: { value: 0.999995, standardError: 0.000002 },
+      klDivergence: { value: 2.12e-7, standardError: 3.1e-8 },
+    };
+    const lines = cacheDtypesTerminal([
+      { dtype: 'f32', evaluation: base },
+      { dtype: 'f16', evaluation: { ...base, againstBase } },
+    ]).split('\n');
+    expect(lines[2]).toMatch(/^f32 +6 KiB +30\.61 ± 0\.64$/);
+    expect(lines[3]).toMatch(/−0\.0005% ± 0\.0002% +2\.1e−7 ± 3\.1e−8 +91\.3% ± 0\.1%$/);
+    expect(lines.slice(4).join(' ')).toContain('36,864 tokens');
   });
 });
 

@@ -1,5 +1,5 @@
 import { resolveMethod } from '@kvlr/compression';
-import type { ModelSource } from '@kvlr/core';
+import type { CacheDtype, ModelSource } from '@kvlr/core';
 import { resolveGrouping } from '@kvlr/grouping';
 import { createMatrix } from '@kvlr/linalg';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -45,6 +45,14 @@ describe('a pool of two workers', () => {
     const [first, second] = await Promise.all([logitsOf(together, source), logitsOf(together, other)]);
     expect(first).toEqual(await inTurn(alone, source));
     expect(second).toEqual(await inTurn(alone, other));
+  });
+
+  it('runs windows behind a cache of fewer bits as one thread does', async () => {
+    const logitsOf = (runner: ModelRunner, dtype?: CacheDtype) =>
+      runner.use(source, (logits) => logits.logits(windows[0]!), dtype);
+    const received = await logitsOf(together, 'int4');
+    expect(received).toEqual(await logitsOf(alone, 'int4'));
+    expect(received).not.toEqual(await logitsOf(alone));
   });
 
   it.each(['lost-energy', 'measured-error'])('groups heads by %s as one thread does', async (label) => {

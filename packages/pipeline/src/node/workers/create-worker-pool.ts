@@ -31,14 +31,14 @@ export function createWorkerPool(count: number): WorkerPool {
   let models = 0;
   return {
     count,
-    async load(source, backend): Promise<ModelInWorkers> {
+    async load(source, backend, cacheDtype): Promise<ModelInWorkers> {
       const model = models++;
       const dispose = () => {
         // A pool that was closed meanwhile has nothing left to free.
         askAll('dispose', { model }).catch(() => undefined);
       };
       try {
-        await askAll('load', { model, source: await shareModel(source), backend });
+        await askAll('load', { model, source: await shareModel(source), backend, cacheDtype });
       } catch (error) {
         dispose();
         throw error;

@@ -1,0 +1,60 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runCli } from './support/run-cli.ts';
+import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+
+let directory: string;
+let model: string;
+let evaluation: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-eval-'));
+  model = join(directory, 'model');
+  await writeTinyCheckpoint(model);
+  ({ evaluation } = await writeTinyInputs(join(directory, 'inputs')));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+const evalArguments = (...more: string[]) => [
+  ...['eval', model, '--eval-text', evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu', ...more],
+];
+
+async function runJson(argumentList: string[]) {
+  const outcome = await runCli([...argumentList, '--json']);
+  expect(outcome.exitCode, outcome.error).toBe(0);
+  return JSON.parse(outcome.out);
+}
+
+describe('kvlr eval --cache-dtype', () => {
+  it('sets caches of fewer bits beside f32', async () => {
+    const plain = await runJson(evalArguments());
+    const judged = await runJson(evalArguments('--cache-dtype', 'f16,int4', '--workers', '1'));
+    expect(judged.map(({ dtype }: { dtype: string }) => dtype)).toEqual(['f32', 'f16', 'int4']);
+    // 2 layers x 2 x 4 slots of 8 numbers, with 4 bytes of scale and offset in front of int4's.
+    expect(judged.map(({ kvlr }: { kvlr: { cache: { bytesPerToken: number } } }) => kvlr.cache.bytesPerToken)).toEqual(
+      [32, 16, 8].map((slotBytes) => 16 * slotBytes),
+    );
+    const [f32, f16, int4] = judged.map(({ results }: { results: object }) => Object.values(results)[0]);
+    expect(f32['perplexity,none']).toBeCloseTo(plain.results.kvlr_texts['perplexity,none'], 3);
+    expect(Math.abs(f16['perplexity_ratio,none'] - 1)).toBeLessThan(1e-3);
+    expect(int4['kl_divergence,none']).toBeGreaterThan(10 * Math.abs(f16['kl_divergence,none']));
+  });
+
+  it('prints them as a table, with progress elsewhere', async () => {
+    const { out, error, exitCode } = await runCli(evalArguments('--cache-dtype', 'int8'));
+    expect(exitCode, error).toBe(0);
+    expect(out).toMatch(/^f32 +512 B +[\d.]+ ± [\d.]+$/m);
+    expect(out).toMatch(/^int8 +192 B .*% ± .*%.* ± .*% ± /m);
+    expect(error).toMatch(/^evaluation +Perplexity on 2 windows of 33 tokens\n +done in/m);
+  });
+
+  it.each([
+    [['--cache-dtype', 'int2'], 'Expected some of f32,f16,int8,int4'],
+    [['--cache-dtype', 'int8', '--against', 'embedded'], 'cannot be used with'],
+  ])('refuses %j', async (more, message) => {
+    const { exitCode, error } = await runCli(evalArguments(...more));
+    expect(exitCode).toBe(2);
+    expect(error).toContain(message);
+  });
+});
