@@ -10,8 +10,10 @@ export default defineConfig({
   platform: 'node',
   sourcemap: true,
   clean: true,
-  banner: { js: '#!/usr/bin/env node' },
   onSuccess: async () => {
+    // What the program shows and reads lies beside it, wherever the package is installed.
+    await cp('../../recipes', 'dist/recipes', { recursive: true });
+    await cp('../../examples', 'dist/examples', { recursive: true });
     if (existsSync('../demo/dist')) await cp('../demo/dist', 'dist/demo', { recursive: true });
   },
 });

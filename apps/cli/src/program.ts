@@ -29,7 +29,8 @@ Examples:
   kvlr export ./small --gguf small.gguf            for llama.cpp
   kvlr COMMAND --help                              the options of one command
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C.`;
+Exit codes: 0 done, 1 failed, 2 wrong usage (an unknown command, option, name or value, or one that does not fit
+the model), 130 stopped with Ctrl-C.`;
 
 /** The command line: one file of ./commands for each command. */
 export function createProgram(context: CommandContext): Command {
@@ -40,7 +41,7 @@ export function createProgram(context: CommandContext): Command {
     .option('--verbose', 'print the stack of an error')
     .option(
       '--architecture <file>',
-      'a JSON file that describes a model family, as in examples/architectures; may be given again',
+      'a JSON file that describes a model family; may be given again',
       (file: string, earlier: string[] = []) => [...earlier, file],
     )
     .hook('preAction', async () => {

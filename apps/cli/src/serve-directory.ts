@@ -91,7 +91,7 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 function portError(port: number, cause: Error): KvlrError {
-  return new KvlrError('invalid-argument', {
+  return new KvlrError('network', {
     message: `serveDirectory: expected to listen on port ${port}, got: ${cause.message}`,
     remedy: 'Choose another one with --port, or --port 0 for any free one.',
     data: { port },

@@ -72,15 +72,20 @@ function compress(...more: string[]) {
 
 /** Runs `compress`, which has to fail with this code, name the file, say how to mend it, and leave no output. */
 async function expectFailure(code: string, named: string, ...more: string[]): Promise<void> {
+  expect((await failure(code, named, ...more)).exitCode).toBe(1);
+}
+
+/** The same for any exit code. */
+async function failure(code: string, named: string, ...more: string[]) {
   const outcome = await compress(...more);
   const { error } = JSON.parse(outcome.out);
   expect(error.code).toBe(code);
   expect(error.message).toContain(named);
   expect(error.remedy).toMatch(/\w+ \w+/);
   expect(outcome.error).toContain(error.remedy);
-  expect(outcome.exitCode).toBe(1);
   const left = await readdir(join(directory, 'results')).catch(() => []);
   expect(left.filter((name) => name !== 'out.run')).toEqual([]);
+  return outcome;
 }
 
 async function editJson(name: string, edit: (content: Record<string, unknown>) => void): Promise<void> {
@@ -187,7 +192,7 @@ describe('bad wishes', () => {
     ['--kv-heads', '3'],
     ['--keep', '30%'],
   ])('a head count that does not divide: %s %s', async (option, value) => {
-    await expectFailure('heads-not-divisible', '4 KV heads', option, value);
+    expect((await failure('heads-not-divisible', '4 KV heads', option, value)).exitCode).toBe(2);
     expect(await readdir(directory)).not.toContain('results');
   });
 
@@ -310,7 +315,10 @@ describe('bad usage', () => {
     ['an unknown grouping of several', ['compare', '--groupings', 'contiguous', 'alphabetical']],
     ['an unknown backend', ['eval', '--backend', 'abacus']],
     ['two ways to say one thing', ['compress', '--kv-heads', '2', '--keep', '50%']],
+    ['an unknown recipe', ['compress', '--recipe', 'magic']],
     ['no prompt', ['generate']],
+    ['a system message without a chat', ['generate', '--prompt', 'Hello', '--system', 'Be brief']],
+    ['a recovery that trains nothing', ['recover', 'embedded', '--teacher', 'embedded', '--distill', 'none']],
   ])('%s ends with exit code 2', async (_, argumentList) => {
     const outcome = await runCli([...argumentList, '--json']);
     expect(JSON.parse(outcome.out).error.code).toBe('usage');

@@ -57,7 +57,9 @@ describe('kvlr recover', () => {
       'none',
     ];
     const refused = await runCli([...nothing, ...texts]);
-    expect(refused).toMatchObject({ exitCode: 1, error: expect.stringContaining('--distill light or full') });
+    expect(refused).toMatchObject({ exitCode: 2, error: expect.stringContaining('--distill light or full') });
+    const itself = await runCli(['recover', 'embedded', '--teacher', 'embedded', '-o', place('nothing')]);
+    expect(itself).toMatchObject({ exitCode: 2, error: expect.stringContaining('Compress the model first') });
   });
 });
 

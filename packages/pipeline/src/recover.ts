@@ -7,6 +7,7 @@ import type { FinishedModel } from './compress.ts';
 import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
 import { resolveDistillation } from './recipe/resolve-distillation.ts';
 import { resolveRecovery } from './recipe/resolve-recovery.ts';
+import { checkTeacher } from './run/check-teacher.ts';
 import { evaluationWindows } from './run/evaluation-windows.ts';
 import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
@@ -54,8 +55,9 @@ export interface CheckpointRecoveryResult {
  * Trains a compressed checkpoint back towards the model it was made from, by block reconstruction, distillation or both. What
  * `kvlr recover` does. Stages whose artefacts lie in the store are skipped; a distillation goes on behind its last checkpoint.
  *
- * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently, 'invalid-argument' when their shapes do
- *   not fit, 'recipe-invalid' when nothing is to be trained; 'aborted' on the signal.
+ * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently, 'invalid-argument' when the teacher
+ *   cannot be what the checkpoint was made from (one whose values differ outside attention is warned of), 'recipe-invalid' when
+ *   nothing is to be trained; 'aborted' on the signal.
  */
 export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Promise<CheckpointRecoveryResult> {
   const { model, teacher, recovery, evaluation, texts } = request;
@@ -63,8 +65,10 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   requireTraining(recovery);
   const calibrationHash = await hashTexts(texts.calibration);
   const evaluationHash = await hashTexts(texts.evaluation);
+  const ownRecipe = await recipeOf(model);
+  await checkTeacher(model, teacher, ownRecipe.source?.modelId, context.onEvent);
   const recipe: Recipe = {
-    ...(await recipeOf(model)),
+    ...ownRecipe,
     ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation },
     source: { modelId: model.id, location: model.location, calibrationHash },
   };

@@ -41,6 +41,7 @@ import {
 } from '../options/shared-options.ts';
 import { estimateToText } from '../terminal/estimate-to-text.ts';
 import { listNames, wrapNames } from '../terminal/list-names.ts';
+import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
 
 interface CompressOptions extends RecipeOptions, TextOptions {
   output: string;
@@ -98,8 +99,10 @@ export function addCompressCommand(program: Command, context: CommandContext): v
     .option('--dry-run', 'print memory, disk and time that it would take, and do nothing')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompressOptions) =>
-      nameTextFiles(options, () =>
-        withModel(path, context, (model) => (options.dryRun ? estimate : compress)(model, options, context)),
+      sayThatItResumes(() =>
+        nameTextFiles(options, () =>
+          withModel(path, context, (model) => (options.dryRun ? estimate : compress)(model, options, context)),
+        ),
       ),
     );
 }

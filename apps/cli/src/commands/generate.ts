@@ -61,6 +61,7 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
   addBackendOption(addPackingOptions(command))
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
+      requireChatForSystem(options);
       await withModel(path, context, async ({ checkpoint }) => {
         await prepareNodeRuntime();
         const { backend, weights, cacheDtype } = options;
@@ -80,18 +81,20 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
     });
 }
 
+function requireChatForSystem({ system, chat }: GenerateOptions): void {
+  if (system === undefined || chat) return;
+  throw new KvlrError('usage', {
+    message: 'generate: expected --chat beside --system, got none',
+    remedy: 'Add --chat, or put what the model is told into the prompt.',
+  });
+}
+
 async function generate(model: LanguageModel, options: GenerateOptions, context: CommandContext): Promise<void> {
   const { prompt, chat, maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed } = options;
   const settings = { maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed };
   const steps: GeneratedText[] = [];
   let text = '';
   if (!context.json && !chat) context.terminal.writeOut(prompt);
-  if (options.system !== undefined && !chat) {
-    throw new KvlrError('usage', {
-      message: 'generate: expected --chat beside --system, got none',
-      remedy: 'Add --chat, or put what the model is told into the prompt.',
-    });
-  }
   const asked = chat ? conversation(options) : prompt;
   for await (const step of model.generate(asked, { ...settings, signal: context.signal })) {
     steps.push(step);

@@ -1,4 +1,5 @@
 import { join, relative } from 'node:path';
+import { KvlrError } from '@kvlr/core';
 import { artefactNames, parseRecipe } from '@kvlr/pipeline';
 import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatWorkTime } from '@kvlr/report';
@@ -21,6 +22,7 @@ import {
   type BackendChoice,
   type DistillChoice,
 } from '../options/shared-options.ts';
+import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
 
 interface RecoverOptions extends TextOptions {
   teacher: string;
@@ -56,7 +58,7 @@ export function addRecoverCommand(program: Command, context: CommandContext): vo
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-recovered');
   addDistillOption(command, 'end-to-end training (default: full)');
   addRecoverOption(command, 'block reconstruction before it (default: none)');
-  addRecipeFileOption(command, 'take recovery and evaluation from a recipe.yaml; --distill and --recover change them');
+  addRecipeFileOption(command, 'take recovery and evaluation from a recipe; --distill and --recover change them');
   addSeedOption(command, 'seed of the windows and of their order (default: 0)');
   addTextOptions(command, { calibration: true, evaluation: true });
   addBackendOption(command)
@@ -64,10 +66,10 @@ export function addRecoverCommand(program: Command, context: CommandContext): vo
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
     .addHelpText('after', afterHelp)
     .action((path: string, options: RecoverOptions) =>
-      nameTextFiles(options, () =>
-        withModel(path, context, (model) =>
-          withModel(options.teacher, context, (teacher) =>
-            recover(model, teacher, options, context),
+      sayThatItResumes(() =>
+        nameTextFiles(options, () =>
+          withModel(path, context, (model) =>
+            withModel(options.teacher, context, (teacher) => recover(model, teacher, options, context)),
           ),
         ),
       ),
@@ -96,7 +98,7 @@ async function recover(
     onEvent: context.onEvent,
     signal: context.signal,
   });
-  const runDirectory = runDirectoryOf({ output: options.output, ...(options.run && { runDirectory: options.run }) });
+  const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
   const times = stages.map((stage) => `${stage.stage} ${formatWorkTime([stage])}`);
   context.print(`\n${model.name} towards ${teacher.name}\n`);
@@ -127,5 +129,11 @@ async function loadRecovery({ recipe: path, recover: preset, distill, seed }: Re
     seed: seed ?? base.recovery.seed,
     distillation,
   };
+  if (recovery.preset === 'none' && distillation === undefined) {
+    throw new KvlrError('usage', {
+      message: 'recover: expected block reconstruction or distillation, got neither',
+      remedy: 'Ask for --distill light or full, for --recover light or full, or for both.',
+    });
+  }
   return { recovery, evaluation: base.evaluation };
 }

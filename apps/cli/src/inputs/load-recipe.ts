@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
+import { parseRecipe } from '@kvlr/pipeline';
 import type { DistillChoice } from '../options/shared-options.ts';
+import { readRecipe } from './read-recipe.ts';
 
 /** The options of a command that change the recipe. What is absent leaves the recipe as it is. */
 export interface RecipeOptions {
@@ -73,17 +73,4 @@ export function changeDistillation(
   return preset === 'none'
     ? undefined
     : parseRecipe({ recovery: { distillation: { ...distillation, preset } } }).recovery.distillation;
-}
-
-/** Reads a recipe.yaml. Throws KvlrError 'file-missing', 'recipe-invalid'. */
-export async function readRecipe(path: string): Promise<Recipe> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new KvlrError('file-missing', {
-      message: `loadRecipe: expected a recipe at ${path}, found no readable file`,
-      remedy: 'Name a recipe.yaml, such as the one beside every checkpoint that kvlr wrote.',
-      data: { file: path },
-      cause,
-    });
-  });
-  return parseRecipeYaml(text, path);
 }

@@ -7,7 +7,7 @@ export interface OpenedModel {
   checkpoint: HuggingFaceCheckpoint;
   /** For people: CKPT as it was typed. */
   name: string;
-  /** True without CKPT: the model that comes with kvlr. */
+  /** True for the model that comes with kvlr. */
   embedded: boolean;
 }
 
@@ -18,15 +18,19 @@ export interface OpenModelControl extends RunControl {
 
 /** Opens CKPT (a directory, a hub id, a URL), or the embedded model. A model of the hub is loaded into the cache first. */
 async function openModel(location: string | undefined, control: OpenModelControl): Promise<OpenedModel> {
-  const checkpoint = await openSource(location ?? referenceModelDirectory, {
+  const embedded = location === undefined || location === 'embedded';
+  const checkpoint = await openSource(embedded ? referenceModelDirectory : location, {
     onEvent: control.onEvent,
     signal: control.signal,
     architectures: control.architectures,
   });
-  return { checkpoint, name: location ?? 'embedded reference model', embedded: location === undefined };
+  return { checkpoint, name: embedded ? 'embedded reference model' : location, embedded };
 }
 
-/** Opens a checkpoint for as long as it is used. `control` hears of a download and stops it. */
+/**
+ * Opens a checkpoint for as long as it is used; without a location, or with the word 'embedded', the embedded model. `control` hears of
+ * a download and stops it.
+ */
 export async function withModel<Value>(
   location: string | undefined,
   control: OpenModelControl,

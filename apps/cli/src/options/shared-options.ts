@@ -3,7 +3,7 @@ import { parseCount, parseSeed } from './parse-values.ts';
 
 export const modelArgument = '[CKPT]';
 export const modelArgumentHelp =
-  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint (default: the embedded model)';
+  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint (default: embedded, the model that comes with kvlr)';
 
 export type BackendChoice = 'auto' | 'webgpu' | 'wasm' | 'cpu';
 
@@ -97,7 +97,7 @@ export function addSeedOption(command: Command, help: string): Command {
 /** Adds --recipe. */
 export function addRecipeFileOption(
   command: Command,
-  help = 'take the recipe from a recipe.yaml; the other options change it',
+  help = 'take the recipe of this name (kvlr compress --help lists them) or of a file; the other options change it',
 ): Command {
-  return command.option('--recipe <file>', help);
+  return command.option('--recipe <name|file>', help);
 }

@@ -38,6 +38,8 @@ describe('errors', () => {
 
   it.each([
     ['usage', 2],
+    ['heads-not-divisible', 2],
+    ['file-missing', 1],
     ['aborted', 130],
     ['disk-full', 1],
   ] as const)('of code %s end with exit code %i', (code, exitCode) => {

@@ -1,10 +1,13 @@
-import { KvlrError } from '@kvlr/core';
+import { KvlrError, type KvlrErrorCode } from '@kvlr/core';
 import type { Terminal } from './terminal.ts';
+
+/** Errors that only another command line mends: what was typed is unknown, or does not fit the model. */
+const wrongUsage: KvlrErrorCode[] = ['usage', 'heads-not-divisible', 'invalid-argument'];
 
 /** Exit code of an error: 2 for a command that was typed wrongly, 130 after Ctrl-C, else 1. */
 export function exitCodeOf(error: unknown): number {
   if (!KvlrError.isInstance(error)) return 1;
-  if (error.code === 'usage') return 2;
+  if (wrongUsage.includes(error.code)) return 2;
   return error.code === 'aborted' ? 130 : 1;
 }
 

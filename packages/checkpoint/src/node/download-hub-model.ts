@@ -8,6 +8,7 @@ import { hubError } from '../hub/hub-error.ts';
 import { requireHubId } from '../hub/hub-id.ts';
 import { checkFreeSpace } from './check-free-space.ts';
 import { downloadHubFile, type HubFile } from './download-hub-file.ts';
+import { requireWritable } from './require-writable.ts';
 
 export interface HubDownloadSettings extends HubAccess, RunControl {
   /** Where models are kept. Default: the cache that all Hugging Face tools share (HF_HUB_CACHE, HF_HOME). */
@@ -88,7 +89,9 @@ async function downloadAll(id: string, files: readonly HubFile[], { onEvent, sig
   }
   if (missing.length === 0) return;
   const total = missing.reduce((sum, { size }) => sum + size, 0);
-  await mkdir(dirname(missing[0]!.blobPath), { recursive: true });
+  const blobs = dirname(missing[0]!.blobPath);
+  await requireWritable(blobs);
+  await mkdir(blobs, { recursive: true });
   await checkFreeSpace(missing[0]!.blobPath, total);
   onEvent?.({ type: 'note', message: `Loading ${id}: ${missing.length} files into the cache` });
   let completed = 0;

@@ -64,6 +64,13 @@ describe('replacePath', () => {
   });
 });
 
+describe('a file system in which nothing can be made', () => {
+  it.runIf(process.platform === 'linux').each(['file', 'directory'] as const)('takes no %s', async (kind) => {
+    const replacing = replacePath('/proc/kvlr', { kind }, () => expect.unreachable());
+    await expectError(replacing, 'write-failed', '/proc');
+  });
+});
+
 describe('checkFreeSpace', () => {
   it('refuses before anything is written when the disk is too small', async () => {
     await checkFreeSpace(target, 1);

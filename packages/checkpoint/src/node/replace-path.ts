@@ -13,7 +13,8 @@ export interface ReplaceSettings {
 /**
  * Makes a file or directory that appears under its name only when it is complete. `fill` writes to a sibling of a
  * temporary name; it is renamed last, and only then does an overwritten predecessor go. Whatever fails, `path` is as it
- * was and nothing is left beside it. A directory's missing parents are made; a file's are not. Throws 'file-exists', 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
+ * was and nothing is left beside it. A directory's missing parents are made; a file's are not.
+ * Throws 'file-exists', 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
  */
 export async function replacePath(
   path: string,
@@ -23,7 +24,7 @@ export async function replacePath(
   const target = resolve(path);
   await checkTarget(target, settings);
   if (settings.kind === 'file') await requireDirectory(dirname(target));
-  else await requireWritable(dirname(target));
+  await requireWritable(dirname(target));
   const suffix = crypto.randomUUID().slice(0, 8);
   const temporary = join(dirname(target), `.${basename(target)}.partial-${suffix}`);
   const retired = join(dirname(target), `.${basename(target)}.replaced-${suffix}`);

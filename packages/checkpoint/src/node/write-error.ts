@@ -12,8 +12,10 @@ export function writeError(cause: unknown, path: string): unknown {
       cause,
     });
   }
+  // Node's message goes on with the call and its path, which may be a temporary one.
+  const reason = cause.message.split(', ')[0];
   return new KvlrError('write-failed', {
-    message: `write: expected ${path} to be writable, got ${cause.message}`,
+    message: `write: expected ${path} to be writable, got ${reason}`,
     remedy: 'Check that the place exists and that you may write there.',
     data: { path, code },
     cause,

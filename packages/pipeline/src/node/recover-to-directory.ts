@@ -19,7 +19,7 @@ export interface DirectoryRecoveryRequest extends Omit<CheckpointRecoveryRequest
 export async function recoverToDirectory(request: DirectoryRecoveryRequest): Promise<CheckpointRecoveryResult> {
   const { model, overwrite = false } = request;
   const output = resolve(request.output);
-  const runDirectory = runDirectoryOf({ output, ...(request.runDirectory && { runDirectory: request.runDirectory }) });
+  const runDirectory = runDirectoryOf(request);
   await claimOutput({ output, runDirectory, overwrite, modelId: model.id, modelLocation: model.location });
   return recoverCheckpoint({
     ...request,

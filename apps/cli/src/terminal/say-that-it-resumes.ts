@@ -1,0 +1,15 @@
+import { KvlrError } from '@kvlr/core';
+
+/** Does work whose finished parts are kept; when Ctrl-C ends it, the error says how to go on. */
+export async function sayThatItResumes<Value>(work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!KvlrError.isInstance(error) || error.code !== 'aborted') throw error;
+    throw new KvlrError('aborted', {
+      message: error.message,
+      remedy: 'What is finished is kept: type the same command again to go on from there.',
+      cause: error,
+    });
+  }
+}
