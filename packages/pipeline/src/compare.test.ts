@@ -54,7 +54,8 @@ describe('compare', () => {
         if (event.type === 'stage-finished' && event.stage === 'evaluation' && event.skipped) finishedRows++;
       },
     });
-    expect(finishedRows).toBe(6);
+    expect(finishedRows).toBe(7);
+    expect(again.base).toEqual(report.base);
     expect(again.rows).toEqual(report.rows);
   });
 

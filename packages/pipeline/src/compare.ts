@@ -1,7 +1,7 @@
 import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
-import { type Checkpoint, cacheSize, countParameters, type EvaluationResult, type RunControl } from '@kvlr/core';
+import { type Checkpoint, countParameters, type RunControl } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
-import { cachedLogits, evaluate } from '@kvlr/evaluation';
+import { cachedLogits } from '@kvlr/evaluation';
 import {
   type ComparisonReport,
   type ComparisonRow,
@@ -12,6 +12,7 @@ import {
 } from '@kvlr/report';
 import type { ComparedBudget, ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
 import { compareCandidate } from './compare/compare-candidate.ts';
+import { judgeOriginal } from './compare/judge-original.ts';
 import { listCandidates } from './compare/list-candidates.ts';
 import { orderRows } from './compare/order-rows.ts';
 import { methodName } from './recipe/method-name.ts';
@@ -103,10 +104,11 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const blockInputs = recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds });
   return runner.use(model, async (baseModel) => {
     const baseLogits = cachedLogits(baseModel);
-    const base: EvaluationResult = await context.stage('evaluation', 'The original', async (control) => {
-      const cacheOfBase = cacheSize(model.shape, cache.bytesPerElement);
-      const value = await evaluate({ ...control, model: baseLogits, modelId: model.id, windows, cache: cacheOfBase });
-      return { value, detail: `perplexity ${value.perplexity.value.toFixed(2)}` };
+    const { bytesPerElement } = cache;
+    const { evaluation } = recipe;
+    const base = await judgeOriginal(context, {
+      ...{ model, windows, bytesPerElement, evaluation, evaluationHash },
+      logits: baseLogits,
     });
     const rows: ComparisonRow[] = [];
     for (const candidate of candidates) {
@@ -120,7 +122,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
         runner,
         baseLogits,
         windows,
-        bytesPerElement: cache.bytesPerElement,
+        bytesPerElement,
         calibrationIds,
         blockInputs,
         workers: request.runtime?.workers,

@@ -29,6 +29,7 @@ export const artefactNames = {
   reportData: 'report.json',
   reportHtml: 'report.html',
   reportMarkdown: 'report.md',
+  comparisonBase: 'rows/original.json',
   comparisonData: 'comparison.json',
   comparisonHtml: 'comparison.html',
   comparisonMarkdown: 'comparison.md',
