@@ -1,5 +1,6 @@
 import { join, relative } from 'node:path';
 import { KvlrError } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
 import { artefactNames, parseRecipe } from '@kvlr/pipeline';
 import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatWorkTime } from '@kvlr/report';
@@ -65,31 +66,33 @@ export function addRecoverCommand(program: Command, context: CommandContext): vo
     .option('--run <dir>', 'directory that keeps what resuming needs (default: OUT.run)')
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
     .addHelpText('after', afterHelp)
-    .action((path: string, options: RecoverOptions) =>
-      sayThatItResumes(() =>
+    .action(async (path: string, options: RecoverOptions) => {
+      const training = await loadTraining(options);
+      await sayThatItResumes(() =>
         nameTextFiles(options, () =>
           withModel(path, context, (model) =>
-            withModel(options.teacher, context, (teacher) => recover(model, teacher, options, context)),
+            withModel(options.teacher, context, (teacher) => recover(model, teacher, training, options, context)),
           ),
         ),
-      ),
-    );
+      );
+    });
 }
 
 async function recover(
   model: OpenedModel,
   teacher: OpenedModel,
+  training: Training,
   options: RecoverOptions,
   context: CommandContext,
 ): Promise<void> {
-  const { recovery, evaluation } = await loadRecovery(options);
   const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
   await prepareNodeRuntime();
   const { report, course, stages } = await recoverToDirectory({
     model: model.checkpoint,
     teacher: teacher.checkpoint,
     teacherName: teacher.name,
-    ...{ recovery, evaluation, texts },
+    ...training,
+    texts,
     runtime: { backend: options.backend },
     output: options.output,
     runDirectory: options.run,
@@ -118,8 +121,11 @@ async function recover(
   });
 }
 
-/** The recovery of --recipe, or a full distillation alone, changed by the other options. */
-async function loadRecovery({ recipe: path, recover: preset, distill, seed }: RecoverOptions) {
+/** What is trained, and how the result is judged. */
+type Training = Pick<Recipe, 'recovery' | 'evaluation'>;
+
+/** What --recipe says of it, or a full distillation alone, changed by the other options. Throws 'usage' when nothing is trained. */
+async function loadTraining({ recipe: path, recover: preset, distill, seed }: RecoverOptions): Promise<Training> {
   const recipe = path === undefined ? undefined : await readRecipe(path);
   const base = recipe ?? parseRecipe({ recovery: { preset: 'none', distillation: {} } });
   const distillation = changeDistillation(base.recovery.distillation, distill);
