@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { referenceModelFiles } from '@kvlr/reference-model';
+import { launchChromium, missingChromium } from '@kvlr/testkit/chromium';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { launchChromium, missingChromium } from './support/chromium.ts';
 import { compressAndCompare } from './support/compress-and-compare.ts';
 import { findAccessibilityProblems } from './support/find-accessibility-problems.ts';
 import { type OpenDemo, openDemo } from './support/open-demo.ts';

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
 import { loadModel } from '@kvlr/runtime/node';
+import { launchChromium, missingChromium } from '@kvlr/testkit/chromium';
 import type { Browser } from 'playwright-core';
 import { build, defaultClientConditions } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveDirectory } from '../../cli/src/serve-directory.ts';
-import { launchChromium, missingChromium } from './support/chromium.ts';
 
 const fromRoot = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 const prompt = 'And God said unto';

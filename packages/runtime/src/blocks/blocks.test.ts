@@ -1,4 +1,4 @@
-import { createRandom, type ModelShape } from '@kvlr/core';
+import { createRandom, type ModelShape, type ModelSource } from '@kvlr/core';
 import { createTinyModel } from '@kvlr/testkit';
 import {
   add,
@@ -35,10 +35,7 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
   });
 
   /** The gradient of a weighted sum of the layer's output along a random direction of every weight, and its finite difference. */
-  async function slopes(
-    source: typeof stock | ReturnType<typeof createLatentModel>,
-    activation: ModelShape['hiddenActivation'],
-  ) {
+  async function slopes(source: ModelSource, activation: ModelShape['hiddenActivation']) {
     const shape = { ...source.shape, hiddenActivation: activation };
     const layer = await uploadLayer(source, 0);
     const context = createSequenceContext({ shape, batch, tokens });

@@ -2,7 +2,9 @@ import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
 import { createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { selectBackend } from '../backends/select-backend.ts';
 import { loadModel } from '../decoder/load-model.ts';
+import { countDeviceBytes } from '../testing/count-device-bytes.ts';
 import { dequantisedModel } from '../testing/dequantised-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 
@@ -10,39 +12,23 @@ const ids = randomTokenIds(12, 50);
 const source = createTinyModel({ numAttentionHeads: 6, numKeyValueHeads: 2, attentionBias: true });
 const formats: WeightFormat[] = ['f32', 'f16', 'int8', 'int4'];
 
-/** Bytes that tfjs holds: on WebGPU all buffers of its pool, free ones included. */
-function bytesHeld(): number {
-  const { numBytes, numBytesAllocatedInGPU } = memory() as ReturnType<typeof memory> & {
-    numBytesAllocatedInGPU?: number;
-  };
-  return numBytesAllocatedInGPU ?? numBytes;
-}
+/** As small as a decoder can be, since an emulated GPU takes milliseconds for every dispatch. */
+const smallest = createTinyModel({
+  ...{ numLayers: 1, hiddenSize: 8, intermediateSize: 8, vocabSize: 20 },
+  ...{ numAttentionHeads: 2, numKeyValueHeads: 1, headDim: 4 },
+});
 
 describe.each(await testedBackends())('a packed model on $backend', ({ backend, skip }) => {
-  // An emulated GPU takes seconds for the shaders of one format; f32 is tested with the stock decoder.
+  // An emulated GPU takes seconds for the shaders of one format.
   const tested = backend === 'webgpu' ? (['int4'] as const) : formats;
 
-  it.skipIf(skip).each(tested)(
-    '%s: computes the logits of its own weights, in windows and token by token',
-    async (format) => {
-      const expected = await oracleLogits(dequantisedModel(source, format), ids);
-      const model = await loadModel(source, { backend, weights: format });
-      expect(model.weightFormat).toBe(format);
-      expect(differenceByRange(await model.logits(ids), expected)).toBeLessThan(1e-4);
-      const cache = await model.createCache(ids.length);
-      await model.extend(cache, ids.subarray(0, 10));
-      for (const place of [10, 11]) {
-        const logits = await model.extend(cache, [ids[place]!]);
-        const row = expected.subarray(place * 50, (place + 1) * 50);
-        expect(differenceByRange(logits, row)).toBeLessThan(1e-4);
-      }
-      if (format === 'f16') {
-        expect(differenceByRange(await model.logits(ids), await oracleLogits(source, ids))).toBeLessThan(2e-2);
-      }
-      cache.dispose();
-      model.dispose();
-    },
-  );
+  it.skipIf(skip).each(tested)('%s: computes the logits of its own weights, in windows', async (format) => {
+    const model = await loadModel(source, { backend, weights: format });
+    expect(model.weightFormat).toBe(format);
+    const expected = await oracleLogits(dequantisedModel(source, format), ids);
+    expect(differenceByRange(await model.logits(ids), expected)).toBeLessThan(1e-4);
+    model.dispose();
+  });
 
   it.skipIf(skip)('shows the activations that the stock decoder shows', async () => {
     const [packed, stock] = [
@@ -62,38 +48,37 @@ describe.each(await testedBackends())('a packed model on $backend', ({ backend, 
     stock.dispose();
   });
 
-  it.skipIf(skip)('holds the same tensors and bytes from token to token, and dispatches little', async () => {
-    const small = createTinyModel({ numLayers: 1, numKeyValueHeads: 1, hiddenSize: 16, vocabSize: 20 });
-    const model = await loadModel(small, { backend, weights: 'f32', cache: { window: 70, sinks: 2 } });
-    // A thousand tokens; an emulated GPU is a hundred times slower.
-    const maxNewTokens = backend === 'webgpu' ? 120 : 1000;
-    let early: number[] = [];
-    let dispatches = 0;
-    for await (const { index } of model.generate([1, 2, 3], { maxNewTokens, tokensPerReadback: 10 })) {
-      // By now the window has moved.
-      if (index === 80) {
-        early = [memory().numTensors, bytesHeld()];
-        kernelCounters.reset();
-      }
-      if (index === 90) dispatches = kernelCounters.total().dispatches / 10;
-      if (index === maxNewTokens - 10) expect([memory().numTensors, bytesHeld()]).toEqual(early);
+  it.skipIf(skip)('holds the same tensors and bytes over a thousand tokens, and dispatches little', async () => {
+    // Behind a window that soon moves, for there are more tokens than positions.
+    const model = await loadModel(smallest, { backend, weights: 'f32', cache: { window: 20, sinks: 2 } });
+    const bytesHeld = countDeviceBytes();
+    const held: number[][] = [];
+    const settings = { maxNewTokens: 1000, tokensPerReadback: 10 };
+    for await (const { index } of model.generate([1, 2, 3], settings)) {
+      if (index % 100 === 99) held.push([memory().numTensors, bytesHeld()]);
+      if (index === 889) kernelCounters.reset();
     }
+    expect(held).toHaveLength(10);
+    expect(held[0]![1]).toBeGreaterThan(0);
+    for (const later of held.slice(1)) expect(later).toEqual(held[0]);
     // Embedding, one layer (attention in one part, in so short a context), logits, choice of the token.
+    const dispatches = kernelCounters.total().dispatches / 110;
     expect(dispatches).toBe(backend === 'webgpu' ? 1 + 6 + 1 + 1 : 0);
     model.dispose();
   });
 
   it.skipIf(skip)('leaves nothing behind when it is loaded and freed twenty times', async () => {
-    const small = createTinyModel({ numLayers: 1, numKeyValueHeads: 1, hiddenSize: 16, vocabSize: 20 });
+    await selectBackend({ backend });
+    const bytesHeld = countDeviceBytes();
     const held: number[][] = [];
     for (let cycle = 0; cycle < 20; cycle++) {
-      const model = await loadModel(small, { backend, weights: 'f32' });
+      const model = await loadModel(smallest, { backend, weights: 'f32' });
       const cache = await model.createCache(8);
       await model.extend(cache, [1]);
       cache.dispose();
       model.dispose();
       held.push([memory().numTensors, bytesHeld()]);
     }
-    expect(held[19]).toEqual(held[2]);
+    for (const later of held.slice(2)) expect(later).toEqual(held[2]);
   });
 });

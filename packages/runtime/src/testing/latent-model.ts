@@ -1,9 +1,9 @@
-import { createNormalRandom, type ModelSource } from '@kvlr/core';
-import { createTinyModel } from '@kvlr/testkit';
+import { createNormalRandom } from '@kvlr/core';
+import { createTinyModel, type TinyModel, type TinyModelSettings } from '@kvlr/testkit';
 
-/** For tests: a random model with latent keys in `keySlots` slots, four query heads over four source heads of width 8. */
-export function createLatentModel(keySlots: number): ModelSource {
-  const base = createTinyModel();
+/** For tests: a random model with latent keys of width 16 in `keySlots` slots, over all source heads; values have two slots. */
+export function createLatentModel(keySlots: number, settings: TinyModelSettings = {}): TinyModel {
+  const base = createTinyModel(settings);
   const { numAttentionHeads, numKeyValueHeads, headDim } = base.shape;
   const layout = {
     keySlots,

@@ -3,7 +3,7 @@ import { type Browser, chromium } from 'playwright-core';
 
 const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
 
-/** Why the tests of the page cannot run here; undefined when they can. */
+/** Why nothing can be tested in a browser here; undefined when it can. */
 export const missingChromium = existsSync(executablePath)
   ? undefined
   : `no Chromium at ${executablePath}; set CHROMIUM_PATH`;

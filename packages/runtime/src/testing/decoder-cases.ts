@@ -1,0 +1,80 @@
+import type { CacheDtype } from '@kvlr/core';
+import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
+import { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from '@kvlr/testkit';
+import type { BackendName } from '../backends/backend-choice.ts';
+import { loadModel } from '../decoder/load-model.ts';
+import { createLatentModel } from './latent-model.ts';
+import { createMixedModel } from './mixed-model.ts';
+
+/** A whole decoder on the fused kernels, in one format of weights and of cache. */
+export interface DecoderCase {
+  name: string;
+  source: TinyModel;
+  weights: WeightFormat;
+  cacheDtype: CacheDtype;
+}
+
+/**
+ * Sizes with which most shaders serve several cases, since an emulated GPU takes most of a second to build one. 27 columns fill
+ * neither vectors nor groups of packed weights.
+ */
+const sizes: TinyModelSettings = { hiddenSize: 27, intermediateSize: 32, numAttentionHeads: 4, headDim: 8 };
+const layouts: Record<string, TinyModel> = {
+  'two KV heads': createTinyModel({ ...sizes, numKeyValueHeads: 2 }),
+  'KV heads by layer': createMixedModel([1, 2], sizes),
+  'latent keys': createLatentModel(2, sizes),
+};
+const formats = ['f32', 'f16', 'int8', 'int4'] as const;
+
+/** Every layout with every format of weights, and every dtype of the cache. */
+export const decoderCases: DecoderCase[] = [
+  ...Object.entries(layouts).flatMap(([layout, source]) =>
+    formats.map((weights): DecoderCase => {
+      return { name: `${layout}, ${weights} weights`, source, weights, cacheDtype: 'f32' };
+    }),
+  ),
+  ...formats.slice(1).map((cacheDtype): DecoderCase => {
+    const source = layouts['two KV heads']!;
+    return { name: `two KV heads, ${cacheDtype} cache`, source, weights: 'f32', cacheDtype };
+  }),
+];
+
+/** A prompt that takes two chunks of decode attention, and three more tokens. */
+export const caseTokenIds = randomTokenIds(73, 50);
+const promptTokens = 70;
+
+export interface CaseResult {
+  /** After the prompt and after each further token, [4, vocabSize]. */
+  logits: number[];
+  /** Of the last token. */
+  dispatches: number;
+}
+
+/** Runs a case on a backend; what WebGPU finds invalid throws. */
+export async function runDecoderCase(
+  { source, weights, cacheDtype }: DecoderCase,
+  backend: BackendName,
+): Promise<CaseResult> {
+  const model = await loadModel(source, { backend, weights, cache: { dtype: cacheDtype }, debug: true });
+  const cache = await model.createCache(caseTokenIds.length);
+  const steps = [caseTokenIds.subarray(0, promptTokens), ...[...caseTokenIds.subarray(promptTokens)].map((id) => [id])];
+  const logits: number[] = [];
+  for (const ids of steps) {
+    kernelCounters.reset();
+    logits.push(...(await model.extend(cache, ids)));
+  }
+  cache.dispose();
+  model.dispose();
+  return { logits, dispatches: kernelCounters.total().dispatches };
+}
+
+/** Tokens drawn with every setting of sampling, on the fused kernels in f32. */
+export async function drawTokens(backend: BackendName): Promise<number[]> {
+  const model = await loadModel(decoderCases[0]!.source, { backend, weights: 'f32', debug: true });
+  const sampling = { temperature: 1.2, topK: 30, topP: 0.9, repetitionPenalty: 1.3, seed: 5 };
+  const drawn: number[] = [];
+  const prompt = caseTokenIds.subarray(0, promptTokens);
+  for await (const { tokenId } of model.generate(prompt, { ...sampling, maxNewTokens: 12 })) drawn.push(tokenId);
+  model.dispose();
+  return drawn;
+}

@@ -1,0 +1,2 @@
+export { launchChromium, missingChromium } from './launch-chromium.ts';
+export { type ModulePage, openModulePage } from './open-module-page.ts';
