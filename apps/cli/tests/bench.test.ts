@@ -68,10 +68,26 @@ describe('kvlr bench', () => {
     expect(report.decodes.map(({ batch }) => batch)).toEqual([1, 1, 3, 3]);
   });
 
+  it('times the largest batch that fits', async () => {
+    const { largestBatches } = await benchJson(
+      '--contexts',
+      '8',
+      '--shares',
+      '1/4',
+      '--memory',
+      '200kB',
+      '--largest-batch',
+    );
+    const [whole, quarter] = largestBatches!.rows;
+    expect(quarter!.batch).toBeGreaterThan(2 * whole!.batch);
+    expect(quarter!.speedup?.rounds).toBe(2);
+  });
+
   it.each([
     [['--output', 'speed.txt'], 2, 'expected -o to end in .json or .md'],
     [['--shape', 'smollm2-135m'], 2, 'expected CKPT or --shape'],
-    [['--contexts', '1000'], 1, 'expected at most 128 positions'],
+    [['--contexts', '1000'], 2, 'expected at most 128 positions'],
+    [['--largest-batch'], 2, 'expected --memory with --largest-batch'],
     [['--weights', 'f64'], 2, 'Allowed choices are'],
   ])('refuses %j', async (more, code, message) => {
     const { exitCode, error } = await runCli(['bench', model, ...quick, ...more]);

@@ -36,6 +36,7 @@ interface BenchOptions extends PackingOptions {
   tokens: number;
   rounds: number;
   memory?: number;
+  largestBatch?: boolean;
   backend: BackendChoice;
   seed?: number;
   note?: string;
@@ -46,13 +47,13 @@ const afterHelp = `
 The model and each other one are loaded together and take turns; a speed-up is paired within rounds and given with the lowest and
 the highest round. Without --against the others are random weights of the same shape with 1/2, 1/4 and 1/8 of the KV heads (--shares): the
 time does not depend on the weights. Caches are filled with random entries, so that a long context needs no long prompt. Bytes
-and dispatches are counted by the kernels; the largest batch for --memory is computed.
+and dispatches are counted by the kernels; the largest batch for --memory is computed, and timed with --largest-batch.
 
 Examples:
   kvlr bench                                              the embedded model
   kvlr bench ./model --against ./small --contexts 512,2048 -o speed.json speed.md
   kvlr bench --shape smollm2-135m --weights int8 --cache-dtype f16 --contexts 2048,8000 --tokens 4 --rounds 3
-  kvlr bench ./model --backend webgpu --batch 1,4,16 --memory 4GB`;
+  kvlr bench ./model --backend webgpu --batch 1,4,16 --memory 4GB --largest-batch`;
 
 export function addBenchCommand(program: Command, context: CommandContext): void {
   const command = program
@@ -87,6 +88,7 @@ export function addBenchCommand(program: Command, context: CommandContext): void
     .option('-n, --tokens <n>', 'timed tokens a round', parseCount, 16)
     .option('--rounds <n>', 'turns of each model', parseCount, 5)
     .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)
+    .option('--largest-batch', 'time each model at its largest batch for --memory, too')
     .option('--note <text>', 'a remark for the report, such as what else the machine did')
     .option('-o, --output <files...>', 'write the report, as .json or .md by their names');
   addSeedOption(addBackendOption(addPackingOptions(command)), 'seed of tokens, caches and random weights (default: 0)')
@@ -102,7 +104,10 @@ export function addBenchCommand(program: Command, context: CommandContext): void
     });
 }
 
-function checkArguments(path: string | undefined, { shape, output }: BenchOptions): void {
+function checkArguments(path: string | undefined, { shape, output, memory, largestBatch }: BenchOptions): void {
+  if (largestBatch && memory === undefined) {
+    throw new KvlrError('usage', { message: 'bench: expected --memory with --largest-batch, got none.' });
+  }
   if (shape !== undefined && path !== undefined) {
     throw new KvlrError('usage', { message: `bench: expected CKPT or --shape, got ${path} and ${shape}.` });
   }
@@ -157,6 +162,7 @@ async function run(
     weights: options.weights,
     cacheDtype: options.cacheDtype,
     memoryBytes: options.memory,
+    timeLargestBatch: options.largestBatch,
     backend: options.backend,
     seed: options.seed,
     onEvent,

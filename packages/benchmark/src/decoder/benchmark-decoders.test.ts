@@ -68,6 +68,26 @@ describe('benchmarkDecoders', () => {
     expect(report.heldBytes).toBeGreaterThan(row!.deviceBytes);
   });
 
+  it('times each model at the largest batch that fits', async () => {
+    const request = { ...settings, contexts: [16], others: [other], backend: 'cpu', timeLargestBatch: true } as const;
+    const { largestBatches } = await benchmarkDecoders({ ...request, memoryBytes: 2 ** 18 });
+    const [whole, halved] = largestBatches!.rows;
+    expect(whole!.batch).toBeGreaterThan(1);
+    expect(halved!.batch).toBeGreaterThan(whole!.batch);
+    for (const { batch, step, tokensPerSecond } of [whole!, halved!]) {
+      expect(step!.samples).toBe(2 * 3);
+      expect(tokensPerSecond).toBeCloseTo((1000 * batch) / step!.p50, 6);
+    }
+    expect([whole!.speedup, halved!.speedup?.rounds]).toEqual([undefined, 2]);
+  });
+
+  it.each([
+    [{ contexts: [16] }, 'expected memoryBytes'],
+    [{ contexts: [4], memoryBytes: 2 ** 20 }, 'expected contexts of at least 5 tokens'],
+  ])('refuses to time the largest batch of %j', async (change, message) => {
+    await expect(benchmarkDecoders({ ...settings, ...change, timeLargestBatch: true })).rejects.toThrow(message);
+  });
+
   it('says how large a batch would fit, by what the weights take on the device', async () => {
     const report = await benchmarkDecoders({ ...settings, others: [other], backend: 'cpu', memoryBytes: 2 ** 22 });
     const { rows, memoryBytes } = report.largestBatches!;

@@ -1,12 +1,13 @@
 import { cacheBytes } from '@kvlr/core';
 import type { BenchmarkedModel, BenchmarkReport } from '@kvlr/report';
 import { type BackendChoice, type DecoderModel, loadModel, selectBackend } from '@kvlr/runtime';
-import { largestBatch } from '../formulas/largest-batch.ts';
 import type { BenchmarkRequest, BenchmarkSubject, ResolvedBenchmarkRequest } from './benchmark-request.ts';
+import { collectBatches, type LargestBatchPair } from './collect-batches.ts';
 import { collectRows, type MeasuredPair } from './collect-rows.ts';
 import { describeConditions } from './describe-conditions.ts';
 import { tensorBytes } from './device-bytes.ts';
 import { resolveRequest } from './resolve-request.ts';
+import { timeLargestBatches } from './time-largest-batches.ts';
 import { timePair } from './time-pair.ts';
 
 interface LoadedSubject {
@@ -25,6 +26,7 @@ export async function benchmarkDecoders(request: BenchmarkRequest): Promise<Benc
   const { base, others, title, rounds, weights, cacheDtype, onEvent, signal } = resolved;
   const models = new Map<string, BenchmarkedModel>();
   const pairs: MeasuredPair[] = [];
+  const batchPairs: LargestBatchPair[] = [];
   const backend = await selectBackend({ backend: resolved.backend, wasmPaths: resolved.wasmPaths });
   for (const subjects of others.length > 0 ? others.map((other) => [base, other]) : [[base]]) {
     const loaded: LoadedSubject[] = [];
@@ -39,6 +41,9 @@ export async function benchmarkDecoders(request: BenchmarkRequest): Promise<Benc
         { onEvent, signal },
       );
       pairs.push({ names, samples });
+      if (resolved.timeLargestBatch) {
+        batchPairs.push({ names, samples: await timeLargestBatches(loaded, resolved, { onEvent, signal }) });
+      }
     } finally {
       for (const { model } of loaded) model.dispose();
     }
@@ -52,7 +57,7 @@ export async function benchmarkDecoders(request: BenchmarkRequest): Promise<Benc
     cacheDtype,
     rounds,
     ...collectRows(described, pairs, backend.backend === 'webgpu'),
-    ...fitBatches(described, resolved),
+    ...collectBatches(described, batchPairs, resolved),
     ...(held.length > 0 && { heldBytes: Math.max(...held) }),
     environment: { backend: `${backend.backend} (${backend.reason})` },
     notes: describeConditions(resolved, backend),
@@ -79,19 +84,4 @@ async function load(
     cacheBytesPerToken: cacheBytes(source.shape, { dtype: cacheDtype, capacity: 1 }),
   };
   return { model, described };
-}
-
-function fitBatches(
-  models: readonly BenchmarkedModel[],
-  { memoryBytes, contexts, cacheDtype: dtype }: ResolvedBenchmarkRequest,
-): Pick<BenchmarkReport, 'largestBatches'> {
-  if (memoryBytes === undefined) return {};
-  const rows = models.flatMap(({ name, shape, weightBytes }) =>
-    contexts.map((context) => ({
-      model: name,
-      context,
-      batch: largestBatch(shape, { memoryBytes, weightBytes, dtype, context }),
-    })),
-  );
-  return { largestBatches: { memoryBytes, rows } };
 }

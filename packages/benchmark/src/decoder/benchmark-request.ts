@@ -32,9 +32,16 @@ export interface BenchmarkRequest extends RunControl, Pick<BackendRequest, 'back
   cacheDtype?: CacheDtype;
   /** Memory for which the largest batch is computed. */
   memoryBytes?: number;
+  /** Times each model at its own largest batch too, at every context. Needs `memoryBytes`. Default false. */
+  timeLargestBatch?: boolean;
   /** Seed of tokens and caches. Default 0. */
   seed?: number;
 }
 
 export type ResolvedBenchmarkRequest = BenchmarkRequest &
-  Required<Pick<BenchmarkRequest, 'others' | 'batches' | 'tokens' | 'rounds' | 'weights' | 'cacheDtype' | 'seed'>>;
+  Required<
+    Pick<
+      BenchmarkRequest,
+      'others' | 'batches' | 'timeLargestBatch' | 'tokens' | 'rounds' | 'weights' | 'cacheDtype' | 'seed'
+    >
+  >;

@@ -12,6 +12,7 @@ export function resolveRequest(request: BenchmarkRequest): ResolvedBenchmarkRequ
     weights: request.weights ?? 'f32',
     cacheDtype: request.cacheDtype ?? 'f32',
     seed: request.seed ?? 0,
+    timeLargestBatch: request.timeLargestBatch ?? false,
   };
   const { contexts, promptTokens, batches, tokens, rounds } = resolved;
   for (const [name, values] of Object.entries({ contexts, promptTokens, batches, tokens, rounds })) {
@@ -22,6 +23,7 @@ export function resolveRequest(request: BenchmarkRequest): ResolvedBenchmarkRequ
       data: { [name]: values },
     });
   }
+  requireTimeable(resolved);
   const needed = Math.max(promptTokens, ...contexts.map((context) => context + tokens + 1));
   for (const { name, source } of [request.base, ...resolved.others]) {
     const { maxPositionEmbeddings } = source.shape;
@@ -33,4 +35,18 @@ export function resolveRequest(request: BenchmarkRequest): ResolvedBenchmarkRequ
     });
   }
   return resolved;
+}
+
+/** The largest batch is timed with the last tokens of each context, behind at least one. */
+function requireTimeable({ timeLargestBatch, memoryBytes, contexts, tokens }: ResolvedBenchmarkRequest): void {
+  if (!timeLargestBatch) return;
+  const shortest = Math.min(...contexts);
+  if (memoryBytes !== undefined && shortest > tokens + 1) return;
+  throw new KvlrError('invalid-argument', {
+    message:
+      memoryBytes === undefined
+        ? 'benchmarkDecoders: expected memoryBytes with timeLargestBatch, got none.'
+        : `benchmarkDecoders: expected contexts of at least ${tokens + 2} tokens to time ${tokens} at their end, got ${shortest}.`,
+    data: { memoryBytes, contexts, tokens },
+  });
 }

@@ -69,6 +69,12 @@ export interface BatchRow {
   context: number;
   /** 0 where not even one sequence fits. */
   batch: number;
+  /** One step of so many sequences, the context's last tokens; absent where it was not timed. */
+  step?: TimeSummary;
+  /** New tokens of all sequences by the median time. */
+  tokensPerSecond?: number;
+  /** In tokens per second, each model at its own largest batch. */
+  speedup?: PairedSpeedup;
 }
 
 /** Models timed against each other in one run: plain data, ready for JSON. */

@@ -9,7 +9,10 @@ import { speedupText } from './speedup-text.ts';
 /** Every table of a benchmark, in the order in which they are read. */
 export function benchmarkTables(report: BenchmarkReport): ReportTable[] {
   const tables = [modelTable(report), prefillTable(report), decodeTable(report), costTable(report)];
-  return report.largestBatches ? [...tables, batchTable(report, report.largestBatches)] : tables;
+  const { largestBatches } = report;
+  if (largestBatches === undefined) return tables;
+  const timed = largestBatches.rows.some(({ step }) => step !== undefined);
+  return [...tables, timed ? timedBatchTable(largestBatches) : batchTable(report, largestBatches)];
 }
 
 function modelTable({ models }: BenchmarkReport): ReportTable {
@@ -89,6 +92,25 @@ function costTable({ decodes }: BenchmarkReport): ReportTable {
       bytesCell(row.deviceBytes),
       bytesCell(row.bytesReadPerStep),
       ...(dispatched ? [count(row.dispatchesPerStep)] : []),
+    ]),
+  };
+}
+
+function timedBatchTable({ memoryBytes, rows }: NonNullable<BenchmarkReport['largestBatches']>): ReportTable {
+  return {
+    caption: `Decode at the largest batch in ${formatBytes(memoryBytes)}`,
+    columns: [
+      ...[left('Model'), right('Context'), right('Batch'), right('Tokens/s')],
+      ...[right('Step, ms, p50'), right('p95'), right('Gain in tokens/s (lowest to highest)')],
+    ],
+    rows: rows.map(({ model, context, batch, tokensPerSecond, step, speedup }) => [
+      model,
+      formatCount(context),
+      formatCount(batch),
+      tokensPerSecond === undefined ? '' : formatSignificant(tokensPerSecond),
+      step ? formatSignificant(step.p50) : '',
+      step ? formatSignificant(step.p95) : '',
+      speedupText(speedup),
     ]),
   };
 }
