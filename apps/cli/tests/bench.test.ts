@@ -75,7 +75,7 @@ describe('kvlr bench', () => {
       '--shares',
       '1/4',
       '--memory',
-      '200kB',
+      '400kB',
       '--largest-batch',
     );
     const [whole, quarter] = largestBatches!.rows;
