@@ -38,13 +38,28 @@ describe('kvlr compress --budget', () => {
     const config = JSON.parse(await read('config.json'));
     expect(config.model_type).toBe('kvlr');
     expect(config.kvlr.layers.map((layer: { key_slots: number }) => layer.key_slots)).toEqual([4, 1, 1, 1, 1, 4]);
-    expect(await read('README.md')).toContain('cannot load');
+    const card = await read('README.md');
+    expect(card).toContain('cannot load');
+    expect(card).toMatch(/budget\.policy +\| taper\.mjs +\|/);
+    expect(card).toMatch(/source\.budgetHash +\| [0-9a-f]{64} +\|/);
     expect(await read('recipe.yaml')).toMatch(/budget:\n {2}policy: .*taper.mjs/);
     expect(await read('..', 'tapered.run', 'report.html')).toContain('KV heads by layer: 4, 1, 1, 1, 1, 4');
 
     const file = join(directory, 'tapered.gguf');
     expect((await runCli(['export', output, '--gguf', file])).exitCode).toBe(0);
     expect((await readFile(file)).subarray(0, 200).includes('deci')).toBe(true);
+  });
+
+  it('is compared with others, as is a module of one’s own', async () => {
+    const output = join(directory, 'compared');
+    const { exitCode, out } = await runCli([
+      ...['compare', model, '-o', output, ...inputs, '--recover', 'none'],
+      ...['--ratios', '1/2', '--budgets', 'uniform', example],
+    ]);
+    expect(exitCode).toBe(0);
+    expect(out).toContain('Against uniform');
+    expect(out).toMatch(/2 2 2 2 2 2\n.*4 1 1 1 1 4\n/);
+    expect(await readFile(join(output, 'recipe.yaml'), 'utf8')).toContain(`location: ${model}`);
   });
 
   it('says before the run what the weights decide, and what is left to the run', async () => {

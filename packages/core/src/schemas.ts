@@ -102,6 +102,7 @@ const evaluationSchema = z.strictObject({
 /** What was compressed, recorded beside a recipe that was run. Not read when the recipe is used again. */
 const recipeSourceSchema = z.strictObject({
   modelId: z.string(),
+  /** As it was named for the run: a hub id, 'embedded' for the embedded model, a path. */
   location: z.string(),
   calibrationHash: z.string(),
   /** Hashes of the modules that `grouping`, `method` and `budget` name by path. */

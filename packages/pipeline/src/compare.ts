@@ -34,6 +34,8 @@ export interface ComparisonRequest extends RunControl {
   model: Checkpoint;
   /** The model's name for people. Default: its location. */
   modelName?: string;
+  /** Where the model can be had again, for the recipe: a hub id, 'embedded', a path. Default: its location. */
+  modelLocation?: string;
   /** Calibration, evaluation, grouping and element type of all rows; method and recovery of the row of the recipe itself. */
   recipe?: RecipeInput;
   texts: { calibration: readonly TextDocument[]; evaluation: readonly TextDocument[] };
@@ -86,7 +88,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const { candidates, notes } = listCandidates({ ...request, ownMethods }, recipe);
   const calibrationHash = await hashTexts(texts.calibration);
   const evaluationHash = await hashTexts(texts.evaluation);
-  const source = { modelId: model.id, location: model.location, calibrationHash };
+  const source = { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash };
   await write(context, artefactNames.recipe, formatRecipeYaml({ ...recipe, source }));
   await context.beginLog();
 

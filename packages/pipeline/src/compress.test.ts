@@ -1,6 +1,7 @@
 import type { KvlrEvent, StageName } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
 import { type CompressionRequest, compress } from './compress.ts';
+import { parseRecipeYaml } from './recipe/parse-recipe.ts';
 import { MemoryRunStore } from './store/memory-run-store.ts';
 import { artefactNames } from './store/run-store.ts';
 import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
@@ -16,8 +17,13 @@ const skippedStages = (stages: readonly { stage: StageName; skipped: boolean }[]
 describe('compress', () => {
   it('halves the KV heads and judges the result', async () => {
     const store = new MemoryRunStore();
-    const result = await compress(await request({ store }));
+    const result = await compress(await request({ store, modelLocation: 'someone/tiny' }));
     expect(result.model.shape.numKeyValueHeads).toBe(2);
+    const recipe = new TextDecoder().decode(await store.read(artefactNames.recipe));
+    expect(parseRecipeYaml(recipe).source).toMatchObject({
+      modelId: result.recipe.source!.modelId,
+      location: 'someone/tiny',
+    });
     expect(result.judgement.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
     expect(result.judgement.base.cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
     expect(result.judgement.result.againstBase?.basePerplexity.value).toBeCloseTo(

@@ -38,6 +38,8 @@ export interface CompressionRequest extends RunControl {
   model: Checkpoint;
   /** The model's name for people. Default: its location. */
   modelName?: string;
+  /** Where the model can be had again, for the recipe: a hub id, 'embedded', a path. Default: its location. */
+  modelLocation?: string;
   /** Licence of the weights as their owner states it, for the model card. */
   modelLicence?: string;
   recipe?: RecipeInput;
@@ -116,7 +118,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     keyValueHeads,
     source: {
       modelId: model.id,
-      location: model.location,
+      location: request.modelLocation ?? model.location,
       calibrationHash,
       groupingHash: request.grouping?.hash,
       methodHash: request.method?.hash,

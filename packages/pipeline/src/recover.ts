@@ -28,6 +28,8 @@ export interface CheckpointRecoveryRequest extends RunControl {
   model: HuggingFaceCheckpoint;
   /** The model it was made from. */
   teacher: HuggingFaceCheckpoint;
+  /** Where the model can be had again, for the recipe: a hub id, 'embedded', a path. Default: its location. */
+  modelLocation?: string;
   /** The teacher's name for people. Default: its location. */
   teacherName?: string;
   /** What is trained: block reconstruction unless its preset is 'none', distillation where it is present. */
@@ -70,7 +72,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   const recipe: Recipe = {
     ...ownRecipe,
     ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation },
-    source: { modelId: model.id, location: model.location, calibrationHash },
+    source: { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash },
   };
   const recipeYaml = formatRecipeYaml(recipe);
   const tokenizer = await model.tokenizer();

@@ -14,7 +14,7 @@ import {
 } from '../inputs/load-comparison-rows.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { locationOf, type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { withWorkers } from '../inputs/with-workers.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseCount, parseShares } from '../options/parse-values.ts';
@@ -34,6 +34,7 @@ import {
 } from '../options/shared-options.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
 import { listNames } from '../terminal/list-names.ts';
+import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
 
 interface CompareOptions
   extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget'>,
@@ -139,7 +140,9 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .action((path: string | undefined, options: CompareOptions) =>
       nameTextFiles(options, () =>
         withModel(path, context, (model) =>
-          withWorkers(options.workers, model.checkpoint, (workers) => compare(model, options, workers, context)),
+          sayThatItResumes(() =>
+            withWorkers(options.workers, model.checkpoint, (workers) => compare(model, options, workers, context)),
+          ),
         ),
       ),
     );
@@ -159,6 +162,7 @@ async function compare(
   const report = await compareToDirectory({
     model: model.checkpoint,
     modelName: model.name,
+    modelLocation: locationOf(model),
     recipe: {
       ...recipe,
       evaluation: { ...evaluation, windowsPerSource: options.windows ?? evaluation.windowsPerSource },

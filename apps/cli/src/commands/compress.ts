@@ -24,7 +24,7 @@ import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { locationOf, type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { recipeNames } from '../inputs/read-recipe.ts';
 import { examplesDirectory, recipesDirectory } from '../inputs/shipped-directories.ts';
 import { withWorkers } from '../inputs/with-workers.ts';
@@ -141,11 +141,8 @@ async function estimate(
   context.printJson({ backend: choice, estimate: estimated, budget });
 }
 
-async function compress(
-  { checkpoint, name }: OpenedModel,
-  options: CompressOptions,
-  context: CommandContext,
-): Promise<void> {
+async function compress(model: OpenedModel, options: CompressOptions, context: CommandContext): Promise<void> {
+  const { checkpoint } = model;
   const recipe = await loadRecipe(options);
   const grouping = await loadGrouping(recipe.grouping);
   const method = await loadMethod(recipe.method);
@@ -155,7 +152,8 @@ async function compress(
   const result = await withWorkers(options.workers, checkpoint, (workers) =>
     compressToDirectory({
       model: checkpoint,
-      modelName: name,
+      modelName: model.name,
+      modelLocation: locationOf(model),
       recipe,
       grouping,
       method,

@@ -10,7 +10,7 @@ import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
 import { changeDistillation } from '../inputs/load-recipe.ts';
 import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { type OpenedModel, withModel } from '../inputs/open-model.ts';
+import { locationOf, type OpenedModel, withModel } from '../inputs/open-model.ts';
 import { readRecipe } from '../inputs/read-recipe.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import {
@@ -90,6 +90,7 @@ async function recover(
   const { report, course, stages } = await recoverToDirectory({
     model: model.checkpoint,
     teacher: teacher.checkpoint,
+    modelLocation: locationOf(model),
     teacherName: teacher.name,
     ...training,
     texts,

@@ -11,6 +11,11 @@ export interface OpenedModel {
   embedded: boolean;
 }
 
+/** What recipes name the model by: the word or the location that opens it again. */
+export function locationOf({ embedded, name }: OpenedModel): string {
+  return embedded ? 'embedded' : name;
+}
+
 /** What a command's context brings: who hears of a download and stops it, and families besides the built-in ones. */
 export interface OpenModelControl extends RunControl {
   architectures?: readonly ArchitectureDescriptor[];

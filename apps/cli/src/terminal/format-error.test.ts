@@ -13,7 +13,7 @@ const missing = new KvlrError('file-missing', {
 describe('errors', () => {
   it('say what happened, how to mend it, and their code', () => {
     expect(formatError(missing, false, colors)).toBe(
-      'error  open: expected config.json in ./model, found none\nmend   Give a checkpoint directory.\ncode   file-missing\n',
+      'error  expected config.json in ./model, found none\nmend   Give a checkpoint directory.\ncode   file-missing\n',
     );
   });
 

@@ -13,7 +13,7 @@ export function exitCodeOf(error: unknown): number {
 
 /** What happened, how to mend it, and the code; the stack only when asked for. */
 export function formatError(error: unknown, verbose: boolean, colors: Terminal['colors']): string {
-  const lines = [`${colors.red('error')}  ${error instanceof Error ? error.message : String(error)}`];
+  const lines = [`${colors.red('error')}  ${messageOf(error)}`];
   if (KvlrError.isInstance(error)) {
     if (error.remedy) lines.push(`${colors.cyan('mend')}   ${error.remedy}`);
     lines.push(`${colors.dim('code')}   ${error.code}`);
@@ -25,6 +25,12 @@ export function formatError(error: unknown, verbose: boolean, colors: Terminal['
     if (error.cause instanceof Error && error.cause.stack) lines.push(`Caused by: ${error.cause.stack}`);
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** The message, without the name of the function that libraries put before it: 'openCheckpoint: expected ...'. */
+function messageOf(error: unknown): string {
+  if (!KvlrError.isInstance(error)) return error instanceof Error ? error.message : String(error);
+  return error.message.replace(/^\w+(\.\w+)?: /, '');
 }
 
 /** The same for machines. */

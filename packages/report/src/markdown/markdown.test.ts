@@ -128,13 +128,19 @@ describe('modelCard', () => {
   it('claims no hub id and no licence that it does not know, and shows no local path', () => {
     const report = exampleCompression();
     report.model = { name: '/home/someone/tiny-llama', shape: report.model.shape };
-    report.recipe = { method: 'svd-a', source: { location: '/home/someone/tiny-llama', file: 'C:\\models\\x' } };
+    report.recipe = {
+      method: 'svd-a',
+      grouping: '/home/someone/plug-ins/mine.mjs',
+      source: { location: '/home/someone/tiny-llama', file: 'C:\\models\\x', groupingHash: 'c0ffee' },
+    };
     const card = modelCard(report);
     expect(card).not.toContain('base_model');
     expect(card).toContain('ask the base model');
     expect(card).toContain('# tiny-llama: 8 to 4 KV heads');
     expect(card).toContain('svd-a');
-    expect(card).not.toMatch(/someone|models/);
+    expect(card).toMatch(/grouping +\| mine\.mjs/);
+    expect(card).toMatch(/source\.groupingHash +\| c0ffee/);
+    expect(card).not.toMatch(/someone|models|plug-ins/);
   });
 });
 

@@ -53,7 +53,7 @@ ${layout === 'per-layer heads' ? `${exportLine}\n` : ''}npx kvlr generate DIR --
 /** Absolute paths and file URLs: they name places on the machine of the run, which a published card should not. */
 const localPath = /^(\/|~\/|\.{1,2}\/|[A-Za-z]:[\\/]|\\\\|file:)/;
 
-/** The model's name as a card may state it: of a local path only the last part. */
+/** A name as a card may state it: of a local path only the last part. The hashes of plug-ins stand beside it, in the source. */
 function publicName(name: string): string {
   if (!localPath.test(name)) return name;
   return name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
@@ -61,12 +61,12 @@ function publicName(name: string): string {
 
 function publicRecipe(recipe: CompressionReport['recipe']): ReportTable {
   const table = recipeTable(recipe);
-  return { ...table, rows: table.rows.filter(([, value = '']) => !localPath.test(cellText(value))) };
+  return { ...table, rows: table.rows.map(([setting = '', value = '']) => [setting, publicName(cellText(value))]) };
 }
 
 /**
  * README.md of a compressed checkpoint: what it is, how it was made, what it measured beside its base, how to load it.
- * Paths of the machine that made it are left out.
+ * Of paths of the machine that made it only the last part is shown.
  */
 export function modelCard(report: CompressionReport): string {
   const layout = layoutKind(report.resultShape);
