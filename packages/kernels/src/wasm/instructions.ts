@@ -50,6 +50,11 @@ export const loadBytesAsWords = (address: Code, offset: number): Code => [
   ...vector(0x01, address),
   ...memoryOperand(offset),
 ];
+/** Eight bytes without sign. */
+export const loadUnsignedBytesAsWords = (address: Code, offset: number): Code => [
+  ...vector(0x02, address),
+  ...memoryOperand(offset),
+];
 export const loadWordsAsIntegers = (address: Code, offset: number): Code => [
   ...vector(0x03, address),
   ...memoryOperand(offset),
@@ -60,6 +65,11 @@ export const loadWordSplat = (address: Code, offset: number): Code => [
 ];
 export const loadIntegerSplat = (address: Code, offset: number): Code => [
   ...vector(0x09, address),
+  ...memoryOperand(offset),
+];
+/** One number in the first place, zeros in the others. */
+export const loadInteger = (address: Code, offset: number): Code => [
+  ...vector(0x5c, address),
   ...memoryOperand(offset),
 ];
 export const store = (address: Code, offset: number, value: Code): Code => [
@@ -79,7 +89,11 @@ export const constant = (bits: number): Code => {
   return [...vector(0x0c), ...bytes];
 };
 export const and = (left: Code, right: Code): Code => vector(0x4e, left, right);
+export const or = (left: Code, right: Code): Code => vector(0x50, left, right);
 export const shiftIntegersLeft = (value: Code, by: number): Code => vector(0xab, value, integer(by));
+/** Copies of the sign move in. */
+export const shiftIntegersRight = (value: Code, by: number): Code => vector(0xac, value, integer(by));
+export const shiftWordsLeft = (value: Code, by: number): Code => vector(0x8b, value, integer(by));
 export const shiftWordsRight = (value: Code, by: number): Code => vector(0x8d, value, integer(by));
 export const lowBytesAsWords = (value: Code): Code => vector(0x89, value);
 export const highBytesAsWords = (value: Code): Code => vector(0x8a, value);

@@ -40,8 +40,8 @@ export function attendOnHost(
   const cache = viewCache(hostWords(backend, inputs.cache));
   const sequences = hostWords(backend, inputs.sequences);
   const result = hostFloats(backend, attended).fill(0);
-  const keys = new SlotTile(cache, format, 'keys', keyScratch);
-  const values = new SlotTile(cache, format, 'values', valueScratch);
+  const keys = new SlotTile(math, cache, format, 'keys', keyScratch);
+  const values = new SlotTile(math, cache, format, 'values', valueScratch);
   const together = headsOfOneSlot(format.layout, heads);
   const softmax = new OnlineSoftmax(math, result, BLOCK_TOKENS * together);
 

@@ -1,3 +1,6 @@
+import type { CacheDtype } from '@kvlr/core';
+import { decodeSlot, type HostCache } from '../../cache/slot-codec.ts';
+
 /** Rows of numbers: one array, where the first row begins, and how far apart rows are. */
 export interface Rows {
   numbers: Float32Array;
@@ -7,12 +10,24 @@ export interface Rows {
   count: number;
 }
 
-/** The two inner loops of attention. Numbers lie where tensors do: on wasm in the heap. */
+/** Slots of a packed cache: the word with which the first one begins, and how many words lie from one to the next. */
+export interface Slots {
+  cache: HostCache;
+  dtype: CacheDtype;
+  at: number;
+  stride: number;
+  width: number;
+  count: number;
+}
+
+/** The inner loops of attention. Numbers lie where tensors do: on wasm in the heap. */
 export interface RowMath {
   /** scores[to + n] = query . row n */
   score(query: Float32Array, at: number, rows: Rows, scores: Float32Array, to: number): void;
   /** result[to ..] += sum of weights[from + n] * row n */
   add(weights: Float32Array, from: number, rows: Rows, result: Float32Array, to: number): void;
+  /** Decodes slots into rows without gaps. */
+  unpack(slots: Slots, rows: Float32Array): void;
 }
 
 /** The loops in plain JavaScript. */
@@ -31,5 +46,8 @@ export const plainRowMath: RowMath = {
       const row = first + n * stride;
       for (let c = 0; c < width; c++) result[to + c] = result[to + c]! + weight * numbers[row + c]!;
     }
+  },
+  unpack({ cache, dtype, at, stride, width, count }, rows) {
+    for (let n = 0; n < count; n++) decodeSlot(cache, at + n * stride, dtype, rows, n * width, width);
   },
 };

@@ -1,6 +1,6 @@
 import type { CacheFormat } from '../../cache/cache-format.ts';
-import { decodeSlot, type HostCache } from '../../cache/slot-codec.ts';
-import type { Rows } from './row-math.ts';
+import type { HostCache } from '../../cache/slot-codec.ts';
+import type { RowMath, Rows } from './row-math.ts';
 
 /** Entries of a tile at most. */
 export const TILE_ENTRIES = 64;
@@ -8,6 +8,7 @@ export const TILE_ENTRIES = 64;
 /** A tile of one slot as rows of numbers: f32 caches are read where they lie, others are decoded into `scratch` first. */
 export class SlotTile {
   readonly width: number;
+  private readonly math: RowMath;
   private readonly cache: HostCache;
   private readonly format: CacheFormat;
   /** Words before the part's first slot in an entry, and of a slot. */
@@ -16,9 +17,10 @@ export class SlotTile {
   private readonly scratch: Float32Array;
   private start = 0;
 
-  constructor(cache: HostCache, format: CacheFormat, part: 'keys' | 'values', scratch: Float32Array) {
+  constructor(math: RowMath, cache: HostCache, format: CacheFormat, part: 'keys' | 'values', scratch: Float32Array) {
     const { layout, keySlotWords, valueSlotWords } = format;
     const keys = part === 'keys';
+    this.math = math;
     this.cache = cache;
     this.format = format;
     this.width = keys ? layout.keySlotWidth : layout.valueSlotWidth;
@@ -32,9 +34,8 @@ export class SlotTile {
     const { entryWords, dtype } = this.format;
     this.start = firstEntry * entryWords + this.offset + slot * this.slotWords;
     if (dtype === 'f32') return;
-    for (let n = 0; n < count; n++) {
-      decodeSlot(this.cache, this.start + n * entryWords, dtype, this.scratch, n * this.width, this.width);
-    }
+    const { cache, start: at, width } = this;
+    this.math.unpack({ cache, dtype, at, stride: entryWords, width, count }, this.scratch);
   }
 
   /** The entries from the n-th of the tile on. */

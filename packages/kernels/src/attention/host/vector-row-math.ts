@@ -20,13 +20,12 @@ import {
   v128,
 } from '../../wasm/instructions.ts';
 import { plainRowMath, type RowMath } from './row-math.ts';
+import { type PackedCacheDtype, unpackedTogether, unpackSlotsFunction } from './unpack-slots-function.ts';
 
 type Kernel = (...numbers: number[]) => void;
-interface Kernels {
-  score: Kernel;
-  add1: Kernel;
-  add4: Kernel;
-}
+type Kernels = Record<'score' | 'add1' | 'add4' | `unpack_${PackedCacheDtype}`, Kernel>;
+
+const packed: PackedCacheDtype[] = ['f16', 'int8', 'int4'];
 
 const known = new WeakMap<BackendWasm, { kernels: Kernels | undefined }>();
 
@@ -34,12 +33,14 @@ const known = new WeakMap<BackendWasm, { kernels: Kernels | undefined }>();
 export function vectorRowMath(backend: BackendWasm): RowMath {
   let entry = known.get(backend);
   if (entry === undefined) {
-    entry = { kernels: instantiateOnHeap<Kernels>(backend, [scoreFunction(), addFunction(1), addFunction(4)]) };
+    const unpacking = packed.map((dtype) => unpackSlotsFunction(`unpack_${dtype}`, dtype));
+    const functions = [scoreFunction(), addFunction(1), addFunction(4), ...unpacking];
+    entry = { kernels: instantiateOnHeap<Kernels>(backend, functions) };
     known.set(backend, entry);
   }
   const { kernels } = entry;
   if (kernels === undefined) return plainRowMath;
-  const address = (numbers: Float32Array, at: number) => numbers.byteOffset + 4 * at;
+  const address = (numbers: Float32Array | Int32Array, at: number) => numbers.byteOffset + 4 * at;
   return {
     score(query, at, rows, scores, to) {
       const { numbers, at: first, stride, width, count } = rows;
@@ -56,6 +57,14 @@ export function vectorRowMath(backend: BackendWasm): RowMath {
         const [kernel, columns] = width % 16 === 0 ? [kernels.add4, 16] : [kernels.add1, 4];
         const [values, into] = [address(numbers, first), address(result, to)];
         kernel(address(weights, from), values, into, count, width / columns, 4 * stride);
+      }
+    },
+    unpack(slots, rows) {
+      const { cache, dtype, at, stride, width, count } = slots;
+      if (dtype === 'f32' || width % unpackedTogether[dtype] !== 0) plainRowMath.unpack(slots, rows);
+      else if (count > 0) {
+        const steps = width / unpackedTogether[dtype];
+        kernels[`unpack_${dtype}`](address(cache.words, at), address(rows, 0), count, steps, 4 * stride);
       }
     },
   };

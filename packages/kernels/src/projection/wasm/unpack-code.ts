@@ -1,3 +1,4 @@
+import { halfToFloat } from '../../wasm/half-to-float.ts';
 import {
   addFloats,
   and,
@@ -39,8 +40,6 @@ export interface UnpackCode {
 }
 
 const nothing = (): Code => [];
-/** 2^112: what a half's bits, moved to a float32's place, lack in exponent. It makes subnormal halves right as well. */
-const halfFactor = 0x77800000;
 const upperHalf = 0xffff0000;
 
 const fromWords = (value: Code): Code[] => [toFloats(lowWordsAsIntegers(value)), toFloats(highWordsAsIntegers(value))];
@@ -60,12 +59,8 @@ export const unpackCode: Record<WeightFormat, UnpackCode> = {
     scaleBytes: 0,
     temporaries: 0,
     prepare: nothing,
-    // Sign-extended and shifted, the sign stands in the four highest bits; the mask leaves one of them.
     numbers: (words) =>
-      [0, 8, 16, 24].map((offset) => {
-        const bits = and(shiftIntegersLeft(loadWordsAsIntegers(get(words), offset), 13), constant(0x8fffe000));
-        return multiplyFloats(bits, constant(halfFactor));
-      }),
+      [0, 8, 16, 24].map((offset) => halfToFloat(shiftIntegersLeft(loadWordsAsIntegers(get(words), offset), 13))),
   },
   int8: {
     columns: 32,
