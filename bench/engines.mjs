@@ -116,6 +116,6 @@ async function measureSubject(subject) {
 
 async function peerVersions() {
   const { devDependencies } = JSON.parse(await readFile(new URL('package.json', import.meta.url), 'utf8'));
-  const peers = ['node-llama-cpp', 'onnxruntime-node', 'onnxruntime-web'];
+  const peers = ['@huggingface/transformers', 'node-llama-cpp', 'onnxruntime-node', 'onnxruntime-web'];
   return Object.fromEntries(peers.map((name) => [name, devDependencies[name]]));
 }

@@ -1,7 +1,8 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { openKvlrDecoder } from './kvlr-decoder.mjs';
 import { openLlamaCppDecoder } from './llama-cpp-decoder.mjs';
 import { openOnnxDecoder } from './onnx-decoder.mjs';
+import { openTransformersDecoder } from './transformers-decoder.mjs';
 
 async function onnxOnWasm(subject, settings) {
   const ort = await import('onnxruntime-web');
@@ -21,6 +22,14 @@ async function onnxOnCpu(subject, settings, sessionOptions) {
     ...settings,
     shape: subject.shape,
     sessionOptions,
+  });
+}
+
+async function transformersOnCpu({ directory, files, shape }, settings) {
+  return openTransformersDecoder(await import('@huggingface/transformers'), {
+    ...settings,
+    ...{ localModelPath: dirname(directory), name: files, shape, device: 'cpu' },
+    sessionOptions: { intraOpNumThreads: 1 },
   });
 }
 
@@ -58,18 +67,32 @@ export const engines = {
     title: 'onnxruntime-node, cpu, default threads',
     open: (subject, settings) => onnxOnCpu(subject, settings, {}),
   },
+  'transformers-node-1': {
+    title: 'transformers.js, onnxruntime-node, cpu, 1 thread',
+    open: transformersOnCpu,
+  },
   'llama-cpp-1': { title: 'llama.cpp, cpu, 1 thread', open: (subject, settings) => llamaCpp(subject, settings, 1) },
   'llama-cpp': { title: 'llama.cpp, cpu, default threads', open: (subject, settings) => llamaCpp(subject, settings) },
-  'kvlr-chromium-wasm': { title: 'kvlr, wasm, Chromium', chromium: true, open: inChromium('kvlr', 'wasm') },
+  'kvlr-chromium-wasm': { title: 'kvlr, wasm, Chromium, 1 thread', chromium: true, open: inChromium('kvlr', 'wasm') },
   'ort-chromium-wasm': {
     title: 'onnxruntime-web, wasm, Chromium, 1 thread',
     chromium: true,
     open: inChromium('onnx', 'wasm'),
+  },
+  'transformers-chromium-wasm': {
+    title: 'transformers.js, wasm, Chromium, 1 thread',
+    chromium: true,
+    open: inChromium('transformers', 'wasm'),
   },
   'kvlr-chromium-webgpu': { title: 'kvlr, webgpu, Chromium', chromium: true, open: inChromium('kvlr', 'webgpu') },
   'ort-chromium-webgpu': {
     title: 'onnxruntime-web, webgpu, Chromium',
     chromium: true,
     open: inChromium('onnx', 'webgpu'),
+  },
+  'transformers-chromium-webgpu': {
+    title: 'transformers.js, webgpu, Chromium',
+    chromium: true,
+    open: inChromium('transformers', 'webgpu'),
   },
 };

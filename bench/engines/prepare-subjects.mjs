@@ -1,4 +1,4 @@
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRandomModel, smolShape, withKeyValueHeads } from '@kvlr/benchmark';
 import { onnxFiles } from '@kvlr/checkpoint';
@@ -43,8 +43,15 @@ async function prepareSubject(name, embedded, directory) {
   return { name: title, files: name, directory, shape, source, seed };
 }
 
-/** One file with the weights inside. */
+/** One file with the weights inside, and the configuration that transformers.js reads. */
 async function writeOnnx(model, directory) {
+  const { shape } = model;
+  const config = {
+    ...{ model_type: 'llama', architectures: ['LlamaForCausalLM'], vocab_size: shape.vocabSize },
+    ...{ hidden_size: shape.hiddenSize, num_hidden_layers: shape.numLayers, head_dim: shape.headDim },
+    ...{ num_attention_heads: shape.numAttentionHeads, num_key_value_heads: shape.numKeyValueHeads },
+  };
+  await writeFile(join(directory, 'config.json'), JSON.stringify(config));
   for (const file of onnxFiles(model, { dtype: 'F32' })) {
     const handle = await open(join(directory, file.name), 'w');
     try {

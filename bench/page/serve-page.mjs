@@ -23,13 +23,22 @@ const emptyBuiltins = {
   },
 };
 
+/** transformers.js takes the ONNX Runtime that the page serves. */
+const servedRuntime = {
+  name: 'served-runtime',
+  setup(bundler) {
+    const served = { path: '/ort/ort.webgpu.bundle.min.mjs', external: true };
+    bundler.onResolve({ filter: /^onnxruntime-web\/webgpu$/ }, () => served);
+  },
+};
+
 /** Bundles the page and serves it with the engines' wasm files. `folders`: name in the URL -> directory. */
 export async function servePage(folders) {
   const require = createRequire(import.meta.url);
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL('main.mjs', import.meta.url))],
     ...{ bundle: true, format: 'esm', platform: 'browser', target: 'es2022', write: false, external: ['/ort/*'] },
-    plugins: [emptyBuiltins],
+    plugins: [servedRuntime, emptyBuiltins],
   });
   const roots = {
     ...folders,
