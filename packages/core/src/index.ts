@@ -1,20 +1,31 @@
-export type { ActivationSource, LayerActivations, LogitSource, TapName } from './activations.ts';
-export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './budget-policy.ts';
-export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache-bytes.ts';
-export { cacheSize } from './cache-size.ts';
-export { codedCacheSize } from './coded-cache-size.ts';
-export type { AttentionWeights, CompressedLayer, LatentKeyWeights, RebuiltKeyWeights } from './compressed-layer.ts';
-export { countParameters } from './count-parameters.ts';
-export { defaultExport, defaultFunction, type FunctionExport } from './default-export.ts';
-export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './evaluation-result.ts';
-export type { EventListener, KvlrEvent, RunControl, StageName } from './events.ts';
-export type { GroupingRequest, GroupingStrategy } from './grouping-strategy.ts';
-export { KvlrError, type KvlrErrorCode, type KvlrErrorDetails } from './kvlr-error.ts';
-export { mapInOrder, type OrderedWork } from './map-in-order.ts';
-export { cacheWidth, type LayerCacheLayout, type ModelShape, type RopeParameters, stockLayout } from './model-shape.ts';
-export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model-source.ts';
-export { createNormalRandom, createRandom } from './random.ts';
-export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './statistics.ts';
-export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './tensors.ts';
-export { throwIfAborted } from './throw-if-aborted.ts';
-export type { Tokenizer } from './tokenizer.ts';
+export type {
+  AttentionWeights,
+  CompressedLayer,
+  LatentKeyWeights,
+  RebuiltKeyWeights,
+} from './artefacts/compressed-layer.ts';
+export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './artefacts/evaluation-result.ts';
+export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './artefacts/statistics.ts';
+export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache/cache-bytes.ts';
+export { cacheSize } from './cache/cache-size.ts';
+export { codedCacheSize } from './cache/coded-cache-size.ts';
+export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
+export { countParameters } from './model/count-parameters.ts';
+export {
+  cacheWidth,
+  type LayerCacheLayout,
+  type ModelShape,
+  type RopeParameters,
+  stockLayout,
+} from './model/model-shape.ts';
+export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model/model-source.ts';
+export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
+export type { Tokenizer } from './model/tokenizer.ts';
+export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plug-ins/budget-policy.ts';
+export { defaultExport, defaultFunction, type FunctionExport } from './plug-ins/default-export.ts';
+export type { GroupingRequest, GroupingStrategy } from './plug-ins/grouping-strategy.ts';
+export type { EventListener, KvlrEvent, RunControl, StageName } from './running/events.ts';
+export { KvlrError, type KvlrErrorCode, type KvlrErrorDetails } from './running/kvlr-error.ts';
+export { mapInOrder, type OrderedWork } from './running/map-in-order.ts';
+export { createNormalRandom, createRandom } from './running/random.ts';
+export { throwIfAborted } from './running/throw-if-aborted.ts';

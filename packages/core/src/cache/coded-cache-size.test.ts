@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
+import { stockLayout } from '../model/model-shape.ts';
 import { codedCacheSize } from './coded-cache-size.ts';
-import { stockLayout } from './model-shape.ts';
 
 const shape = { layers: [stockLayout(4, 32), stockLayout(2, 32)] };
 

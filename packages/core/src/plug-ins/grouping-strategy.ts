@@ -1,5 +1,5 @@
-import type { AttentionWeights } from './compressed-layer.ts';
-import type { LayerStatistics } from './statistics.ts';
+import type { AttentionWeights } from '../artefacts/compressed-layer.ts';
+import type { LayerStatistics } from '../artefacts/statistics.ts';
 
 /** What a grouping strategy is told about one layer. */
 export interface GroupingRequest {

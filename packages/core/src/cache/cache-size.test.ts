@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { stockLayout } from '../model/model-shape.ts';
 import { cacheSize } from './cache-size.ts';
-import { stockLayout } from './model-shape.ts';
 
 test('grouped-query attention takes 2 x layers x KV heads x head width x bytes', () => {
   const sizes = fc.integer({ min: 1, max: 64 });

@@ -1,4 +1,4 @@
-import type { LayerCacheLayout, ModelShape } from './model-shape.ts';
+import type { LayerCacheLayout, ModelShape } from '../model/model-shape.ts';
 
 /**
  * How a cache keeps its numbers. 'f16': halves, two in a word. 'int8', 'int4': codes of one token's slot, with a scale and an

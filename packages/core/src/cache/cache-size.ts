@@ -1,5 +1,5 @@
-import type { CacheSize } from './evaluation-result.ts';
-import { cacheWidth, type ModelShape } from './model-shape.ts';
+import type { CacheSize } from '../artefacts/evaluation-result.ts';
+import { cacheWidth, type ModelShape } from '../model/model-shape.ts';
 
 /**
  * Bytes of KV cache per token: the sum over layers of the cache width times the element size. For stock grouped-query

@@ -1,4 +1,4 @@
-import { KvlrError } from './kvlr-error.ts';
+import { KvlrError } from '../running/kvlr-error.ts';
 
 /** The default export of an imported module, if it has one: `await import(path)` gives the module. */
 export function defaultExport(moduleNamespace: unknown): unknown {

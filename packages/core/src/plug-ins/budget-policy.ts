@@ -1,6 +1,6 @@
-import type { AttentionWeights } from './compressed-layer.ts';
-import type { ModelShape } from './model-shape.ts';
-import type { LayerStatistics } from './statistics.ts';
+import type { AttentionWeights } from '../artefacts/compressed-layer.ts';
+import type { LayerStatistics } from '../artefacts/statistics.ts';
+import type { ModelShape } from '../model/model-shape.ts';
 
 /** What one layer's cache keeps, in the unit of its request. */
 export interface LayerBudget {

@@ -1,7 +1,7 @@
+import type { CacheSize } from '../artefacts/evaluation-result.ts';
+import type { ModelShape } from '../model/model-shape.ts';
 import { type CacheDtype, cacheBytes } from './cache-bytes.ts';
 import { cacheSize } from './cache-size.ts';
-import type { CacheSize } from './evaluation-result.ts';
-import type { ModelShape } from './model-shape.ts';
 
 /** Bytes of KV cache per token where the cache keeps its numbers in this dtype; `bytesPerElement` is the mean with scales. */
 export function codedCacheSize(shape: Pick<ModelShape, 'layers'>, dtype: CacheDtype): CacheSize {

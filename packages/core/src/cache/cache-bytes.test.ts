@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
+import { stockLayout } from '../model/model-shape.ts';
 import { type CacheDtype, cacheBytes, cacheEntryWords } from './cache-bytes.ts';
 import { cacheSize } from './cache-size.ts';
-import { stockLayout } from './model-shape.ts';
 
 const layers = [stockLayout(4, 32), stockLayout(2, 32)];
 
