@@ -180,7 +180,7 @@ async function compare(
     signal: context.signal,
   });
   context.print(`\n${comparisonTerminal(report, { details: true, styles: context.terminal.styles })}\n`);
-  context.print(`Peak memory  ${formatBytes(peakMemoryBytes())}`);
+  context.print(`Peak memory  ${formatBytes(report.environment?.peakMemoryBytes ?? peakMemoryBytes())}`);
   context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);
   context.printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });
 }
