@@ -24,6 +24,12 @@ async function benchJson(...more: string[]): Promise<BenchmarkReport> {
 }
 
 describe('kvlr bench', () => {
+  it('prints its defaults as they are typed', async () => {
+    const { out } = await runCli(['bench', '--help']);
+    expect(out).toMatch(/--batch <list> .*\(default: 1\)/);
+    expect(out).not.toMatch(/default: \[/);
+  });
+
   it('times a checkpoint beside random weights with fewer KV heads', async () => {
     const report = await benchJson('--memory', '4MB', '--cache-dtype', 'f16');
     expect(report.models.map(({ name }) => name)).toEqual([

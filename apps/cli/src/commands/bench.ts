@@ -84,7 +84,7 @@ export function addBenchCommand(program: Command, context: CommandContext): void
       'tokens of the prompt whose prefill is timed (default: 256, or what positions allow)',
       parseCount,
     )
-    .option('--batch <list>', 'sequences side by side', parseCounts, [1])
+    .addOption(new Option('--batch <list>', 'sequences side by side').argParser(parseCounts).default([1], '1'))
     .option('-n, --tokens <n>', 'timed tokens a round', parseCount, 16)
     .option('--rounds <n>', 'turns of each model', parseCount, 5)
     .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)

@@ -66,6 +66,7 @@ describe('benchmarkDecoders', () => {
     expect(row!.dispatchesPerStep).toBeGreaterThan(2);
     expect(row!.dispatchesPerStep).toBeLessThanOrEqual(12);
     expect(report.heldBytes).toBeGreaterThan(row!.deviceBytes);
+    expect(report.notes.join()).toContain('The backend held at most');
   });
 
   it('times each model at the largest batch that fits', async () => {

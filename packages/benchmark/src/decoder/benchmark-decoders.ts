@@ -49,7 +49,9 @@ export async function benchmarkDecoders(request: BenchmarkRequest): Promise<Benc
     }
   }
   const described = [...models.values()];
-  const held = pairs.flatMap(({ samples }) => samples.heldBytes ?? []);
+  const measured = [...pairs.map(({ samples }) => samples), ...batchPairs.flatMap(({ samples }) => samples)];
+  const held = measured.flatMap((samples) => samples.heldBytes ?? []);
+  const heldBytes = held.length > 0 ? Math.max(...held) : undefined;
   return {
     title,
     models: described,
@@ -58,9 +60,9 @@ export async function benchmarkDecoders(request: BenchmarkRequest): Promise<Benc
     rounds,
     ...collectRows(described, pairs, backend.backend === 'webgpu'),
     ...collectBatches(described, batchPairs, resolved),
-    ...(held.length > 0 && { heldBytes: Math.max(...held) }),
+    ...(heldBytes !== undefined && { heldBytes }),
     environment: { backend: `${backend.backend} (${backend.reason})` },
-    notes: describeConditions(resolved, backend),
+    notes: describeConditions(resolved, backend, heldBytes),
   };
 }
 

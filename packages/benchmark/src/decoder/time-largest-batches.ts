@@ -4,6 +4,7 @@ import type { DecoderModel } from '@kvlr/runtime';
 import { largestBatch } from '../formulas/largest-batch.ts';
 import { measureInRounds } from '../statistics/measure-in-rounds.ts';
 import type { ResolvedBenchmarkRequest } from './benchmark-request.ts';
+import { heldBytes } from './device-bytes.ts';
 import { prepareDecode } from './time-decode.ts';
 
 /** Steps of models that each decode as many sequences as a memory size holds. */
@@ -13,6 +14,7 @@ export interface LargestBatchSamples {
   batches: number[];
   /** [model][round][step], milliseconds. */
   times: number[][][];
+  heldBytes?: number | undefined;
 }
 
 /**
@@ -39,7 +41,9 @@ export async function timeLargestBatches(
         subjects.push(await prepareDecode(model, settings));
       }
       const measures = subjects.map((subject) => () => subject.measure());
-      samples.push({ context, batches, times: await measureInRounds(measures, { rounds, signal }) });
+      const times = await measureInRounds(measures, { rounds, signal });
+      const cacheBytes = subjects.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+      samples.push({ context, batches, times, heldBytes: heldBytes(cacheBytes) });
     } finally {
       for (const subject of subjects) subject.dispose();
     }
