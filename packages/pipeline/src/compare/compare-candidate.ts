@@ -81,9 +81,9 @@ export async function compareCandidate(context: RunContext, request: CandidateRe
     const byLayer = candidate.comparesBudgets && { budget: compression.budget };
     const described = { method: name, title, layout, ratio, keyValueHeads, parameters, seconds, ...costs, ...byLayer };
     const row = toRow(described, result);
-    const effort = addEfforts([parts.earlier, watch.total()]);
-    await saveJson(context.store, `${rowName}.json`, { key, effort }, row);
-    return { value: row, detail: describe(row) };
+    const { earlier } = parts;
+    await saveJson(context.store, `${rowName}.json`, { key, effort: addEfforts([earlier, watch.total()]) }, row);
+    return { value: row, takenOver: [earlier], detail: describe(row) };
   });
 }
 
