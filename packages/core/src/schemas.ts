@@ -11,7 +11,7 @@ const calibrationSchema = z.strictObject({
 
 /** Training of all attention projections together, towards the original's next-token distribution. */
 const distillationSchema = z.strictObject({
-  /** Sized in tokens: 'light' 65,536, 'full' 163,840. */
+  /** Sized in tokens: 'light' 65,536, 'full' 299,520. */
   preset: z.enum(['light', 'full']).default('full'),
   /** Windows of calibration text that the steps are taken on. Default: one for each place in a step, or all there are. */
   trainingWindows: z.int().min(1).optional(),
@@ -19,8 +19,10 @@ const distillationSchema = z.strictObject({
   heldOutWindows: z.int().min(1).optional(),
   /** Tokens a window. */
   windowLength: z.int().min(2).default(512),
+  /** Tokens at most of the pieces that training windows are cut into; held-out windows stay whole. */
+  pieceLength: z.int().min(2).optional(),
   steps: z.int().min(1).optional(),
-  windowsPerStep: z.int().min(1).optional(),
+  piecesPerStep: z.int().min(1).optional(),
   /** Highest learning rate, as a share of the root mean square of each weight matrix. */
   learningRate: z.number().positive().optional(),
   warmupSteps: z.int().min(0).optional(),

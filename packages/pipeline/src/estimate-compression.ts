@@ -159,19 +159,20 @@ function estimateDistillation(
   const distillation = resolveDistillation(recipe.recovery);
   if (distillation === undefined) return undefined;
   const { heldOutWindows, windowLength } = distillation;
-  const { steps, windowsPerStep, evaluateEvery } = distillation.settings;
-  const forward = 2 * size.active + 2 * size.attentionWidth * windowLength;
+  const { steps, piecesPerStep, evaluateEvery } = distillation.settings;
+  const pieceLength = Math.min(distillation.settings.pieceLength, windowLength);
+  const forwardOf = (tokens: number) => 2 * size.active + 2 * size.attentionWidth * tokens;
   const trained = 2 * shape.numLayers * shape.hiddenSize * (shape.numAttentionHeads + keyValueHeads) * shape.headDim;
-  const stepTokens = windowsPerStep * windowLength;
+  const stepTokens = piecesPerStep * pieceLength;
   const looks = 1 + Math.ceil(steps / evaluateEvery);
   // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.
-  const perToken = 4 * forward + 2 * trained;
+  const perToken = 4 * forwardOf(pieceLength) + 2 * trained;
   const { hiddenSize, intermediateSize, numAttentionHeads, numLayers } = shape;
   // Inside one layer about ten rows as wide as its widest, and scores with their gradients; one stream for each layer.
   const inner = stepTokens * (numLayers * hiddenSize + 10 * (hiddenSize + intermediateSize));
-  const scores = 3 * windowsPerStep * numAttentionHeads * windowLength ** 2;
+  const scores = 3 * numAttentionHeads * Math.max(piecesPerStep * pieceLength ** 2, windowLength ** 2);
   return {
-    operations: steps * stepTokens * perToken + looks * heldOutWindows * windowLength * 2 * forward,
+    operations: steps * stepTokens * perToken + looks * heldOutWindows * windowLength * 2 * forwardOf(windowLength),
     bytes: 4 * (2 * size.parameters + 5 * trained + inner + scores + 6 * 512 * shape.vocabSize),
     diskBytes: 4 * 5 * trained,
   };

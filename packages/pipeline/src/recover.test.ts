@@ -17,7 +17,7 @@ const distillation = {
   preset: 'light',
   steps: 3,
   warmupSteps: 1,
-  windowsPerStep: 1,
+  piecesPerStep: 1,
   evaluateEvery: 1,
   windowLength: 32,
 };

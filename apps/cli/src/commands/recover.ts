@@ -42,7 +42,7 @@ Distillation trains the attention projections of all layers together, so that th
 teacher's; embedding, feed-forward blocks, norms and head stay as they are, and so does the cache. The values that do best on
 held-out calibration text are taken. In the run directory lies a checkpoint: after Ctrl-C the same command goes on behind it.
 
-Distillations, in tokens of calibration text: light 65,536, full 163,840. --recover adds block reconstruction before it. A recipe
+Distillations, in tokens of calibration text: light 65,536, full 299,520. --recover adds block reconstruction before it. A recipe
 with an entry recovery.distillation sets the numbers.
 
 Examples:

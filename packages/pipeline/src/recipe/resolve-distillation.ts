@@ -23,9 +23,10 @@ export function resolveDistillation(recovery: Recipe['recovery']): ResolvedDisti
   const { preset, trainingWindows, heldOutWindows, windowLength, ...changes } = recovery.distillation;
   const given = Object.entries(changes).filter(([, value]) => value !== undefined);
   const settings = resolveDistillationSettings(preset, { ...Object.fromEntries(given), seed: recovery.seed });
+  const piecesPerWindow = Math.ceil(windowLength / settings.pieceLength);
   return {
     preset,
-    trainingWindows: trainingWindows ?? settings.steps * settings.windowsPerStep,
+    trainingWindows: trainingWindows ?? Math.ceil((settings.steps * settings.piecesPerStep) / piecesPerWindow),
     heldOutWindows: heldOutWindows ?? resolveRecovery(recovery)?.heldOutWindows ?? 8,
     windowLength,
     settings,

@@ -10,7 +10,7 @@ import type { DistillationCheckpoint, DistillationRequest, DistillationResult } 
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));
-const settings = { steps: 6, warmupSteps: 1, windowsPerStep: 2, evaluateEvery: 2, learningRate: 0.02 };
+const settings = { steps: 6, warmupSteps: 1, pieceLength: 16, piecesPerStep: 2, evaluateEvery: 2, learningRate: 0.02 };
 let request: DistillationRequest;
 
 beforeAll(async () => {
@@ -80,6 +80,15 @@ describe('the loss', () => {
     expect(result.best.step).toBeGreaterThan(0);
     expect(result.trainingTokens).toBe(6 * 2 * 16);
   });
+});
+
+it('trains on pieces of windows and judges on whole ones', async () => {
+  const result = await distill({ ...request, settings: { ...settings, pieceLength: 5 } });
+  // Windows of 16 tokens give four pieces of 4.
+  expect(result.trainingTokens).toBe(6 * 2 * 4);
+  const { divergence } = await oracleLosses(trained(request.student, result), request.heldOutWindows);
+  expect(result.best.heldOutDivergence).toBeCloseTo(divergence, 4);
+  expect(result.best.step).toBeGreaterThan(0);
 });
 
 it.each([0, 3])('changes the attention of every layer and nothing else, adapters of rank %d', async (adapterRank) => {

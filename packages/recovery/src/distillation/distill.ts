@@ -9,6 +9,7 @@ import { batchOrder } from '../training/batch-order.ts';
 import { learningRateAt } from '../training/learning-rate.ts';
 import { backpropagate, type LossRequest } from './backpropagate.ts';
 import { checkDistillationRequest } from './check-distillation-request.ts';
+import { cutPieces } from './cut-pieces.ts';
 import type { DistillationPoint, DistillationRequest, DistillationResult } from './distillation.ts';
 import { type DistillationSettings, resolveDistillationSettings } from './distillation-settings.ts';
 import { restoreState, saveState } from './distillation-state.ts';
@@ -63,13 +64,18 @@ async function train(
   settings: DistillationSettings,
   parts: LoadedParts,
 ): Promise<DistillationResult> {
-  const { windows, heldOutWindows, checkpoint, onEvent, signal } = request;
+  const { heldOutWindows, checkpoint, onEvent, signal } = request;
   const { steps, nextTokenShare, weightDecay, evaluateEvery, patience, seed } = settings;
   const { student, attentions } = parts;
-  const windowsPerStep = Math.min(settings.windowsPerStep, windows.length);
-  const length = windows[0]!.length;
-  const contextOf = (batch: number) => createSequenceContext({ shape: student.source.shape, batch, tokens: length });
-  const contexts = { training: contextOf(windowsPerStep), heldOut: contextOf(1) };
+  const pieces = cutPieces(request.windows, settings.pieceLength);
+  const piecesPerStep = Math.min(settings.piecesPerStep, pieces.length);
+  const stepTokens = piecesPerStep * pieces[0]!.length;
+  const contextOf = (batch: number, tokens: number) =>
+    createSequenceContext({ shape: student.source.shape, batch, tokens });
+  const contexts = {
+    training: contextOf(piecesPerStep, pieces[0]!.length),
+    heldOut: contextOf(1, heldOutWindows[0]!.length),
+  };
   const base: Omit<LossRequest, 'context'> = { ...parts, nextTokenShare, signal };
   const parameters = (await Promise.all(attentions.map((attention) => attention.parameters()))).flat();
   const optimizer = new AdamOptimizer(parameters, { weightDecay });
@@ -80,7 +86,7 @@ async function train(
     if (points.every(({ heldOutLoss }) => losses.heldOutLoss < heldOutLoss)) {
       for (const attention of attentions) attention.keep();
     }
-    points.push({ step, tokens: step * windowsPerStep * length, ...(step > 0 && { trainLoss }), ...losses });
+    points.push({ step, tokens: step * stepTokens, ...(step > 0 && { trainLoss }), ...losses });
     await request.onCheckpoint?.(await saveState(state, step, points));
   };
   try {
@@ -89,12 +95,12 @@ async function train(
       restoreState(state, checkpoint);
       points.push(...checkpoint.points);
     }
-    const batches = batchOrder(windows.length, windowsPerStep, seed);
+    const batches = batchOrder(pieces.length, piecesPerStep, seed);
     for (let past = 0; past < points.at(-1)!.step; past++) batches.next();
     let trainLosses: number[] = [];
     for (let step = points.at(-1)!.step; step < steps && looksSinceBest(points) < patience; ) {
       throwIfAborted(signal);
-      const batch = batches.next().value.map((index) => windows[index]!);
+      const batch = batches.next().value.map((index) => pieces[index]!);
       const { loss, gradients } = await backpropagate({ ...base, context: contexts.training }, batch);
       optimizer.apply(gradients, learningRateAt(step, settings));
       trainLosses.push((await loss.data())[0]!);
