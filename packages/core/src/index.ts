@@ -10,6 +10,7 @@ export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './
 export { cacheSize } from './cache/cache-size.ts';
 export { codedCacheSize } from './cache/coded-cache-size.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
+export { countElements } from './model/count-elements.ts';
 export { countParameters } from './model/count-parameters.ts';
 export {
   cacheWidth,
@@ -21,9 +22,9 @@ export {
 export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model/model-source.ts';
 export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
 export type { Tokenizer } from './model/tokenizer.ts';
-export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plug-ins/budget-policy.ts';
-export { defaultExport, defaultFunction, type FunctionExport } from './plug-ins/default-export.ts';
-export type { GroupingRequest, GroupingStrategy } from './plug-ins/grouping-strategy.ts';
+export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plugins/budget-policy.ts';
+export { defaultExport, defaultFunction, type FunctionExport } from './plugins/default-export.ts';
+export type { GroupingRequest, GroupingStrategy } from './plugins/grouping-strategy.ts';
 export type { EventListener, KvlrEvent, RunControl, StageName } from './running/events.ts';
 export { KvlrError, type KvlrErrorCode, type KvlrErrorDetails } from './running/kvlr-error.ts';
 export { mapInOrder, type OrderedWork } from './running/map-in-order.ts';

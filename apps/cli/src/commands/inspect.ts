@@ -1,4 +1,4 @@
-import { type Checkpoint, cacheSize, type ModelShape } from '@kvlr/core';
+import { type Checkpoint, cacheSize, countParameters, type ModelShape } from '@kvlr/core';
 import { attentionDtype, cacheElementBytes, measureSpectra } from '@kvlr/pipeline';
 import { effectiveRank, energyShare, formatBytes, formatExactBytes, type LayerSpectra, layoutKind } from '@kvlr/report';
 import { spectraTerminal } from '@kvlr/report/terminal';
@@ -38,8 +38,7 @@ export function addInspectCommand(program: Command, context: CommandContext): vo
       const { shape } = checkpoint;
       const dtype = attentionDtype(checkpoint);
       const cache = cacheSize(shape, cacheElementBytes(dtype));
-      const tensors = checkpoint.tensors.list();
-      const parameters = tensors.reduce((sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1), 0);
+      const parameters = countParameters(checkpoint);
       const spectra = options.spectra ? await spectraOf(checkpoint, options, context) : undefined;
 
       context.print(`${name}\n`);

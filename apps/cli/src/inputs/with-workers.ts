@@ -1,5 +1,5 @@
 import { availableParallelism, freemem } from 'node:os';
-import type { ModelSource } from '@kvlr/core';
+import { countParameters, type ModelSource } from '@kvlr/core';
 import { createWorkerPool, type WorkerPool } from '@kvlr/pipeline/node';
 
 /** Share of the free memory that copies of the model for threads may take. */
@@ -14,8 +14,8 @@ export async function withWorkers<Value>(
   model: Pick<ModelSource, 'tensors'>,
   work: (workers: WorkerPool | undefined) => Promise<Value>,
 ): Promise<Value> {
-  const count =
-    asked ?? Math.min(availableParallelism(), Math.floor((MEMORY_SHARE * freemem()) / float32Bytes(model)) - 1);
+  const modelBytes = countParameters(model) * Float32Array.BYTES_PER_ELEMENT;
+  const count = asked ?? Math.min(availableParallelism(), Math.floor((MEMORY_SHARE * freemem()) / modelBytes) - 1);
   if (count <= 1) return work(undefined);
   const pool = createWorkerPool(count);
   try {
@@ -23,11 +23,4 @@ export async function withWorkers<Value>(
   } finally {
     await pool.close();
   }
-}
-
-function float32Bytes({ tensors }: Pick<ModelSource, 'tensors'>): number {
-  const elements = tensors
-    .list()
-    .reduce((total, { shape }) => total + shape.reduce((product, size) => product * size, 1), 0);
-  return elements * Float32Array.BYTES_PER_ELEMENT;
 }

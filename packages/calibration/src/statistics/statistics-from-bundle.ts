@@ -1,5 +1,6 @@
 import {
   type CalibrationStatistics,
+  countElements,
   KvlrError,
   type LayerStatistics,
   type StatisticsProvenance,
@@ -29,7 +30,7 @@ export function statisticsFromBundle(bundle: TensorBundle): CalibrationStatistic
 function readArray(bundle: TensorBundle, name: string): Float64Array {
   const tensor = bundle.tensors.get(name);
   if (!tensor) throw malformed(`a tensor ${name}`, 'none');
-  const length = tensor.shape.reduce((product, size) => product * size, 1);
+  const length = countElements(tensor.shape);
   if (!(tensor.data instanceof Float64Array) || tensor.data.length !== length) {
     throw malformed(`${length} F64 numbers in ${name}`, `${tensor.data.length} in ${tensor.data.constructor.name}`);
   }

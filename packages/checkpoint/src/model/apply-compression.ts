@@ -1,6 +1,7 @@
 import {
   type AttentionWeights,
   type CompressedLayer,
+  countElements,
   type DenseTensor,
   KvlrError,
   type ModelShape,
@@ -83,7 +84,7 @@ function replacement(
 }
 
 function checkLength({ role, layer, shape }: ExpectedTensor, data: Float32Array): void {
-  const expected = shape.reduce((product, size) => product * size, 1);
+  const expected = countElements(shape);
   if (data.length === expected) return;
   throw new KvlrError('tensor-shape', {
     message: `applyCompression: layer ${layer}: expected ${role} to be [${shape}], ${expected} numbers, got ${data.length}`,

@@ -1,4 +1,4 @@
-import type { TensorDtype } from '@kvlr/core';
+import { countElements, type TensorDtype } from '@kvlr/core';
 import { dtypeSize } from '../dtypes/dtype-size.ts';
 
 /** A tensor to be written: what its header entry needs. */
@@ -46,5 +46,5 @@ export function encodeSafetensors(
 }
 
 export function tensorByteLength(dtype: TensorDtype, shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, dtypeSize(dtype));
+  return countElements(shape) * dtypeSize(dtype);
 }

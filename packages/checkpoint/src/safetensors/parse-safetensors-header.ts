@@ -1,4 +1,4 @@
-import { KvlrError, type TensorInfo } from '@kvlr/core';
+import { countElements, KvlrError, type TensorInfo } from '@kvlr/core';
 import { dtypeSize, isTensorDtype } from '../dtypes/dtype-size.ts';
 import { safetensorsLimits } from './limits.ts';
 
@@ -76,7 +76,7 @@ function parseEntry(name: string, raw: unknown, dataStart: number, file: string)
     const received = JSON.stringify(offsets)?.slice(0, 80) ?? 'none';
     throw malformed(file, `data_offsets [begin, end] for tensor ${name}`, received, name);
   }
-  const byteLength = shape.reduce((product: number, size: number) => product * size, dtypeSize(dtype));
+  const byteLength = countElements(shape) * dtypeSize(dtype);
   if (end - begin !== byteLength) {
     throw malformed(file, `${byteLength} bytes for tensor ${name} (${dtype} [${shape}])`, String(end - begin), name);
   }

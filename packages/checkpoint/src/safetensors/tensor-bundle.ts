@@ -1,4 +1,4 @@
-import { type DenseTensor, KvlrError, type TensorBundle } from '@kvlr/core';
+import { countElements, type DenseTensor, KvlrError, type TensorBundle } from '@kvlr/core';
 import { alignedBuffer } from '../dtypes/decode-floats.ts';
 import { encodeSafetensors } from './encode-safetensors.ts';
 import { parseSafetensorsHeader, safetensorsHeaderLength } from './parse-safetensors-header.ts';
@@ -34,7 +34,7 @@ export function decodeTensorBundle(bytes: Uint8Array, file = 'tensor bundle'): T
 }
 
 function checkLength(name: string, shape: readonly number[], length: number): void {
-  const expected = shape.reduce((product, size) => product * size, 1);
+  const expected = countElements(shape);
   if (expected !== length) {
     throw new KvlrError('tensor-shape', {
       message: `encodeTensorBundle: expected ${expected} numbers for ${name} [${shape}], got ${length}`,
