@@ -67,10 +67,9 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   requireTraining(recovery);
   const calibrationHash = await hashTexts(texts.calibration);
   const evaluationHash = await hashTexts(texts.evaluation);
-  const ownRecipe = await recipeOf(model);
-  await checkTeacher(model, teacher, ownRecipe.source?.modelId, context.onEvent);
+  await checkTeacher(model, teacher, context.onEvent);
   const recipe: Recipe = {
-    ...ownRecipe,
+    ...(await recipeOf(model)),
     ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation },
     source: { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash },
   };

@@ -34,15 +34,9 @@ const remedy = 'Name the model that this checkpoint was compressed from with --t
  * Checks that a teacher is the model which a compressed checkpoint was made from. One that cannot be is refused; one whose tensors
  * outside attention differ may be meant (a fine-tuned sibling), so there is a warning.
  *
- * @param baseId Id of the model it was made from, where the checkpoint says so: the tensors need not be read then.
  * @throws KvlrError 'invalid-argument' when the two are the same model, or differ in a size that compression keeps.
  */
-export async function checkTeacher(
-  model: Checkpoint,
-  teacher: Checkpoint,
-  baseId: string | undefined,
-  onEvent?: EventListener,
-): Promise<void> {
+export async function checkTeacher(model: Checkpoint, teacher: Checkpoint, onEvent?: EventListener): Promise<void> {
   if (model.id === teacher.id) {
     throw new KvlrError('invalid-argument', {
       message: `recoverCheckpoint: expected a compressed checkpoint and the model it was made from, got ${teacher.location} as both`,
@@ -58,7 +52,6 @@ export async function checkTeacher(
       data: { name: size, expected: model.shape[size], received: teacher.shape[size] },
     });
   }
-  if (baseId === teacher.id) return;
   const foreign = await findForeignTensor(model, teacher);
   if (foreign === undefined) return;
   onEvent?.({
