@@ -72,7 +72,7 @@ export function judge(context: RunContext, request: JudgeRequest): Promise<Judge
 
 function describe({ base, result, rounding }: Judgement): string {
   const perplexities = `perplexity ${base.perplexity.value.toFixed(2)} -> ${result.perplexity.value.toFixed(2)}`;
-  if (!rounding) return perplexities;
+  if (!rounding || rounding.maximum === 0) return perplexities;
   const share = (100 * rounding.relativeToRange).toPrecision(2);
   return `${perplexities}; rounding to ${rounding.dtype} moves the logits by at most ${share} % of their range`;
 }

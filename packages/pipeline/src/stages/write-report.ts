@@ -99,7 +99,7 @@ function notesOf({ recipe, judgement, distillation, budget }: ReportRequest, war
     const change = `${points[0]!.heldOutDivergence.toFixed(4)} to ${best.heldOutDivergence.toFixed(4)}`;
     notes.push(`Distilled on ${tokens} tokens: KL divergence on held-out calibration text from ${change}.`);
   }
-  if (judgement.rounding) {
+  if (judgement.rounding && judgement.rounding.maximum > 0) {
     const { dtype, maximum, relativeToRange } = judgement.rounding;
     const share = (100 * relativeToRange).toPrecision(2);
     notes.push(`Rounding to ${dtype} moves a logit by at most ${maximum.toPrecision(2)}, ${share} % of their range.`);
