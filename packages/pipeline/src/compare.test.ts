@@ -25,7 +25,7 @@ describe('compare', () => {
       ['default-recipe', 2, 'stock'],
       ['default-recipe', 1, 'stock'],
     ]);
-    expect(report.notes?.[0]).toBe('12.5 % of 4 KV heads is left out: it is no divisor of them.');
+    expect(report.notes?.[0]).toBe('1/8 of 4 KV heads is left out: possible are 1/2, 1/4.');
     for (const row of report.rows) {
       const { sources, negativeLogLikelihoods, klDivergences } = row.windows!;
       expect(sources).toEqual(report.base.windows!.sources);

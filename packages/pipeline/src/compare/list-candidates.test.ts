@@ -79,7 +79,7 @@ describe('listCandidates', () => {
     const wanted = { model, methods: ['svd-a'], ratios: [1 / 2, 1 / 3, 1 / 4] };
     const { candidates, notes } = listCandidates(wanted, parseRecipe({ recovery: { preset: 'none' } }));
     expect(candidates.map(({ keyValueHeads }) => keyValueHeads)).toEqual([2, 1]);
-    expect(notes).toEqual(['33.3 % of 4 KV heads is left out: it is no divisor of them.']);
+    expect(notes).toEqual(['1/3 of 4 KV heads is left out: possible are 1/2, 1/4.']);
     expect(() => rowsOf({ ratios: [1 / 3] })).toThrow(
       expect.objectContaining({
         code: 'heads-not-divisible',

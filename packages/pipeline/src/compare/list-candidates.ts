@@ -166,17 +166,17 @@ function possibleSizes(request: WantedRows): { possible: number[]; notes: string
   const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
   const heads = (ratio: number) => numKeyValueHeads * ratio;
   const divides = (ratio: number) => Number.isInteger(heads(ratio)) && numKeyValueHeads % heads(ratio) === 0;
+  const shares = divisorsOf(numKeyValueHeads)
+    .map((count) => formatRatio(1 / count))
+    .slice(1);
   const notes = ratios
     .filter((ratio) => !divides(ratio))
     .map(
       (ratio) =>
-        `${Number((100 * ratio).toFixed(1))} % of ${numKeyValueHeads} KV heads is left out: it is no divisor of them.`,
+        `${formatRatio(ratio)} of ${numKeyValueHeads} KV heads is left out: possible are ${shares.join(', ')}.`,
     );
   const possible = ratios.filter(divides).map(heads);
   if (possible.length > 0) return { possible, notes };
-  const shares = divisorsOf(numKeyValueHeads)
-    .map((count) => formatRatio(1 / count))
-    .slice(1);
   throw new KvlrError('heads-not-divisible', {
     message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.map(formatRatio).join(', ')}`,
     remedy:
