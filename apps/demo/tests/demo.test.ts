@@ -69,6 +69,17 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     expect(widths[0]).toBe(widths[1]);
   });
 
+  it('keeps the focus of the keyboard on the button in place of the one that was pressed', async () => {
+    const { page } = demo;
+    const focused = () => page.evaluate(() => document.activeElement?.id);
+    await page.focus('#generate');
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => document.body.dataset.running === 'generate');
+    expect(await focused()).toBe('stop-generate');
+    await page.waitForFunction(() => document.body.dataset.running === '');
+    expect(await focused()).toBe('generate');
+  });
+
   it('stops when asked, and compresses to a quarter on the statistics it has', async () => {
     const { page } = demo;
     await page.setViewportSize({ width: 1200, height: 900 });
@@ -89,7 +100,7 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     await page.click('#compress');
     await page.waitForSelector('#failure:not([hidden])');
     expect(await page.locator('#failure-message').textContent()).toContain('WebGPU');
-    expect(await page.locator('#failure-remedy').textContent()).toContain('Choose wasm or auto');
+    expect(await page.locator('#failure-remedy').textContent()).toContain('Choose WASM or auto');
     expect(await page.locator('#compress').isEnabled()).toBe(true);
     await page.close();
   });

@@ -4,7 +4,7 @@ import { requireElement } from './require-element.ts';
 const costs: Readonly<Record<Repair, string>> = {
   none: 'No repair: done soonest. The merged heads stay as the closed forms give them, which costs some quality.',
   short:
-    'A brief repair: each layer is trained for a moment to do what it did. It takes the longest, and wins back quality.',
+    'A brief repair: each layer is trained for a moment towards what it did in the original. The longest step; it wins back quality.',
   light: 'The longer repair of kvlr compress --recover light: more steps and text, more quality, minutes on WASM.',
 };
 

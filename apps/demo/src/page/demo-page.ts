@@ -1,6 +1,7 @@
 import { type CompressionSummary, type Failure, type Side, sides, type WorkerMessage } from '../protocol/messages.ts';
 import type { DemoSettings } from '../settings/demo-settings.ts';
 import { CompressionForm } from './compression-form.ts';
+import { explainFailure } from './explain-failure.ts';
 import { formatCount, formatSeconds, formatShare } from './format.ts';
 import { ModelColumn } from './model-column.ts';
 import { PromptForm, type PromptSettings } from './prompt-form.ts';
@@ -12,6 +13,9 @@ const backendNames = { webgpu: 'WebGPU', wasm: 'WASM', cpu: 'plain JavaScript' }
 /** One seed for both models: they differ only where their probabilities do. */
 const seed = 1;
 
+/** What the worker is at; also the id of the button that begins it. */
+type Running = 'compress' | 'generate';
+
 /** The page: forwards what the visitor wants to the worker, and shows what comes back. */
 export class DemoPage {
   readonly #settings: DemoSettings;
@@ -21,6 +25,7 @@ export class DemoPage {
   readonly #stages: StageList;
   readonly #columns: Record<Side, ModelColumn>;
   #summary: CompressionSummary | undefined;
+  #running: Running | undefined;
   #prompt = '';
 
   constructor(settings: DemoSettings) {
@@ -110,10 +115,11 @@ export class DemoPage {
     this.#end(`Both have finished. ${verdict}`);
   }
 
-  #showFailure({ message, remedy }: Failure): void {
+  #showFailure(failure: Failure): void {
+    const { message, remedy } = explainFailure(failure);
     this.#end('');
     element('#failure-message').textContent = message;
-    element('#failure-remedy').textContent = remedy ?? '';
+    element('#failure-remedy').textContent = remedy;
     element('#failure').hidden = false;
   }
 
@@ -124,11 +130,19 @@ export class DemoPage {
     announce(message);
   }
 
-  #setRunning(running: 'compress' | 'generate' | undefined): void {
+  #setRunning(running: Running | undefined): void {
+    const focused = document.activeElement;
+    const ended = this.#running;
+    this.#running = running;
     if (running !== undefined) element('#failure').hidden = true;
     this.#compressionForm.setRunning(running);
     this.#promptForm.setRunning(running);
     document.body.dataset.running = running ?? '';
+    // A button that is locked or gone drops the focus: whoever goes by keyboard finds it on the one in its place.
+    if (focused instanceof HTMLButtonElement && (focused.disabled || focused.hidden)) {
+      const successor = running === undefined ? `#${ended ?? 'compress'}` : `#stop-${running}`;
+      element(successor).focus({ preventScroll: true });
+    }
   }
 }
 
@@ -141,10 +155,11 @@ function element(selector: string): HTMLElement {
   return requireElement(document, selector, HTMLElement);
 }
 
-function noteOn({ judgedTokens, topOneAgreement }: CompressionSummary): string {
+function noteOn({ judgedTokens, topOneAgreement, models }: CompressionSummary): string {
+  const error = models.original.perplexity.standardError === undefined ? '' : ', ± one standard error over windows';
   return (
-    `Perplexity on ${formatCount(judgedTokens, 'token')} that neither model's making has seen; both put the same token first in ` +
-    `${formatShare(topOneAgreement)} of them. The cache holds float32 numbers. Both models write in turns on the same machine; ` +
+    `Perplexity on ${formatCount(judgedTokens, 'token')} that neither model's making has seen${error}; both ` +
+    `put the same token first in ${formatShare(topOneAgreement)} of them. The cache holds float32 numbers. Both models write in turns on the same machine; ` +
     'speed is that of the median step, and on a model this small it says little about large ones.'
   );
 }

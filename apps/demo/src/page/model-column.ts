@@ -1,5 +1,5 @@
 import type { GenerationProgress, ModelFacts, Side } from '../protocol/messages.ts';
-import { formatBytes, formatCount, formatRatio } from './format.ts';
+import { formatBytes, formatChange, formatCount, formatMeasurement, formatRatio } from './format.ts';
 import { requireElement } from './require-element.ts';
 
 const titles: Readonly<Record<Side, string>> = { original: 'Original', compressed: 'Compressed' };
@@ -22,14 +22,14 @@ export class ModelColumn {
   /** Shows a model's cache and quality beside those of the original. */
   describe(facts: ModelFacts, original: ModelFacts): void {
     this.#facts = facts;
-    const { numLayers, keyValueHeads, headDim, bytesPerElement, bytesPerToken, perplexity } = facts;
+    const { numLayers, keyValueHeads, headDim, bytesPerElement, bytesPerToken, perplexity, perplexityRatio } = facts;
     this.#part('.bytes-per-token').textContent = formatBytes(bytesPerToken);
     this.#part('.ratio').textContent =
       facts === original ? '' : `${formatRatio(original.bytesPerToken / bytesPerToken)} smaller`;
     this.#part('.sum').textContent =
       `2 × ${numLayers} layers × ${keyValueHeads} KV heads × ${headDim} × ${bytesPerElement} bytes`;
-    this.#part('.perplexity').textContent =
-      `${perplexity.value.toFixed(1)}${facts === original ? '' : changeOf(perplexity.value, original.perplexity.value)}`;
+    this.#part('.perplexity').textContent = formatMeasurement(perplexity);
+    this.#part('.change').textContent = perplexityRatio === undefined ? '' : formatChange(perplexityRatio);
     this.#part('.speed').textContent = '–';
     drawHeads(this.#part('.heads'), facts, original.keyValueHeads);
   }
@@ -77,9 +77,4 @@ function drawHeads(figure: HTMLElement, { numLayers, keyValueHeads }: ModelFacts
     return square;
   });
   figure.replaceChildren(...squares);
-}
-
-function changeOf(value: number, original: number): string {
-  const change = 100 * (value / original - 1);
-  return ` (${change < 0 ? '−' : '+'}${Math.abs(change).toFixed(1)} %)`;
 }

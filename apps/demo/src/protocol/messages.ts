@@ -35,6 +35,8 @@ export interface ModelFacts {
   bytesPerToken: number;
   /** On text that neither statistics nor repair has seen. */
   perplexity: Measurement;
+  /** To the original's perplexity, paired over windows; absent for the original itself. */
+  perplexityRatio?: Measurement;
 }
 
 export interface CompressionSummary {

@@ -35,18 +35,19 @@ export async function compressModel(request: DemoCompressionRequest): Promise<De
     ...{ store, runtime, onEvent, signal },
   });
   const { base, result } = judgement;
+  const { perplexityRatio, topOneAgreement } = result.againstBase!;
   return {
     model,
     facts: {
       original: { ...cacheFacts(reference.checkpoint.shape), perplexity: base.perplexity },
-      compressed: { ...cacheFacts(model.shape), perplexity: result.perplexity },
+      compressed: { ...cacheFacts(model.shape), perplexity: result.perplexity, perplexityRatio },
     },
     judgedTokens: result.tokenCount,
-    topOneAgreement: result.againstBase!.topOneAgreement.value,
+    topOneAgreement: topOneAgreement.value,
   };
 }
 
-function cacheFacts(shape: ModelShape): Omit<ModelFacts, 'perplexity'> {
+function cacheFacts(shape: ModelShape): Omit<ModelFacts, 'perplexity' | 'perplexityRatio'> {
   return {
     numLayers: shape.numLayers,
     keyValueHeads: shape.layers[0]!.keySlots,
