@@ -1,14 +1,14 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { asciiTokenizerFiles, createTinyModel } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { examplePath } from './support/example-path.ts';
 import { runCli } from './support/run-cli.ts';
 import { writeTinyInputs } from './support/tiny-files.ts';
 
-const example = fileURLToPath(new URL('../../../examples/budgets/taper.mjs', import.meta.url));
+const example = examplePath('budgets/taper.mjs');
 
 let directory: string;
 let model: string;

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
+import { runCli, runJson } from './support/run-cli.ts';
 import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
 
 let directory: string;
@@ -19,12 +19,6 @@ afterAll(() => rm(directory, { recursive: true }));
 const evalArguments = (...more: string[]) => [
   ...['eval', model, '--eval-text', evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu', ...more],
 ];
-
-async function runJson(argumentList: string[]) {
-  const outcome = await runCli([...argumentList, '--json']);
-  expect(outcome.exitCode, outcome.error).toBe(0);
-  return JSON.parse(outcome.out);
-}
 
 describe('kvlr eval --cache-dtype', () => {
   it('sets caches of fewer bits beside f32', async () => {

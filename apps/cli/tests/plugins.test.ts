@@ -1,19 +1,18 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { architectureFromJson, encodeSafetensors, findArchitecture } from '@kvlr/checkpoint';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { parseRecipeYaml } from '@kvlr/pipeline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
+import { examplePath } from './support/example-path.ts';
+import { runCli, runJson } from './support/run-cli.ts';
 import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
 
-const example = (path: string) => fileURLToPath(new URL(`../../../examples/${path}`, import.meta.url));
-const strongestPairs = example('keys/strongest-pairs.mjs');
-const strongestValues = example('values/strongest-coordinates.mjs');
-const strongestCoordinates = example('rope-strategies/strongest-coordinates.mjs');
-const family = example('architectures/renamed.json');
+const strongestPairs = examplePath('keys/strongest-pairs.mjs');
+const strongestValues = examplePath('values/strongest-coordinates.mjs');
+const strongestCoordinates = examplePath('rope-strategies/strongest-coordinates.mjs');
+const family = examplePath('architectures/renamed.json');
 
 let directory: string;
 let model: string;
@@ -26,12 +25,6 @@ beforeAll(async () => {
   inputs = await writeTinyInputs(join(directory, 'inputs'));
 });
 afterAll(() => rm(directory, { recursive: true }));
-
-async function runJson(...argumentList: string[]) {
-  const outcome = await runCli([...argumentList, '--json']);
-  expect(outcome.exitCode, outcome.error).toBe(0);
-  return JSON.parse(outcome.out);
-}
 
 const compressArguments = (checkpoint: string, output: string, ...more: string[]) => [
   ...['compress', checkpoint, '-o', join(directory, output), '--recipe', inputs.recipe, '--backend', 'cpu'],
@@ -48,9 +41,9 @@ describe('the two sides of a method', () => {
   };
 
   it('are taken from two methods by name', async () => {
-    await runJson(...compressArguments(model, 'mixed', '--keys', 'rope-exact', '--values', 'mean-pool'));
-    await runJson(...compressArguments(model, 'keys', '--method', 'rope-exact'));
-    await runJson(...compressArguments(model, 'values', '--method', 'mean-pool'));
+    await runJson(compressArguments(model, 'mixed', '--keys', 'rope-exact', '--values', 'mean-pool'));
+    await runJson(compressArguments(model, 'keys', '--method', 'rope-exact'));
+    await runJson(compressArguments(model, 'values', '--method', 'mean-pool'));
     const [mixed, keys, values] = await Promise.all(['mixed', 'keys', 'values'].map(readTensors));
     expect(mixed).toEqual({ keys: keys!.keys, values: values!.values });
     const recipe = parseRecipeYaml(await readFile(join(directory, 'mixed', 'recipe.yaml'), 'utf8'));
@@ -58,18 +51,18 @@ describe('the two sides of a method', () => {
   });
 
   it('are taken from modules, and a recipe repeats them', async () => {
-    await runJson(...compressArguments(model, 'own', '--keys', strongestPairs, '--values', strongestValues));
+    await runJson(compressArguments(model, 'own', '--keys', strongestPairs, '--values', strongestValues));
     const { method, source } = parseRecipeYaml(await readFile(join(directory, 'own', 'recipe.yaml'), 'utf8'));
     expect(method).toEqual({ keys: strongestPairs, values: strongestValues });
     expect(source?.methodHash).toMatch(/^[0-9a-f]+$/);
     const repeat = ['--recipe', join(directory, 'own', 'recipe.yaml')];
-    await runJson(...compressArguments(model, 'repeated', ...repeat));
+    await runJson(compressArguments(model, 'repeated', ...repeat));
     expect(await readTensors('repeated')).toEqual(await readTensors('own'));
   });
 
   it('may be a RoPE strategy, whose layout the report names', async () => {
     const output = compressArguments(model, 'latent', '--rope-strategy', strongestCoordinates, '--values', 'svd-a');
-    const { report } = await runJson(...output);
+    const { report } = await runJson(output);
     expect(report.resultShape.layers[0]).toMatchObject({ keys: 'latent', keySlots: 1, keySlotWidth: 16 });
     expect(report.result.cache.bytesPerToken).toBe(report.base.cache.bytesPerToken / 2);
     expect(await readFile(join(directory, 'latent', 'README.md'), 'utf8')).toContain('latent keys in the KV cache');
@@ -81,15 +74,15 @@ describe('the two sides of a method', () => {
     const recipe = join(directory, 'own-rows.yaml');
     const own = parseRecipeYaml(await readFile(inputs.recipe, 'utf8'));
     await writeFile(recipe, JSON.stringify({ ...own, method: { keys: strongestPairs, values: 'svd-a' } }));
-    const { report } = await runJson(
+    const { report } = await runJson([
       ...['compare', model, '-o', join(directory, 'compared'), '--recipe', recipe, '--backend', 'cpu'],
       ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--ratios', '1/2'],
-      ...['--methods', 'mean-pool', '--budget', example('budgets/taper.mjs')],
-    );
+      ...['--methods', 'mean-pool', '--budget', examplePath('budgets/taper.mjs')],
+    ]);
     const titles = report.rows.map(({ title }: { title: string }) => title);
     expect(titles).toEqual([
       'Mean-pool',
-      `Recipe: Keys: ${strongestPairs}; values: SVD-a per layer, light block reconstruction, ${example('budgets/taper.mjs')} budget`,
+      `Recipe: Keys: ${strongestPairs}; values: SVD-a per layer, light block reconstruction, ${examplePath('budgets/taper.mjs')} budget`,
     ]);
   });
 
@@ -109,20 +102,20 @@ describe('--architecture', () => {
     const refused = await runCli(['inspect', renamed, '--json']);
     expect(JSON.parse(refused.out).error.code).toBe('unknown-architecture');
 
-    const { shape } = await runJson('inspect', renamed, '--architecture', family);
+    const { shape } = await runJson(['inspect', renamed, '--architecture', family]);
     expect(shape).toMatchObject({ architecture: 'renamed', numKeyValueHeads: 4 });
-    const { report } = await runJson(...compressArguments(renamed, 'small-renamed', '--architecture', family));
+    const { report } = await runJson(compressArguments(renamed, 'small-renamed', '--architecture', family));
     const small = join(directory, 'small-renamed');
     const judge = ['--eval-text', inputs.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
-    const harness = await runJson('eval', small, '--against', renamed, '--architecture', family, ...judge);
+    const harness = await runJson(['eval', small, '--against', renamed, '--architecture', family, ...judge]);
     expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(report.result.perplexity.value, 4);
 
-    const same = await runJson(...compressArguments(model, 'small-llama'));
+    const same = await runJson(compressArguments(model, 'small-llama'));
     expect(report.result.perplexity.value).toBe(same.report.result.perplexity.value);
     const config = JSON.parse(await readFile(join(small, 'config.json'), 'utf8'));
     expect(config).toMatchObject({ model_type: 'renamed', num_key_value_heads: 2 });
     const generate = ['--prompt', 'The sea', '-n', '4', '--backend', 'cpu', '--architecture', family];
-    expect((await runJson('generate', small, ...generate)).tokenIds.length).toBeGreaterThan(0);
+    expect((await runJson(['generate', small, ...generate])).tokenIds.length).toBeGreaterThan(0);
   });
 
   it('names the field that is wrong', async () => {

@@ -1,4 +1,5 @@
 import pc from 'picocolors';
+import { expect } from 'vitest';
 import { run } from '../../src/run.ts';
 
 export interface CliOutcome {
@@ -28,4 +29,11 @@ export async function runCli(argumentList: readonly string[], signal?: AbortSign
     signal,
   );
   return outcome;
+}
+
+/** What the program prints with --json; it has to succeed. */
+export async function runJson(argumentList: readonly string[]) {
+  const outcome = await runCli([...argumentList, '--json']);
+  expect(outcome.exitCode, outcome.error).toBe(0);
+  return JSON.parse(outcome.out);
 }

@@ -1,0 +1,97 @@
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { SpoilableRun } from './support/spoilable-run.ts';
+
+/** Stands in for a disk that is full: the paths below which nothing can be written any more. */
+const fullDisk = vi.hoisted(() => ({ below: undefined as string | undefined }));
+
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const original = await importOriginal<typeof import('node:fs/promises')>();
+  const noSpace = (path: unknown): void => {
+    if (fullDisk.below === undefined || !String(path).startsWith(fullDisk.below)) return;
+    throw Object.assign(new Error(`ENOSPC: no space left on device, write '${path}'`), {
+      code: 'ENOSPC',
+      syscall: 'write',
+    });
+  };
+  return {
+    ...original,
+    writeFile: async (...parameters: Parameters<typeof original.writeFile>) => {
+      noSpace(parameters[0]);
+      return original.writeFile(...parameters);
+    },
+    open: async (...parameters: Parameters<typeof original.open>) => {
+      const handle = await original.open(...parameters);
+      const write = handle.write.bind(handle);
+      handle.write = (async (...data: Parameters<typeof write>) => {
+        noSpace(parameters[0]);
+        return write(...data);
+      }) as typeof handle.write;
+      return handle;
+    },
+  };
+});
+
+let run: SpoilableRun;
+beforeEach(async () => {
+  run = await SpoilableRun.create();
+});
+afterEach(() => {
+  fullDisk.below = undefined;
+  return run.remove();
+});
+
+describe('a bad place for the output', () => {
+  it('one that is taken: it is left as it was, also with --overwrite when kvlr did not make it', async () => {
+    await mkdir(run.output, { recursive: true });
+    await writeFile(join(run.output, 'thesis.tex'), 'years of work');
+    for (const more of [[], ['--overwrite']]) {
+      const outcome = await run.compress(...more);
+      expect(JSON.parse(outcome.out).error).toMatchObject({ code: 'file-exists', data: { file: run.output } });
+      expect(outcome.exitCode).toBe(1);
+    }
+    expect(await readdir(run.output)).toEqual(['thesis.tex']);
+    expect(await readdir(join(run.directory, 'results'))).toEqual(['out']);
+  });
+
+  it('an earlier result: it stays until its successor is complete', async () => {
+    expect((await run.compress()).exitCode).toBe(0);
+    const weights = await readFile(join(run.output, 'model.safetensors'));
+    expect(JSON.parse((await run.compress('--kv-heads', '1')).out).error.code).toBe('file-exists');
+    fullDisk.below = join(run.directory, 'results', '.out.partial');
+    expect(JSON.parse((await run.compress('--kv-heads', '1', '--overwrite')).out).error.code).toBe('disk-full');
+    expect(await readFile(join(run.output, 'model.safetensors'))).toEqual(weights);
+    fullDisk.below = undefined;
+    expect((await run.compress('--kv-heads', '1', '--overwrite')).exitCode).toBe(0);
+    expect(await readFile(join(run.output, 'model.safetensors'))).not.toEqual(weights);
+    expect((await readdir(join(run.directory, 'results'))).sort()).toEqual(['out', 'out.run']);
+  });
+
+  it('a disk that is full when the run directory is written', async () => {
+    fullDisk.below = join(run.directory, 'results', 'out.run', '3-factors');
+    await run.expectFailure('disk-full', '3-factors.safetensors');
+    expect(await readdir(join(run.directory, 'results', 'out.run'))).not.toContain('3-factors.safetensors.partial');
+  });
+
+  it('a disk that is full when the checkpoint is written; the same command then goes on', async () => {
+    fullDisk.below = join(run.directory, 'results', '.out.partial');
+    await run.expectFailure('disk-full', 'model.safetensors');
+    fullDisk.below = undefined;
+    const outcome = await run.compress();
+    expect(outcome.exitCode).toBe(0);
+    const kept = JSON.parse(outcome.out).stages.filter((stage: { skipped: boolean }) => stage.skipped);
+    expect(kept.map(({ stage }: { stage: string }) => stage)).toContain('recovery');
+  });
+
+  it('the run directory of another model', async () => {
+    expect((await run.compress()).exitCode).toBe(0);
+    await rm(run.output, { recursive: true });
+    await cp(run.model, join(run.directory, 'other'), { recursive: true });
+    run.model = join(run.directory, 'other');
+    await run.editJson('config.json', (config) => {
+      config.rms_norm_eps = 1e-6;
+    });
+    await run.expectFailure('run-mismatch', 'out.run');
+  });
+});

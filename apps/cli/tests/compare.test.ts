@@ -1,0 +1,96 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { examplePath } from './support/example-path.ts';
+import { runCli, runJson } from './support/run-cli.ts';
+import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+
+const interleaved = examplePath('grouping/interleaved.mjs');
+const strongestHead = examplePath('methods/strongest-head.mjs');
+
+let directory: string;
+let model: string;
+let inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-compare-'));
+  model = join(directory, 'model');
+  await writeTinyCheckpoint(model);
+  inputs = await writeTinyInputs(join(directory, 'inputs'));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+describe('kvlr compare', () => {
+  it('writes one table of methods and ratios', async () => {
+    const output = join(directory, 'comparison');
+    const argumentList = [
+      ...['compare', model, '-o', output, '--recipe', inputs.recipe, '--backend', 'cpu', '--ratios', '1/2,1/8'],
+      ...['--methods', 'mean-pool', strongestHead],
+      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+    ];
+    const { out, exitCode } = await runCli(argumentList);
+    expect(exitCode).toBe(0);
+    expect(out).toMatch(/Mean-pool +stock/);
+    expect(out).toMatch(/Strongest head +stock/);
+    expect(out).toContain('1/8 of 4 KV heads is left out');
+    expect(await readdir(output)).toEqual(
+      expect.arrayContaining(['comparison.html', 'comparison.json', 'comparison.md', 'comparison.svg']),
+    );
+    const again = await runCli([...argumentList, '--json']);
+    expect(JSON.parse(again.out).error.code).toBe('file-exists');
+    expect((await runJson([...argumentList, '--overwrite'])).report.rows).toHaveLength(3);
+  });
+});
+
+describe('which rows kvlr compare has', () => {
+  const rowsOf = async (...more: string[]) => {
+    const { report } = await runJson([
+      ...['compare', model, '-o', join(directory, 'rows'), '--overwrite', '--backend', 'cpu', '--ratios', '1/2'],
+      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, ...more],
+    ]);
+    return report;
+  };
+  const names = ({ rows }: { rows: { method: string }[] }) => rows.map(({ method }) => method);
+
+  it('are all methods and the recipes behind them with --all, in order with paired differences', async () => {
+    const report = await rowsOf('--all', '--recipe', inputs.recipe, '--windows', '1');
+    const stated = ['mean-pool', 'kq-svd', 'palu', 'clover', 'rope-exact-joint', 'rope-averaged'];
+    expect(names(report)).toEqual(expect.arrayContaining(stated));
+    expect(names(report).slice(-2)).toEqual(['rope-averaged-refit', 'default-recipe']);
+    expect(report.base.windowCount).toBe(1);
+    expect(report.rows.find(({ method }: { method: string }) => method === 'palu').layout).toBe('rebuilt keys');
+    expect(report.orders[0].ranks).toHaveLength(report.rows.length);
+  });
+
+  it('are methods before and after reconstruction with --initialisations', async () => {
+    const report = await rowsOf('--initialisations', 'mean-pool', 'svd-w', '--recipe', inputs.recipe);
+    expect(names(report)).toEqual(['mean-pool', 'mean-pool+light', 'svd-w', 'svd-w+light']);
+    expect(report.orders[0].ranks[1].toNext.perplexityRatio.standardError).toBeGreaterThanOrEqual(0);
+    const { exitCode, error } = await runCli(['compare', model, '--initialisations', '--recover', 'none']);
+    expect(exitCode).toBe(2);
+    expect(error).toContain('--recover none');
+  });
+
+  it('are refused where options contradict each other', async () => {
+    expect((await runCli(['compare', model, '--all', '--methods', 'svd-a'])).exitCode).toBe(2);
+    expect((await runCli(['compare', model, '--initialisations', '--groupings'])).exitCode).toBe(2);
+  });
+});
+
+describe('kvlr compare --groupings', () => {
+  it('judges named groupings and a module of one’s own', async () => {
+    const { report } = await runJson([
+      ...['compare', model, '-o', join(directory, 'groupings'), '--recipe', inputs.recipe, '--backend', 'cpu'],
+      ...['--ratios', '1/2', '--recover', 'none', '--groupings', 'lost-keys', interleaved],
+      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+    ]);
+    expect(report.rows.map(({ method }: { method: string }) => method)).toEqual(['lost-keys', interleaved]);
+    for (const { lostEnergy } of report.rows) expect(lostEnergy).toBeGreaterThan(0);
+  });
+
+  it('takes methods or groupings, not both', async () => {
+    const { exitCode } = await runCli(['compare', model, '--groupings', '--methods', 'svd-a']);
+    expect(exitCode).toBe(2);
+  });
+});
