@@ -66,6 +66,11 @@ describe('the two sides of a method', () => {
     expect(report.resultShape.layers[0]).toMatchObject({ keys: 'latent', keySlots: 1, keySlotWidth: 16 });
     expect(report.result.cache.bytesPerToken).toBe(report.base.cache.bytesPerToken / 2);
     expect(await readFile(join(directory, 'latent', 'README.md'), 'utf8')).toContain('latent keys in the KV cache');
+    const small = join(directory, 'latent');
+    for (const more of [[], ['--dry-run']]) {
+      const again = await runCli([...compressArguments(small, 'again', ...more), '--json']);
+      expect(JSON.parse(again.out).error.code).toBe('unsupported-feature');
+    }
     const both = compressArguments(model, 'both', '--rope-strategy', strongestCoordinates, '--keys', 'svd-a');
     expect((await runCli(both)).exitCode).toBe(2);
   });

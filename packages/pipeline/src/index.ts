@@ -26,7 +26,7 @@ export type { RunnerRequest } from './run/model-runner.ts';
 export type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 export type { StageTime } from './run/run-context.ts';
 export type { Distillation } from './stages/distill-student.ts';
-export { attentionDtype, cacheElementBytes, type ModelInspection } from './stages/inspect-model.ts';
+export { attentionDtype, cacheElementBytes, inspectModel, type ModelInspection } from './stages/inspect-model.ts';
 export type { Judgement } from './stages/judge.ts';
 export { hashBytes } from './store/hash.ts';
 export { MemoryRunStore } from './store/memory-run-store.ts';

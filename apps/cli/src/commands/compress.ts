@@ -7,6 +7,7 @@ import {
   estimateCompression,
   foreseeBudget,
   groupingStrategies,
+  inspectModel,
 } from '@kvlr/pipeline';
 import {
   claimOutput,
@@ -114,6 +115,7 @@ async function estimate(
 ): Promise<void> {
   const recipe = await loadRecipe(options);
   // A dry run refuses what the run itself would refuse before it begins to compute.
+  await inspectModel(checkpoint, recipe);
   const [method] = await Promise.all([
     loadMethod(recipe.method),
     loadGrouping(recipe.grouping),
