@@ -19,16 +19,15 @@ import { withWorkers } from '../inputs/with-workers.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseCount, parseShares } from '../options/parse-values.ts';
 import {
-  addBackendOption,
   addBudgetOption,
+  addComputeOptions,
   addDistillOption,
   addGroupingOption,
   addRecipeFileOption,
   addRecoverOption,
   addSeedOption,
   addTextOptions,
-  addWorkersOption,
-  type BackendChoice,
+  type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
 } from '../options/shared-options.ts';
@@ -39,12 +38,11 @@ import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
 interface CompareOptions
   extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget'>,
     ComparisonRowOptions,
-    TextOptions {
+    TextOptions,
+    ComputeOptions {
   output: string;
   ratios?: number[];
   windows?: number;
-  backend: BackendChoice;
-  workers?: number;
   overwrite?: boolean;
 }
 
@@ -132,7 +130,7 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
   addGroupingOption(command);
   addBudgetOption(command);
   addTextOptions(command, { calibration: true, evaluation: true });
-  addWorkersOption(addBackendOption(command));
+  addComputeOptions(command);
   addSeedOption(command, 'seed of the calibration windows and of the reconstruction (default: 0)');
   addRecipeFileOption(command)
     .option('--overwrite', 'replace a comparison that is complete')

@@ -33,10 +33,9 @@ import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import { parseBytes } from '../options/parse-values.ts';
 import { addRecipeOptions } from '../options/recipe-options.ts';
 import {
-  addBackendOption,
+  addComputeOptions,
   addTextOptions,
-  addWorkersOption,
-  type BackendChoice,
+  type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
 } from '../options/shared-options.ts';
@@ -44,10 +43,8 @@ import { estimateToText } from '../terminal/estimate-to-text.ts';
 import { listNames, wrapNames } from '../terminal/list-names.ts';
 import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
 
-interface CompressOptions extends RecipeOptions, TextOptions {
+interface CompressOptions extends RecipeOptions, TextOptions, ComputeOptions {
   output: string;
-  backend: BackendChoice;
-  workers?: number;
   run?: string;
   overwrite?: boolean;
   maxShardSize?: number;
@@ -93,7 +90,7 @@ export function addCompressCommand(program: Command, context: CommandContext): v
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-out');
   addRecipeOptions(command);
   addTextOptions(command, { calibration: true, evaluation: true });
-  addWorkersOption(addBackendOption(command))
+  addComputeOptions(command)
     .option('--run <dir>', 'directory that keeps what resuming needs, and the report (default: OUT.run)')
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
     .option('--max-shard-size <size>', 'split the weights into files of at most this size (default: 5GB)', parseBytes)

@@ -12,21 +12,18 @@ import { withWorkers } from '../inputs/with-workers.ts';
 import { peakMemoryBytes } from '../machine.ts';
 import { parseCacheDtypes, parseCount } from '../options/parse-values.ts';
 import {
-  addBackendOption,
+  addComputeOptions,
   addTextOptions,
-  addWorkersOption,
-  type BackendChoice,
+  type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 
-interface EvalOptions extends TextOptions {
+interface EvalOptions extends TextOptions, ComputeOptions {
   against?: string;
   cacheDtype?: CacheDtype[];
   windows: number;
   windowLength: number;
-  backend: BackendChoice;
-  workers?: number;
 }
 
 const defaults = parseRecipe({}).evaluation;
@@ -63,7 +60,7 @@ export function addEvalCommand(program: Command, context: CommandContext): void 
       parseCount,
       defaults.windowLength,
     );
-  addWorkersOption(addBackendOption(command))
+  addComputeOptions(command)
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: EvalOptions) => {
       await withModel(path, context, (model) =>
@@ -78,10 +75,7 @@ async function printEvaluation(model: OpenedModel, options: EvalOptions, context
   const { against } = options;
   const evaluateAgainst = (base?: OpenedModel) =>
     evaluateWith(model, options, context, (request) => evaluateCheckpoint({ ...request, base: base?.checkpoint }));
-  const result =
-    against === undefined
-      ? await evaluateAgainst()
-      : await withModel(against === 'embedded' ? undefined : against, context, evaluateAgainst);
+  const result = against === undefined ? await evaluateAgainst() : await withModel(against, context, evaluateAgainst);
   context.print(`\n${model.name}${against === undefined ? '' : ` against ${against}`}\n`);
   context.print(evaluationTerminal(result, context.terminal.styles));
   context.print(`\nPeak memory  ${formatBytes(peakMemoryBytes())}`);

@@ -10,19 +10,16 @@ import { withModel } from '../inputs/open-model.ts';
 import { withWorkers } from '../inputs/with-workers.ts';
 import { parseCount } from '../options/parse-values.ts';
 import {
-  addBackendOption,
+  addComputeOptions,
   addTextOptions,
-  addWorkersOption,
-  type BackendChoice,
+  type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
 } from '../options/shared-options.ts';
 
-interface InspectOptions extends TextOptions {
+interface InspectOptions extends TextOptions, ComputeOptions {
   spectra?: boolean;
   windows: number;
-  backend: BackendChoice;
-  workers?: number;
 }
 
 export function addInspectCommand(program: Command, context: CommandContext): void {
@@ -33,7 +30,7 @@ export function addInspectCommand(program: Command, context: CommandContext): vo
     .option('--spectra', 'run the calibration text and print how much of each cache a part of its directions holds')
     .option('--windows <n>', 'windows of 512 tokens for --spectra', parseCount, 8);
   addTextOptions(command, { calibration: true, evaluation: false });
-  addWorkersOption(addBackendOption(command)).action(async (path: string | undefined, options: InspectOptions) => {
+  addComputeOptions(command).action(async (path: string | undefined, options: InspectOptions) => {
     await withModel(path, context, async ({ checkpoint, name }) => {
       const { shape } = checkpoint;
       const dtype = attentionDtype(checkpoint);

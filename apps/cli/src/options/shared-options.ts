@@ -33,9 +33,15 @@ export function addPackingOptions(command: Command): Command {
     .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(packedFormats).default('f32'));
 }
 
-/** Adds --workers. */
-export function addWorkersOption(command: Command): Command {
-  return command.option(
+/** What computes, and with how many threads. */
+export interface ComputeOptions {
+  backend: BackendChoice;
+  workers?: number;
+}
+
+/** Adds --backend and --workers. */
+export function addComputeOptions(command: Command): Command {
+  return addBackendOption(command).option(
     '--workers <n>',
     'threads for calibration and evaluation on the CPU (default: one a processor, as memory allows)',
     parseCount,
