@@ -1,8 +1,7 @@
-import { eigHermitian, eigSymmetric, type Matrix, multiply } from '@kvlr/linalg';
+import { eigHermitian, eigSymmetric, type Matrix, multiply, selectTiles } from '@kvlr/linalg';
 import { complexKeyMoments } from '@kvlr/rope';
 import { weigh } from './factors/fit-phasor.ts';
 import { metricRoots } from './factors/metric-roots.ts';
-import { headBlock } from './moments/head-block.ts';
 import { keyMoment } from './moments/key-moment.ts';
 import { outputMetric } from './moments/output-metric.ts';
 import { queryEnergy } from './moments/query-energy.ts';
@@ -35,7 +34,7 @@ export function lostEnergyCost(layer: SourceLayer): (heads: readonly number[]) =
 
   return (heads) => {
     const lostKeyEnergy = keySpectra(heads).reduce((sum, values) => sum + tail(values, 1), 0);
-    const lostValueEnergy = tail(eigSymmetric(headBlock(weighedValues.data, heads, headDim)).values, headDim);
+    const lostValueEnergy = tail(eigSymmetric(selectTiles(weighedValues.data, headDim, heads)).values, headDim);
     return share(lostKeyEnergy, totalKeyEnergy) + share(lostValueEnergy, totalValueEnergy);
   };
 }

@@ -18,5 +18,6 @@ export type { ComplexMatrix, Matrix } from './matrix/matrix.ts';
 export { multiply } from './matrix/multiply.ts';
 export { multiplyTransposed } from './matrix/multiply-transposed.ts';
 export { selectBlock } from './matrix/select-block.ts';
+export { selectTiles } from './matrix/select-tiles.ts';
 export { transpose } from './matrix/transpose.ts';
 export { SecondMoment } from './moment/second-moment.ts';

@@ -1,7 +1,6 @@
 import type { BudgetSide } from '@kvlr/core';
-import { eigenvaluesSymmetric, type Matrix, multiply } from '@kvlr/linalg';
+import { eigenvaluesSymmetric, type Matrix, multiply, selectTiles } from '@kvlr/linalg';
 import { metricRoots } from '../factors/metric-roots.ts';
-import { headBlock } from '../moments/head-block.ts';
 import { outputMetric } from '../moments/output-metric.ts';
 import { queryMetric } from '../moments/query-metric.ts';
 import { requireStatistics } from '../moments/require-statistics.ts';
@@ -26,7 +25,7 @@ export function lostRankEnergy(
   const everyHead = Array.from({ length: numKeyValueHeads }, (_, head) => head);
   const keySlots = basis === 'layer' ? [everyHead] : groups;
   const spectraOf = {
-    keys: remembered((heads) => weighed(headBlock(keyMoments, heads, headDim), queryMetric(layer, heads, stage))),
+    keys: remembered((heads) => weighed(selectTiles(keyMoments, headDim, heads), queryMetric(layer, heads, stage))),
     values: remembered((heads) => weighed(valueMoment(layer, heads, 'activations'), outputMetric(layer, heads))),
   };
   return (side, rank) => {

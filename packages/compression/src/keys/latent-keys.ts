@@ -1,9 +1,8 @@
-import { createMatrix, transpose } from '@kvlr/linalg';
+import { createMatrix, selectTiles, transpose } from '@kvlr/linalg';
 import { subspaceFactors } from '../factors/subspace-factors.ts';
 import { decoderLookup } from '../fold/decoder-lookup.ts';
 import { permuteQuery } from '../fold/permute-query.ts';
 import { centredMoment } from '../moments/centred-moment.ts';
-import { headBlock } from '../moments/head-block.ts';
 import { queryMetric } from '../moments/query-metric.ts';
 import { requireStatistics } from '../moments/require-statistics.ts';
 import type { RopeStrategy } from '../ports.ts';
@@ -38,7 +37,7 @@ export function latentKeys({ basis, metric, centred = false }: LatentKeySettings
     const factors = keySlotHeads.map((heads) => {
       const moment = centred
         ? centredMoment(statistics.rotatedKeySecondMoment, statistics.rotatedKeyMean, heads, headDim)
-        : headBlock(statistics.rotatedKeySecondMoment, heads, headDim);
+        : selectTiles(statistics.rotatedKeySecondMoment, headDim, heads);
       return subspaceFactors(
         moment,
         headDim,

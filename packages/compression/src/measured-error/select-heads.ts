@@ -1,6 +1,6 @@
 import type { AttentionWeights, LayerStatistics } from '@kvlr/core';
 import { stockLayout } from '@kvlr/core';
-import { headBlock } from '../moments/head-block.ts';
+import { selectTiles } from '@kvlr/linalg';
 import { headRows } from '../moments/head-rows.ts';
 import type { SourceLayer } from '../ports.ts';
 import { queryHeadsOf } from '../query-heads.ts';
@@ -62,7 +62,7 @@ function selectStatistics(
   queryHeads: readonly number[],
   headDim: number,
 ): LayerStatistics {
-  const moment = (square: Float64Array, of: readonly number[]) => headBlock(square, of, headDim).data;
+  const moment = (square: Float64Array, of: readonly number[]) => selectTiles(square, headDim, of).data;
   const mean = (row: Float64Array, of: readonly number[]) => headRows(row, of, headDim, 1).data;
   const perHead = (blocks: Float64Array) => headRows(blocks, queryHeads, headDim, headDim).data;
   return {

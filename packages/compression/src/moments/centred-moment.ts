@@ -1,5 +1,4 @@
-import type { Matrix } from '@kvlr/linalg';
-import { headBlock } from './head-block.ts';
+import { type Matrix, selectTiles } from '@kvlr/linalg';
 
 /** Covariance E[u u^T] - E[u] E[u]^T of some heads, [t*D, t*D]. */
 export function centredMoment(
@@ -8,7 +7,7 @@ export function centredMoment(
   heads: readonly number[],
   headDim: number,
 ): Matrix {
-  const block = headBlock(secondMoment, heads, headDim);
+  const block = selectTiles(secondMoment, headDim, heads);
   const means = heads.flatMap((head) => Array.from(mean.subarray(head * headDim, (head + 1) * headDim)));
   for (let row = 0; row < block.rows; row++) {
     for (let column = 0; column < block.cols; column++) {

@@ -1,7 +1,6 @@
-import { type Matrix, multiplyTransposed } from '@kvlr/linalg';
+import { type Matrix, multiplyTransposed, selectTiles } from '@kvlr/linalg';
 import type { SourceLayer } from '../ports.ts';
 import { centredMoment } from './centred-moment.ts';
-import { headBlock } from './head-block.ts';
 import { headRows } from './head-rows.ts';
 import { requireStatistics } from './require-statistics.ts';
 
@@ -23,5 +22,5 @@ export function keyMoment(layer: SourceLayer, heads: readonly number[], source: 
   const statistics = requireStatistics(layer, 'keyMoment');
   return source === 'centred'
     ? centredMoment(statistics.rotatedKeySecondMoment, statistics.rotatedKeyMean, heads, headDim)
-    : headBlock(statistics.keySecondMoment, heads, headDim);
+    : selectTiles(statistics.keySecondMoment, headDim, heads);
 }

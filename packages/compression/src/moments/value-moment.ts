@@ -1,7 +1,6 @@
-import { type Matrix, multiplyTransposed } from '@kvlr/linalg';
+import { type Matrix, multiplyTransposed, selectTiles } from '@kvlr/linalg';
 import type { SourceLayer } from '../ports.ts';
 import { centredMoment } from './centred-moment.ts';
-import { headBlock } from './head-block.ts';
 import { headRows } from './head-rows.ts';
 import { requireStatistics } from './require-statistics.ts';
 
@@ -21,5 +20,5 @@ export function valueMoment(layer: SourceLayer, heads: readonly number[], source
   const { valueSecondMoment, valueMean } = requireStatistics(layer, 'valueMoment');
   return source === 'centred'
     ? centredMoment(valueSecondMoment, valueMean, heads, headDim)
-    : headBlock(valueSecondMoment, heads, headDim);
+    : selectTiles(valueSecondMoment, headDim, heads);
 }

@@ -1,6 +1,13 @@
 import type { GroupingRequest } from '@kvlr/core';
-import { createMatrix, eigSymmetric, type Matrix, multiply, multiplyTransposed, transpose } from '@kvlr/linalg';
-import { headBlock } from '../moments/head-block.ts';
+import {
+  createMatrix,
+  eigSymmetric,
+  type Matrix,
+  multiply,
+  multiplyTransposed,
+  selectTiles,
+  transpose,
+} from '@kvlr/linalg';
 import type { GroupCost } from './group-cost.ts';
 import { pairwiseCost } from './pairwise-cost.ts';
 import { requireWeights } from './require-request.ts';
@@ -24,11 +31,11 @@ export function subspaceAffinityCost(request: GroupingRequest): GroupCost {
     : [whiteMoment(request, 'key'), whiteMoment(request, 'value')];
   const distances = new Float64Array(heads * heads);
   for (const moment of moments) {
-    const whitenings = Array.from({ length: heads }, (_, head) => whitening(headBlock(moment, head, head, headDim)));
+    const whitenings = Array.from({ length: heads }, (_, head) => whitening(selectTiles(moment, headDim, [head])));
     for (let row = 0; row < heads; row++) {
       for (let column = 0; column < row; column++) {
         const cosines = multiply(
-          multiply(transpose(whitenings[row]!), headBlock(moment, row, column, headDim)),
+          multiply(transpose(whitenings[row]!), selectTiles(moment, headDim, [row], [column])),
           whitenings[column]!,
         );
         const angles = Math.min(cosines.rows, cosines.cols);

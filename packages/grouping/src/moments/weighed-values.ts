@@ -1,6 +1,5 @@
 import type { AttentionWeights, GroupingRequest, LayerStatistics } from '@kvlr/core';
-import { cholesky, createMatrix, type Matrix, multiply, transpose } from '@kvlr/linalg';
-import { headBlock } from './head-block.ts';
+import { cholesky, createMatrix, type Matrix, multiply, selectTiles, transpose } from '@kvlr/linalg';
 import { outputMetric } from './output-metric.ts';
 
 /** Added to the diagonal of a metric, as a share of the largest mean diagonal: no direction weighs nothing. */
@@ -39,7 +38,7 @@ export class WeighedValues {
     // A metric of zeros says that no error matters; it is read as the identity.
     this.ridge = largest > 0 ? largest * relativeRidge : 1;
     this.energies = Float64Array.from(this.metrics, (metric, head) => {
-      const moment = headBlock(this.moment, head, head, headDim);
+      const moment = selectTiles(this.moment, headDim, [head]);
       return metric.data.reduce((sum, value, index) => sum + value * moment.data[index]!, this.ridge * trace(moment));
     });
     this.totalEnergy = this.energies.reduce((sum, energy) => sum + energy, 0);
@@ -50,7 +49,7 @@ export class WeighedValues {
     const place = i * this.heads + j;
     let block = this.blocks.get(place);
     if (block === undefined) {
-      const moment = headBlock(this.moment, i, j, this.headDim);
+      const moment = selectTiles(this.moment, this.headDim, [i], [j]);
       block = multiply(multiply(transpose(this.root(i)), moment), this.root(j));
       this.blocks.set(place, block);
     }
