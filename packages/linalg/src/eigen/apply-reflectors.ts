@@ -1,8 +1,8 @@
-import { addProduct } from '../matrix/add-product.ts';
 import { createMatrix } from '../matrix/create-matrix.ts';
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiply } from '../matrix/multiply.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
+import { addProduct } from '../product/add-product.ts';
+import { multiply } from '../product/multiply.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import type { Tridiagonalised } from './tridiagonalise-symmetric.ts';
 
 const blockWidth = 32;

@@ -2,9 +2,9 @@ import { createNormalRandom } from '@kvlr/core';
 import { qr } from '../factor/qr.ts';
 import { createMatrix } from '../matrix/create-matrix.ts';
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiply } from '../matrix/multiply.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
 import { transpose } from '../matrix/transpose.ts';
+import { multiply } from '../product/multiply.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { eigSymmetric } from './eig-symmetric.ts';
 import type { SymmetricEigen } from './symmetric-eigen.ts';
 

@@ -10,8 +10,8 @@ import {
 } from '../../test-support/matrices.ts';
 import { qr } from '../factor/qr.ts';
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiply } from '../matrix/multiply.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
+import { multiply } from '../product/multiply.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { blockKrylov } from './block-krylov.ts';
 import { eigSymmetricTop } from './eig-symmetric-top.ts';
 

@@ -1,7 +1,7 @@
 import { createNormalRandom } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
 import { createMatrix } from '../matrix/create-matrix.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { eigSymmetric } from './eig-symmetric.ts';
 import { eigenvaluesSymmetric } from './eigenvalues-symmetric.ts';
 

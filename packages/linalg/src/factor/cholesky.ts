@@ -1,8 +1,8 @@
 import { KvlrError } from '@kvlr/core';
 import { createMatrix } from '../matrix/create-matrix.ts';
-import { dot } from '../matrix/dot.ts';
 import type { Matrix } from '../matrix/matrix.ts';
 import { requireFinite, requireSquare } from '../matrix/require.ts';
+import { dot } from '../product/dot.ts';
 
 /**
  * The lower triangle L with positive diagonal and A = L L^T, row by row (Cholesky and Banachiewicz), so that the inner loop

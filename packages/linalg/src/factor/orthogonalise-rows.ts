@@ -1,6 +1,6 @@
 import { KvlrError } from '@kvlr/core';
-import { dot } from '../matrix/dot.ts';
 import { negligibleSquare } from '../matrix/negligible.ts';
+import { dot } from '../product/dot.ts';
 
 const maximumSweeps = 60;
 

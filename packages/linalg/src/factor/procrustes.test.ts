@@ -8,7 +8,7 @@ import {
   randomOrthonormal,
 } from '../../test-support/matrices.ts';
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiply } from '../matrix/multiply.ts';
+import { multiply } from '../product/multiply.ts';
 import { procrustes } from './procrustes.ts';
 
 function squaredDistance(a: Matrix, b: Matrix): number {

@@ -1,8 +1,8 @@
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiply } from '../matrix/multiply.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
 import { requireEqualSizes } from '../matrix/require.ts';
 import { transpose } from '../matrix/transpose.ts';
+import { multiply } from '../product/multiply.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { svd } from './svd.ts';
 
 /**

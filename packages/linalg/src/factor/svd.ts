@@ -1,11 +1,11 @@
 import { descendingOrder } from '../eigen/sort-descending.ts';
 import { createMatrix } from '../matrix/create-matrix.ts';
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
 import { negligible } from '../matrix/negligible.ts';
 import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
 import { requireFinite } from '../matrix/require.ts';
 import { transpose } from '../matrix/transpose.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { completeOrthonormalRows } from './complete-orthonormal-rows.ts';
 import { factorHouseholder, formThinQ } from './householder.ts';
 import { orthogonaliseRows } from './orthogonalise-rows.ts';

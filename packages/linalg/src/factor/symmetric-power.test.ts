@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { expectKvlrError, largestDifference, scaled, symmetricWithSpectrum } from '../../test-support/matrices.ts';
 import { identity } from '../matrix/identity.ts';
-import { multiply } from '../matrix/multiply.ts';
+import { multiply } from '../product/multiply.ts';
 import { symmetricPower } from './symmetric-power.ts';
 
 describe('symmetricPower', () => {

@@ -2,7 +2,7 @@ import { KvlrError } from '@kvlr/core';
 import { eigSymmetric } from '../eigen/eig-symmetric.ts';
 import { createMatrix } from '../matrix/create-matrix.ts';
 import type { Matrix } from '../matrix/matrix.ts';
-import { multiplyTransposed } from '../matrix/multiply-transposed.ts';
+import { multiplyTransposed } from '../product/multiply-transposed.ts';
 
 export interface SymmetricPowerSettings {
   /** Eigenvalues below this share of the largest are raised to it, 0..1. */

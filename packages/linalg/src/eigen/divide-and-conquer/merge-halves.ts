@@ -1,6 +1,6 @@
-import { addProduct } from '../../matrix/add-product.ts';
 import { createMatrix } from '../../matrix/create-matrix.ts';
 import type { Matrix } from '../../matrix/matrix.ts';
+import { addProduct } from '../../product/add-product.ts';
 import { deflate, firstHalf, secondHalf } from './deflate.ts';
 import { solveSecularEquation } from './solve-secular-equation.ts';
 

@@ -1,6 +1,6 @@
-import type { Matrix } from './matrix.ts';
+import type { Matrix } from '../matrix/matrix.ts';
+import { requireEqualSizes } from '../matrix/require.ts';
 import { multiplyStrided } from './multiply-strided.ts';
-import { requireEqualSizes } from './require.ts';
 
 /** The product a b^T, [a.rows, b.rows]. Throws KvlrError 'invalid-argument' unless both have as many columns. */
 export function multiplyTransposed(a: Matrix, b: Matrix): Matrix {

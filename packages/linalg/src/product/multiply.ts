@@ -1,6 +1,6 @@
-import type { Matrix } from './matrix.ts';
+import type { Matrix } from '../matrix/matrix.ts';
+import { requireEqualSizes } from '../matrix/require.ts';
 import { multiplyStrided } from './multiply-strided.ts';
-import { requireEqualSizes } from './require.ts';
 
 /** The product a b, [a.rows, b.cols]. Throws KvlrError 'invalid-argument' unless a.cols = b.rows. */
 export function multiply(a: Matrix, b: Matrix): Matrix {

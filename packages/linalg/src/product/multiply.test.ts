@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { expectKvlrError, fromPeer, largestDifference, randomMatrix, toPeer } from '../../test-support/matrices.ts';
+import { transpose } from '../matrix/transpose.ts';
 import { multiply } from './multiply.ts';
 import { multiplyTransposed } from './multiply-transposed.ts';
-import { transpose } from './transpose.ts';
 
 describe('multiply and multiplyTransposed', () => {
   it('agree with ml-matrix for every shape, empty ones included', () => {

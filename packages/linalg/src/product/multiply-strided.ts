@@ -1,6 +1,6 @@
+import { createMatrix } from '../matrix/create-matrix.ts';
+import type { Matrix } from '../matrix/matrix.ts';
 import { addProduct, type StridedVectors } from './add-product.ts';
-import { createMatrix } from './create-matrix.ts';
-import type { Matrix } from './matrix.ts';
 
 /** All dot products of the left vectors with the right ones, [left.count, right.count]. */
 export function multiplyStrided(left: StridedVectors, right: StridedVectors, depth: number): Matrix {
