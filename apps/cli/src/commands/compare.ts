@@ -75,7 +75,7 @@ Examples:
   kvlr compare                                                   the embedded model; each row is judged in about a minute
   kvlr compare --all -o everything                               the whole table; hours, most of them block reconstruction
   kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
-  kvlr compare --budgets --recipe recipes/svd-a.yaml --ratios 1/4    keys and values apart, in the latent layout
+  kvlr compare --budgets --recipe svd-a --ratios 1/4             keys and values apart, in the latent layout
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
 Methods:
