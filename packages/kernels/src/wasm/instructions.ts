@@ -83,6 +83,9 @@ export const storeFloat = (address: Code, offset: number, value: Code): Code => 
   ...memoryOperand(offset),
 ];
 
+/** One integer, or the bits of one float, in every place. */
+export const splat = (value: Code): Code => vector(0x11, value);
+
 /** A vector of four equal 32-bit patterns. */
 export const constant = (bits: number): Code => {
   const bytes = Array.from(new Uint8Array(Uint32Array.of(bits, bits, bits, bits).buffer));
@@ -99,11 +102,16 @@ export const lowBytesAsWords = (value: Code): Code => vector(0x89, value);
 export const highBytesAsWords = (value: Code): Code => vector(0x8a, value);
 export const lowWordsAsIntegers = (value: Code): Code => vector(0xa7, value);
 export const highWordsAsIntegers = (value: Code): Code => vector(0xa8, value);
+/** Towards zero. */
+export const toIntegers = (value: Code): Code => vector(0xf8, value);
+export const nearest = (value: Code): Code => vector(0x6a, value);
 export const toFloats = (value: Code): Code => vector(0xfa, value);
 /** The sums of neighbouring products of 16-bit numbers. */
 export const dotWords = (left: Code, right: Code): Code => vector(0xba, left, right);
 export const addIntegers = (left: Code, right: Code): Code => vector(0xae, left, right);
 export const addFloats = (left: Code, right: Code): Code => vector(0xe4, left, right);
+export const subtractFloats = (left: Code, right: Code): Code => vector(0xe5, left, right);
+export const greaterFloats = (left: Code, right: Code): Code => vector(0xe9, left, right);
 export const multiplyFloats = (left: Code, right: Code): Code => vector(0xe6, left, right);
 
 /** The sum of the four numbers of a vector local, as one float. */

@@ -5,7 +5,7 @@ import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../../h
 import type { AttentionAttributes, AttentionInputs } from '../attention-call.ts';
 import { headsOfOneSlot } from '../share-of-workgroup.ts';
 import { OnlineSoftmax } from './online-softmax.ts';
-import type { RowMath } from './row-math.ts';
+import { type RowMath, SPARE_SCORES } from './row-math.ts';
 import { SlotTile, TILE_ENTRIES } from './slot-tile.ts';
 
 /** New tokens of one head that share a decoded tile. */
@@ -27,8 +27,8 @@ export function attendOnHost(
   const tokens = rows / batch;
   const attended = allocateOnHost(backend, [rows, heads * valueSlotWidth], 'float32');
   const { keySlotWidth } = format.layout;
-  const scratch = [TILE_ENTRIES, TILE_ENTRIES * keySlotWidth, TILE_ENTRIES * valueSlotWidth].map((size) =>
-    allocateOnHost(backend, [size], 'float32'),
+  const scratch = [TILE_ENTRIES + SPARE_SCORES, TILE_ENTRIES * keySlotWidth, TILE_ENTRIES * valueSlotWidth].map(
+    (size) => allocateOnHost(backend, [size], 'float32'),
   );
   // Views come last: an allocation may move the heap.
   const [scores, keyScratch, valueScratch] = scratch.map((tensor) => hostFloats(backend, tensor)) as [

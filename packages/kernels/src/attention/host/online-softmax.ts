@@ -31,13 +31,8 @@ export class OnlineSoftmax {
     for (let n = first; n < end; n++) if (scores[n]! > highest) highest = scores[n]!;
     if (highest === Number.NEGATIVE_INFINITY) return;
     const shrink = Math.exp(before - highest);
-    let total = this.totals[row]! * shrink;
     if (shrink !== 1) for (let c = 0; c < values.width; c++) result[at + c] = result[at + c]! * shrink;
-    for (let n = first; n < end; n++) {
-      const weight = Math.exp(scores[n]! - highest);
-      scores[n] = weight;
-      total += weight;
-    }
+    const total = this.totals[row]! * shrink + this.math.weigh(scores, first, end, highest);
     this.math.add(scores, first, values.rows(first, end - first), result, at);
     this.highest[row] = highest;
     this.totals[row] = total;

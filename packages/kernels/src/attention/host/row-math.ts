@@ -20,10 +20,18 @@ export interface Slots {
   count: number;
 }
 
+/** Places behind the scores of a tile that `RowMath.weigh` takes for itself. */
+export const SPARE_SCORES = 4;
+
 /** The inner loops of attention. Numbers lie where tensors do: on wasm in the heap. */
 export interface RowMath {
   /** scores[to + n] = query . row n */
   score(query: Float32Array, at: number, rows: Rows, scores: Float32Array, to: number): void;
+  /**
+   * scores[n] = e^(scores[n] - highest) for first <= n < end, and returns their sum. The last `SPARE_SCORES` places of the array
+   * may be written to as well.
+   */
+  weigh(scores: Float32Array, first: number, end: number, highest: number): number;
   /** result[to ..] += sum of weights[from + n] * row n */
   add(weights: Float32Array, from: number, rows: Rows, result: Float32Array, to: number): void;
   /** Decodes slots into rows without gaps. */
@@ -39,6 +47,15 @@ export const plainRowMath: RowMath = {
       for (let c = 0; c < width; c++) sum += query[at + c]! * numbers[row + c]!;
       scores[to + n] = sum;
     }
+  },
+  weigh(scores, first, end, highest) {
+    let total = 0;
+    for (let n = first; n < end; n++) {
+      const weight = Math.exp(scores[n]! - highest);
+      scores[n] = weight;
+      total += weight;
+    }
+    return total;
   },
   add(weights, from, { numbers, at: first, stride, width, count }, result, to) {
     for (let n = 0; n < count; n++) {

@@ -19,13 +19,18 @@ import {
   sumOfLanes,
   v128,
 } from '../../wasm/instructions.ts';
-import { plainRowMath, type RowMath } from './row-math.ts';
+import { plainRowMath, type RowMath, SPARE_SCORES } from './row-math.ts';
 import { type PackedCacheDtype, unpackedTogether, unpackSlotsFunction } from './unpack-slots-function.ts';
+import { weighFunction } from './weigh-function.ts';
 
 type Kernel = (...numbers: number[]) => void;
-type Kernels = Record<'score' | 'add1' | 'add4' | `unpack_${PackedCacheDtype}`, Kernel>;
+type Kernels = Record<'score1' | 'score4' | 'weigh' | 'add1' | 'add4' | `unpack_${PackedCacheDtype}`, Kernel>;
 
 const packed: PackedCacheDtype[] = ['f16', 'int8', 'int4'];
+
+/** Two views of the same four bytes. */
+const float = new Float32Array(1);
+const bitsOf = { float, integer: new Int32Array(float.buffer) };
 
 const known = new WeakMap<BackendWasm, { kernels: Kernels | undefined }>();
 
@@ -34,7 +39,14 @@ export function vectorRowMath(backend: BackendWasm): RowMath {
   let entry = known.get(backend);
   if (entry === undefined) {
     const unpacking = packed.map((dtype) => unpackSlotsFunction(`unpack_${dtype}`, dtype));
-    const functions = [scoreFunction(), addFunction(1), addFunction(4), ...unpacking];
+    const functions = [
+      scoreFunction(1),
+      scoreFunction(4),
+      weighFunction(),
+      addFunction(1),
+      addFunction(4),
+      ...unpacking,
+    ];
     entry = { kernels: instantiateOnHeap<Kernels>(backend, functions) };
     known.set(backend, entry);
   }
@@ -46,17 +58,32 @@ export function vectorRowMath(backend: BackendWasm): RowMath {
       const { numbers, at: first, stride, width, count } = rows;
       if (width % 4 !== 0) plainRowMath.score(query, at, rows, scores, to);
       else if (count > 0) {
-        const [from, into] = [address(numbers, first), address(scores, to)];
-        kernels.score(address(query, at), from, into, count, width / 4, 4 * stride);
+        const [from, into, bytes] = [address(numbers, first), address(scores, to), 4 * stride];
+        const rest = count % 4;
+        const whole = count - rest;
+        if (whole > 0) kernels.score4(address(query, at), from, into, whole / 4, width / 4, bytes);
+        if (rest > 0)
+          kernels.score1(address(query, at), from + bytes * whole, into + 4 * whole, rest, width / 4, bytes);
       }
+    },
+    weigh(scores, first, end, highest) {
+      const rest = (end - first) % 4;
+      const whole = end - rest;
+      if (whole === first) return plainRowMath.weigh(scores, first, end, highest);
+      const spare = scores.length - SPARE_SCORES;
+      bitsOf.float[0] = highest;
+      kernels.weigh(address(scores, first), (whole - first) / 4, bitsOf.integer[0]!, address(scores, spare));
+      return scores[spare]! + plainRowMath.weigh(scores, whole, end, highest);
     },
     add(weights, from, rows, result, to) {
       const { numbers, at: first, stride, width, count } = rows;
       if (width % 4 !== 0) plainRowMath.add(weights, from, rows, result, to);
       else if (count > 0) {
-        const [kernel, columns] = width % 16 === 0 ? [kernels.add4, 16] : [kernels.add1, 4];
-        const [values, into] = [address(numbers, first), address(result, to)];
-        kernel(address(weights, from), values, into, count, width / columns, 4 * stride);
+        const [factors, values, into] = [address(weights, from), address(numbers, first), address(result, to)];
+        const rest = width % 16;
+        const bytes = 4 * (width - rest);
+        if (bytes > 0) kernels.add4(factors, values, into, count, bytes / 64, 4 * stride);
+        if (rest > 0) kernels.add1(factors, values + bytes, into + bytes, count, rest / 4, 4 * stride);
       }
     },
     unpack(slots, rows) {
@@ -70,26 +97,38 @@ export function vectorRowMath(backend: BackendWasm): RowMath {
   };
 }
 
-/** (query, rows, scores, count, vectors of a row, bytes between rows) */
-function scoreFunction(): WasmFunction {
-  const [query, rows, scores, count, vectors, stride] = [0, 1, 2, 3, 4, 5] as const;
-  const [round, left, right, sum] = [6, 7, 8, 9] as const;
-  const product = multiplyFloats(load(get(left), 0), load(get(right), 0));
-  const oneRow = [
+/**
+ * (query, rows, scores, rounds, vectors of a row, bytes between rows), so many rows a round. One sum waits for its last addition at
+ * every vector; those of several rows do not wait for each other.
+ */
+function scoreFunction(together: number): WasmFunction {
+  const [query, rows, scores, rounds, vectors, stride] = [0, 1, 2, 3, 4, 5] as const;
+  const [round, left] = [6, 7] as const;
+  const each = Array.from({ length: together }, (_, index) => index);
+  const right = (index: number) => 8 + index;
+  const numbers = 8 + together;
+  const sum = (index: number) => numbers + 1 + index;
+  const oneRound = [
     ...set(left, get(query)),
-    ...set(right, get(rows)),
-    ...set(sum, constant(0)),
+    ...each.flatMap((index) => [
+      ...set(right(index), get(rows)),
+      ...set(sum(index), constant(0)),
+      ...advance(rows, get(stride)),
+    ]),
     ...set(round, get(vectors)),
     ...countdown(round, [
-      ...set(sum, addFloats(get(sum), product)),
+      ...set(numbers, load(get(left), 0)),
+      ...each.flatMap((index) => [
+        ...set(sum(index), addFloats(get(sum(index)), multiplyFloats(get(numbers), load(get(right(index)), 0)))),
+        ...advance(right(index), integer(16)),
+      ]),
       ...advance(left, integer(16)),
-      ...advance(right, integer(16)),
     ]),
-    ...storeFloat(get(scores), 0, sumOfLanes(sum)),
-    ...advance(scores, integer(4)),
-    ...advance(rows, get(stride)),
+    ...each.flatMap((index) => storeFloat(get(scores), 4 * index, sumOfLanes(sum(index)))),
+    ...advance(scores, integer(4 * together)),
   ];
-  return { name: 'score', parameters: 6, locals: [i32, i32, i32, v128], body: countdown(count, oneRow) };
+  const locals = [i32, i32, ...each.map(() => i32), v128, ...each.map(() => v128)];
+  return { name: `score${together}`, parameters: 6, locals, body: countdown(rounds, oneRound) };
 }
 
 /** (weights, rows, result, count, blocks of a row, bytes between rows), a block being so many vectors. */
