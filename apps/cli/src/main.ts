@@ -10,6 +10,11 @@ process.on('SIGINT', () => {
   stop.abort(new Error('Ctrl-C'));
 });
 
+// A progress bar hides the cursor, and the second Ctrl-C may come while one is drawn.
+process.on('exit', () => {
+  if (process.stderr.isTTY) process.stderr.write('\u001b[?25h');
+});
+
 const exitCode = await run(process.argv.slice(2), processTerminal(), stop.signal);
 // Backends may keep the process alive with worker threads or a GPU device.
 process.stdout.write('', () => process.exit(exitCode));
