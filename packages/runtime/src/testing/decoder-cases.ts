@@ -22,7 +22,7 @@ const sizes: TinyModelSettings = { hiddenSize: 27, intermediateSize: 32, numAtte
 const layouts: Record<string, TinyModel> = {
   'two KV heads': createTinyModel({ ...sizes, numKeyValueHeads: 2 }),
   'KV heads by layer': createMixedModel([1, 2], sizes),
-  'latent keys': createLatentModel(2, sizes),
+  'latent keys': createLatentModel(2, { ...sizes, numKeyValueHeads: 2 }),
 };
 const formats = ['f32', 'f16', 'int8', 'int4'] as const;
 
