@@ -11,7 +11,7 @@ export interface Rows {
 }
 
 /** Slots of a packed cache: the word with which the first one begins, and how many words lie from one to the next. */
-export interface Slots {
+interface Slots {
   cache: HostCache;
   dtype: CacheDtype;
   at: number;
