@@ -132,6 +132,7 @@ describe('openSource', () => {
 
   it('says which forms there are', async () => {
     await expectError(openSource('no-such-model', settings()), 'file-missing', 'a directory', 'owner/name', 'a URL');
+    await expectError(openSource(import.meta.filename), 'file-malformed', 'the directory of a checkpoint');
     await expectError(openSource('team/other', settings()), 'file-missing', 'no directory of that name');
   });
 });

@@ -13,7 +13,7 @@ export interface OpenSourceSettings extends OpenCheckpointSettings, HubDownloadS
 /**
  * Opens a checkpoint wherever it lies: a directory, the id of a model on the hub (owner/name, kept in the cache on disk), a
  * URL, chosen files. A directory of that name comes before the hub.
- * Throws what `openCheckpoint` and `downloadHubModel` throw.
+ * Throws 'file-malformed' for a file, and what `openCheckpoint` and `downloadHubModel` throw.
  */
 export async function openSource(
   location: CheckpointLocation,
@@ -23,8 +23,9 @@ export async function openSource(
   if (typeof location !== 'string' || isAddress(location)) return openSourceAnywhere(location, settings);
   const found = await stat(location).catch(() => undefined);
   if (found?.isDirectory()) return openCheckpointDirectory(location, settings);
+  if (found !== undefined) throw fileInPlaceOfDirectory(location);
   const forms = 'a directory, the id of a model on the hub (owner/name), or a URL';
-  if (found !== undefined || parseHubId(location) === undefined) throw unknownLocation(location, forms);
+  if (parseHubId(location) === undefined) throw unknownLocation(location, forms);
   try {
     return await openCheckpointDirectory(await downloadHubModel(location, settings), settings);
   } catch (error) {
@@ -36,4 +37,12 @@ export async function openSource(
       cause: error,
     });
   }
+}
+
+function fileInPlaceOfDirectory(location: string): KvlrError {
+  return new KvlrError('file-malformed', {
+    message: `openSource: expected the directory of a checkpoint, got the file ${location}`,
+    remedy: 'Name the directory that holds config.json, tokenizer.json and *.safetensors side by side.',
+    data: { location },
+  });
 }
