@@ -4,14 +4,16 @@ import { join } from 'node:path';
 import { type LocalHub, startLocalHub } from '@kvlr/testkit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { runCli } from './support/run-cli.ts';
-import { writeTinyCheckpoint } from './support/tiny-files.ts';
+import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
 
 let directory: string;
 let hub: LocalHub;
+let recipe: string;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'kvlr-hub-cli-'));
   const model = join(directory, 'model');
   await writeTinyCheckpoint(model);
+  ({ recipe } = await writeTinyInputs(join(directory, 'inputs')));
   const files = (await readdir(model)).map(async (name) => [name, await readFile(join(model, name))] as const);
   hub = await startLocalHub(Object.fromEntries(await Promise.all(files)));
 });
@@ -40,7 +42,7 @@ describe('a hub id as CKPT', () => {
     for (const command of [
       ['generate', 'team/tiny', '--prompt', 'The sea', '-n', '2', '--backend', 'cpu'],
       ['export', 'team/tiny', '--onnx', join(directory, 'onnx')],
-      ['compress', 'team/tiny', '--dry-run'],
+      ['compress', 'team/tiny', '--dry-run', '--recipe', recipe],
     ]) {
       const again = await runCli(command);
       expect([command[0], again.exitCode, again.error]).toEqual([command[0], 0, again.error]);

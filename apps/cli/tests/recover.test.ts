@@ -17,7 +17,7 @@ beforeAll(async () => {
   texts = ['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--backend', 'cpu'];
   recipe = join(directory, 'distil.yaml');
   const base = parseRecipeYaml(await readFile(inputs.recipe, 'utf8'));
-  const distillation = { preset: 'light' as const, steps: 2, windowsPerStep: 1, evaluateEvery: 1, windowLength: 32 };
+  const distillation = { preset: 'light' as const, steps: 2, piecesPerStep: 1, evaluateEvery: 1, windowLength: 32 };
   const recovery = { ...base.recovery, preset: 'none' as const, distillation };
   await writeFile(recipe, formatRecipeYaml(parseRecipe({ ...base, recovery })));
 });
