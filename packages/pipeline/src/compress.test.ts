@@ -117,7 +117,8 @@ describe('compress', () => {
     const saved = JSON.parse(new TextDecoder().decode(await store.read(artefactNames.grouping)));
     delete saved.effort;
     await store.write(artefactNames.grouping, new TextEncoder().encode(JSON.stringify(saved)));
-    const { stages } = await compress(await request({ store }));
+    const { stages, report } = await compress(await request({ store, environment: () => ({ peakMemoryBytes: 900 }) }));
+    expect(report.environment).not.toHaveProperty('peakMemoryBytes');
     expect(stages.find(({ stage }) => stage === 'grouping')).toMatchObject({ skipped: true, earlierSeconds: null });
     expect(stages.find(({ stage }) => stage === 'factors')!.earlierSeconds).toBeGreaterThan(0);
   });

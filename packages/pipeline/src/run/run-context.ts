@@ -90,12 +90,14 @@ export class RunContext {
     return addEfforts(this.#takenOver);
   }
 
-  /** What the report says of the machine. Its memory is the most that this run or one that it took work over from had. */
+  /**
+   * What the report says of the machine. Its memory is the most that this run or one that it took work over from had; absent
+   * where one of them kept no record.
+   */
   environment(backend: string): RunEnvironment {
-    const environment = { backend, ...this.control.environment?.() };
-    const known = this.#takenOver.filter((effort) => effort !== undefined);
-    const { peakMemoryBytes } = addEfforts([...known, { ...environment, seconds: 0 }])!;
-    return { ...environment, ...(peakMemoryBytes !== undefined && { peakMemoryBytes }) };
+    const { peakMemoryBytes, ...described } = { backend, ...this.control.environment?.() };
+    const peak = addEfforts([this.earlier, { seconds: 0, peakMemoryBytes }])?.peakMemoryBytes;
+    return { ...described, ...(peak !== undefined && { peakMemoryBytes: peak }) };
   }
 
   /** Starts to write the log, and all that has waited for it: a run that is refused leaves nothing in its store. */
