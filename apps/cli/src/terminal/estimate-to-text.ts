@@ -12,10 +12,11 @@ export function estimateToText(
   const stages = estimate.stages
     .filter((stage) => stage.seconds > 0)
     .map((stage) => `${stage.title} ${formatDuration(stage.seconds)}`);
-  const total = `the total of ${estimate.keyValueHeads} KV heads in every layer`;
+  const heads = `${estimate.keyValueHeads} KV ${estimate.keyValueHeads === 1 ? 'head' : 'heads'}`;
+  const total = `the total of ${heads} in every layer`;
   const layers = budget ? describeBudget(budget) : 'decided layer by layer during the run';
   return [
-    `${name} to ${estimate.keyValueHeads} KV heads: nothing was computed or written.`,
+    `${name} to ${heads}: nothing was computed or written.`,
     '',
     ...(policy === 'uniform' ? [] : [`Budget  ${layers} (${policy}, ${total})`]),
     `Memory  about ${formatBytes(estimate.memoryBytes)}`,
