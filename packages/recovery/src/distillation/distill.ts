@@ -21,9 +21,8 @@ import { type LoadedLanguageModel, loadLanguageModel } from './loaded-language-m
  * next-token distribution comes back to the original's, by AdamW on KL(original || student), optionally mixed with the
  * cross-entropy of the text (Hinton et al. 2015; METHOD: recovery after compression as in Yu et al. 2024, arXiv 2406.07056).
  * Matrices themselves are trained, or low-rank adapters that are merged at the end. Embedding, feed-forward blocks, norms and
- * head stay. Steps are taken on pieces of the windows: targets that are whole distributions have little noise, so that many
- * steps of few tokens serve better than few of many. The result has the values with the least loss on the held-out windows,
- * those of the start included.
+ * head stay. Steps are taken on pieces of the windows: at equal tokens many steps of few ended lower than few of many
+ * (docs/log.md). The result has the values with the least loss on the held-out windows, those of the start included.
  *
  * Memory: both models in float32, one stream [tokens of a step, hiddenSize] for each layer, the inner activations of one
  * layer, the logits of 512 rows, and three or four numbers for each trained one.
