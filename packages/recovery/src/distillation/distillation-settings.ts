@@ -4,8 +4,8 @@ export interface DistillationSettings {
   /** Steps of AdamW. */
   steps: number;
   /**
-   * Tokens at most of the pieces that training windows are cut into. Short pieces make a step of few tokens see more texts;
-   * held-out windows stay whole. From 2.
+   * Tokens at most of the pieces that training windows are cut into: short ones give more steps for the same tokens. Held-out
+   * windows stay whole. From 2.
    */
   pieceLength: number;
   /** Pieces in one step. */
