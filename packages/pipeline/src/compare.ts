@@ -10,19 +10,19 @@ import {
   comparisonSvg,
   type RunEnvironment,
 } from '@kvlr/report';
+import { recordBlockInputs } from './calibration/record-block-inputs.ts';
 import type { ComparedBudget, ComparedGrouping, ComparedRecipe } from './compare/candidate.ts';
 import { compareCandidate } from './compare/compare-candidate.ts';
 import { judgeOriginal } from './compare/judge-original.ts';
 import { listCandidates } from './compare/list-candidates.ts';
 import { orderRows } from './compare/order-rows.ts';
+import { evaluationWindows } from './evaluation/evaluation-windows.ts';
+import { reportContexts } from './evaluation/report-contexts.ts';
+import { ModelRunner, type RunnerRequest } from './models/model-runner.ts';
 import { methodName } from './recipe/method-name.ts';
 import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
-import { evaluationWindows } from './run/evaluation-windows.ts';
-import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
 import { once } from './run/once.ts';
 import type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
-import { recordBlockInputs } from './run/record-block-inputs.ts';
-import { reportContexts } from './run/report-contexts.ts';
 import { RunContext } from './run/run-context.ts';
 import { statisticsKey } from './run/run-keys.ts';
 import { gatherStatistics } from './stages/gather-statistics.ts';

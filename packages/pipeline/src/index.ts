@@ -2,6 +2,7 @@ export { budgetPolicies, compressionMethods } from '@kvlr/compression';
 export { groupingStrategies } from '@kvlr/grouping';
 export { type CacheBudget, describeBudget } from './budget/cache-budget.ts';
 export { foreseeBudget } from './budget/foresee-budget.ts';
+export { measureSpectra, type SpectraRequest } from './calibration/measure-spectra.ts';
 export { bestRecipes } from './compare/best-recipes.ts';
 export { type ComparedBudget, type ComparedGrouping, type ComparedRecipe, recipeRowName } from './compare/candidate.ts';
 export { type ComparisonRequest, compare } from './compare.ts';
@@ -11,9 +12,10 @@ export {
   type CacheDtypeEvaluation,
   type CacheDtypesRequest,
   evaluateCacheDtypes,
-} from './evaluate-cache-dtypes.ts';
-export { type CheckpointEvaluationRequest, evaluateCheckpoint } from './evaluate-checkpoint.ts';
-export { measureSpectra, type SpectraRequest } from './measure-spectra.ts';
+} from './evaluation/evaluate-cache-dtypes.ts';
+export { type CheckpointEvaluationRequest, evaluateCheckpoint } from './evaluation/evaluate-checkpoint.ts';
+export { type LogitDifference, logitDifference } from './evaluation/logit-difference.ts';
+export type { RunnerRequest } from './models/model-runner.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
 export { resolveKeyValueHeads } from './recipe/resolve-key-value-heads.ts';
 export {
@@ -21,8 +23,6 @@ export {
   type CheckpointRecoveryResult,
   recoverCheckpoint,
 } from './recover.ts';
-export { type LogitDifference, logitDifference } from './run/logit-difference.ts';
-export type { RunnerRequest } from './run/model-runner.ts';
 export type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
 export type { StageTime } from './run/run-context.ts';
 export type { Distillation } from './stages/distill-student.ts';

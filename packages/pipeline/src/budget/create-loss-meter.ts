@@ -8,7 +8,7 @@ import {
   type ModelSource,
 } from '@kvlr/core';
 import { type EvaluationWindow, evaluate } from '@kvlr/evaluation';
-import type { ModelRunner } from '../run/model-runner.ts';
+import type { ModelRunner } from '../models/model-runner.ts';
 import type { RunContext } from '../run/run-context.ts';
 import type { Stopwatch } from '../run/stopwatch.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';

@@ -1,9 +1,9 @@
 import type { CalibrationStatistics, LogitSource, ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { EvaluationWindow } from '@kvlr/evaluation';
-import type { ModelRunner } from '../run/model-runner.ts';
+import type { RecordedInputs } from '../calibration/record-block-inputs.ts';
+import type { ModelRunner } from '../models/model-runner.ts';
 import type { GroupingChoice, MethodChoice } from '../run/plugin-choices.ts';
-import type { RecordedInputs } from '../run/record-block-inputs.ts';
 import type { ModelWorkers } from '../workers/model-workers.ts';
 import type { Candidate } from './candidate.ts';
 

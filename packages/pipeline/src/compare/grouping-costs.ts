@@ -2,7 +2,7 @@ import { type CompressionMethod, mergeError, readAttentionWeights } from '@kvlr/
 import type { CalibrationStatistics, ModelSource } from '@kvlr/core';
 import { lostEnergyCosts } from '@kvlr/grouping';
 import type { ComparisonRow } from '@kvlr/report';
-import type { RecordedInputs } from '../run/record-block-inputs.ts';
+import type { RecordedInputs } from '../calibration/record-block-inputs.ts';
 
 export interface CostedGroups {
   model: ModelSource;

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
 import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { type CompressionRequest, type CompressionResult, compress } from '../compress.ts';
-import { readLicence } from '../run/read-licence.ts';
+import { readLicence } from '../models/read-licence.ts';
 import { artefactNames } from '../store/run-store.ts';
 import { claimOutput } from './claim-output.ts';
 import { DirectoryRunStore } from './directory-run-store.ts';

@@ -6,14 +6,14 @@ import { type BudgetFrame, budgetFrame, type CacheBudget, describeBudget } from 
 import { createLossMeter } from '../budget/create-loss-meter.ts';
 import { heldOutWindows } from '../budget/held-out-windows.ts';
 import { createLostEnergies } from '../budget/lost-energies.ts';
-import { askForGroups, type GroupingSource } from '../run/ask-for-groups.ts';
-import type { ModelRunner } from '../run/model-runner.ts';
+import { askForGroups, type GroupingSource } from '../grouping/ask-for-groups.ts';
+import type { ModelRunner } from '../models/model-runner.ts';
+import { useOnDemand } from '../models/use-on-demand.ts';
 import { once } from '../run/once.ts';
 import type { BudgetChoice } from '../run/plugin-choices.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
 import type { Stopwatch } from '../run/stopwatch.ts';
-import { useOnDemand } from '../run/use-on-demand.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
 import { addEfforts, type Effort } from '../store/effort.ts';
 import { artefactNames } from '../store/run-store.ts';

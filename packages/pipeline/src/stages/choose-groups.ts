@@ -1,5 +1,5 @@
 import { mapInOrder } from '@kvlr/core';
-import { askForGroups, type GroupingSource, groupingConcurrency } from '../run/ask-for-groups.ts';
+import { askForGroups, type GroupingSource, groupingConcurrency } from '../grouping/ask-for-groups.ts';
 import { listCounts } from '../run/list-counts.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';

@@ -6,10 +6,10 @@ import {
   type ModelSource,
   throwIfAborted,
 } from '@kvlr/core';
-import { compressedLayersFromBundle, compressedLayersToBundle } from '../run/compressed-layers-bundle.ts';
-import type { AttendedGathering } from '../run/gather-attended-moments.ts';
+import type { AttendedGathering } from '../calibration/gather-attended-moments.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';
+import { compressedLayersFromBundle, compressedLayersToBundle } from '../store/bundles/compressed-layers-bundle.ts';
 import { artefactNames } from '../store/run-store.ts';
 
 export interface FactorsRequest {

@@ -1,7 +1,7 @@
 import { randomWindows, statisticsFromBundle, statisticsToBundle } from '@kvlr/calibration';
 import type { CalibrationStatistics, Checkpoint } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import type { ModelRunner } from '../run/model-runner.ts';
+import type { ModelRunner } from '../models/model-runner.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
 import { type ArtefactKey, loadBundle, saveBundle } from '../store/artefact.ts';

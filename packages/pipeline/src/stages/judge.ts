@@ -1,7 +1,7 @@
 import { cacheSize, type EvaluationResult, type ModelSource, type TensorDtype } from '@kvlr/core';
 import { cachedLogits, type EvaluationWindow, evaluate, toHarnessJson } from '@kvlr/evaluation';
-import { type LogitDifference, logitDifference } from '../run/logit-difference.ts';
-import type { ModelRunner } from '../run/model-runner.ts';
+import { type LogitDifference, logitDifference } from '../evaluation/logit-difference.ts';
+import type { ModelRunner } from '../models/model-runner.ts';
 import { partOfProgress } from '../run/part-of-progress.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';

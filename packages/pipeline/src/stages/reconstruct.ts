@@ -3,10 +3,13 @@ import type { ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { applyReconstruction, type LayerHistory, type ReconstructedLayer, reconstructBlocks } from '@kvlr/recovery';
 import { resolveRecovery } from '../recipe/resolve-recovery.ts';
-import { reconstructedLayerFromBundle, reconstructedLayerToBundle } from '../run/reconstructed-layer-bundle.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { sayWhichText } from '../run/say-which-text.ts';
 import { type ArtefactKey, type Kept, loadBundle, saveBundle } from '../store/artefact.ts';
+import {
+  reconstructedLayerFromBundle,
+  reconstructedLayerToBundle,
+} from '../store/bundles/reconstructed-layer-bundle.ts';
 import { artefactNames } from '../store/run-store.ts';
 
 export interface ReconstructRequest {

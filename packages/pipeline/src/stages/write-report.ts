@@ -10,8 +10,8 @@ import {
   type RunEnvironment,
 } from '@kvlr/report';
 import { type CacheBudget, describeBudget, differsByLayer } from '../budget/cache-budget.ts';
-import { layerSpectra } from '../run/layer-spectra.ts';
-import { reportContexts } from '../run/report-contexts.ts';
+import { layerSpectra } from '../calibration/layer-spectra.ts';
+import { reportContexts } from '../evaluation/report-contexts.ts';
 import type { RunContext } from '../run/run-context.ts';
 import { artefactNames } from '../store/run-store.ts';
 import type { Distillation } from './distill-student.ts';

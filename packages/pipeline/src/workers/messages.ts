@@ -2,7 +2,7 @@ import type { CalibrationRequest } from '@kvlr/calibration';
 import type { BlockInputs } from '@kvlr/compression';
 import type { CacheDtype, CalibrationStatistics, KvlrErrorCode } from '@kvlr/core';
 import type { BackendName } from '@kvlr/runtime';
-import type { LayerQuestion } from '../run/layer-question.ts';
+import type { LayerQuestion } from '../grouping/layer-question.ts';
 import type { SharedModel } from './shared-model.ts';
 
 /** What a worker is asked to do, and what it answers. Every model has a number, given by the side that asks. */

@@ -2,8 +2,8 @@ import { collectStatistics } from '@kvlr/calibration';
 import { KvlrError } from '@kvlr/core';
 import { resolveGrouping } from '@kvlr/grouping';
 import { type DecoderModel, loadModel } from '@kvlr/runtime';
-import { answerLayerQuestion } from '../run/layer-question.ts';
-import { windowSettings } from '../run/window-settings.ts';
+import { answerLayerQuestion } from '../grouping/layer-question.ts';
+import { windowSettings } from '../models/window-settings.ts';
 import type { GroupingTask, WorkerAnswer, WorkerFailure, WorkerQuestion } from './messages.ts';
 import { sourceOfSharedModel } from './shared-model.ts';
 

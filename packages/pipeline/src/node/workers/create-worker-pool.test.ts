@@ -5,8 +5,8 @@ import { createMatrix } from '@kvlr/linalg';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { askForGroups, type GroupingSource, groupingConcurrency } from '../../run/ask-for-groups.ts';
-import { ModelRunner } from '../../run/model-runner.ts';
+import { askForGroups, type GroupingSource, groupingConcurrency } from '../../grouping/ask-for-groups.ts';
+import { ModelRunner } from '../../models/model-runner.ts';
 import { createWorkerPool, type WorkerPool } from './create-worker-pool.ts';
 
 /** The threads run the built package: `npm run build` comes before these tests. */

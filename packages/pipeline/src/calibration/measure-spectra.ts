@@ -1,9 +1,9 @@
 import { encodeDocuments, hashTexts, randomWindows, type TextDocument } from '@kvlr/calibration';
 import type { Checkpoint, RunControl } from '@kvlr/core';
 import type { LayerSpectra } from '@kvlr/report';
-import { layerSpectra } from './run/layer-spectra.ts';
-import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
-import { sayWhichText } from './run/say-which-text.ts';
+import { ModelRunner, type RunnerRequest } from '../models/model-runner.ts';
+import { sayWhichText } from '../run/say-which-text.ts';
+import { layerSpectra } from './layer-spectra.ts';
 
 export interface SpectraRequest extends RunControl {
   model: Checkpoint;

@@ -9,11 +9,11 @@ import {
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { evaluate } from '@kvlr/evaluation';
-import { evaluationStage } from './run/evaluation-stage.ts';
-import { evaluationWindows } from './run/evaluation-windows.ts';
-import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
-import { requireContext } from './run/require-context.ts';
-import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
+import { ModelRunner, type RunnerRequest } from '../models/model-runner.ts';
+import { attentionDtype, cacheElementBytes } from '../stages/inspect-model.ts';
+import { evaluationStage } from './evaluation-stage.ts';
+import { evaluationWindows } from './evaluation-windows.ts';
+import { requireContext } from './require-context.ts';
 
 export interface CheckpointEvaluationRequest extends RunControl {
   model: Checkpoint;

@@ -1,10 +1,10 @@
 import { type CompressionMethod, compressionMethods, readAttentionWeights } from '@kvlr/compression';
 import { type CalibrationStatistics, type GroupingStrategy, type ModelSource, throwIfAborted } from '@kvlr/core';
 import { groupingStrategies, type NamedGrouping } from '@kvlr/grouping';
+import type { RecordedInputs } from '../calibration/record-block-inputs.ts';
 import { askWorkerForGroups } from '../workers/ask-worker-for-groups.ts';
 import type { ModelWorkers } from '../workers/model-workers.ts';
 import { answerLayerQuestion } from './layer-question.ts';
-import type { RecordedInputs } from './record-block-inputs.ts';
 
 /** A grouping strategy and what it is asked about. */
 export interface GroupingSource {

@@ -1,10 +1,10 @@
 import { collectStatistics, encodeDocuments, randomWindows } from '@kvlr/calibration';
 import { expect, it } from 'vitest';
 import { compress } from '../compress.ts';
+import { ModelRunner } from '../models/model-runner.ts';
 import { parseRecipe } from '../recipe/parse-recipe.ts';
 import { openTinyCheckpoint, tinyRecipe, tinyTexts } from '../testing/tiny-run.ts';
 import { gatherAttendedMoments } from './gather-attended-moments.ts';
-import { ModelRunner } from './model-runner.ts';
 
 const halves = [
   [0, 1],

@@ -8,8 +8,8 @@ import type {
   ModelSource,
 } from '@kvlr/core';
 import { type BackendChoice, type BackendRequest, loadModel, selectBackend } from '@kvlr/runtime';
+import { collectInParts } from '../calibration/collect-in-parts.ts';
 import type { ModelInWorkers, ModelWorkers } from '../workers/model-workers.ts';
-import { collectInParts } from './collect-in-parts.ts';
 import { windowSettings } from './window-settings.ts';
 
 /** Where models are run. */

@@ -3,9 +3,9 @@ import type { BlockInputs } from '@kvlr/compression';
 import type { ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { createMatrix } from '@kvlr/linalg';
-import type { ModelRunner } from './model-runner.ts';
-import { once } from './once.ts';
-import { sayWhichText } from './say-which-text.ts';
+import type { ModelRunner } from '../models/model-runner.ts';
+import { once } from '../run/once.ts';
+import { sayWhichText } from '../run/say-which-text.ts';
 
 /** What the attention block of a layer reads in the original model, on a few windows of calibration text. */
 export type RecordedInputs = (layer: number) => Promise<BlockInputs>;

@@ -7,8 +7,8 @@ import {
 } from '@kvlr/compression';
 import { type RunControl, throwIfAborted } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
+import { sayWhichText } from '../run/say-which-text.ts';
 import type { RecordingRequest } from './record-block-inputs.ts';
-import { sayWhichText } from './say-which-text.ts';
 
 /** Windows that the moments are gathered on: the first of those that the statistics come from. */
 const gatheredWindows = 16;

@@ -1,7 +1,7 @@
 import type { RunControl } from '@kvlr/core';
 import type { EvaluationWindow } from '@kvlr/evaluation';
+import { RunContext } from '../run/run-context.ts';
 import { MemoryRunStore } from '../store/memory-run-store.ts';
-import { RunContext } from './run-context.ts';
 
 /** An evaluation outside a compression: announced like a stage, and nothing of it is kept. */
 export function evaluationStage<Value>(

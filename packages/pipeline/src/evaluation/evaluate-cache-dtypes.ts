@@ -9,11 +9,11 @@ import {
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, evaluate } from '@kvlr/evaluation';
-import { evaluationStage } from './run/evaluation-stage.ts';
-import { evaluationWindows } from './run/evaluation-windows.ts';
-import { ModelRunner, type RunnerRequest } from './run/model-runner.ts';
-import { partOfProgress } from './run/part-of-progress.ts';
-import { requireContext } from './run/require-context.ts';
+import { ModelRunner, type RunnerRequest } from '../models/model-runner.ts';
+import { partOfProgress } from '../run/part-of-progress.ts';
+import { evaluationStage } from './evaluation-stage.ts';
+import { evaluationWindows } from './evaluation-windows.ts';
+import { requireContext } from './require-context.ts';
 
 export interface CacheDtypesRequest extends RunControl {
   model: Checkpoint;

@@ -1,6 +1,6 @@
 import type { LogitSource, ModelSource } from '@kvlr/core';
+import { once } from '../run/once.ts';
 import type { ModelRunner } from './model-runner.ts';
-import { once } from './once.ts';
 
 /** Runs work that may need a model: it is loaded when it is first asked for, and freed when the work is done. */
 export async function useOnDemand<Value>(
