@@ -12,6 +12,8 @@ export interface DecoderCase {
   source: TinyModel;
   weights: WeightFormat;
   cacheDtype: CacheDtype;
+  /** Of a step on WebGPU: embedding, 6 a layer and one more where attention joins two chunks of the cache, logits. */
+  dispatches: number;
 }
 
 /**
@@ -19,23 +21,24 @@ export interface DecoderCase {
  * neither vectors nor groups of packed weights.
  */
 const sizes: TinyModelSettings = { hiddenSize: 27, intermediateSize: 32, numAttentionHeads: 4, headDim: 8 };
-const layouts: Record<string, TinyModel> = {
-  'two KV heads': createTinyModel({ ...sizes, numKeyValueHeads: 2 }),
-  'KV heads by layer': createMixedModel([1, 2], sizes),
-  'latent keys': createLatentModel(2, { ...sizes, numKeyValueHeads: 2 }),
+const twoHeads = createTinyModel({ ...sizes, numKeyValueHeads: 2 });
+const layouts: Record<string, Pick<DecoderCase, 'source' | 'dispatches'>> = {
+  'two KV heads': { source: twoHeads, dispatches: 1 + 7 + 7 + 1 },
+  // Four query heads that share a KV head read longer chunks: the first layer has one.
+  'KV heads by layer': { source: createMixedModel([1, 2], sizes), dispatches: 1 + 6 + 7 + 1 },
+  'latent keys': { source: createLatentModel(2, { ...sizes, numKeyValueHeads: 2 }), dispatches: 1 + 7 + 7 + 1 },
 };
 const formats = ['f32', 'f16', 'int8', 'int4'] as const;
 
 /** Every layout with every format of weights, and every dtype of the cache. */
 export const decoderCases: DecoderCase[] = [
-  ...Object.entries(layouts).flatMap(([layout, source]) =>
+  ...Object.entries(layouts).flatMap(([layout, given]) =>
     formats.map((weights): DecoderCase => {
-      return { name: `${layout}, ${weights} weights`, source, weights, cacheDtype: 'f32' };
+      return { ...given, name: `${layout}, ${weights} weights`, weights, cacheDtype: 'f32' };
     }),
   ),
   ...formats.slice(1).map((cacheDtype): DecoderCase => {
-    const source = layouts['two KV heads']!;
-    return { name: `two KV heads, ${cacheDtype} cache`, source, weights: 'f32', cacheDtype };
+    return { ...layouts['two KV heads']!, name: `two KV heads, ${cacheDtype} cache`, weights: 'f32', cacheDtype };
   }),
 ];
 
