@@ -20,7 +20,7 @@ const answer = {
 addEventListener('message', async ({ data }) => {
   try {
     await answer[data.type](data);
-  } catch ({ code, message, remedy }) {
-    postMessage({ type: 'error', code, message, remedy });
+  } catch ({ code, message, hint }) {
+    postMessage({ type: 'error', code, message, hint });
   }
 });

@@ -53,7 +53,7 @@ function usageError(error: CommanderError): KvlrError {
   const unknownHelp = error.code === 'commander.help';
   return new KvlrError('usage', {
     message: unknownHelp ? 'help: expected the name of a command' : error.message.replace(/^error: /, ''),
-    remedy: 'See kvlr --help, or kvlr COMMAND --help.',
+    hint: 'See kvlr --help, or kvlr COMMAND --help.',
     cause: error,
   });
 }

@@ -34,7 +34,7 @@ export async function serveDirectory(directory: string, port: number): Promise<D
   if (!(await isFile(join(directory, 'index.html')))) {
     throw new KvlrError('file-missing', {
       message: `serveDirectory: expected a page at ${join(directory, 'index.html')}, found none`,
-      remedy: 'Build the demo first: pnpm build.',
+      hint: 'Build the demo first: pnpm build.',
       data: { file: join(directory, 'index.html') },
     });
   }
@@ -93,7 +93,7 @@ async function isFile(path: string): Promise<boolean> {
 function portError(port: number, cause: Error): KvlrError {
   return new KvlrError('network', {
     message: `serveDirectory: expected to listen on port ${port}, got: ${cause.message}`,
-    remedy: 'Choose another one with --port, or --port 0 for any free one.',
+    hint: 'Choose another one with --port, or --port 0 for any free one.',
     data: { port },
     cause,
   });

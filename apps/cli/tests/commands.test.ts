@@ -179,7 +179,7 @@ describe('kvlr compress', () => {
     stop.abort();
     const { exitCode, out } = await running;
     expect(exitCode).toBe(130);
-    expect(JSON.parse(out).error).toMatchObject({ code: 'aborted', remedy: expect.stringContaining('same command') });
+    expect(JSON.parse(out).error).toMatchObject({ code: 'aborted', hint: expect.stringContaining('same command') });
     expect(await readdir(directory)).not.toContain('stopped');
     const { stages } = await runJson(compressArguments('stopped'));
     const kept = stages.filter((stage: { skipped: boolean }) => stage.skipped);

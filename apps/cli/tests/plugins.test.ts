@@ -96,7 +96,7 @@ describe('the two sides of a method', () => {
     await writeFile(wrong, 'export default 3;\n');
     const { exitCode, out } = await runCli([...compressArguments(model, 'wrong', '--values', wrong), '--json']);
     expect(exitCode).toBe(1);
-    expect(JSON.parse(out).error).toMatchObject({ code: 'plugin-invalid', remedy: expect.stringContaining('export') });
+    expect(JSON.parse(out).error).toMatchObject({ code: 'plugin-invalid', hint: expect.stringContaining('export') });
   });
 });
 

@@ -100,7 +100,7 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     await page.click('#compress');
     await page.waitForSelector('#failure:not([hidden])');
     expect(await page.locator('#failure-message').textContent()).toContain('WebGPU');
-    expect(await page.locator('#failure-remedy').textContent()).toContain('Choose WASM or auto');
+    expect(await page.locator('#failure-hint').textContent()).toContain('Choose WASM or auto');
     expect(await page.locator('#compress').isEnabled()).toBe(true);
     await page.close();
   });

@@ -96,7 +96,7 @@ function requireFreeRanks(
     message: method.freeRanks
       ? `compressLayer: expected ranks up to ${width} that fill every slot, got ${keys} for keys and ${values} for values`
       : `compressLayer: expected no ranks for ${method.title}, whose slots are whole heads, got ${keys} and ${values}`,
-    remedy: method.freeRanks ? 'Take the ranks from rankCandidates.' : 'Set the number of groups instead.',
+    hint: method.freeRanks ? 'Take the ranks from rankCandidates.' : 'Set the number of groups instead.',
     data: { method: method.title, keys, values },
   });
 }
@@ -107,7 +107,7 @@ function requireFinite(layer: number, matrices: Record<string, Float64Array>): v
     if (place !== -1) {
       throw new KvlrError('numerical', {
         message: `compressLayer: expected finite weights, got ${data[place]} in ${name} of layer ${layer}`,
-        remedy: 'Look for extreme values in the weights or statistics of this layer.',
+        hint: 'Look for extreme values in the weights or statistics of this layer.',
         data: { layer, name, place },
       });
     }

@@ -14,7 +14,7 @@ export async function readAttentionWeights(source: ModelSource, layer: number): 
     if (received.length !== shape.length || received.some((size, index) => size !== shape[index])) {
       throw new KvlrError('tensor-shape', {
         message: `readAttentionWeights: expected ${name} of shape [${shape.join(', ')}], got [${received.join(', ')}]`,
-        remedy: 'The config and the tensors of this checkpoint do not belong together; fetch both again.',
+        hint: 'The config and the tensors of this checkpoint do not belong together; fetch both again.',
         data: { tensor: name, expected: shape, received },
       });
     }

@@ -20,7 +20,7 @@ export function requireSourceLayer(
   ) {
     throw new KvlrError('grouping-invalid', {
       message: `compressLayer: expected groups of equal size with each of ${numKeyValueHeads} KV heads once, got ${JSON.stringify(groups)} in layer ${layer}`,
-      remedy: 'Take the groups from groupHeads of @kvlr/grouping, which checks them.',
+      hint: 'Take the groups from groupHeads of @kvlr/grouping, which checks them.',
       data: { layer, groups },
     });
   }
@@ -30,7 +30,7 @@ export function requireSourceLayer(
     if (data === undefined || data.length === expected) return;
     throw new KvlrError('tensor-shape', {
       message: `compressLayer: expected ${expected} numbers in ${name} of layer ${layer}, got ${data.length}`,
-      remedy: 'Weights and statistics must come from the same model.',
+      hint: 'Weights and statistics must come from the same model.',
       data: { layer, name, expected, received: data.length },
     });
   };

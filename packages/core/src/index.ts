@@ -26,7 +26,22 @@ export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget
 export { defaultExport, defaultFunction, type FunctionExport } from './plugins/default-export.ts';
 export type { GroupingRequest, GroupingStrategy } from './plugins/grouping-strategy.ts';
 export type { EventListener, KvlrEvent, RunControl, StageName } from './running/events.ts';
-export { KvlrError, type KvlrErrorCode, type KvlrErrorDetails } from './running/kvlr-error.ts';
+export { canonicalJson, sha256 } from './running/hash.ts';
+export {
+  KvlrError,
+  type KvlrErrorCode,
+  type KvlrErrorDetails,
+  type KvlrErrorPlace,
+  withPlace,
+} from './running/kvlr-error.ts';
 export { mapInOrder, type OrderedWork } from './running/map-in-order.ts';
 export { createNormalRandom, createRandom } from './running/random.ts';
+export {
+  type ImportedModule,
+  isModulePath,
+  type ModuleLoader,
+  Registry,
+  type Resolved,
+  type StandardSchema,
+} from './running/registry.ts';
 export { throwIfAborted } from './running/throw-if-aborted.ts';

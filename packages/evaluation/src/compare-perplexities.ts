@@ -29,7 +29,7 @@ export function comparePerplexities(
   if (first.sources.length === 0 || first.sources.join('\n') !== second.sources.join('\n')) {
     throw new KvlrError('invalid-argument', {
       message: `comparePerplexities: expected two models judged on the same windows, got ${first.sources.length} and ${second.sources.length} windows of other sources or none`,
-      remedy: 'Judge both on the same texts with the same settings.',
+      hint: 'Judge both on the same texts with the same settings.',
       data: { first: first.sources, second: second.sources },
     });
   }

@@ -153,7 +153,7 @@ function requireFinite(value: number, modelId: string, window: EvaluationWindow)
   if (Number.isFinite(value)) return;
   throw new KvlrError('non-finite', {
     message: `evaluate: expected finite logits, got NaN or infinity from model ${modelId} in a window of ${window.source}`,
-    remedy: 'Check the weights of the model for NaN, and try another backend.',
+    hint: 'Check the weights of the model for NaN, and try another backend.',
     data: { modelId, source: window.source },
   });
 }

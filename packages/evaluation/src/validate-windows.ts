@@ -11,7 +11,7 @@ export function validateWindows(
   if (windowLength === undefined) {
     throw new KvlrError('text-empty', {
       message: 'evaluate: expected at least one window of text, got none',
-      remedy: 'Pass a text to evaluate on.',
+      hint: 'Pass a text to evaluate on.',
     });
   }
   if (windowLength < 2) {
@@ -23,7 +23,7 @@ export function validateWindows(
   if (base && base.vocabSize !== model.vocabSize) {
     throw new KvlrError('tokenizer-mismatch', {
       message: `evaluate: expected the vocabulary of the base, ${base.vocabSize} entries, got a model with ${model.vocabSize}`,
-      remedy: 'Compare a model with the checkpoint it was made from.',
+      hint: 'Compare a model with the checkpoint it was made from.',
       data: { expected: base.vocabSize, received: model.vocabSize },
     });
   }
@@ -38,7 +38,7 @@ export function validateWindows(
     if (foreign !== undefined) {
       throw new KvlrError('tokenizer-mismatch', {
         message: `evaluate: expected token ids below the model's vocabulary of ${model.vocabSize}, got ${foreign} in ${source}`,
-        remedy: 'Encode the text with the tokenizer of this model.',
+        hint: 'Encode the text with the tokenizer of this model.',
         data: { vocabSize: model.vocabSize, tokenId: foreign, source },
       });
     }

@@ -75,13 +75,13 @@ describe('groupHeads', () => {
   it.each([0, 3, 16, 2.5])('refuses %s groups of 8 heads and names the counts that divide', async (groups) => {
     const failure = await failureOf(() => groupHeads(resolveGrouping('contiguous'), { ...request, groups }));
     expect(failure.code).toBe('heads-not-divisible');
-    expect(failure.remedy).toContain('1, 2, 4, 8');
+    expect(failure.hint).toContain('1, 2, 4, 8');
   });
 
   it('says that lost-energy needs statistics', async () => {
     const failure = await failureOf(() => groupHeads(resolveGrouping('lost-energy'), request));
     expect(failure.code).toBe('grouping-invalid');
-    expect(failure.remedy).toContain('contiguous');
+    expect(failure.hint).toContain('contiguous');
   });
 });
 

@@ -18,7 +18,7 @@ export async function groupHeads(
     const divisors = Array.from({ length: heads }, (_, index) => index + 1).filter((count) => heads % count === 0);
     throw new KvlrError('heads-not-divisible', {
       message: `groupHeads: expected a number of KV heads that divides ${heads}, got ${groups}`,
-      remedy: `Ask for one of: ${divisors.join(', ')}.`,
+      hint: `Ask for one of: ${divisors.join(', ')}.`,
       data: { heads, groups, divisors },
     });
   }
@@ -29,7 +29,7 @@ export async function groupHeads(
     if (KvlrError.isInstance(cause)) throw cause;
     throw new KvlrError('grouping-invalid', {
       message: `${label} (layer ${layer}): expected ${groups} groups, got an exception: ${cause instanceof Error ? cause.message : String(cause)}`,
-      remedy: 'Mend the strategy; the exception it threw is the cause of this error.',
+      hint: 'Mend the strategy; the exception it threw is the cause of this error.',
       data: { layer, heads, groups },
       cause,
     });

@@ -13,7 +13,7 @@ export function resolveGrouping(nameOrFunction: string | GroupingStrategy): Grou
     const names = Object.keys(groupingStrategies);
     throw new KvlrError('usage', {
       message: `resolveGrouping: expected one of ${names.join(', ')}, got ${JSON.stringify(nameOrFunction)}`,
-      remedy: 'Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a strategy.',
+      hint: 'Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a strategy.',
       data: { name: nameOrFunction, names },
     });
   }

@@ -11,6 +11,6 @@ export function strategyFromModule(moduleNamespace: unknown, label: string): Gro
   return defaultFunction(moduleNamespace, {
     label,
     expected: 'a grouping strategy (a function)',
-    remedy: 'Write: export default ({ heads, groups }) => [[...], ...]; examples/grouping/interleaved.mjs is one.',
+    hint: 'Write: export default ({ heads, groups }) => [[...], ...]; examples/grouping/interleaved.mjs is one.',
   }) as GroupingStrategy;
 }

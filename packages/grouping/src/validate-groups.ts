@@ -1,6 +1,6 @@
 import { KvlrError } from '@kvlr/core';
 
-const remedy =
+const hint =
   'A grouping strategy returns one list of head indices per group: equal sizes, every head from 0 to heads - 1 exactly once.';
 
 /**
@@ -17,7 +17,7 @@ export function validateGroups(answer: unknown, heads: number, groupsWanted: num
   const fail = (expected: string, received: string): never => {
     throw new KvlrError('grouping-invalid', {
       message: `${label}: expected ${expected}, got ${received}`,
-      remedy,
+      hint,
       data: { heads, groups: groupsWanted, answer },
     });
   };

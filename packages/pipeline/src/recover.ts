@@ -129,7 +129,7 @@ function requireTraining(recovery: Recipe['recovery']): void {
   if (recovery.preset !== 'none' || recovery.distillation !== undefined) return;
   throw new KvlrError('recipe-invalid', {
     message: 'recoverCheckpoint: expected block reconstruction or distillation, got neither',
-    remedy: 'Ask for --distill light or full, for --recover light or full, or for both.',
+    hint: 'Ask for --distill light or full, for --recover light or full, or for both.',
     data: { preset: recovery.preset },
   });
 }
@@ -139,7 +139,7 @@ async function requireSameTokens({ model, teacher, texts }: CheckpointRecoveryRe
   if (ofTeacher.length === ids.length && ofTeacher.every((id, place) => id === ids[place])) return;
   throw new KvlrError('tokenizer-mismatch', {
     message: `recoverCheckpoint: expected ${model.location} and ${teacher.location} to encode the text equally, got other tokens`,
-    remedy: 'Name the model that this checkpoint was compressed from with --teacher.',
+    hint: 'Name the model that this checkpoint was compressed from with --teacher.',
     data: { file: model.location, teacher: teacher.location },
   });
 }

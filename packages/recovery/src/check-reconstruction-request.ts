@@ -9,7 +9,7 @@ export function checkReconstructionRequest(request: ReconstructionRequest): void
     if (teacher.shape[name] === student.shape[name]) continue;
     throw new KvlrError('invalid-argument', {
       message: `reconstructBlocks: expected a student with ${name} ${teacher.shape[name]} like its teacher, got ${student.shape[name]}`,
-      remedy: 'Give the model that the student was compressed from as the teacher.',
+      hint: 'Give the model that the student was compressed from as the teacher.',
       data: { name, teacher: teacher.shape[name], student: student.shape[name] },
     });
   }
@@ -18,7 +18,7 @@ export function checkReconstructionRequest(request: ReconstructionRequest): void
     if (layer === index && index < student.shape.numLayers) return;
     throw new KvlrError('run-mismatch', {
       message: `reconstructBlocks: expected completed layers 0, 1, ... in order, got layer ${layer} in place ${index}`,
-      remedy: 'Start the reconstruction again without the saved layers.',
+      hint: 'Start the reconstruction again without the saved layers.',
       data: { layer, index },
     });
   });

@@ -27,7 +27,7 @@ export function checkTrainingWindows(
     if (list.length > 0) continue;
     throw new KvlrError('text-too-short', {
       message: `${caller}: expected at least one window in ${name}, got none`,
-      remedy: 'Give more calibration text or shorter windows.',
+      hint: 'Give more calibration text or shorter windows.',
       data: { name },
     });
   }

@@ -26,7 +26,7 @@ export function parseRopeParameters(config: Record<string, unknown>): RopeParame
   if (highFrequencyFactor <= lowFrequencyFactor) {
     throw new KvlrError('file-malformed', {
       message: `parseRopeParameters: expected high_freq_factor above low_freq_factor, got ${highFrequencyFactor} and ${lowFrequencyFactor}`,
-      remedy: 'Compare config.json with the one published for the model.',
+      hint: 'Compare config.json with the one published for the model.',
       data: { highFrequencyFactor, lowFrequencyFactor },
     });
   }
@@ -44,7 +44,7 @@ function readSection(config: Section): Section {
     if (typeof section !== 'object' || Array.isArray(section)) {
       throw new KvlrError('file-malformed', {
         message: `parseRopeParameters: expected ${key} to be an object or null, got ${JSON.stringify(section)}`,
-        remedy: 'Compare config.json with the one published for the model.',
+        hint: 'Compare config.json with the one published for the model.',
         data: { key, value: section },
       });
     }
@@ -66,8 +66,7 @@ function readType(section: Section): RopeParameters['type'] {
   if (type === undefined) {
     throw new KvlrError('unsupported-feature', {
       message: `parseRopeParameters: expected RoPE of type ${supportedTypes.join(', ')}, got ${JSON.stringify(name)}`,
-      remedy:
-        'Use a checkpoint with one of the supported types; stretched variants of a model often have an original without.',
+      hint: 'Use a checkpoint with one of the supported types; stretched variants of a model often have an original without.',
       data: { type: name, supported: [...supportedTypes] },
     });
   }
@@ -90,7 +89,7 @@ function readNumber(key: string, value: unknown): number {
   if (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value)) {
     throw new KvlrError('file-malformed', {
       message: `parseRopeParameters: expected ${key} to be a positive number, got ${JSON.stringify(value)}`,
-      remedy: 'Compare config.json with the one published for the model.',
+      hint: 'Compare config.json with the one published for the model.',
       data: { key, value },
     });
   }

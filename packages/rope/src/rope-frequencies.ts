@@ -54,7 +54,7 @@ function requirePositive(parameters: RopeParameters, name: Exclude<keyof RopePar
   if (value === undefined || !(value > 0) || !Number.isFinite(value)) {
     throw new KvlrError('invalid-argument', {
       message: `ropeFrequencies: expected ${name} to be a positive number for RoPE of type ${parameters.type}, got ${value}`,
-      remedy: 'Read the parameters from the model config with parseRopeParameters.',
+      hint: 'Read the parameters from the model config with parseRopeParameters.',
       data: { name, value },
     });
   }

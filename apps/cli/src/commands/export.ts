@@ -70,6 +70,6 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
   );
 }
 
-function usageError(message: string, remedy: string): KvlrError {
-  return new KvlrError('usage', { message, remedy });
+function usageError(message: string, hint: string): KvlrError {
+  return new KvlrError('usage', { message, hint });
 }

@@ -85,7 +85,7 @@ function requireChatForSystem({ system, chat }: GenerateOptions): void {
   if (system === undefined || chat) return;
   throw new KvlrError('usage', {
     message: 'generate: expected --chat beside --system, got none',
-    remedy: 'Add --chat, or put what the model is told into the prompt.',
+    hint: 'Add --chat, or put what the model is told into the prompt.',
   });
 }
 

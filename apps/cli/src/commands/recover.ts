@@ -139,7 +139,7 @@ async function loadTraining({ recipe: path, recover: preset, distill, seed }: Re
   if (recovery.preset === 'none' && distillation === undefined) {
     throw new KvlrError('usage', {
       message: 'recover: expected block reconstruction or distillation, got neither',
-      remedy: 'Ask for --distill light or full, for --recover light or full, or for both.',
+      hint: 'Ask for --distill light or full, for --recover light or full, or for both.',
     });
   }
   return { recovery, evaluation: base.evaluation };

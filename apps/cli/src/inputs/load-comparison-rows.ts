@@ -54,7 +54,7 @@ export async function loadComparisonRows(
   if (options.initialisations && !reconstructs) {
     throw new KvlrError('usage', {
       message: 'expected a reconstruction behind the closed forms of --initialisations, got --recover none',
-      remedy: 'Use --recover light or full, or --methods to compare closed forms alone.',
+      hint: 'Use --recover light or full, or --methods to compare closed forms alone.',
     });
   }
   const methods = listMethods(options);

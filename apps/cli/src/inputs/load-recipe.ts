@@ -27,7 +27,7 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
   if (options.kvHeads !== undefined && options.keep !== undefined) {
     throw new KvlrError('usage', {
       message: 'expected one of --kv-heads and --keep, got both',
-      remedy: 'Leave one of them out.',
+      hint: 'Leave one of them out.',
     });
   }
   const recipe = options.recipe === undefined ? parseRecipe({}) : await readRecipe(options.recipe);
@@ -56,7 +56,7 @@ function chooseMethod({ method, keys, ropeStrategy, values }: RecipeOptions, own
   if (keys !== undefined && ropeStrategy !== undefined) {
     throw new KvlrError('usage', {
       message: 'expected one of --keys and --rope-strategy, got both',
-      remedy: 'Leave one of them out: each says how keys are compressed.',
+      hint: 'Leave one of them out: each says how keys are compressed.',
     });
   }
   const sides = typeof whole === 'string' ? { keys: whole, values: whole } : whole;

@@ -28,7 +28,7 @@ export async function nameTextFiles<Value>(options: TextOptions, work: () => Pro
     const files = error.data.purpose === 'calibration' ? options.calibration : options.evalText;
     throw new KvlrError('text-too-short', {
       message: `${error.message} (${files?.join(', ') ?? 'embedded'})`,
-      remedy: error.remedy,
+      hint: error.hint,
       data: { ...error.data, files },
       cause: error,
     });
@@ -45,7 +45,7 @@ async function readText(path: string): Promise<string> {
   } catch (cause) {
     throw new KvlrError('file-missing', {
       message: `loadTexts: expected a text file at ${path}, got: ${cause instanceof Error ? cause.message : cause}`,
-      remedy: 'Name .txt or .jsonl files that exist, or leave the option out to use the embedded texts.',
+      hint: 'Name .txt or .jsonl files that exist, or leave the option out to use the embedded texts.',
       data: { file: path },
       cause,
     });

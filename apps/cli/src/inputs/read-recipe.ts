@@ -15,8 +15,7 @@ export async function readRecipe(nameOrPath: string): Promise<Recipe> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new KvlrError('file-missing', {
       message: `readRecipe: expected a recipe at ${path}, found no readable file`,
-      remedy:
-        'Name one of those in kvlr compress --help, or a recipe.yaml such as the one beside every checkpoint that kvlr wrote.',
+      hint: 'Name one of those in kvlr compress --help, or a recipe.yaml such as the one beside every checkpoint that kvlr wrote.',
       data: { file: path },
       cause,
     });
@@ -35,7 +34,7 @@ function pathOfRecipe(name: string): string {
   if (names.includes(name)) return join(recipesDirectory, `${name}.yaml`);
   throw new KvlrError('usage', {
     message: `readRecipe: expected one of ${names.join(', ')}, got "${name}"`,
-    remedy: 'Name one of these recipes, or give the path of a file, such as ./recipe.yaml.',
+    hint: 'Name one of these recipes, or give the path of a file, such as ./recipe.yaml.',
     data: { received: name },
   });
 }

@@ -6,7 +6,7 @@ import { errorToJson, exitCodeOf, formatError } from './format-error.ts';
 const colors = pc.createColors(false);
 const missing = new KvlrError('file-missing', {
   message: 'open: expected config.json in ./model, found none',
-  remedy: 'Give a checkpoint directory.',
+  hint: 'Give a checkpoint directory.',
   data: { file: 'config.json' },
 });
 
@@ -30,7 +30,7 @@ describe('errors', () => {
       error: {
         code: 'file-missing',
         message: 'open: expected config.json in ./model, found none',
-        remedy: 'Give a checkpoint directory.',
+        hint: 'Give a checkpoint directory.',
         data: { file: 'config.json' },
       },
     });

@@ -15,7 +15,7 @@ export function exitCodeOf(error: unknown): number {
 export function formatError(error: unknown, verbose: boolean, colors: Terminal['colors']): string {
   const lines = [`${colors.red('error')}  ${messageOf(error)}`];
   if (KvlrError.isInstance(error)) {
-    if (error.remedy) lines.push(`${colors.cyan('mend')}   ${error.remedy}`);
+    if (error.hint) lines.push(`${colors.cyan('mend')}   ${error.hint}`);
     lines.push(`${colors.dim('code')}   ${error.code}`);
   } else {
     lines.push(`${colors.cyan('mend')}   This is a defect of kvlr: please report it with the output of --verbose.`);
@@ -36,7 +36,7 @@ function messageOf(error: unknown): string {
 /** The same for machines. */
 export function errorToJson(error: unknown): Record<string, unknown> {
   if (KvlrError.isInstance(error)) {
-    return { error: { code: error.code, message: error.message, remedy: error.remedy, data: error.data } };
+    return { error: { code: error.code, message: error.message, hint: error.hint, data: error.data } };
   }
   return { error: { code: 'internal', message: error instanceof Error ? error.message : String(error) } };
 }

@@ -8,8 +8,7 @@ export async function sayThatItResumes<Value>(work: () => Promise<Value>): Promi
     if (!KvlrError.isInstance(error) || error.code !== 'aborted') throw error;
     throw new KvlrError('aborted', {
       message: error.message,
-      remedy:
-        'Finished stages, layers and rows are kept, and the last checkpoint of a distillation. Run the same command again: it goes on where it stopped.',
+      hint: 'Finished stages, layers and rows are kept, and the last checkpoint of a distillation. Run the same command again: it goes on where it stopped.',
       cause: error,
     });
   }

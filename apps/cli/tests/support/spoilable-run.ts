@@ -44,8 +44,8 @@ export class SpoilableRun {
     const { error } = JSON.parse(outcome.out);
     expect(error.code).toBe(code);
     expect(error.message).toContain(named);
-    expect(error.remedy).toMatch(/\w+ \w+/);
-    expect(outcome.error).toContain(error.remedy);
+    expect(error.hint).toMatch(/\w+ \w+/);
+    expect(outcome.error).toContain(error.hint);
     expect(outcome.exitCode).toBe(exitCode);
     const left = await readdir(join(this.directory, 'results')).catch(() => []);
     expect(left.filter((name) => name !== 'out.run')).toEqual([]);

@@ -116,10 +116,10 @@ export class DemoPage {
   }
 
   #showFailure(failure: Failure): void {
-    const { message, remedy } = explainFailure(failure);
+    const { message, hint } = explainFailure(failure);
     this.#end('');
     element('#failure-message').textContent = message;
-    element('#failure-remedy').textContent = remedy;
+    element('#failure-hint').textContent = hint;
     element('#failure').hidden = false;
   }
 

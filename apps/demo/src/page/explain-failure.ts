@@ -9,10 +9,10 @@ const remedies: Readonly<Record<string, string>> = {
 };
 
 /** An error in words for visitors: without the name of the function that met it, and with what to do here. */
-export function explainFailure({ code, message, remedy }: Failure): { message: string; remedy: string } {
+export function explainFailure({ code, message, hint }: Failure): { message: string; hint: string } {
   const sentence = message.replace(/^\w+(\.\w+)?: /, '');
   return {
     message: sentence.charAt(0).toUpperCase() + sentence.slice(1),
-    remedy: remedies[code] ?? remedy ?? 'Try again, or load the page again.',
+    hint: remedies[code] ?? hint ?? 'Try again, or load the page again.',
   };
 }

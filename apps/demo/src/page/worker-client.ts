@@ -24,8 +24,8 @@ export class WorkerClient {
       worker.terminate();
       this.#worker = undefined;
       const message = event.message || 'The worker that computes did not start.';
-      const remedy = 'Try again, or load the page again; it needs a browser from 2023 or later.';
-      this.#onMessage({ type: 'failed', failure: { code: 'worker', message, remedy } });
+      const hint = 'Try again, or load the page again; it needs a browser from 2023 or later.';
+      this.#onMessage({ type: 'failed', failure: { code: 'worker', message, hint } });
     });
     return worker;
   }

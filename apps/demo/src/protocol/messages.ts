@@ -65,5 +65,5 @@ export interface GenerationProgress {
 export interface Failure {
   code: string;
   message: string;
-  remedy: string | undefined;
+  hint: string | undefined;
 }

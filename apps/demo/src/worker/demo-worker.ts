@@ -24,7 +24,7 @@ async function work(message: Exclude<PageMessage, { type: 'stop' }>): Promise<vo
 }
 
 function describe(error: unknown): Failure {
-  if (KvlrError.isInstance(error)) return { code: error.code, message: error.message, remedy: error.remedy };
+  if (KvlrError.isInstance(error)) return { code: error.code, message: error.message, hint: error.hint };
   const message = error instanceof Error ? error.message : String(error);
-  return { code: 'unexpected', message, remedy: 'Load the page again. If it happens once more, choose WASM.' };
+  return { code: 'unexpected', message, hint: 'Load the page again. If it happens once more, choose WASM.' };
 }

@@ -22,7 +22,7 @@ export async function fetchBytes(url: URL, onChunk: (byteLength: number) => void
 function notServed(url: URL, received: string, cause?: unknown): KvlrError {
   return new KvlrError('network', {
     message: `fetchBytes: expected ${url.pathname} to be served, got ${received}`,
-    remedy: 'Check that the server of this page still runs, then load the page again.',
+    hint: 'Check that the server of this page still runs, then load the page again.',
     data: { url: url.href, received },
     cause,
   });

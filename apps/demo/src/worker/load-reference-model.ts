@@ -37,6 +37,6 @@ function requireSecureContext(): void {
   if (globalThis.isSecureContext) return;
   throw new KvlrError('unsupported-feature', {
     message: `loadReferenceModel: expected a secure page, got ${globalThis.location.origin}`,
-    remedy: 'Open the page over https, or on this machine at http://localhost.',
+    hint: 'Open the page over https, or on this machine at http://localhost.',
   });
 }

@@ -67,7 +67,7 @@ export class WorkerSession {
     if (models === undefined) {
       throw new KvlrError('invalid-argument', {
         message: 'generate: expected two loaded models, got none',
-        remedy: 'Compress the model first.',
+        hint: 'Compress the model first.',
       });
     }
     const { checkpoint } = await this.#loadReference();

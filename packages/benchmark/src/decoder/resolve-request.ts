@@ -30,7 +30,7 @@ export function resolveRequest(request: BenchmarkRequest): ResolvedBenchmarkRequ
     if (needed <= maxPositionEmbeddings) continue;
     throw new KvlrError('invalid-argument', {
       message: `benchmarkDecoders: expected at most ${maxPositionEmbeddings} positions, which is what ${name} has, got ${needed} (context, timed tokens and one to warm up).`,
-      remedy: 'Choose shorter contexts, a shorter prompt or fewer tokens.',
+      hint: 'Choose shorter contexts, a shorter prompt or fewer tokens.',
       data: { maxPositionEmbeddings, needed },
     });
   }

@@ -56,7 +56,7 @@ function requireWindows(windows: readonly Int32Array[], vocabSize: number): void
   if (windows.length === 0 || windows.some((window) => window.length === 0)) {
     throw new KvlrError('text-empty', {
       message: 'collectStatistics: expected at least one window, each with tokens, got an empty one or none',
-      remedy: 'Pass a calibration text.',
+      hint: 'Pass a calibration text.',
     });
   }
   for (const window of windows) {
@@ -64,7 +64,7 @@ function requireWindows(windows: readonly Int32Array[], vocabSize: number): void
     if (foreign === undefined) continue;
     throw new KvlrError('tokenizer-mismatch', {
       message: `collectStatistics: expected token ids below the model's vocabulary of ${vocabSize}, got ${foreign}`,
-      remedy: 'Encode the text with the tokenizer of this model.',
+      hint: 'Encode the text with the tokenizer of this model.',
       data: { vocabSize, tokenId: foreign },
     });
   }

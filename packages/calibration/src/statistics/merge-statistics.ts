@@ -42,7 +42,7 @@ function requireSameModel(first: CalibrationStatistics, other: CalibrationStatis
   if (describe(first) === describe(other)) return;
   throw new KvlrError('run-mismatch', {
     message: `mergeStatistics: expected runs of one model, got ${first.provenance.modelId} and ${other.provenance.modelId}`,
-    remedy: 'Merge only statistics of the same checkpoint.',
+    hint: 'Merge only statistics of the same checkpoint.',
     data: { expected: first.provenance.modelId, received: other.provenance.modelId },
   });
 }

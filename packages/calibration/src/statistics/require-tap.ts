@@ -24,7 +24,7 @@ export function requireTap(activations: LayerActivations, tap: TapName, width: n
   if (place >= 0) {
     throw new KvlrError('non-finite', {
       message: `collectStatistics: expected finite numbers of '${tap}' in layer ${layer}, got ${rows[place]} at token ${Math.floor(place / width)}`,
-      remedy: 'Check the weights of this layer for NaN, and try another backend.',
+      hint: 'Check the weights of this layer for NaN, and try another backend.',
       data,
     });
   }

@@ -50,7 +50,7 @@ function parseEntry<Value>(metadata: Record<string, string>, name: string): Valu
 function malformed(expected: string, received: string): KvlrError {
   return new KvlrError('file-malformed', {
     message: `statisticsFromBundle: expected ${expected}, got ${received}`,
-    remedy: 'Collect the statistics again: this file was not written by this version of kvlr, or was damaged.',
+    hint: 'Collect the statistics again: this file was not written by this version of kvlr, or was damaged.',
     data: { expected, received },
   });
 }

@@ -50,7 +50,7 @@ function sourceOf(name: string): string {
 function malformedLine(file: string, line: number, expected: string, cause?: unknown): KvlrError {
   return new KvlrError('file-malformed', {
     message: `readTexts: expected ${expected} in line ${line} of ${file}, got something else`,
-    remedy: 'Write one JSON object a line, such as {"text": "..."}, or name the file .txt if it is plain text.',
+    hint: 'Write one JSON object a line, such as {"text": "..."}, or name the file .txt if it is plain text.',
     data: { file, line },
     cause,
   });
@@ -59,7 +59,7 @@ function malformedLine(file: string, line: number, expected: string, cause?: unk
 function emptyText(file: string): KvlrError {
   return new KvlrError('text-empty', {
     message: `readTexts: expected text, got nothing in ${file}`,
-    remedy: 'Pass a file with text in it, .txt or .jsonl.',
+    hint: 'Pass a file with text in it, .txt or .jsonl.',
     data: { file },
   });
 }

@@ -5,7 +5,7 @@ export function requireTokens(place: string, available: number, required: number
   if (available >= required) return;
   throw new KvlrError('text-too-short', {
     message: `${place}: expected at least ${required} tokens in ${text}, got ${available}`,
-    remedy: 'Pass more text, or ask for fewer or shorter windows.',
+    hint: 'Pass more text, or ask for fewer or shorter windows.',
     data: { required, available },
   });
 }

@@ -106,7 +106,7 @@ function createChecks(label: string) {
     const shown = received === undefined ? 'none' : JSON.stringify(received);
     throw new KvlrError('plugin-invalid', {
       message: `${label}: expected ${field} to be ${expected}, got ${shown}`,
-      remedy: 'Begin with { "like": "llama" } and give only what differs; see examples/architectures/renamed.json.',
+      hint: 'Begin with { "like": "llama" } and give only what differs; see examples/architectures/renamed.json.',
       data: { file: label, field },
     });
   };

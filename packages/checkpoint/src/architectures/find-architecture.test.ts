@@ -7,7 +7,7 @@ it.each([
   ['gpt_neox', 'ArchitectureDescriptor'],
 ])('says what can be done about %s', (modelType, part) => {
   expect(() => findArchitecture(modelType)).toThrow(
-    expect.objectContaining({ code: 'unknown-architecture', remedy: expect.stringContaining(part) }),
+    expect.objectContaining({ code: 'unknown-architecture', hint: expect.stringContaining(part) }),
   );
 });
 

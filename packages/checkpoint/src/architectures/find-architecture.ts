@@ -23,7 +23,7 @@ export function findArchitecture(
   const reason = unsupportedFamilies.get(String(modelType));
   throw new KvlrError('unknown-architecture', {
     message: `findArchitecture: config.json: expected model_type to be one of ${knownTypes.join(', ')}, got ${String(modelType)}`,
-    remedy:
+    hint:
       reason === undefined
         ? 'Use a checkpoint of a known family, or describe this one in an ArchitectureDescriptor if it is the same decoder under other names.'
         : `Use a checkpoint of a known family: ${String(modelType)} ${reason}.`,

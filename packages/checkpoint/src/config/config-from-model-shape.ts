@@ -70,7 +70,7 @@ function setBias(
   if ('always' in rule) {
     throw new KvlrError('unsupported-feature', {
       message: `configFromModelShape: ${descriptor.name} models ${rule.always ? 'always' : 'never'} have ${what}, got a model ${present ? 'with' : 'without'}`,
-      remedy: 'Compress without centring, so that no bias is added.',
+      hint: 'Compress without centring, so that no bias is added.',
       data: { architecture: descriptor.name, bias: what },
     });
   }

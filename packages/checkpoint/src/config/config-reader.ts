@@ -33,7 +33,7 @@ export class ConfigReader {
 export function malformedConfig(field: string, expected: string, received: unknown): KvlrError {
   return new KvlrError('file-malformed', {
     message: `modelShapeFromConfig: config.json: expected ${field} to be ${expected}, got ${JSON.stringify(received)}`,
-    remedy: 'Take config.json from the same place as the weights.',
+    hint: 'Take config.json from the same place as the weights.',
     data: { file: 'config.json', field, received },
   });
 }
@@ -41,7 +41,7 @@ export function malformedConfig(field: string, expected: string, received: unkno
 export function unsupportedConfig(field: string, reason: string, received: unknown): KvlrError {
   return new KvlrError('unsupported-feature', {
     message: `modelShapeFromConfig: config.json: ${field} = ${JSON.stringify(received)} (${reason}) is not supported`,
-    remedy: 'Use a checkpoint without this feature.',
+    hint: 'Use a checkpoint without this feature.',
     data: { file: 'config.json', field, received },
   });
 }

@@ -83,7 +83,7 @@ function readBias(reader: ConfigReader, rule: BiasRule): boolean {
 function notDivisible(field: string, value: number, divisorField: string, divisor: number): KvlrError {
   return new KvlrError('heads-not-divisible', {
     message: `modelShapeFromConfig: config.json: expected ${field} to be a multiple of ${divisorField}, got ${value} and ${divisor}`,
-    remedy: 'Take config.json from the same place as the weights.',
+    hint: 'Take config.json from the same place as the weights.',
     data: { file: 'config.json', [field]: value, [divisorField]: divisor },
   });
 }

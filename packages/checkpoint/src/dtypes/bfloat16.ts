@@ -20,7 +20,7 @@ export function encodeBfloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
     if ((bits & 0x7f800000) === 0x7f800000 || (rounded & 0x7f80) === 0x7f80) {
       throw new KvlrError('numerical', {
         message: `encodeBfloat16: expected finite values within range, got ${values[i]} at element ${i}`,
-        remedy: 'Write these weights as F32.',
+        hint: 'Write these weights as F32.',
         data: { value: values[i], element: i },
       });
     }

@@ -16,7 +16,7 @@ export function decodeFloats(dtype: TensorDtype, bytes: Uint8Array): Float32Arra
     default:
       throw new KvlrError('unsupported-feature', {
         message: `decodeFloats: expected a weight of type F64, F32, F16 or BF16, got ${dtype}`,
-        remedy: 'Quantised weights are not read: use the unquantised checkpoint of this model.',
+        hint: 'Quantised weights are not read: use the unquantised checkpoint of this model.',
         data: { dtype },
       });
   }

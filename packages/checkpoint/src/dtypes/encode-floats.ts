@@ -25,7 +25,7 @@ export function encodeFloatsOf(tensor: string, dtype: WeightDtype, values: Float
     if (!KvlrError.isInstance(error)) throw error;
     throw new KvlrError(error.code, {
       message: `${error.message} of ${tensor}`,
-      remedy: error.remedy,
+      hint: error.hint,
       data: { ...error.data, tensor, wanted: dtype },
       cause: error,
     });

@@ -23,7 +23,7 @@ export function encodeFloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
     if ((half & 0x7c00) === 0x7c00) {
       throw new KvlrError('numerical', {
         message: `encodeFloat16: expected magnitudes below 65520, got ${values[i]} at element ${i}`,
-        remedy: 'Write these weights as BF16 or F32.',
+        hint: 'Write these weights as BF16 or F32.',
         data: { value: values[i], element: i },
       });
     }

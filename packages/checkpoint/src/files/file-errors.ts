@@ -3,8 +3,7 @@ import { KvlrError } from '@kvlr/core';
 export function fileMissing(location: string, file: string, cause?: unknown): KvlrError {
   return new KvlrError('file-missing', {
     message: `openCheckpoint: expected the file ${file} in ${location}, found none`,
-    remedy:
-      'Name a place with config.json, tokenizer.json and *.safetensors side by side: a directory, a URL, or a hub id such as owner/name.',
+    hint: 'Name a place with config.json, tokenizer.json and *.safetensors side by side: a directory, a URL, or a hub id such as owner/name.',
     data: { location, file },
     cause,
   });
@@ -13,7 +12,7 @@ export function fileMissing(location: string, file: string, cause?: unknown): Kv
 export function fileTruncated(location: string, file: string, expectedBytes: number, receivedBytes: number): KvlrError {
   return new KvlrError('file-truncated', {
     message: `readFile: expected ${expectedBytes} bytes in ${file} (${location}), got ${receivedBytes}`,
-    remedy: 'The file was cut short: download or copy it again.',
+    hint: 'The file was cut short: download or copy it again.',
     data: { location, file, expected: expectedBytes, received: receivedBytes },
   });
 }

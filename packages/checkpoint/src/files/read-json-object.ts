@@ -19,7 +19,7 @@ export async function readJsonObject(files: CheckpointFiles, name: string): Prom
 function malformed(location: string, file: string, received: string, cause?: unknown): KvlrError {
   return new KvlrError('file-malformed', {
     message: `readJsonObject: ${file} (${location}): expected a JSON object, got ${received}`,
-    remedy: 'The file is damaged: download or write it again.',
+    hint: 'The file is damaged: download or write it again.',
     data: { location, file, received },
     cause,
   });

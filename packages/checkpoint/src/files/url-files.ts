@@ -134,7 +134,7 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
 function networkError(url: string, received: string, cause?: unknown): KvlrError {
   return new KvlrError('network', {
     message: `createUrlFiles: expected ${url} to be served, got ${received}`,
-    remedy: 'Check the address and the connection; a server on another origin must allow cross-origin requests.',
+    hint: 'Check the address and the connection; a server on another origin must allow cross-origin requests.',
     data: { url, received },
     cause,
   });

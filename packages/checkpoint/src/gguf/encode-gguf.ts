@@ -70,22 +70,22 @@ function requireSettings({ shape }: ModelSource, family: GgufFamily): void {
 /** KV heads of each layer. */
 function requireStockHeads({ shape }: ModelSource): number[] {
   const stock = 'stock grouped-query attention';
-  const remedy = 'Compress with a stock method to export it.';
+  const hint = 'Compress with a stock method to export it.';
   const native = shape.layers.find(({ keys }) => keys !== 'stock');
-  if (native !== undefined) throw unsupported(stock, `${native.keys} keys`, remedy);
+  if (native !== undefined) throw unsupported(stock, `${native.keys} keys`, hint);
   if (shape.layers.some(({ keySlots, valueSlots }) => keySlots !== valueSlots)) {
-    throw unsupported(stock, 'fewer key heads than value heads', remedy);
+    throw unsupported(stock, 'fewer key heads than value heads', hint);
   }
   if (shape.layers.some(({ valueSlotWidth }) => valueSlotWidth !== shape.headDim)) {
-    throw unsupported(stock, 'values narrower than a head', remedy);
+    throw unsupported(stock, 'values narrower than a head', hint);
   }
   return shape.layers.map(({ keySlots }) => keySlots);
 }
 
-function unsupported(expected: string, received: string, remedy?: string): KvlrError {
+function unsupported(expected: string, received: string, hint?: string): KvlrError {
   return new KvlrError('unsupported-feature', {
     message: `encodeGguf: expected ${expected}, got ${received}`,
-    remedy: remedy ?? 'This model runs in kvlr; export it as a Hugging Face checkpoint instead.',
+    hint: hint ?? 'This model runs in kvlr; export it as a Hugging Face checkpoint instead.',
     data: { expected, received },
   });
 }

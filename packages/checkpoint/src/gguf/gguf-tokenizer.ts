@@ -57,7 +57,7 @@ function readMerges(raw: Record<string, unknown>, location: string): string[] {
   if (texts.every((text) => typeof text === 'string')) return texts;
   throw new KvlrError('file-malformed', {
     message: `ggufTokenizerMetadata: tokenizer.json (${location}): expected model.merges to be a list of pairs, got ${JSON.stringify(merges)?.slice(0, 80)}`,
-    remedy: 'Download tokenizer.json again.',
+    hint: 'Download tokenizer.json again.',
     data: { location, file: 'tokenizer.json', field: 'model.merges' },
   });
 }

@@ -32,7 +32,7 @@ export function preTokenizerName(tokenizerFile: Record<string, unknown>, locatio
   }
   throw new KvlrError('unsupported-feature', {
     message: `preTokenizerName: tokenizer.json (${location}): expected byte-level BPE as in GPT-2, Llama 3 or Qwen2, got ${modelType} with ${JSON.stringify(preTokenizer)?.slice(0, 120)}`,
-    remedy: "Convert the written checkpoint with llama.cpp's own convert_hf_to_gguf.py.",
+    hint: "Convert the written checkpoint with llama.cpp's own convert_hf_to_gguf.py.",
     data: { location, file: 'tokenizer.json', modelType },
   });
 }

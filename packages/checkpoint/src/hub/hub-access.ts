@@ -16,7 +16,7 @@ export function hubParameters({ hubUrl, accessToken, fetch: send = fetch, signal
   if (accessToken !== undefined && !accessToken.startsWith('hf_')) {
     throw new KvlrError('invalid-argument', {
       message: 'hubParameters: expected an access token that begins with hf_, got another text',
-      remedy: 'Copy the token again (HF_TOKEN), or leave it out for public models.',
+      hint: 'Copy the token again (HF_TOKEN), or leave it out for public models.',
     });
   }
   const stoppable: typeof fetch = (input, init) => send(input, { ...init, signal });

@@ -14,17 +14,17 @@ export function hubError(cause: unknown, id: string): KvlrError {
   const data = { id, status };
   const message = `openHubModel: expected the hub to give ${id}, got ${status === undefined ? said : `status ${status}: ${said}`}`;
   if (status === 401 || status === 403) {
-    const remedy =
+    const hint =
       'Check the name. For a private or gated model, accept its terms on its page and put a token that may read it in HF_TOKEN.';
-    return new KvlrError('access-denied', { message, remedy, data, cause });
+    return new KvlrError('access-denied', { message, hint, data, cause });
   }
   if (status === 404) {
-    const remedy = 'Check owner, name and revision: the hub has no such model or file.';
-    return new KvlrError('file-missing', { message, remedy, data, cause });
+    const hint = 'Check owner, name and revision: the hub has no such model or file.';
+    return new KvlrError('file-missing', { message, hint, data, cause });
   }
-  const remedy =
+  const hint =
     status === undefined
       ? 'Check the connection (and HF_ENDPOINT, if it is set); what was loaded is kept, and the next try goes on from there.'
       : 'Try again later; what was loaded is kept, and the next try goes on from there.';
-  return new KvlrError('network', { message, remedy, data, cause });
+  return new KvlrError('network', { message, hint, data, cause });
 }

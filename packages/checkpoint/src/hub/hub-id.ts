@@ -22,7 +22,7 @@ export function requireHubId(text: string): HubId {
   if (id !== undefined) return id;
   throw new KvlrError('invalid-argument', {
     message: `requireHubId: expected the id of a model on the hub, got ${JSON.stringify(text)}`,
-    remedy: 'Write owner/name, or owner/name@revision.',
+    hint: 'Write owner/name, or owner/name@revision.',
     data: { received: text },
   });
 }

@@ -12,7 +12,7 @@ export function checkTensors(model: Pick<ModelSource, 'shape' | 'tensors' | 'ten
     if (info.shape.length === shape.length && info.shape.every((size, axis) => size === shape[axis])) continue;
     throw new KvlrError('tensor-shape', {
       message: `checkTensors: ${location}: expected ${name} to be [${shape}] as config.json says, got [${info.shape}]`,
-      remedy: 'config.json and the weights do not belong together: download the checkpoint again.',
+      hint: 'config.json and the weights do not belong together: download the checkpoint again.',
       data: { location, tensor: name, expected: shape, received: info.shape },
     });
   }

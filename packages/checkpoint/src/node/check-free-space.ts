@@ -9,7 +9,7 @@ export async function checkFreeSpace(path: string, neededBytes: number): Promise
   if (freeBytes >= neededBytes) return;
   throw new KvlrError('disk-full', {
     message: `write: expected ${neededBytes} bytes free for ${path}, got ${freeBytes}`,
-    remedy: 'Free some space or write to another disk; nothing was written.',
+    hint: 'Free some space or write to another disk; nothing was written.',
     data: { path, neededBytes, freeBytes },
   });
 }

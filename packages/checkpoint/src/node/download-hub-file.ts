@@ -71,7 +71,7 @@ async function downloadBlob(file: HubFile, progress: (bytes: number) => void): P
     await rm(incomplete);
     throw new KvlrError('file-malformed', {
       message: `downloadHubFile: expected ${name} to have the size and hash that the hub names, got other content`,
-      remedy: 'It was removed from the cache: try again.',
+      hint: 'It was removed from the cache: try again.',
       data: { file: name, expected: file.sha256, expectedBytes: size, receivedBytes: received },
     });
   }

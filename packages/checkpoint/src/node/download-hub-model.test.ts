@@ -89,10 +89,10 @@ describe('downloadHubModel', () => {
     [403, 'access-denied', 'HF_TOKEN'],
     [404, 'file-missing', 'no such model'],
     [500, 'network', 'later'],
-  ] as const)('says what status %s means', async (status, code, remedy) => {
+  ] as const)('says what status %s means', async (status, code, hint) => {
     hub.refuse = { status, message: 'as the hub says it' };
     const refused = downloadHubModel('team/tiny', settings());
-    await expect(refused).rejects.toMatchObject({ code, remedy: expect.stringContaining(remedy), data: { status } });
+    await expect(refused).rejects.toMatchObject({ code, hint: expect.stringContaining(hint), data: { status } });
     await expectError(refused, code, 'team/tiny', 'as the hub says it');
   });
 

@@ -110,7 +110,7 @@ function requireWeights(id: string, files: readonly HubFile[]): void {
   if (files.some(({ name }) => name.endsWith('.safetensors'))) return;
   throw new KvlrError('file-missing', {
     message: `downloadHubModel: expected ${id} to have model*.safetensors, found none`,
-    remedy: 'Take a copy of this model with safetensors weights in its topmost folder.',
+    hint: 'Take a copy of this model with safetensors weights in its topmost folder.',
     data: { id, found: files.map(({ name }) => name) },
   });
 }

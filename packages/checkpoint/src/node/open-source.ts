@@ -32,7 +32,7 @@ export async function openSource(
     if (!KvlrError.isInstance(error) || error.data.id !== location) throw error;
     throw new KvlrError(error.code, {
       message: `${error.message} (and there is no directory of that name)`,
-      remedy: error.remedy,
+      hint: error.hint,
       data: error.data,
       cause: error,
     });
@@ -42,7 +42,7 @@ export async function openSource(
 function fileInPlaceOfDirectory(location: string): KvlrError {
   return new KvlrError('file-malformed', {
     message: `openSource: expected the directory of a checkpoint, got the file ${location}`,
-    remedy: 'Name the directory that holds config.json, tokenizer.json and *.safetensors side by side.',
+    hint: 'Name the directory that holds config.json, tokenizer.json and *.safetensors side by side.',
     data: { location },
   });
 }

@@ -55,7 +55,7 @@ async function requireDirectory(directory: string): Promise<void> {
   if (found?.isDirectory()) return;
   throw new KvlrError('file-missing', {
     message: `write: expected a directory at ${directory}, found ${found === undefined ? 'nothing' : 'a file'}`,
-    remedy: 'Make the directory first, or choose another place.',
+    hint: 'Make the directory first, or choose another place.',
     data: { path: directory },
   });
 }
@@ -67,8 +67,8 @@ async function checkTarget(target: string, { kind, overwrite = false }: ReplaceS
   if (!overwrite) throw alreadyExists(target, 'Choose another name, or allow overwriting (--overwrite).');
   const replaceable = kind === 'directory' ? await isCheckpointOrEmpty(target) : found.isFile();
   if (!replaceable) {
-    const remedy = `It is not a ${kind === 'directory' ? 'checkpoint directory' : 'file'}, so it is not overwritten: choose another name.`;
-    throw alreadyExists(target, remedy);
+    const hint = `It is not a ${kind === 'directory' ? 'checkpoint directory' : 'file'}, so it is not overwritten: choose another name.`;
+    throw alreadyExists(target, hint);
   }
 }
 
@@ -84,10 +84,10 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-function alreadyExists(path: string, remedy: string): KvlrError {
+function alreadyExists(path: string, hint: string): KvlrError {
   return new KvlrError('file-exists', {
     message: `write: expected nothing at ${path}, got something that exists`,
-    remedy,
+    hint,
     data: { path },
   });
 }

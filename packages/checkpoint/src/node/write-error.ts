@@ -7,7 +7,7 @@ export function writeError(cause: unknown, path: string): unknown {
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new KvlrError('disk-full', {
       message: `write: expected room for ${path}, got ${code}: the disk is full`,
-      remedy: 'Free some space or write to another disk; nothing was left behind.',
+      hint: 'Free some space or write to another disk; nothing was left behind.',
       data: { path, code },
       cause,
     });
@@ -16,7 +16,7 @@ export function writeError(cause: unknown, path: string): unknown {
   const reason = cause.message.split(', ')[0];
   return new KvlrError('write-failed', {
     message: `write: expected ${path} to be writable, got ${reason}`,
-    remedy: 'Check that the place exists and that you may write there.',
+    hint: 'Check that the place exists and that you may write there.',
     data: { path, code },
     cause,
   });

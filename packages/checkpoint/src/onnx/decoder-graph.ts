@@ -138,7 +138,7 @@ function requireUniformHeads({ shape }: ModelSource): number {
     : `head counts by layer ${shape.layers.map(describeHeads).join(', ')}`;
   throw new KvlrError('unsupported-feature', {
     message: `decoderGraph: expected stock grouped-query attention with one KV head count for all layers, got ${received}`,
-    remedy: 'Compress with a stock method and the same --kv-heads for every layer to export it.',
+    hint: 'Compress with a stock method and the same --kv-heads for every layer to export it.',
     data: { received },
   });
 }
@@ -147,7 +147,7 @@ function requireHeadWidth(headDim: number): void {
   if (headDim % 8 === 0) return;
   throw new KvlrError('unsupported-feature', {
     message: `decoderGraph: expected a head width that is a multiple of 8, got ${headDim}`,
-    remedy: 'ONNX Runtime attends to no other width: run this model in kvlr, or export it with --gguf.',
+    hint: 'ONNX Runtime attends to no other width: run this model in kvlr, or export it with --gguf.',
     data: { headDim },
   });
 }

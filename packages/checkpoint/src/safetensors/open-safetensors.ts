@@ -24,7 +24,7 @@ async function openShards(files: CheckpointFiles, names: readonly string[]): Pro
   if (typeof weightMap !== 'object' || weightMap === null) {
     throw new KvlrError('file-malformed', {
       message: `openSafetensors: ${indexName}: expected weight_map to be an object, got ${typeof weightMap}`,
-      remedy: 'Download the index file again.',
+      hint: 'Download the index file again.',
       data: { location: files.location, file: indexName },
     });
   }
@@ -41,7 +41,7 @@ async function openShards(files: CheckpointFiles, names: readonly string[]): Pro
     if (tensors.has(tensor)) continue;
     throw new KvlrError('tensor-missing', {
       message: `openSafetensors: ${indexName} places ${tensor} in ${file}: expected it there, found none`,
-      remedy: 'Index and shards do not belong together: download the checkpoint again.',
+      hint: 'Index and shards do not belong together: download the checkpoint again.',
       data: { location: files.location, file, tensor },
     });
   }

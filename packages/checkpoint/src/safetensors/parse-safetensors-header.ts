@@ -113,7 +113,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 function malformed(file: string, expected: string, received: string, tensor?: string): KvlrError {
   return new KvlrError('file-malformed', {
     message: `parseSafetensorsHeader: ${file}: expected ${expected}, got ${received}`,
-    remedy: 'The file is damaged or not a safetensors file: download or export it again.',
+    hint: 'The file is damaged or not a safetensors file: download or export it again.',
     data: { file, tensor, expected, received },
   });
 }
@@ -121,7 +121,7 @@ function malformed(file: string, expected: string, received: string, tensor?: st
 function truncated(file: string, expectedBytes: number, receivedBytes: number): KvlrError {
   return new KvlrError('file-truncated', {
     message: `parseSafetensorsHeader: ${file}: expected at least ${expectedBytes} bytes, got ${receivedBytes}`,
-    remedy: 'The file was cut short: download or copy it again.',
+    hint: 'The file was cut short: download or copy it again.',
     data: { file, expected: expectedBytes, received: receivedBytes },
   });
 }

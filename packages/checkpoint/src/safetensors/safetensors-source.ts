@@ -50,7 +50,7 @@ export class SafetensorsSource implements TensorSource {
     if (element !== undefined) {
       throw new KvlrError('non-finite', {
         message: `readFloat32: ${file}: expected finite numbers in ${name}, got ${values[element]} at element ${element}`,
-        remedy: 'This weight is damaged: download the file again, or take another revision of the model.',
+        hint: 'This weight is damaged: download the file again, or take another revision of the model.',
         data: { location: this.#files.location, file, tensor: name, element, received: String(values[element]) },
       });
     }
@@ -66,7 +66,7 @@ export class SafetensorsSource implements TensorSource {
     if (tensor === undefined) {
       throw new KvlrError('tensor-missing', {
         message: `readTensor: expected a tensor named ${name} in ${this.#files.location}, found none`,
-        remedy: 'The checkpoint is incomplete, or its architecture names tensors differently.',
+        hint: 'The checkpoint is incomplete, or its architecture names tensors differently.',
         data: { location: this.#files.location, tensor: name },
       });
     }

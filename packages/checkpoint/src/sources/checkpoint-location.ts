@@ -16,7 +16,7 @@ export function isAddress(text: string): boolean {
 export function unknownLocation(received: string, forms: string): KvlrError {
   return new KvlrError('file-missing', {
     message: `openSource: expected ${forms}, got ${JSON.stringify(received)}`,
-    remedy: 'Check the spelling. A checkpoint has config.json, tokenizer.json and *.safetensors side by side.',
+    hint: 'Check the spelling. A checkpoint has config.json, tokenizer.json and *.safetensors side by side.',
     data: { location: received },
   });
 }

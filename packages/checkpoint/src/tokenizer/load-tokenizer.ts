@@ -16,7 +16,7 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     if (id < vocabSize) continue;
     throw new KvlrError('tokenizer-mismatch', {
       message: `loadTokenizer: ${files.location}: expected token ids below vocab_size = ${vocabSize}, got ${id} for ${JSON.stringify(token)}`,
-      remedy: 'Put the tokenizer.json of this very model beside its weights.',
+      hint: 'Put the tokenizer.json of this very model beside its weights.',
       data: { location: files.location, file: 'tokenizer.json', vocabSize, token, id },
     });
   }
@@ -51,7 +51,7 @@ function buildTokenizer(tokenizerFile: object, location: string): HuggingFaceTok
   } catch (cause) {
     throw new KvlrError('file-malformed', {
       message: `loadTokenizer: tokenizer.json (${location}): expected a tokenizer definition, got ${cause instanceof Error ? cause.message : String(cause)}`,
-      remedy: 'Download tokenizer.json again.',
+      hint: 'Download tokenizer.json again.',
       data: { location, file: 'tokenizer.json' },
       cause,
     });

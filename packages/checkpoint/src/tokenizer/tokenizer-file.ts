@@ -47,7 +47,7 @@ function isId(value: unknown): boolean {
 function malformed(field: string, received: unknown, location: string): KvlrError {
   return new KvlrError('file-malformed', {
     message: `parseTokenizerFile: tokenizer.json (${location}): expected ${field} to hold tokens and ids, got ${JSON.stringify(received)?.slice(0, 80)}`,
-    remedy: 'Download tokenizer.json again.',
+    hint: 'Download tokenizer.json again.',
     data: { location, file: 'tokenizer.json', field },
   });
 }

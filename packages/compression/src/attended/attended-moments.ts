@@ -102,7 +102,7 @@ function requireRoom(bytes: number, maximumBytes: number): void {
   const gigabytes = (count: number) => `${(count / 1e9).toFixed(1)} GB`;
   throw new KvlrError('memory-exceeded', {
     message: `AttendedMoments: expected moments of at most ${gigabytes(maximumBytes)} a layer, got ${gigabytes(bytes)}`,
-    remedy: 'Use smaller groups, raise the limit, or take rope-averaged, whose values need no moments of groups.',
+    hint: 'Use smaller groups, raise the limit, or take rope-averaged, whose values need no moments of groups.',
     data: { bytes, maximumBytes },
   });
 }

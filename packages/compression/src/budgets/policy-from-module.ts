@@ -11,7 +11,6 @@ export function policyFromModule(moduleNamespace: unknown, label: string): Budge
   return defaultFunction(moduleNamespace, {
     label,
     expected: 'a budget policy (a function)',
-    remedy:
-      'Write: export default ({ shape, uniform, total, candidates }) => [...]; examples/budgets/taper.mjs is one.',
+    hint: 'Write: export default ({ shape, uniform, total, candidates }) => [...]; examples/budgets/taper.mjs is one.',
   }) as BudgetPolicy;
 }

@@ -12,7 +12,7 @@ export function resolveBudget(nameOrFunction: string | BudgetPolicy): BudgetPoli
     const names = Object.keys(budgetPolicies);
     throw new KvlrError('usage', {
       message: `resolveBudget: expected one of ${names.join(', ')}, got ${JSON.stringify(nameOrFunction)}`,
-      remedy: 'Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a budget policy.',
+      hint: 'Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a budget policy.',
       data: { name: nameOrFunction, names },
     });
   }

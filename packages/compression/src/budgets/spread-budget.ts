@@ -60,7 +60,7 @@ function invalid(
 ): KvlrError {
   return new KvlrError('budget-invalid', {
     message: `${label}: expected ${expected}, got ${received}`,
-    remedy: 'Mend the policy: it answers with one of `candidates` for every layer, within `total`.',
+    hint: 'Mend the policy: it answers with one of `candidates` for every layer, within `total`.',
     data: { policy: label, ...data },
     cause,
   });

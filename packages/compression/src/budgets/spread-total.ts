@@ -79,7 +79,7 @@ function requireItems(items: readonly SpreadItem[], total: number): void {
 function refuse(expected: string, received: unknown, total: number): KvlrError {
   return new KvlrError('invalid-argument', {
     message: `spreadTotal: expected ${expected}, got ${received}`,
-    remedy: 'Raise the total, or offer other sizes.',
+    hint: 'Raise the total, or offer other sizes.',
     data: { total },
   });
 }

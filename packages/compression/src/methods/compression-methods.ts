@@ -60,7 +60,7 @@ export function resolveMethod(nameOrMethod: string | MethodPair | CompressionMet
     const names = Object.keys(compressionMethods);
     throw new KvlrError('usage', {
       message: `resolveMethod: expected one of ${names.join(', ')}, got ${JSON.stringify(nameOrMethod)}`,
-      remedy: 'Name one of these methods.',
+      hint: 'Name one of these methods.',
       data: { name: nameOrMethod, names },
     });
   }

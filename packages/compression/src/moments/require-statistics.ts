@@ -6,7 +6,7 @@ export function requireStatistics({ statistics, layer }: SourceLayer, caller: st
   if (statistics === undefined) {
     throw new KvlrError('invalid-argument', {
       message: `${caller}: expected statistics of layer ${layer}, got none`,
-      remedy: "Calibrate on a text first, or take a method that reads the weights alone: 'mean-pool' or 'svd-w'.",
+      hint: "Calibrate on a text first, or take a method that reads the weights alone: 'mean-pool' or 'svd-w'.",
       data: { layer },
     });
   }

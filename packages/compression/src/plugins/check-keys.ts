@@ -10,10 +10,10 @@ export function checkedKeys(strategy: RopeStrategy, layout: CompressionMethod['l
   const guardedStrategy = guarded(strategy, 'keys', label);
   return (layer, groups, rank) => {
     const keys: Partial<CompressedKeys> | undefined = guardedStrategy(layer, groups, rank);
-    const fail = (expected: string, received: unknown, remedy: string) => {
+    const fail = (expected: string, received: unknown, hint: string) => {
       throw new KvlrError('plugin-invalid', {
         message: `${label}: expected keys to give ${expected}, got ${received}`,
-        remedy,
+        hint,
         data: { module: label, part: 'keys', layer: layer.layer },
       });
     };
@@ -44,8 +44,8 @@ export function checkedKeys(strategy: RopeStrategy, layout: CompressionMethod['l
       );
     }
     if (kept === 'latent' && layout === 'stock') {
-      const remedy = "Say layout: 'latent' in the method, or export const layout = 'latent' beside a function.";
-      fail("keys of the layout 'stock', as the module says", 'latent or rebuilt keys', remedy);
+      const hint = "Say layout: 'latent' in the method, or export const layout = 'latent' beside a function.";
+      fail("keys of the layout 'stock', as the module says", 'latent or rebuilt keys', hint);
     }
     return keys as CompressedKeys;
   };

@@ -15,7 +15,7 @@ export function guarded<Arguments extends [SourceLayer, ...unknown[]], Result>(
       if (KvlrError.isInstance(cause)) throw cause;
       throw new KvlrError('plugin-invalid', {
         message: `${label}: ${part} failed in layer ${given[0].layer}: ${cause instanceof Error ? cause.message : cause}`,
-        remedy: 'Mend the module.',
+        hint: 'Mend the module.',
         data: { module: label, part, layer: given[0].layer },
         cause,
       });
@@ -41,7 +41,7 @@ export function checkedFactors(
       if (fits && matrix.data instanceof Float64Array) return;
       throw new KvlrError('plugin-invalid', {
         message: `${label}: expected ${part} to give ${name} as { rows: ${rows}, cols: ${cols}, data: Float64Array(${rows * cols}) }, got ${describe(matrix)}`,
-        remedy: 'Matrices are row-major; heads lie side by side, headDim numbers each.',
+        hint: 'Matrices are row-major; heads lie side by side, headDim numbers each.',
         data: { module: label, part, layer: layer.layer, heads },
       });
     };

@@ -102,7 +102,7 @@ function invalid(label: string, field: string, expected: string, received: unkno
     typeof received === 'string' ? JSON.stringify(received) : received === undefined ? 'none' : typeof received;
   return new KvlrError('plugin-invalid', {
     message: `${label}: expected ${field} to be ${expected}, got ${shown}`,
-    remedy: 'examples/methods/strongest-head.mjs is a method that works.',
+    hint: 'examples/methods/strongest-head.mjs is a method that works.',
     data: { module: label, field },
   });
 }

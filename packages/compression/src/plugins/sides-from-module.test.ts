@@ -121,7 +121,7 @@ describe('modules of one side', () => {
     const error = failureOf(work);
     expect(error).toMatchObject({ code: 'plugin-invalid', data: { module: label } });
     expect(error.message).toMatch(message);
-    expect(error.remedy).toContain('export');
+    expect(error.hint).toContain('export');
   });
 
   const { query, queryBias, key, keyBias, ...rest } = compressionMethods['rope-exact']!.keys(layer, pairs);

@@ -86,14 +86,14 @@ function functionOf(moduleNamespace: unknown, label: string, what: string, examp
   return defaultFunction(moduleNamespace, {
     label,
     expected: `a ${what} (a function) or a whole method`,
-    remedy: `Write: ${example}; see examples/.`,
+    hint: `Write: ${example}; see examples/.`,
   });
 }
 
 function invalid(label: string, expected: string, example: string): KvlrError {
   return new KvlrError('plugin-invalid', {
     message: `${label}: expected ${expected}`,
-    remedy: `Write: ${example}; see examples/.`,
+    hint: `Write: ${example}; see examples/.`,
     data: { module: label },
   });
 }

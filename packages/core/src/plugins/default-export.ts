@@ -12,17 +12,17 @@ export interface FunctionExport {
   label: string;
   /** What it is to export: 'a grouping strategy (a function)'. */
   expected: string;
-  remedy: string;
+  hint: string;
 }
 
 /** The function that a plug-in's module exports by default. Throws KvlrError 'plugin-invalid' when it is none. */
-export function defaultFunction(moduleNamespace: unknown, { label, expected, remedy }: FunctionExport): unknown {
+export function defaultFunction(moduleNamespace: unknown, { label, expected, hint }: FunctionExport): unknown {
   const candidate = defaultExport(moduleNamespace);
   if (typeof candidate === 'function') return candidate;
   const received = candidate === undefined ? 'none' : typeof candidate;
   throw new KvlrError('plugin-invalid', {
     message: `${label}: expected a default export that is ${expected}, got ${received}`,
-    remedy,
+    hint,
     data: { module: label },
   });
 }

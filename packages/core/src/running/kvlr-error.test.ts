@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest';
 import { KvlrError } from './kvlr-error.ts';
 
-test('carries code, remedy, data and cause', () => {
+test('carries code, hint, data and cause', () => {
   const cause = new Error('ENOENT');
   const error = new KvlrError('file-missing', {
     message: 'no a.txt',
-    remedy: 'Check it.',
+    hint: 'Check it.',
     data: { file: 'a.txt' },
     cause,
   });
-  expect(error).toMatchObject({ name: 'KvlrError', code: 'file-missing', message: 'no a.txt', remedy: 'Check it.' });
+  expect(error).toMatchObject({ name: 'KvlrError', code: 'file-missing', message: 'no a.txt', hint: 'Check it.' });
   expect(error.data).toEqual({ file: 'a.txt' });
   expect(error.cause).toBe(cause);
   expect(error).toBeInstanceOf(Error);

@@ -59,7 +59,7 @@ function required<Value>(value: Value | undefined, field: string): Value {
 function malformed(field: string): KvlrError {
   return new KvlrError('file-malformed', {
     message: `fromHarnessJson: expected a results file written by kvlr, got one without ${field}`,
-    remedy: 'Pass the results.json of a kvlr evaluation.',
+    hint: 'Pass the results.json of a kvlr evaluation.',
     data: { field },
   });
 }

@@ -9,7 +9,7 @@ export function requireWeights(request: GroupingRequest, strategy: string): Atte
   if (request.weights === undefined) {
     throw new KvlrError('grouping-invalid', {
       message: `${strategy} (layer ${request.layer}): expected the layer's attention weights, got a request without them`,
-      remedy: 'Pass `weights` in the request (readAttentionWeights of @kvlr/compression reads them).',
+      hint: 'Pass `weights` in the request (readAttentionWeights of @kvlr/compression reads them).',
       data: { layer: request.layer },
     });
   }
@@ -25,7 +25,7 @@ export function requireStatistics({ statistics, layer }: GroupingRequest, strate
   if (statistics === undefined) {
     throw new KvlrError('grouping-invalid', {
       message: `${strategy} (layer ${layer}): expected statistics of the layer, got a request without them`,
-      remedy: "Calibrate on a text, or take the grouping 'contiguous'.",
+      hint: "Calibrate on a text, or take the grouping 'contiguous'.",
       data: { layer },
     });
   }

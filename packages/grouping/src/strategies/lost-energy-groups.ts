@@ -17,7 +17,7 @@ export const lostEnergyGroups: GroupingStrategy = (request) => {
   if (request.cost) return fromRequest(request);
   throw new KvlrError('grouping-invalid', {
     message: `lost-energy (layer ${request.layer}): expected statistics and weights, or the cost of a group, got a request with neither`,
-    remedy: "Calibrate on a text, or take the grouping 'contiguous'.",
+    hint: "Calibrate on a text, or take the grouping 'contiguous'.",
     data: { layer: request.layer },
   });
 };

@@ -29,7 +29,7 @@ export function measuredGrouping(settings: MeasuredGroupingSettings = {}): Group
     if (measuredCost === undefined) {
       throw new KvlrError('grouping-invalid', {
         message: `measured-error (layer ${layer}): expected a measured cost in the request, got none`,
-        remedy: 'Pass `measuredCost` in the request, or take a grouping that works from statistics.',
+        hint: 'Pass `measuredCost` in the request, or take a grouping that works from statistics.',
         data: { layer },
       });
     }

@@ -35,7 +35,7 @@ export function createCacheFormat(layout: LayerCacheLayout, dtype: CacheDtype): 
   if (widest > MAX_SLOT_WIDTH) {
     throw new KvlrError('unsupported-feature', {
       message: `createCacheFormat: expected slots of at most ${MAX_SLOT_WIDTH} numbers, got ${widest}.`,
-      remedy: 'Compress with one basis per group, or with a smaller rank.',
+      hint: 'Compress with one basis per group, or with a smaller rank.',
       data: { slotWidth: widest, limit: MAX_SLOT_WIDTH },
     });
   }

@@ -50,7 +50,7 @@ function requireFinite(values: Float32Array, format: WeightFormat, row: number):
     if (Math.abs(values[column]!) <= limit) continue;
     throw new KvlrError('non-finite', {
       message: `packWeights: expected numbers of at most ${limit} for ${format}, got ${values[column]} at row ${row}, column ${column}`,
-      remedy: 'Use the format f32, or mend the checkpoint.',
+      hint: 'Use the format f32, or mend the checkpoint.',
       data: { row, column, value: values[column] },
     });
   }

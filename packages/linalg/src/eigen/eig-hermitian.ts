@@ -53,7 +53,7 @@ function scaledHermitian(a: ComplexMatrix, scale: number): ComplexMatrix {
       if (realGap > symmetryTolerance || imagGap > symmetryTolerance) {
         throw new KvlrError('invalid-argument', {
           message: `eigHermitian: expected a Hermitian matrix, got ${a.real[lower]} + ${a.imag[lower]}i at (${i}, ${j}) and ${a.real[upper]} + ${a.imag[upper]}i at (${j}, ${i})`,
-          remedy: 'Average the matrix with its conjugate transpose if the difference is meant to be zero.',
+          hint: 'Average the matrix with its conjugate transpose if the difference is meant to be zero.',
           data: { row: i, column: j },
         });
       }

@@ -18,7 +18,7 @@ export function scaledLowerTriangle(functionName: string, a: Matrix, scale: numb
       if (Math.abs(left - right) > symmetryTolerance) {
         throw new KvlrError('invalid-argument', {
           message: `${functionName}: expected a symmetric matrix, got ${a.data[i * n + j]} at (${i}, ${j}) and ${a.data[j * n + i]} at (${j}, ${i})`,
-          remedy: 'Use svd for a general matrix, or average the matrix with its transpose.',
+          hint: 'Use svd for a general matrix, or average the matrix with its transpose.',
           data: { row: i, column: j },
         });
       }

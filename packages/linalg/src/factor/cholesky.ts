@@ -21,7 +21,7 @@ export function cholesky(a: Matrix): Matrix {
     if (!(pivot > 0) || pivot === Number.POSITIVE_INFINITY) {
       throw new KvlrError('numerical', {
         message: `cholesky: expected a positive definite matrix, got pivot ${pivot} at row ${i}`,
-        remedy: 'Add a small multiple of the identity (solveRidge with a larger lambda), or use more data.',
+        hint: 'Add a small multiple of the identity (solveRidge with a larger lambda), or use more data.',
         data: { row: i, pivot },
       });
     }

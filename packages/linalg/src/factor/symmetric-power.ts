@@ -32,7 +32,7 @@ export function symmetricPower(a: Matrix, exponent: number, settings: SymmetricP
     if (value === 0 && exponent < 0) {
       throw new KvlrError('numerical', {
         message: `symmetricPower: expected positive eigenvalues for the exponent ${exponent}, got ${values[col]}`,
-        remedy: 'Set a relativeFloor above 0, or check that the matrix is not all zeros.',
+        hint: 'Set a relativeFloor above 0, or check that the matrix is not all zeros.',
         data: { exponent, eigenvalue: values[col] },
       });
     }

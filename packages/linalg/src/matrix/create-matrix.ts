@@ -12,7 +12,7 @@ export function createMatrix(rows: number, cols: number, data?: Float64Array): M
   if (data !== undefined && data.length !== rows * cols) {
     throw new KvlrError('invalid-argument', {
       message: `createMatrix: expected ${rows * cols} numbers for ${rows}x${cols}, got ${data.length}`,
-      remedy: 'Pass the whole matrix, row after row.',
+      hint: 'Pass the whole matrix, row after row.',
       data: { rows, cols, length: data.length },
     });
   }

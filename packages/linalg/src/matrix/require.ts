@@ -47,7 +47,7 @@ export function requireFinite(functionName: string, data: Float64Array | Float32
   const column = index % cols;
   throw new KvlrError('non-finite', {
     message: `${functionName}: expected finite numbers, got ${data[index]} at row ${row}, column ${column}`,
-    remedy: 'Look for NaN or infinity in the weights or activations that the matrix was computed from.',
+    hint: 'Look for NaN or infinity in the weights or activations that the matrix was computed from.',
     data: { row, column, value: String(data[index]) },
   });
 }

@@ -120,7 +120,7 @@ export class SecondMoment {
     if (this.rowCount === 0) {
       throw new KvlrError('invalid-argument', {
         message: `SecondMoment.${method}: expected at least one row to have been added, got none`,
-        remedy: 'Call add or merge first.',
+        hint: 'Call add or merge first.',
       });
     }
   }

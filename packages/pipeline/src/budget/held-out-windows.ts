@@ -31,7 +31,7 @@ export function heldOutWindows(
   if (starts.length === 0) {
     throw new KvlrError('text-too-short', {
       message: `heldOutWindows: expected room for a window of ${length} tokens beside those of the statistics, got none in ${tokenIds.length} tokens`,
-      remedy: 'Pass more calibration text, or lower budget.windowLength or calibration.windows in the recipe.',
+      hint: 'Pass more calibration text, or lower budget.windowLength or calibration.windows in the recipe.',
       data: { required: length, available: tokenIds.length },
     });
   }

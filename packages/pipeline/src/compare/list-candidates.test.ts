@@ -84,7 +84,7 @@ describe('listCandidates', () => {
       expect.objectContaining({
         code: 'heads-not-divisible',
         message: expect.stringContaining('got 1/3'),
-        remedy: 'Possible: 1/2, 1/4; for example --ratios 1/2,1/4.',
+        hint: 'Possible: 1/2, 1/4; for example --ratios 1/2,1/4.',
       }),
     );
   });

@@ -179,7 +179,7 @@ function possibleSizes(request: WantedRows): { possible: number[]; notes: string
   if (possible.length > 0) return { possible, notes };
   throw new KvlrError('heads-not-divisible', {
     message: `compare: expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.map(formatRatio).join(', ')}`,
-    remedy:
+    hint:
       shares.length === 0
         ? 'The model has a single KV head: there is nothing to share.'
         : `Possible: ${shares.join(', ')}; for example --ratios ${shares.slice(0, 2).join(',')}.`,

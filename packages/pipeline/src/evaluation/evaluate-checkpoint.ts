@@ -64,7 +64,7 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
 function differentTokenizers(model: Checkpoint, base: Checkpoint): KvlrError {
   return new KvlrError('tokenizer-mismatch', {
     message: `evaluateCheckpoint: expected ${model.location} and ${base.location} to encode the text equally, got other tokens`,
-    remedy: 'Compare a model with the checkpoint it was made from.',
+    hint: 'Compare a model with the checkpoint it was made from.',
     data: { file: model.location, base: base.location },
   });
 }

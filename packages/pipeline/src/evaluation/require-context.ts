@@ -6,7 +6,7 @@ export function requireContext(caller: string, { shape, location }: Checkpoint, 
   if (windowLength - 1 <= positions) return;
   throw new KvlrError('usage', {
     message: `${caller}: expected windows of at most ${positions + 1} tokens for ${location}, got ${windowLength}`,
-    remedy: `Choose shorter windows: the model knows ${positions} positions.`,
+    hint: `Choose shorter windows: the model knows ${positions} positions.`,
     data: { maxPositionEmbeddings: positions, windowLength },
   });
 }

@@ -28,7 +28,7 @@ const keptRoles = new Set<TensorRole>([
   'downBias',
 ]);
 
-const remedy = 'Name the model that this checkpoint was compressed from with --teacher.';
+const hint = 'Name the model that this checkpoint was compressed from with --teacher.';
 
 /**
  * Checks that a teacher is the model which a compressed checkpoint was made from. One that cannot be is refused; one whose tensors
@@ -40,7 +40,7 @@ export async function checkTeacher(model: Checkpoint, teacher: Checkpoint, onEve
   if (model.id === teacher.id) {
     throw new KvlrError('invalid-argument', {
       message: `recoverCheckpoint: expected a compressed checkpoint and the model it was made from, got ${teacher.location} as both`,
-      remedy: 'Compress the model first, and recover the result towards it.',
+      hint: 'Compress the model first, and recover the result towards it.',
       data: { file: model.location, teacher: teacher.location },
     });
   }
@@ -48,7 +48,7 @@ export async function checkTeacher(model: Checkpoint, teacher: Checkpoint, onEve
     if (model.shape[size] === teacher.shape[size]) continue;
     throw new KvlrError('invalid-argument', {
       message: `recoverCheckpoint: expected a teacher with ${size} ${model.shape[size]} like ${model.location}, got ${teacher.shape[size]} in ${teacher.location}`,
-      remedy,
+      hint,
       data: { name: size, expected: model.shape[size], received: teacher.shape[size] },
     });
   }
@@ -58,7 +58,7 @@ export async function checkTeacher(model: Checkpoint, teacher: Checkpoint, onEve
     type: 'warning',
     message:
       `${teacher.location} is not the model that ${model.location} was made from: ${foreign} differs. Training goes on towards it, ` +
-      `but only attention is trained, so the rest keeps another model's values. ${remedy}`,
+      `but only attention is trained, so the rest keeps another model's values. ${hint}`,
     data: { file: model.location, teacher: teacher.location, tensor: foreign },
   });
 }

@@ -32,7 +32,7 @@ export async function claimOutput(claim: OutputClaim): Promise<void> {
     if (isInside(output, path) || isInside(path, output)) {
       throw new KvlrError('usage', {
         message: `claimOutput: expected an output apart from ${name}, got ${output} and ${path}`,
-        remedy: 'Choose another directory with -o.',
+        hint: 'Choose another directory with -o.',
         data: { output, path },
       });
     }
@@ -47,7 +47,7 @@ async function checkReplaceable(output: string, overwrite: boolean): Promise<voi
   if (overwrite && made) return;
   throw new KvlrError('file-exists', {
     message: `claimOutput: expected nothing at ${output}, found ${made ? 'an earlier result' : 'something that kvlr did not make'}`,
-    remedy: made
+    hint: made
       ? 'Add --overwrite to replace it, or choose another place with -o.'
       : 'Choose another place with -o: --overwrite replaces only what kvlr has written.',
     data: { file: output },
@@ -78,14 +78,14 @@ async function checkRun({
   if (text === undefined) {
     throw new KvlrError('run-mismatch', {
       message: `claimOutput: expected a run directory of kvlr at ${runDirectory}, found other files and no recipe.yaml`,
-      remedy: 'Choose another run directory with --run.',
+      hint: 'Choose another run directory with --run.',
       data: { file: runDirectory },
     });
   }
   if (overwrite || parseRecipeYaml(text, recipePath).source?.modelId === modelId) return;
   throw new KvlrError('run-mismatch', {
     message: `claimOutput: expected a run of this model in ${runDirectory}, found a run of another one`,
-    remedy: 'Choose another run directory with --run, or add --overwrite to let it go.',
+    hint: 'Choose another run directory with --run, or add --overwrite to let it go.',
     data: { file: runDirectory, modelId },
   });
 }

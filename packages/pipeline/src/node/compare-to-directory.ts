@@ -26,7 +26,7 @@ export async function compareToDirectory(request: DirectoryComparisonRequest): P
   if (exists && !overwrite) {
     throw new KvlrError('file-exists', {
       message: `compareToDirectory: expected no comparison at ${finished}, found one`,
-      remedy: 'Add --overwrite to replace it, or choose another directory with -o.',
+      hint: 'Add --overwrite to replace it, or choose another directory with -o.',
       data: { file: finished },
     });
   }

@@ -13,7 +13,7 @@ export async function loadArchitecture(path: string): Promise<ArchitectureDescri
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw new KvlrError('file-missing', {
       message: `loadArchitecture: expected a description of a model family at ${file}, found no file`,
-      remedy: 'Give the path of a JSON file such as examples/architectures/renamed.json.',
+      hint: 'Give the path of a JSON file such as examples/architectures/renamed.json.',
       data: { file },
       cause,
     });
@@ -24,7 +24,7 @@ export async function loadArchitecture(path: string): Promise<ArchitectureDescri
   } catch (cause) {
     throw new KvlrError('plugin-invalid', {
       message: `loadArchitecture: expected JSON in ${file}, got: ${cause instanceof Error ? cause.message : cause}`,
-      remedy: 'Mend the file.',
+      hint: 'Mend the file.',
       data: { file },
       cause,
     });

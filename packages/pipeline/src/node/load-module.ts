@@ -26,7 +26,7 @@ export async function loadModule(nameOrPath: string, what: string): Promise<Load
   const source = await readFile(path).catch((cause: unknown) => {
     throw new KvlrError('file-missing', {
       message: `loadModule: expected a ${what} at ${path}, found no file`,
-      remedy: `Give the path of an ES module (.mjs) whose default export is a ${what}.`,
+      hint: `Give the path of an ES module (.mjs) whose default export is a ${what}.`,
       data: { file: path },
       cause,
     });
@@ -35,7 +35,7 @@ export async function loadModule(nameOrPath: string, what: string): Promise<Load
   const moduleNamespace: unknown = await import(pathToFileURL(path).href).catch((cause: unknown) => {
     throw new KvlrError('plugin-invalid', {
       message: `loadModule: expected ${path} to load, got: ${cause instanceof Error ? cause.message : cause}`,
-      remedy: 'Mend the module: node must be able to import it.',
+      hint: 'Mend the module: node must be able to import it.',
       data: { file: path },
       cause,
     });

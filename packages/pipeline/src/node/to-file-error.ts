@@ -9,14 +9,14 @@ export function toFileError(functionName: string, path: string, error: unknown):
   if (systemCode === 'ENOSPC' || systemCode === 'EDQUOT') {
     return new KvlrError('disk-full', {
       message: `${functionName}: expected room for ${path}, got a full disk (${systemCode})`,
-      remedy: 'Free some space, or choose another place with -o and --run; the same command then resumes.',
+      hint: 'Free some space, or choose another place with -o and --run; the same command then resumes.',
       data,
       cause: error,
     });
   }
   return new KvlrError('write-failed', {
     message: `${functionName}: expected to use ${path}, got ${reason}`,
-    remedy: 'Check that the directory exists and that you may write there.',
+    hint: 'Check that the directory exists and that you may write there.',
     data,
     cause: error,
   });

@@ -13,7 +13,7 @@ export function parseRecipe(input: unknown, origin = 'recipe'): Recipe {
   const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'the whole'}: ${issue.message}`);
   throw new KvlrError('recipe-invalid', {
     message: `parseRecipe: ${origin} does not fit: ${problems.join('; ')}`,
-    remedy: 'Correct or remove these entries; entries that are missing take their defaults.',
+    hint: 'Correct or remove these entries; entries that are missing take their defaults.',
     data: { origin, problems },
   });
 }
@@ -26,7 +26,7 @@ export function parseRecipeYaml(text: string, origin = 'recipe.yaml'): Recipe {
   } catch (error) {
     throw new KvlrError('recipe-invalid', {
       message: `parseRecipeYaml: expected YAML in ${origin}, got: ${error instanceof Error ? error.message : error}`,
-      remedy: 'Correct the file, or leave it out to use the default recipe.',
+      hint: 'Correct the file, or leave it out to use the default recipe.',
       data: { origin },
       cause: error,
     });

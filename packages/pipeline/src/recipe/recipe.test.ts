@@ -42,7 +42,7 @@ describe('resolveKeyValueHeads', () => {
 
   it.each([3, 16, { keep: 0.3 }, { keep: 0.01 }])('refuses %j', (wanted) => {
     expect(() => resolveKeyValueHeads(shape, wanted)).toThrowError(
-      expect.objectContaining({ code: 'heads-not-divisible', remedy: expect.stringContaining('1, 2, 4, 8') }),
+      expect.objectContaining({ code: 'heads-not-divisible', hint: expect.stringContaining('1, 2, 4, 8') }),
     );
   });
 
@@ -50,7 +50,7 @@ describe('resolveKeyValueHeads', () => {
     expect(() => resolveKeyValueHeads(shape, { keep: 0.33 })).toThrowError(
       expect.objectContaining({
         message: expect.stringContaining('33 % of 8, which is 2.64'),
-        remedy: expect.stringContaining('--kv-heads 2, 25 %'),
+        hint: expect.stringContaining('--kv-heads 2, 25 %'),
       }),
     );
   });

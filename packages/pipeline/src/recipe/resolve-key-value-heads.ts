@@ -18,7 +18,7 @@ export function resolveKeyValueHeads(shape: ModelShape, wanted: Recipe['keyValue
   const nearest = divisors.reduce((best, count) => (Math.abs(count - heads) < Math.abs(best - heads) ? count : best));
   throw new KvlrError('heads-not-divisible', {
     message: `resolveKeyValueHeads: expected a count that divides the model's ${source} KV heads, got ${asked}`,
-    remedy: `Possible: ${divisors.join(', ')} KV heads; nearest is --kv-heads ${nearest}, ${rounded((100 * nearest) / source)} % (keyValueHeads in a recipe).`,
+    hint: `Possible: ${divisors.join(', ')} KV heads; nearest is --kv-heads ${nearest}, ${rounded((100 * nearest) / source)} % (keyValueHeads in a recipe).`,
     data: { numKeyValueHeads: source, wanted, divisors },
   });
 }

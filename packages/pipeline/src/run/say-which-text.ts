@@ -11,7 +11,7 @@ export function sayWhichText<Value>(purpose: TextPurpose, cut: () => Value): Val
     if (!KvlrError.isInstance(error) || error.code !== 'text-too-short') throw error;
     throw new KvlrError('text-too-short', {
       message: `${purpose} text: ${error.message}`,
-      remedy: error.remedy,
+      hint: error.hint,
       data: { ...error.data, purpose },
       cause: error,
     });

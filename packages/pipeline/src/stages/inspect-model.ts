@@ -37,7 +37,7 @@ export async function inspectModel(model: Checkpoint, recipe: Recipe): Promise<M
   if (native !== undefined) {
     throw new KvlrError('unsupported-feature', {
       message: `inspectModel: expected a model with ordinary grouped-query attention, got ${native.keys} keys in ${native.keySlots} slots with ${native.valueSlots} value slots in ${model.location}`,
-      remedy: 'Compress the model that this one was made from.',
+      hint: 'Compress the model that this one was made from.',
       data: { file: model.location },
     });
   }
@@ -48,7 +48,7 @@ export async function inspectModel(model: Checkpoint, recipe: Recipe): Promise<M
   if (longest > shape.maxPositionEmbeddings) {
     throw new KvlrError('recipe-invalid', {
       message: `inspectModel: expected windows of at most ${shape.maxPositionEmbeddings} tokens, the model's context, got ${longest}`,
-      remedy: 'Lower the entries windowLength of the recipe.',
+      hint: 'Lower the entries windowLength of the recipe.',
       data: { maxPositionEmbeddings: shape.maxPositionEmbeddings, windowLength: longest },
     });
   }

@@ -42,6 +42,6 @@ export interface WorkerFailure {
   message: string;
   /** Present when it was a KvlrError. */
   code?: KvlrErrorCode;
-  remedy?: string;
+  hint?: string;
   data?: Record<string, unknown>;
 }

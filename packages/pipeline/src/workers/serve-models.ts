@@ -67,6 +67,6 @@ function findModel(models: Map<number, DecoderModel>, number: number): DecoderMo
 
 function describeFailure(error: unknown): WorkerFailure {
   if (!KvlrError.isInstance(error)) return { message: error instanceof Error ? error.message : String(error) };
-  const { code, message, remedy, data } = error;
-  return { code, message, ...(remedy === undefined ? {} : { remedy }), data };
+  const { code, message, hint, data } = error;
+  return { code, message, ...(hint === undefined ? {} : { hint }), data };
 }

@@ -10,7 +10,7 @@ export function checkDistillationRequest(request: DistillationRequest, settings:
   if (teacher.shape.vocabSize !== vocabSize) {
     throw new KvlrError('invalid-argument', {
       message: `distill: expected a student with its teacher's vocabulary of ${teacher.shape.vocabSize}, got ${vocabSize}`,
-      remedy: 'Give the model that the student was compressed from as the teacher.',
+      hint: 'Give the model that the student was compressed from as the teacher.',
       data: { name: 'vocabSize', teacher: teacher.shape.vocabSize, student: vocabSize },
     });
   }
@@ -18,7 +18,7 @@ export function checkDistillationRequest(request: DistillationRequest, settings:
   if (settings.adapterRank > 0 && native >= 0) {
     throw new KvlrError('unsupported-feature', {
       message: `distill: expected stock grouped-query attention for adapters, got ${layers[native]!.keys} keys in layer ${native}`,
-      remedy: 'Set adapterRank to 0, which trains the matrices themselves in any layout.',
+      hint: 'Set adapterRank to 0, which trains the matrices themselves in any layout.',
       data: { layer: native, keys: layers[native]!.keys },
     });
   }
@@ -28,14 +28,14 @@ export function checkDistillationRequest(request: DistillationRequest, settings:
     if (foreign === undefined) continue;
     throw new KvlrError('tokenizer-mismatch', {
       message: `distill: expected token ids from 0 to ${vocabSize - 1}, got ${foreign}`,
-      remedy: 'Encode the calibration text with the tokenizer of this model.',
+      hint: 'Encode the calibration text with the tokenizer of this model.',
       data: { vocabSize, received: foreign },
     });
   }
   if (checkpoint === undefined || (checkpoint.step <= settings.steps && checkpoint.points.length > 0)) return;
   throw new KvlrError('run-mismatch', {
     message: `distill: expected a checkpoint of at most ${settings.steps} steps with its course, got ${checkpoint.step} steps and ${checkpoint.points.length} points`,
-    remedy: 'Start the distillation again without the checkpoint.',
+    hint: 'Start the distillation again without the checkpoint.',
     data: { steps: settings.steps, received: checkpoint.step },
   });
 }

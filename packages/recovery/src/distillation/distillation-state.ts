@@ -36,7 +36,7 @@ export function restoreState(state: DistillationState, checkpoint: DistillationC
       return tensor(saved.data, saved.shape, 'float32');
     throw new KvlrError('run-mismatch', {
       message: `distill: expected ${name} of shape [${like.shape}] in the checkpoint, got ${saved ? `[${saved.shape}]` : 'none'}`,
-      remedy: 'Start the distillation again without the checkpoint.',
+      hint: 'Start the distillation again without the checkpoint.',
       data: { name, expected: [...like.shape], received: saved?.shape },
     });
   };

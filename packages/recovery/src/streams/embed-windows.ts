@@ -10,7 +10,7 @@ export async function embedWindows(model: ModelSource, windows: readonly Int32Ar
       if (id < 0 || id >= vocabSize) {
         throw new KvlrError('tokenizer-mismatch', {
           message: `embedWindows: expected token ids from 0 to ${vocabSize - 1}, got ${id}`,
-          remedy: 'Encode the calibration text with the tokenizer of this model.',
+          hint: 'Encode the calibration text with the tokenizer of this model.',
           data: { vocabSize, received: id },
         });
       }

@@ -14,7 +14,7 @@ export function groupByMethod(report: ComparisonReport): { methods: MethodRows[]
   if (report.rows.length === 0) {
     throw new KvlrError('invalid-argument', {
       message: 'groupByMethod: expected at least one row to compare, got none.',
-      remedy: 'Run the comparison with at least one method and one ratio.',
+      hint: 'Run the comparison with at least one method and one ratio.',
       data: { title: report.title },
     });
   }

@@ -43,7 +43,7 @@ export class DeviceGuard {
     if (errors['out-of-memory']) {
       throw new KvlrError('memory-exceeded', {
         message: `${caller}: expected the device to have memory left, got "${errors['out-of-memory'].message}".`,
-        remedy: 'Take a shorter context, a model with fewer KV heads, or a smaller dtype of cache or weights.',
+        hint: 'Take a shorter context, a model with fewer KV heads, or a smaller dtype of cache or weights.',
       });
     }
     if (errors.validation) {
@@ -59,7 +59,7 @@ export class DeviceGuard {
 function lost(caller: string, { reason, message }: GPUDeviceLostInfo): KvlrError {
   return new KvlrError('device-lost', {
     message: `${caller}: expected a working WebGPU device, got one that was lost (${reason}): ${message}`,
-    remedy: 'Load the model again, with less memory if it was that, or on wasm.',
+    hint: 'Load the model again, with less memory if it was that, or on wasm.',
     data: { reason },
   });
 }

@@ -40,8 +40,7 @@ async function takeNamed(backend: BackendName, wasmPaths: string | undefined): P
   if (adapter === undefined) {
     throw new KvlrError('backend-unavailable', {
       message: 'selectBackend: expected a WebGPU adapter, but none answers here.',
-      remedy:
-        'Choose wasm or auto. In Node, install the optional package webgpu and call prepareNodeRuntime from @kvlr/runtime/node.',
+      hint: 'Choose wasm or auto. In Node, install the optional package webgpu and call prepareNodeRuntime from @kvlr/runtime/node.',
       data: { backend },
     });
   }

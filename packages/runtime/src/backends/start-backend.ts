@@ -23,7 +23,7 @@ export async function startBackend(name: BackendName, wasmPaths: string | undefi
   }
   throw new KvlrError('backend-unavailable', {
     message: `startBackend: expected the ${name} backend to start, but it did not.`,
-    remedy:
+    hint:
       name === 'wasm'
         ? 'In a browser, pass wasmPaths: the URL of the folder that serves the .wasm files of @tensorflow/tfjs-backend-wasm.'
         : 'Choose another backend, or auto.',

@@ -34,7 +34,7 @@ export async function readTensor(
   if (shape.length !== expected.length || shape.some((size, axis) => size !== expected[axis])) {
     throw new KvlrError('tensor-shape', {
       message: `loadModel: expected tensor ${name} of shape [${expected}], got [${shape}].`,
-      remedy: 'Check that config.json belongs to these weights.',
+      hint: 'Check that config.json belongs to these weights.',
       data: { tensor: name, expected: [...expected], received: shape },
     });
   }

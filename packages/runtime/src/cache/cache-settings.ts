@@ -53,7 +53,7 @@ export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSett
   if (window > 0 && capacity !== undefined) {
     throw new KvlrError('invalid-argument', {
       message: `createCache: expected a window or a capacity, got window ${window} and capacity ${capacity}.`,
-      remedy: 'Leave the capacity out: a window with its sinks holds window + sinks tokens.',
+      hint: 'Leave the capacity out: a window with its sinks holds window + sinks tokens.',
       data: { window, capacity },
     });
   }

@@ -89,7 +89,7 @@ export class KeyValueCache {
     if (capacity !== undefined) {
       throw new KvlrError('invalid-argument', {
         message: `KeyValueCache: expected at most ${capacity} tokens, got ${needed}.`,
-        remedy: 'Create the cache with a greater capacity, or without one.',
+        hint: 'Create the cache with a greater capacity, or without one.',
         data: { capacity, length: this.length, tokens },
       });
     }

@@ -12,7 +12,7 @@ export function loadCache(bytes: Uint8Array, shape: ModelShape, modelId: string)
   if (header.modelId !== modelId) {
     throw new KvlrError('cache-mismatch', {
       message: `loadCache: expected the cache of model ${modelId}, got one of model ${header.modelId}.`,
-      remedy: 'Load it into the model that made it, or run the prompt again.',
+      hint: 'Load it into the model that made it, or run the prompt again.',
       data: { expected: modelId, received: header.modelId },
     });
   }
@@ -24,7 +24,7 @@ export function loadCache(bytes: Uint8Array, shape: ModelShape, modelId: string)
     if (widths.join() !== header.entryWords.join() || header.tokenIds.length !== batch) {
       throw new KvlrError('cache-mismatch', {
         message: `loadCache: expected entries of [${widths}] words, got [${header.entryWords}].`,
-        remedy: 'Run the prompt again: the cache was made by another version of the model or of kvlr.',
+        hint: 'Run the prompt again: the cache was made by another version of the model or of kvlr.',
         data: { expected: widths, received: header.entryWords },
       });
     }

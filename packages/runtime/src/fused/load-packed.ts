@@ -21,7 +21,7 @@ export async function loadPacked(
     const [wanted, received] = [expected, mark].map((bytes) => new TextDecoder().decode(bytes));
     throw new KvlrError('weights-mismatch', {
       message: `loadModel: expected packed weights "${wanted}" (format, model), got "${received}".`,
-      remedy: 'Load the checkpoint without `packed`, and save it again with savePacked.',
+      hint: 'Load the checkpoint without `packed`, and save it again with savePacked.',
       data: { expected: wanted, received },
     });
   }
@@ -85,7 +85,7 @@ function requireShape(packed: TensorSource, name: string, expected: number[]): v
   if (shape.join() === expected.join()) return;
   throw new KvlrError('tensor-shape', {
     message: `loadModel: expected packed tensor ${name} of shape [${expected}], got [${shape}].`,
-    remedy: 'Save the packed weights again: they were made by another version of kvlr.',
+    hint: 'Save the packed weights again: they were made by another version of kvlr.',
     data: { tensor: name, expected, received: shape },
   });
 }

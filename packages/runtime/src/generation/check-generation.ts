@@ -33,7 +33,7 @@ export function checkPromptLength({ maxPositionEmbeddings }: ModelShape, promptT
   if (window > 0 || promptTokens <= maxPositionEmbeddings) return;
   throw new KvlrError('invalid-argument', {
     message: `generate: expected a prompt of at most ${maxPositionEmbeddings} tokens, got ${promptTokens}.`,
-    remedy: 'Shorten the prompt, for the model knows no positions beyond, or give the cache a window.',
+    hint: 'Shorten the prompt, for the model knows no positions beyond, or give the cache a window.',
     data: { maxPositionEmbeddings, promptTokens },
   });
 }

@@ -46,7 +46,7 @@ describe('the estimate', () => {
       loadModel({ ...source, tensors: reading }, { backend: 'wasm', weights: 'f32', memoryLimit });
     const refusal = await load(totalBytes - 1).catch((error) => error);
     expect(refusal).toMatchObject({ code: 'memory-exceeded', data: { totalBytes, limit: totalBytes - 1 } });
-    expect(refusal.remedy).toMatch(/shorter context.*fewer KV heads.*smaller dtype/);
+    expect(refusal.hint).toMatch(/shorter context.*fewer KV heads.*smaller dtype/);
     await expect(load(totalBytes)).rejects.toThrow('read');
   });
 });

@@ -45,8 +45,7 @@ export function requireBindable(bytes: number): void {
 function exceeded(message: string, data: Record<string, unknown>): KvlrError {
   return new KvlrError('memory-exceeded', {
     message,
-    remedy:
-      'Take a shorter context (cache capacity or window), a model with fewer KV heads (kvlr compress), or a smaller dtype of cache or weights.',
+    hint: 'Take a shorter context (cache capacity or window), a model with fewer KV heads (kvlr compress), or a smaller dtype of cache or weights.',
     data,
   });
 }

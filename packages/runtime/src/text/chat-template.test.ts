@@ -45,7 +45,7 @@ describe('loadChatTemplate', () => {
   });
 
   it('says so when there is no template, a broken one, or one that refuses', async () => {
-    await expect(load({})).rejects.toMatchObject({ code: 'unsupported-feature', remedy: /prompt as text/ });
+    await expect(load({})).rejects.toMatchObject({ code: 'unsupported-feature', hint: /prompt as text/ });
     await expect(loadChatTemplate(createMemoryFiles({}))).rejects.toMatchObject({ code: 'unsupported-feature' });
     await expect(load({ chat_template: '{% if %}' })).rejects.toMatchObject({ code: 'file-malformed' });
     const strict = await load({ chat_template: "{{ raise_exception('roles must alternate') }}" });

@@ -42,7 +42,7 @@ export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemp
       } catch (cause) {
         throw new KvlrError('invalid-argument', {
           message: `renderChat: expected messages that the model's chat template takes, got: ${reasonOf(cause)}`,
-          remedy: 'Some templates want user and assistant to take turns, or know no system message.',
+          hint: 'Some templates want user and assistant to take turns, or know no system message.',
           data: { location: files.location, roles: messages.map(({ role }) => role) },
           cause,
         });
@@ -65,7 +65,7 @@ function parseTemplate(source: string, file: string, location: string): Template
   } catch (cause) {
     throw new KvlrError('file-malformed', {
       message: `loadChatTemplate: ${file} (${location}): expected a Jinja template, got: ${reasonOf(cause)}`,
-      remedy: 'Download the file again; or generate from a plain prompt.',
+      hint: 'Download the file again; or generate from a plain prompt.',
       data: { location, file },
       cause,
     });
@@ -77,14 +77,14 @@ function checkMessages(messages: readonly ChatMessage[]): void {
   if (messages.length > 0 && wrong === undefined) return;
   throw new KvlrError('invalid-argument', {
     message: `renderChat: expected messages with role and content, got ${wrong === undefined ? 'none' : JSON.stringify(wrong)}`,
-    remedy: "Pass at least one message, for example { role: 'user', content: 'Hello' }.",
+    hint: "Pass at least one message, for example { role: 'user', content: 'Hello' }.",
   });
 }
 
 function noTemplate(location: string): KvlrError {
   return new KvlrError('unsupported-feature', {
     message: `loadChatTemplate: expected a chat template in ${location}, found none`,
-    remedy: 'This is a base model, not a chat model: pass the prompt as text, or put a chat_template.jinja beside it.',
+    hint: 'This is a base model, not a chat model: pass the prompt as text, or put a chat_template.jinja beside it.',
     data: { location },
   });
 }

@@ -125,7 +125,7 @@ describe('loadModel', () => {
     expect(text).toMatch(/^ [A-Za-z]/);
     await expect(reference.encode([{ role: 'user', content: 'Hi' }])).rejects.toMatchObject({
       code: 'unsupported-feature',
-      remedy: expect.stringContaining('prompt as text'),
+      hint: expect.stringContaining('prompt as text'),
     });
     await reference.dispose();
   });

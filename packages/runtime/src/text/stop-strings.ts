@@ -9,7 +9,7 @@ export class StopStrings {
     if (stops.some((stop) => stop === '')) {
       throw new KvlrError('invalid-argument', {
         message: 'generate: expected stop strings of at least one character, got an empty one',
-        remedy: 'Leave empty stop strings out.',
+        hint: 'Leave empty stop strings out.',
       });
     }
     this.#stops = stops;

@@ -11,7 +11,7 @@ export const lostEnergyBudget: BudgetPolicy = (request) => {
   if (lostEnergy === undefined) {
     throw new KvlrError('budget-invalid', {
       message: 'lostEnergyBudget: expected lost energies (lostEnergy), got none',
-      remedy: 'They come from statistics: a dry run has none; in code, pass lostEnergy with the request.',
+      hint: 'They come from statistics: a dry run has none; in code, pass lostEnergy with the request.',
     });
   }
   return spreadLosses(request, async ({ layer, sides }, count) => {

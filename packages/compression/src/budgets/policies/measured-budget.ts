@@ -15,7 +15,7 @@ export const measuredBudget: BudgetPolicy = (request) => {
   if (measuredLoss === undefined) {
     throw new KvlrError('budget-invalid', {
       message: 'measuredBudget: expected a way to measure losses (measuredLoss), got none',
-      remedy: 'A dry run cannot measure; in code, pass measuredLoss with the request.',
+      hint: 'A dry run cannot measure; in code, pass measuredLoss with the request.',
     });
   }
   const full = fullBudget(request);

@@ -68,7 +68,7 @@ export class ModelWorkerThread {
     // The first cause counts: a thread that met an error ends after it.
     this.failure ??= new KvlrError('worker-failed', {
       message: `createWorkerPool: expected a worker thread to answer, but it stopped: ${message}.`,
-      remedy: 'Run with fewer workers: each holds the model in memory of its own.',
+      hint: 'Run with fewer workers: each holds the model in memory of its own.',
       cause,
     });
     for (const { reject } of this.waiting.values()) reject(this.failure);
