@@ -69,7 +69,6 @@ export class Registry<Value> {
     throw new KvlrError('usage', {
       message: `expected a ${this.kind}: one of ${this.names.join(', ')}, got ${JSON.stringify(name)}`,
       hint: `Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a ${this.kind}.`,
-      where: { argument: this.kind },
       data: { name, names: this.names },
     });
   }
