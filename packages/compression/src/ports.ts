@@ -1,9 +1,9 @@
-import type { AttentionWeights, LatentKeyWeights, LayerStatistics, ModelShape, RebuiltKeyWeights } from '@kvlr/core';
+import type { AttentionWeights, DecoderShape, LatentKeyWeights, LayerStatistics, RebuiltKeyWeights } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
 
 /** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
 export interface SourceLayer {
-  shape: ModelShape;
+  shape: DecoderShape;
   layer: number;
   weights: AttentionWeights;
   /** Second moments over calibration text. Absent for methods that read the weights alone. */

@@ -1,6 +1,6 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 
-type HeadCounts = Pick<ModelShape, 'numAttentionHeads' | 'numKeyValueHeads'>;
+type HeadCounts = Pick<DecoderShape, 'numAttentionHeads' | 'numKeyValueHeads'>;
 
 /** KV head that a query head reads: floor(h * K / H). */
 export function keyValueHeadOf({ numAttentionHeads, numKeyValueHeads }: HeadCounts, queryHead: number): number {

@@ -14,11 +14,11 @@ export { countElements } from './model/count-elements.ts';
 export { countParameters } from './model/count-parameters.ts';
 export {
   cacheWidth,
+  type DecoderShape,
   type LayerCacheLayout,
-  type ModelShape,
   type RopeParameters,
   stockLayout,
-} from './model/model-shape.ts';
+} from './model/decoder-shape.ts';
 export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model/model-source.ts';
 export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
 export type { Tokenizer } from './model/tokenizer.ts';

@@ -1,6 +1,6 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 import { budgetPolicies } from '@kvlr/compression';
-import { cacheWidth, type ModelShape, type ModelSource } from '@kvlr/core';
+import { cacheWidth, type DecoderShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
 import { resolveDistillation } from './recipe/resolve-distillation.ts';
@@ -91,7 +91,7 @@ export function estimateCompression(request: EstimateRequest): CompressionEstima
 }
 
 /** Passes over text that the budget asks for: every layer at every count; taken to be as many for policies that are not known. */
-function measurements(shape: ModelShape, { budget: { policy } }: Recipe): number {
+function measurements(shape: DecoderShape, { budget: { policy } }: Recipe): number {
   const known = Object.hasOwn(budgetPolicies, policy) ? budgetPolicies[policy] : undefined;
   if (known !== undefined && known.needs !== 'measurement') return 0;
   return shape.numLayers * (divisorsOf(shape.numKeyValueHeads).length - 1);
@@ -128,7 +128,7 @@ function modelSize({ shape, tensors }: ModelSource): ModelSize {
 }
 
 function estimateRecovery(
-  shape: ModelShape,
+  shape: DecoderShape,
   recipe: Recipe,
   size: ModelSize,
 ): { operations: number; bytes: number; diskBytes: number } {
@@ -151,7 +151,7 @@ function estimateRecovery(
 }
 
 function estimateDistillation(
-  shape: ModelShape,
+  shape: DecoderShape,
   recipe: Recipe,
   size: ModelSize,
   keyValueHeads: number,

@@ -1,4 +1,4 @@
-import type { AttentionWeights, LayerStatistics, ModelShape } from '@kvlr/core';
+import type { AttentionWeights, DecoderShape, LayerStatistics } from '@kvlr/core';
 
 /**
  * Statistics of one layer for given block inputs, in plain loops that share no code with the packages they judge.
@@ -6,7 +6,7 @@ import type { AttentionWeights, LayerStatistics, ModelShape } from '@kvlr/core';
  * @param inputs Normed block inputs, one row of hiddenSize per token; position n is row n. Default RoPE only.
  */
 export function oracleStatistics(
-  shape: ModelShape,
+  shape: DecoderShape,
   layer: number,
   weights: AttentionWeights,
   inputs: readonly Float64Array[],

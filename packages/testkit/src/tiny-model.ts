@@ -1,7 +1,7 @@
 import {
   createNormalRandom,
+  type DecoderShape,
   type DenseTensor,
-  type ModelShape,
   type ModelSource,
   type RopeParameters,
   stockLayout,
@@ -38,7 +38,7 @@ export function createTinyModel(settings: TinyModelSettings = {}): TinyModel {
   const headDim = settings.headDim ?? 8;
   const numLayers = settings.numLayers ?? 2;
   const attentionBias = settings.attentionBias ?? false;
-  const shape: ModelShape = {
+  const shape: DecoderShape = {
     architecture: 'llama',
     numLayers,
     hiddenSize: settings.hiddenSize ?? 24,

@@ -1,4 +1,4 @@
-import { type Checkpoint, cacheSize, countParameters, type ModelShape } from '@kvlr/core';
+import { type Checkpoint, cacheSize, countParameters, type DecoderShape } from '@kvlr/core';
 import { attentionDtype, cacheElementBytes, measureSpectra } from '@kvlr/pipeline';
 import { effectiveRank, energyShare, formatBytes, formatExactBytes, type LayerSpectra, layoutKind } from '@kvlr/report';
 import { spectraTerminal } from '@kvlr/report/terminal';
@@ -82,11 +82,11 @@ function withEnergy(spectra: LayerSpectra) {
   return { ...spectra, energy };
 }
 
-function describeHeads(shape: ModelShape): string {
+function describeHeads(shape: DecoderShape): string {
   return `${shape.numAttentionHeads} query heads, ${describeKeyValueHeads(shape)}, width ${shape.headDim}`;
 }
 
-function describeKeyValueHeads(shape: ModelShape): string {
+function describeKeyValueHeads(shape: DecoderShape): string {
   const layout = layoutKind(shape);
   switch (layout) {
     case 'stock':
@@ -101,7 +101,7 @@ function describeKeyValueHeads(shape: ModelShape): string {
 }
 
 /** The product behind the figure, for ordinary grouped-query attention. */
-function describeProduct(shape: ModelShape, bytesPerElement: number): string {
+function describeProduct(shape: DecoderShape, bytesPerElement: number): string {
   const stock = shape.layers.every((layout) => layout.keys === 'stock' && layout.keySlots === shape.numKeyValueHeads);
   if (!stock) return '';
   return ` = 2 x ${shape.numLayers} layers x ${shape.numKeyValueHeads} KV heads x ${shape.headDim} x ${bytesPerElement} bytes`;

@@ -1,4 +1,4 @@
-import { cacheSize, type ModelShape, type RunControl } from '@kvlr/core';
+import { cacheSize, type DecoderShape, type RunControl } from '@kvlr/core';
 import { type CompressionResult, compress, type RunStore } from '@kvlr/pipeline';
 import { referenceModelCard } from '@kvlr/reference-model';
 import type { BackendRequest } from '@kvlr/runtime';
@@ -47,7 +47,7 @@ export async function compressModel(request: DemoCompressionRequest): Promise<De
   };
 }
 
-function cacheFacts(shape: ModelShape): Omit<ModelFacts, 'perplexity' | 'perplexityRatio'> {
+function cacheFacts(shape: DecoderShape): Omit<ModelFacts, 'perplexity' | 'perplexityRatio'> {
   return {
     numLayers: shape.numLayers,
     keyValueHeads: shape.layers[0]!.keySlots,

@@ -1,5 +1,5 @@
 import { expectedTensors } from '@kvlr/checkpoint';
-import { type CacheDtype, cacheBytes, type ModelShape } from '@kvlr/core';
+import { type CacheDtype, cacheBytes, type DecoderShape } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { tensorBytes } from './weight-bytes.ts';
 
@@ -15,7 +15,7 @@ export interface DecodeBytesSettings {
  * Bytes that one decode step has to read, by formula: every matrix once for the whole batch, one row of the embedding for each
  * sequence, every cached entry once. Vectors (norms, biases) are left out. For layouts 'stock' and 'latent'.
  */
-export function decodeBytes(shape: ModelShape, settings: DecodeBytesSettings): number {
+export function decodeBytes(shape: DecoderShape, settings: DecodeBytesSettings): number {
   const { weights, cache, context, batch = 1 } = settings;
   const matrices = expectedTensors(shape)
     .filter(({ role, shape: dimensions }) => dimensions.length > 1 && role !== 'embedding')

@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { type WeightFormat, weightFormats } from '@kvlr/kernels';
 import { createTinyModel } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ describe('weightBytes', () => {
 });
 
 describe('decodeBytes', () => {
-  const bytesAt = (shape: ModelShape, context: number, batch = 1) =>
+  const bytesAt = (shape: DecoderShape, context: number, batch = 1) =>
     decodeBytes(shape, { weights: 'f16', cache: 'f16', context, batch });
 
   it('grows with the context by what an entry takes', () => {

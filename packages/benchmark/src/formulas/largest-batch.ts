@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheBytes, type ModelShape } from '@kvlr/core';
+import { type CacheDtype, cacheBytes, type DecoderShape } from '@kvlr/core';
 
 export interface LargestBatchSettings {
   memoryBytes: number;
@@ -10,7 +10,7 @@ export interface LargestBatchSettings {
 }
 
 /** How many sequences' caches fit beside the weights, exactly; scratch memory is not counted. 0 where not even one fits. */
-export function largestBatch(shape: Pick<ModelShape, 'layers'>, settings: LargestBatchSettings): number {
+export function largestBatch(shape: Pick<DecoderShape, 'layers'>, settings: LargestBatchSettings): number {
   const { memoryBytes, weightBytes, dtype, context } = settings;
   const room = memoryBytes - weightBytes;
   return Math.max(0, Math.floor(room / cacheBytes(shape, { dtype, capacity: context })));

@@ -1,5 +1,5 @@
 import { type ExpectedTensor, expectedTensors } from '@kvlr/checkpoint';
-import type { ModelShape, TensorRole } from '@kvlr/core';
+import type { DecoderShape, TensorRole } from '@kvlr/core';
 import { packedByteLength, type WeightFormat } from '@kvlr/kernels';
 
 const tables: readonly TensorRole[] = ['embedding', 'languageModelHead'];
@@ -7,7 +7,7 @@ const tables: readonly TensorRole[] = ['embedding', 'languageModelHead'];
 const unpacked: readonly TensorRole[] = ['latentKeyEncoder', 'latentQueryEncoder', 'rebuiltKeyDecoder'];
 
 /** Exact bytes of a model's weights on the device: packed matrices, float32 vectors. Without the table of rotations. */
-export function weightBytes(shape: ModelShape, format: WeightFormat): number {
+export function weightBytes(shape: DecoderShape, format: WeightFormat): number {
   return expectedTensors(shape).reduce((sum, tensor) => sum + tensorBytes(tensor, format), 0);
 }
 

@@ -2,8 +2,8 @@ import { expectedTensors, findArchitecture } from '@kvlr/checkpoint';
 import {
   createNormalRandom,
   createRandom,
+  type DecoderShape,
   KvlrError,
-  type ModelShape,
   type ModelSource,
   type TensorInfo,
   type TensorRole,
@@ -17,7 +17,7 @@ const POOL_SIZE = 262_139;
  * LLaMA. Tensors are made when they are read, so that only one is in memory, and they are not independent of each other. Matrices are
  * scaled to keep the stream's size; norm weights are 1.
  */
-export function createRandomModel(shape: ModelShape, seed = 0): ModelSource {
+export function createRandomModel(shape: DecoderShape, seed = 0): ModelSource {
   const normal = createNormalRandom(seed);
   const pool = Float32Array.from({ length: POOL_SIZE }, normal);
   const names: Partial<Record<TensorRole, string>> = findArchitecture('llama').tensors;

@@ -1,4 +1,4 @@
-import { type ModelShape, stockLayout } from '@kvlr/core';
+import { type DecoderShape, stockLayout } from '@kvlr/core';
 
 const numLayers = 30;
 const headDim = 72;
@@ -7,7 +7,7 @@ const headDim = 72;
  * The sizes of SmolLM2-135M (30 layers, 576 wide, feed-forward 1536, vocabulary 49,152, 8,192 positions), with 8 query heads of 72
  * as multi-head attention in place of its 9 of 64 over 3, so that 8, 4, 2 and 1 KV heads are all there is to compare.
  */
-export const smolShape: ModelShape = {
+export const smolShape: DecoderShape = {
   architecture: 'llama',
   numLayers,
   hiddenSize: 576,

@@ -1,4 +1,4 @@
-import type { LayerActivations, LayerStatistics, ModelShape, TapName } from '@kvlr/core';
+import type { DecoderShape, LayerActivations, LayerStatistics, TapName } from '@kvlr/core';
 import { SecondMoment } from '@kvlr/linalg';
 import { rotate } from '@kvlr/rope';
 import { requireTap } from './require-tap.ts';
@@ -19,7 +19,7 @@ export class LayerMoments {
 
   /** @param frequencies RoPE's radians per position, [headDim / 2]. */
   constructor(
-    private readonly shape: ModelShape,
+    private readonly shape: DecoderShape,
     private readonly layer: number,
     private readonly frequencies: Float64Array,
   ) {

@@ -1,14 +1,14 @@
 import {
   type ActivationSource,
   createNormalRandom,
+  type DecoderShape,
   type LayerActivations,
-  type ModelShape,
   type TapName,
 } from '@kvlr/core';
 
 /** For tests: random activations, the same for the same first token and layer, maybe changed before they are shown. */
 export function randomActivations(
-  shape: ModelShape,
+  shape: DecoderShape,
   change: (activations: LayerActivations) => void = () => {},
 ): ActivationSource {
   const widths: Partial<Record<TapName, number>> = {

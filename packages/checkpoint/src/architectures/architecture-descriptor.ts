@@ -30,7 +30,7 @@ export interface GgufFamily {
  * the half-split layout, grouped-query attention, gated feed-forward. They differ in names, biases and defaults.
  */
 export interface ArchitectureDescriptor {
-  /** Name of the family, `ModelShape.architecture`. */
+  /** Name of the family, `DecoderShape.architecture`. */
   name: string;
   /** Values of model_type in config.json. */
   modelTypes: string[];

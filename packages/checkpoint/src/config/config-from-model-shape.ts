@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { ArchitectureDescriptor, BiasRule } from '../architectures/architecture-descriptor.ts';
 import { decodeNativeConfig, encodeNativeConfig } from './native-config.ts';
 import { uniformKeyValueHeads } from './uniform-key-value-heads.ts';
@@ -9,7 +9,7 @@ import { uniformKeyValueHeads } from './uniform-key-value-heads.ts';
  * `dtype` is what transformers calls the type of the weights, for example 'float16'.
  */
 export function configFromModelShape(
-  shape: ModelShape,
+  shape: DecoderShape,
   descriptor: ArchitectureDescriptor,
   dtype: string,
   sourceConfig?: Record<string, unknown>,
@@ -27,7 +27,7 @@ export function configFromModelShape(
   return uniformHeads === undefined ? encodeNativeConfig(config, shape.layers) : config;
 }
 
-function freshConfig(shape: ModelShape, descriptor: ArchitectureDescriptor): Record<string, unknown> {
+function freshConfig(shape: DecoderShape, descriptor: ArchitectureDescriptor): Record<string, unknown> {
   return {
     architectures: [descriptor.className],
     model_type: descriptor.modelTypes[0],
@@ -46,7 +46,7 @@ function freshConfig(shape: ModelShape, descriptor: ArchitectureDescriptor): Rec
   };
 }
 
-function ropeScaling({ rope }: ModelShape): Record<string, unknown> | null {
+function ropeScaling({ rope }: DecoderShape): Record<string, unknown> | null {
   if (rope.type === 'default') return null;
   if (rope.type === 'linear') return { rope_type: 'linear', factor: rope.factor };
   return {

@@ -1,10 +1,10 @@
-import { KvlrError, type ModelShape, stockLayout } from '@kvlr/core';
+import { type DecoderShape, KvlrError, stockLayout } from '@kvlr/core';
 import { parseRopeParameters } from '@kvlr/rope';
 import type { ArchitectureDescriptor, BiasRule, RefusedSetting } from '../architectures/architecture-descriptor.ts';
 import { ConfigReader, malformedConfig, unsupportedConfig } from './config-reader.ts';
 import { decodeNativeConfig, parseNativeLayers } from './native-config.ts';
 
-const activations: Record<string, ModelShape['hiddenActivation']> = {
+const activations: Record<string, DecoderShape['hiddenActivation']> = {
   silu: 'silu',
   swish: 'silu',
   gelu: 'gelu',
@@ -16,7 +16,10 @@ const activations: Record<string, ModelShape['hiddenActivation']> = {
  * The numbers of a model from its config.json, with the family's defaults for what is left out.
  * Throws 'file-malformed', 'heads-not-divisible' and 'unsupported-feature', naming the field.
  */
-export function modelShapeFromConfig(config: Record<string, unknown>, descriptor: ArchitectureDescriptor): ModelShape {
+export function modelShapeFromConfig(
+  config: Record<string, unknown>,
+  descriptor: ArchitectureDescriptor,
+): DecoderShape {
   const { config: stockConfig, rawLayers } = decodeNativeConfig(config);
   const reader = new ConfigReader(stockConfig);
   const { defaults, biases } = descriptor;

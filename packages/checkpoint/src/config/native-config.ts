@@ -1,4 +1,4 @@
-import type { LayerCacheLayout, ModelShape } from '@kvlr/core';
+import type { DecoderShape, LayerCacheLayout } from '@kvlr/core';
 import { malformedConfig } from './config-reader.ts';
 
 /**
@@ -41,7 +41,7 @@ export function decodeNativeConfig(config: Record<string, unknown>): {
 /** Checks the raw layouts of a native section against the model's numbers. */
 export function parseNativeLayers(
   rawLayers: readonly unknown[],
-  shape: Pick<ModelShape, 'numLayers' | 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
+  shape: Pick<DecoderShape, 'numLayers' | 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
 ): LayerCacheLayout[] {
   if (rawLayers.length !== shape.numLayers) {
     throw malformedConfig('kvlr.layers', `a list of ${shape.numLayers} layouts`, rawLayers.length);
@@ -52,7 +52,7 @@ export function parseNativeLayers(
 function parseLayout(
   raw: unknown,
   field: string,
-  shape: Pick<ModelShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
+  shape: Pick<DecoderShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
 ): LayerCacheLayout {
   const { keys, key_slots, key_slot_width, value_slots, value_slot_width } = (raw ?? {}) as Record<string, unknown>;
   if (keys !== 'stock' && keys !== 'latent' && keys !== 'rebuilt') {

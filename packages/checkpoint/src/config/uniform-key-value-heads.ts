@@ -1,7 +1,7 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 
 /** The KV head count that all layers share, if every layer is stock grouped-query attention with the same count. */
-export function uniformKeyValueHeads(shape: ModelShape): number | undefined {
+export function uniformKeyValueHeads(shape: DecoderShape): number | undefined {
   const count = shape.layers[0]?.keySlots;
   const uniform = shape.layers.every(
     (layout) =>

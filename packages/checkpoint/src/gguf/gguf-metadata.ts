@@ -1,11 +1,11 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import type { GgufFamily } from '../architectures/architecture-descriptor.ts';
 import type { WeightDtype } from '../dtypes/encode-floats.ts';
 import { type GgufValue, ggufFileTypes } from './gguf-format.ts';
 
 /** Metadata that describes the decoder: sizes, heads, rotary positions. `keyValueHeads` is one count a layer. */
 export function ggufModelMetadata(
-  shape: ModelShape,
+  shape: DecoderShape,
   family: GgufFamily,
   settings: { name: string; dtype: WeightDtype; keyValueHeads: readonly number[] },
 ): Map<string, GgufValue> {

@@ -2,9 +2,9 @@ import {
   type AttentionWeights,
   type CompressedLayer,
   countElements,
+  type DecoderShape,
   type DenseTensor,
   KvlrError,
-  type ModelShape,
   type ModelSource,
   type TensorRole,
 } from '@kvlr/core';
@@ -44,14 +44,14 @@ export function applyCompression(base: ModelSource, layers: readonly CompressedL
   return variant;
 }
 
-function compressedShape(base: ModelShape, byLayer: ReadonlyMap<number, CompressedLayer>): ModelShape {
+function compressedShape(base: DecoderShape, byLayer: ReadonlyMap<number, CompressedLayer>): DecoderShape {
   const weights = [...byLayer.values()].map((layer) => layer.weights);
   const addsOutputBias = weights.some(({ outputBias }) => outputBias !== undefined);
   const addsInputBias = weights.some(({ queryBias, keyBias, valueBias }) => queryBias ?? keyBias ?? valueBias);
   // LLaMA's attention_bias covers q, k, v and o together: a bias on one of them needs all four.
   const attentionBias = base.attentionBias || addsInputBias || (addsOutputBias && !base.outputBias);
   const outputBias = base.outputBias || addsOutputBias || (attentionBias && !base.attentionBias);
-  const shape: ModelShape = {
+  const shape: DecoderShape = {
     ...base,
     attentionBias,
     outputBias,

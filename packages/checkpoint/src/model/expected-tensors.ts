@@ -1,4 +1,4 @@
-import type { ModelShape, TensorRole } from '@kvlr/core';
+import type { DecoderShape, TensorRole } from '@kvlr/core';
 
 /** A tensor that a model of some shape must have. */
 export interface ExpectedTensor {
@@ -8,7 +8,7 @@ export interface ExpectedTensor {
 }
 
 /** Every tensor of a model of this shape. Matrices are [out, in]. */
-export function expectedTensors(shape: ModelShape): ExpectedTensor[] {
+export function expectedTensors(shape: DecoderShape): ExpectedTensor[] {
   const { vocabSize, hiddenSize } = shape;
   const expected: ExpectedTensor[] = [
     { role: 'embedding', shape: [vocabSize, hiddenSize] },
@@ -21,7 +21,7 @@ export function expectedTensors(shape: ModelShape): ExpectedTensor[] {
   return expected;
 }
 
-function layerTensors(shape: ModelShape, layer: number): [TensorRole, number[]][] {
+function layerTensors(shape: DecoderShape, layer: number): [TensorRole, number[]][] {
   const { hiddenSize, intermediateSize, numAttentionHeads, headDim } = shape;
   const layout = shape.layers[layer]!;
   const queryRows = numAttentionHeads * headDim;

@@ -1,9 +1,9 @@
-import { type DenseTensor, KvlrError, type ModelShape, type ModelSource, type TensorInfo } from '@kvlr/core';
+import { type DecoderShape, type DenseTensor, KvlrError, type ModelSource, type TensorInfo } from '@kvlr/core';
 import { fillLayer, isLatentTensorRole, latentTensorNames } from '../architectures/latent-tensor-names.ts';
 import { findNonFinite } from '../safetensors/find-non-finite.ts';
 
 export interface ModelChanges {
-  shape: ModelShape;
+  shape: DecoderShape;
   /** Tensors that are replaced or added, by name. */
   tensors: ReadonlyMap<string, DenseTensor>;
   id: string;

@@ -1,10 +1,10 @@
-import type { ModelShape, TensorRole } from '@kvlr/core';
+import type { DecoderShape, TensorRole } from '@kvlr/core';
 import type { GraphBuilder } from './graph-builder.ts';
 import type { OnnxFloatDtype } from './onnx-format.ts';
 
 /** What all layers share: the model's numbers, its constants, and what is known of the sequences. */
 export interface LayerInputs {
-  shape: ModelShape;
+  shape: DecoderShape;
   dtype: OnnxFloatDtype;
   keyValueHeads: number;
   /** Name of the constant that holds a weight. */
@@ -119,7 +119,7 @@ function project(
   return bias ? graph.node(`${path}/Add`, 'Add', [product, weights(bias, layer)]) : product;
 }
 
-function activate(graph: GraphBuilder, path: string, gate: string, { hiddenActivation }: ModelShape): string {
+function activate(graph: GraphBuilder, path: string, gate: string, { hiddenActivation }: DecoderShape): string {
   switch (hiddenActivation) {
     case 'silu':
       return graph.node(`${path}/Mul`, 'Mul', [gate, graph.node(`${path}/Sigmoid`, 'Sigmoid', [gate])]);

@@ -1,8 +1,8 @@
 import {
   type CompressedLayer,
   createNormalRandom,
+  type DecoderShape,
   type LayerCacheLayout,
-  type ModelShape,
   stockLayout,
 } from '@kvlr/core';
 
@@ -18,7 +18,7 @@ export interface RandomLayerSettings {
 }
 
 /** A compressed layer of the right sizes with seeded random weights: form without meaning. */
-export function randomCompressedLayer(shape: ModelShape, settings: RandomLayerSettings): CompressedLayer {
+export function randomCompressedLayer(shape: DecoderShape, settings: RandomLayerSettings): CompressedLayer {
   const { layer, groups, latentRank, rebuiltRank } = settings;
   const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
   const normal = createNormalRandom(layer + 1);

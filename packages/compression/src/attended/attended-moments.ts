@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import { type Matrix, SecondMoment, selectBlock } from '@kvlr/linalg';
 import { attendedValues, type BlockInputs } from '../measured-error/attended-values.ts';
 import { headRows } from '../moments/head-rows.ts';
@@ -51,7 +51,7 @@ export class AttendedMoments {
 
 /** Bytes of one layer's moments. */
 export function attendedMomentsBytes(
-  shape: Pick<ModelShape, 'headDim' | 'numAttentionHeads' | 'numKeyValueHeads'>,
+  shape: Pick<DecoderShape, 'headDim' | 'numAttentionHeads' | 'numKeyValueHeads'>,
   groups: readonly (readonly number[])[],
 ): number {
   const numbers = groups.map((heads) => (queryHeadsOf(shape, heads).length * heads.length * shape.headDim) ** 2);

@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 
 /**
  * Numbers of keys, or of values, per token that a layer of a method with free ranks may keep: steps of about half a head,
@@ -6,7 +6,7 @@ import type { ModelShape } from '@kvlr/core';
  * source's own width, the last.
  */
 export function rankCandidates(
-  { numKeyValueHeads, headDim }: Pick<ModelShape, 'numKeyValueHeads' | 'headDim'>,
+  { numKeyValueHeads, headDim }: Pick<DecoderShape, 'numKeyValueHeads' | 'headDim'>,
   keyValueHeads: number,
 ): number[] {
   const step = numKeyValueHeads * Math.ceil(headDim / (2 * numKeyValueHeads));

@@ -1,11 +1,11 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
 import type { GroupFactors } from '../ports.ts';
 import { keyValueHeadOf } from '../query-heads.ts';
 
 /** Decoder that each source query head carries: that of the KV head it reads. */
 export function decoderLookup(
-  shape: ModelShape,
+  shape: DecoderShape,
   groups: readonly (readonly number[])[],
   factors: readonly GroupFactors[],
 ): (queryHead: number) => Matrix {

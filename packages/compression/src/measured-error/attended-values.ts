@@ -1,4 +1,4 @@
-import type { AttentionWeights, CompressedLayer, ModelShape } from '@kvlr/core';
+import type { AttentionWeights, CompressedLayer, DecoderShape } from '@kvlr/core';
 import { createMatrix, type Matrix, multiply, multiplyTransposed } from '@kvlr/linalg';
 import { ropeFrequencies, rotate } from '@kvlr/rope';
 
@@ -17,7 +17,7 @@ export interface BlockInputs {
  */
 export function attendedValues(
   attention: AttentionLayer,
-  { headDim, hiddenSize, rope }: Pick<ModelShape, 'headDim' | 'hiddenSize' | 'rope'>,
+  { headDim, hiddenSize, rope }: Pick<DecoderShape, 'headDim' | 'hiddenSize' | 'rope'>,
   inputs: BlockInputs,
 ): Matrix[] {
   const { weights, layout } = attention;

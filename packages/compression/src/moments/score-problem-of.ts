@@ -1,4 +1,4 @@
-import type { ModelShape, RopeParameters } from '@kvlr/core';
+import type { DecoderShape, RopeParameters } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
 import { type RotationAverages, rotationAverages } from '../factors/rotation-averages.ts';
 import type { ScoreProblem } from '../factors/score-problem.ts';
@@ -29,7 +29,7 @@ export function scoreProblemOf(
 /** The same for every group and layer of a model, and not quick: kept with the RoPE parameters that they belong to. */
 const knownAverages = new WeakMap<RopeParameters, Map<string, RotationAverages>>();
 
-function averagesOf({ rope, headDim }: ModelShape, tokens: number): RotationAverages {
+function averagesOf({ rope, headDim }: DecoderShape, tokens: number): RotationAverages {
   const ofRope = knownAverages.get(rope) ?? new Map<string, RotationAverages>();
   knownAverages.set(rope, ofRope);
   const key = `${headDim} ${tokens}`;

@@ -1,4 +1,4 @@
-import type { LayerCacheLayout } from '../model/model-shape.ts';
+import type { LayerCacheLayout } from '../model/decoder-shape.ts';
 
 /** Float64 weights of one layer's attention, matrices [out, in] row-major, biases [out] where the model has them. */
 export interface AttentionWeights {

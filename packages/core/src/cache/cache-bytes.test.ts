@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { stockLayout } from '../model/model-shape.ts';
+import { stockLayout } from '../model/decoder-shape.ts';
 import { type CacheDtype, cacheBytes, cacheEntryWords } from './cache-bytes.ts';
 import { cacheSize } from './cache-size.ts';
 

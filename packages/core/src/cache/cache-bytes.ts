@@ -1,4 +1,4 @@
-import type { LayerCacheLayout, ModelShape } from '../model/model-shape.ts';
+import type { DecoderShape, LayerCacheLayout } from '../model/decoder-shape.ts';
 
 /**
  * How a cache keeps its numbers. 'f16': halves, two in a word. 'int8', 'int4': codes of one token's slot, with a scale and an
@@ -22,7 +22,7 @@ export function cacheEntryWords(layout: LayerCacheLayout, dtype: CacheDtype): nu
 
 /** Exact bytes of a KV cache for `capacity` tokens of `batch` sequences (default 1), scales included. */
 export function cacheBytes(
-  shape: Pick<ModelShape, 'layers'>,
+  shape: Pick<DecoderShape, 'layers'>,
   settings: { dtype: CacheDtype; capacity: number; batch?: number },
 ): number {
   const { dtype, capacity, batch = 1 } = settings;

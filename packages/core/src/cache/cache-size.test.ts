@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { stockLayout } from '../model/model-shape.ts';
+import { stockLayout } from '../model/decoder-shape.ts';
 import { cacheSize } from './cache-size.ts';
 
 test('grouped-query attention takes 2 x layers x KV heads x head width x bytes', () => {

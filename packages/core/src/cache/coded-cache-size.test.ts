@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { stockLayout } from '../model/model-shape.ts';
+import { stockLayout } from '../model/decoder-shape.ts';
 import { codedCacheSize } from './coded-cache-size.ts';
 
 const shape = { layers: [stockLayout(4, 32), stockLayout(2, 32)] };

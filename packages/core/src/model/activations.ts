@@ -1,4 +1,4 @@
-import type { ModelShape } from './model-shape.ts';
+import type { DecoderShape } from './decoder-shape.ts';
 
 export type TapName = 'stream' | 'blockInput' | 'query' | 'key' | 'value' | 'attended' | 'blockOutput';
 
@@ -27,7 +27,7 @@ export interface LayerActivations {
 
 /** Port: runs windows of tokens through a model and shows each layer's activations. Positions start at 0 in each window. */
 export interface ActivationSource {
-  readonly shape: ModelShape;
+  readonly shape: DecoderShape;
   forEachLayer(
     tokenIds: Int32Array,
     taps: readonly TapName[],

@@ -1,4 +1,4 @@
-import type { ModelShape } from './model-shape.ts';
+import type { DecoderShape } from './decoder-shape.ts';
 import type { TensorSource } from './tensors.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -34,7 +34,7 @@ export type TensorRole = (typeof tensorRoles)[number];
 export interface ModelSource {
   /** A content hash of config and tensors, stable across copies of the same model. */
   readonly id: string;
-  readonly shape: ModelShape;
+  readonly shape: DecoderShape;
   readonly tensors: TensorSource;
   /** Name of the tensor in this role, for per-layer roles in this layer. Matrices are stored [out, in]. */
   tensorName(role: TensorRole, layer?: number): string;

@@ -1,6 +1,6 @@
 import type { AttentionWeights } from '../artefacts/compressed-layer.ts';
 import type { LayerStatistics } from '../artefacts/statistics.ts';
-import type { ModelShape } from '../model/model-shape.ts';
+import type { DecoderShape } from '../model/decoder-shape.ts';
 
 /** What one layer's cache keeps, in the unit of its request. */
 export interface LayerBudget {
@@ -13,7 +13,7 @@ export type BudgetSide = keyof LayerBudget;
 
 /** What a budget policy is told. One request covers the whole model. */
 export interface BudgetRequest {
-  shape: ModelShape;
+  shape: DecoderShape;
   /**
    * 'heads': counts are KV heads; a layer keeps as many for its keys as for its values (ordinary grouped-query attention).
    * 'ranks': counts are numbers of the cache per token, for keys and for values apart (methods with free ranks).

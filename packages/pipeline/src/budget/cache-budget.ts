@@ -1,5 +1,5 @@
 import { type CompressionMethod, rankCandidates } from '@kvlr/compression';
-import type { BudgetRequest, LayerBudget, ModelShape } from '@kvlr/core';
+import type { BudgetRequest, DecoderShape, LayerBudget } from '@kvlr/core';
 import { divisorsOf } from '../recipe/resolve-key-value-heads.ts';
 
 /** How much of its cache each layer keeps; see `BudgetRequest.unit`. */
@@ -15,7 +15,7 @@ export type BudgetFrame = Pick<BudgetRequest, 'shape' | 'unit' | 'uniform' | 'to
  * Methods of whole heads keep a number of KV heads that divides the source's, and so its query heads; methods with free ranks
  * keep numbers per token.
  */
-export function budgetFrame(shape: ModelShape, method: CompressionMethod, keyValueHeads: number): BudgetFrame {
+export function budgetFrame(shape: DecoderShape, method: CompressionMethod, keyValueHeads: number): BudgetFrame {
   const ranks = method.freeRanks !== undefined;
   const count = ranks ? keyValueHeads * shape.headDim : keyValueHeads;
   const counts = ranks ? rankCandidates(shape, keyValueHeads) : divisorsOf(shape.numKeyValueHeads);

@@ -1,5 +1,5 @@
 import { compressionMethods, resolveBudget, resolveMethod } from '@kvlr/compression';
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { resolveGrouping } from '@kvlr/grouping';
 import { formatRatio } from '@kvlr/report';
@@ -18,7 +18,7 @@ import {
 
 /** What rows are asked for; see `ComparisonRequest`. */
 export interface WantedRows {
-  model: { shape: ModelShape };
+  model: { shape: DecoderShape };
   methods?: readonly string[] | undefined;
   ownMethods?: ReadonlyMap<string, MethodChoice> | undefined;
   reconstructEach?: boolean | undefined;

@@ -1,10 +1,10 @@
 import { type BlockInputs, type CompressionMethod, type MergeError, mergeError } from '@kvlr/compression';
-import type { AttentionWeights, GroupingRequest, GroupingStrategy, LayerStatistics, ModelShape } from '@kvlr/core';
+import type { AttentionWeights, DecoderShape, GroupingRequest, GroupingStrategy, LayerStatistics } from '@kvlr/core';
 import { groupHeads, lostEnergyCosts } from '@kvlr/grouping';
 
 /** What a grouping strategy is asked of one layer, in a form that crosses threads. */
 export interface LayerQuestion {
-  shape: ModelShape;
+  shape: DecoderShape;
   layer: number;
   /** KV heads wanted. */
   keyValueHeads: number;

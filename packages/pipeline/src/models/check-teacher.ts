@@ -1,5 +1,5 @@
 import { expectedTensors } from '@kvlr/checkpoint';
-import { type Checkpoint, type EventListener, KvlrError, type ModelShape, type TensorRole } from '@kvlr/core';
+import { type Checkpoint, type DecoderShape, type EventListener, KvlrError, type TensorRole } from '@kvlr/core';
 
 /** What compression leaves as it is in a model's shape. */
 const keptSizes = [
@@ -11,7 +11,7 @@ const keptSizes = [
   'vocabSize',
   'tieWordEmbeddings',
   'mlpBias',
-] as const satisfies (keyof ModelShape)[];
+] as const satisfies (keyof DecoderShape)[];
 
 /** What compression leaves as it is among the tensors: all but the projections of attention. */
 const keptRoles = new Set<TensorRole>([

@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 
 /**
@@ -6,7 +6,7 @@ import type { Recipe } from '@kvlr/core/schemas';
  *
  * @throws KvlrError 'heads-not-divisible' unless the count divides the source's KV heads.
  */
-export function resolveKeyValueHeads(shape: ModelShape, wanted: Recipe['keyValueHeads']): number {
+export function resolveKeyValueHeads(shape: DecoderShape, wanted: Recipe['keyValueHeads']): number {
   const source = shape.numKeyValueHeads;
   const heads = typeof wanted === 'number' ? wanted : source * wanted.keep;
   if (Number.isInteger(heads) && heads >= 1 && source % heads === 0) return heads;

@@ -1,4 +1,4 @@
-import { type CalibrationStatistics, type ModelShape, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { type CalibrationStatistics, type DecoderShape, type ModelSource, throwIfAborted } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { LayerHistory } from '@kvlr/recovery';
 import {
@@ -21,7 +21,7 @@ export interface ReportRequest {
   modelName: string;
   modelLicence: string | undefined;
   model: ModelSource;
-  resultShape: ModelShape;
+  resultShape: DecoderShape;
   /** Absent for a checkpoint that was compressed before. */
   budget?: CacheBudget;
   recipe: Recipe;

@@ -1,9 +1,9 @@
-import { KvlrError, type ModelShape, type ModelSource, type TensorInfo, tensorRoles } from '@kvlr/core';
+import { type DecoderShape, KvlrError, type ModelSource, type TensorInfo, tensorRoles } from '@kvlr/core';
 
 /** A model in a form that threads share: float32 tensors in shared memory, and the names that the roles stand for. */
 export interface SharedModel {
   id: string;
-  shape: ModelShape;
+  shape: DecoderShape;
   tensors: Map<string, { info: TensorInfo; values: Float32Array }>;
   /** Per role, the tensor's name without a layer and in each layer. */
   names: Map<string, string>;

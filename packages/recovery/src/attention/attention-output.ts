@@ -1,11 +1,11 @@
-import type { LayerCacheLayout, ModelShape } from '@kvlr/core';
+import type { DecoderShape, LayerCacheLayout } from '@kvlr/core';
 import { type AttentionTensors, attentionBlock, rmsNorm, rotateHeads, type SequenceContext } from '@kvlr/runtime';
 import { add, matMul, mul, reshape, type Tensor2D, transpose } from '@tensorflow/tfjs-core';
 import { causalAttention } from './causal-attention.ts';
 import type { LowRankAdapters, Projection } from './low-rank-adapters.ts';
 
 export interface AttentionOutputSettings {
-  shape: Pick<ModelShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
+  shape: Pick<DecoderShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
   layout: LayerCacheLayout;
   context: SequenceContext;
   /** Added to the projections. Stock layout only. */

@@ -1,4 +1,4 @@
-import { type ModelShape, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { feedForwardBlock, type LayerTensors, type SequenceContext } from '@kvlr/runtime';
 import { add, gather, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import { attentionOutput } from '../attention/attention-output.ts';
@@ -7,7 +7,7 @@ import { yieldToHost } from '../training/yield-to-host.ts';
 import type { LoadedLanguageModel } from './loaded-language-model.ts';
 
 export interface LayerRun {
-  shape: ModelShape;
+  shape: DecoderShape;
   layer: number;
   context: SequenceContext;
   /** Stands in for the layer's own attention. */

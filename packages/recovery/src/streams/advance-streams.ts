@@ -1,10 +1,10 @@
-import { type ModelShape, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { createSequenceContext, feedForwardBlock, type LayerTensors } from '@kvlr/runtime';
 import { add, type Tensor2D, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import { attentionOutput } from '../attention/attention-output.ts';
 
 export interface AdvanceSettings {
-  shape: ModelShape;
+  shape: DecoderShape;
   layer: number;
   signal?: AbortSignal;
 }

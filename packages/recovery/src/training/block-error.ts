@@ -1,4 +1,4 @@
-import { type ModelShape, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { createSequenceContext, type SequenceContext } from '@kvlr/runtime';
 import { add, div, type Scalar, square, sub, sum, tidy } from '@tensorflow/tfjs-core';
 import { attentionOutput } from '../attention/attention-output.ts';
@@ -8,7 +8,7 @@ import { type StreamPairs, stackWindows } from '../streams/stream-pairs.ts';
 /** One block in training and what it is trained on. */
 export interface BlockTask {
   attention: TrainableAttention;
-  shape: ModelShape;
+  shape: DecoderShape;
   layer: number;
   train: StreamPairs;
   heldOut: StreamPairs;

@@ -1,4 +1,4 @@
-import type { CacheDtype, ModelShape } from '@kvlr/core';
+import type { CacheDtype, DecoderShape } from '@kvlr/core';
 import type { RunEnvironment } from './run-environment.ts';
 
 /** Times of one kind of step, milliseconds. */
@@ -20,7 +20,7 @@ export interface PairedSpeedup {
 /** A model that was timed. */
 export interface BenchmarkedModel {
   name: string;
-  shape: ModelShape;
+  shape: DecoderShape;
   /** True where only the shape is that of a model: time depends on sizes alone. */
   randomWeights: boolean;
   /** Seconds from the checkpoint to the device; absent for random weights. */

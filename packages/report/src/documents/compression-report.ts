@@ -1,4 +1,4 @@
-import type { EvaluationResult, ModelShape } from '@kvlr/core';
+import type { DecoderShape, EvaluationResult } from '@kvlr/core';
 import type { LayerReconstruction } from './layer-reconstruction.ts';
 import type { LayerSpectra } from './layer-spectra.ts';
 import type { ReportedModel } from './reported-model.ts';
@@ -21,7 +21,7 @@ export interface CompressionReport {
   /** The model before compression. */
   model: ReportedModel;
   /** Shape of the compressed model. */
-  resultShape: ModelShape;
+  resultShape: DecoderShape;
   /** Both were measured on the same windows. `result.againstBase` carries KL and agreement. */
   base: EvaluationResult;
   result: EvaluationResult;

@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { hasKeyValueHeads, isStockShape } from './describe-layout.ts';
 
 /**
@@ -10,7 +10,7 @@ import { hasKeyValueHeads, isStockShape } from './describe-layout.ts';
 export type LayoutKind = 'stock' | 'per-layer heads' | 'latent keys' | 'rebuilt keys' | 'narrow values';
 
 /** The layout of a model's cache; where it has latent or rebuilt keys in any layer, that is what it is called. */
-export function layoutKind(shape: ModelShape): LayoutKind {
+export function layoutKind(shape: DecoderShape): LayoutKind {
   if (isStockShape(shape)) return 'stock';
   if (shape.layers.some(({ keys }) => keys === 'latent')) return 'latent keys';
   if (shape.layers.some(({ keys }) => keys === 'rebuilt')) return 'rebuilt keys';

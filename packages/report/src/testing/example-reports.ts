@@ -1,9 +1,9 @@
-import { type EvaluationResult, type ModelShape, stockLayout } from '@kvlr/core';
+import { type DecoderShape, type EvaluationResult, stockLayout } from '@kvlr/core';
 import type { ComparisonReport, ComparisonRow, MethodOrder } from '../documents/comparison-report.ts';
 import type { CompressionReport } from '../documents/compression-report.ts';
 
 /** Shape of a small model with this many KV heads in every layer. */
-export function exampleShape(numKeyValueHeads: number): ModelShape {
+export function exampleShape(numKeyValueHeads: number): DecoderShape {
   return {
     architecture: 'llama',
     numLayers: 6,

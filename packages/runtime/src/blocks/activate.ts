@@ -1,8 +1,8 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { add, erf, mul, sigmoid, type Tensor2D, tanh } from '@tensorflow/tfjs-core';
 
 /** The feed-forward block's nonlinearity, element by element. */
-export function activate(x: Tensor2D, activation: ModelShape['hiddenActivation']): Tensor2D {
+export function activate(x: Tensor2D, activation: DecoderShape['hiddenActivation']): Tensor2D {
   switch (activation) {
     case 'silu':
       return mul(x, sigmoid(x));

@@ -1,4 +1,4 @@
-import type { LayerCacheLayout, ModelShape } from '@kvlr/core';
+import type { DecoderShape, LayerCacheLayout } from '@kvlr/core';
 import {
   add,
   matMul,
@@ -23,7 +23,7 @@ interface CacheEntries {
 }
 
 export interface AttentionBlockSettings {
-  shape: Pick<ModelShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
+  shape: Pick<DecoderShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
   layout: LayerCacheLayout;
   context: SequenceContext;
 }
@@ -104,7 +104,7 @@ function keySlots(key: Tensor2D, weights: AttentionTensors, settings: AttentionB
 export function rebuildKeys(
   latents: Tensor4D,
   decoder: Tensor3D,
-  settings: { shape: Pick<ModelShape, 'headDim'>; context: SequenceContext },
+  settings: { shape: Pick<DecoderShape, 'headDim'>; context: SequenceContext },
 ): Tensor4D {
   const { shape, context } = settings;
   const { headDim } = shape;

@@ -1,4 +1,4 @@
-import { createRandom, type ModelShape, type ModelSource } from '@kvlr/core';
+import { createRandom, type DecoderShape, type ModelSource } from '@kvlr/core';
 import { createTinyModel } from '@kvlr/testkit';
 import {
   add,
@@ -25,7 +25,7 @@ import { disposeLayer, uploadLayer } from './upload-layer.ts';
 
 const stock = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true, mlpBias: true });
 const models = { stock, latent: createLatentModel(2), rebuilt: createRebuiltModel(2) };
-const activations: ModelShape['hiddenActivation'][] = ['silu', 'gelu', 'gelu_pytorch_tanh'];
+const activations: DecoderShape['hiddenActivation'][] = ['silu', 'gelu', 'gelu_pytorch_tanh'];
 const batch = 2;
 const tokens = 5;
 
@@ -35,7 +35,7 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
   });
 
   /** The gradient of a weighted sum of the layer's output along a random direction of every weight, and its finite difference. */
-  async function slopes(source: ModelSource, activation: ModelShape['hiddenActivation']) {
+  async function slopes(source: ModelSource, activation: DecoderShape['hiddenActivation']) {
     const shape = { ...source.shape, hiddenActivation: activation };
     const layer = await uploadLayer(source, 0);
     const context = createSequenceContext({ shape, batch, tokens });

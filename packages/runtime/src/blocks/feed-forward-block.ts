@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { mul, type Tensor2D } from '@tensorflow/tfjs-core';
 import { activate } from './activate.ts';
 import type { FeedForwardTensors } from './layer-weights.ts';
@@ -12,7 +12,7 @@ import { rmsNorm } from './rms-norm.ts';
 export function feedForwardBlock(
   stream: Tensor2D,
   weights: FeedForwardTensors,
-  shape: Pick<ModelShape, 'hiddenActivation' | 'rmsNormEpsilon'>,
+  shape: Pick<DecoderShape, 'hiddenActivation' | 'rmsNormEpsilon'>,
 ): Tensor2D {
   const blockInput = rmsNorm(stream, weights.feedForwardNorm, shape.rmsNormEpsilon);
   const gate = activate(project(blockInput, weights.gate, weights.gateBias), shape.hiddenActivation);

@@ -1,11 +1,11 @@
-import type { ModelShape, TensorRole } from '@kvlr/core';
+import type { DecoderShape, TensorRole } from '@kvlr/core';
 import type { LayerTensors } from './layer-weights.ts';
 
 /** A tensor of one layer: its name on the device, its role in the checkpoint, and its shape there, matrices [out, in]. */
 export type LayerPart = [part: keyof LayerTensors, role: TensorRole, fileShape: number[]];
 
 /** The tensors that a layer of a model has. */
-export function layerParts(shape: ModelShape, layer: number): LayerPart[] {
+export function layerParts(shape: DecoderShape, layer: number): LayerPart[] {
   const layout = shape.layers[layer]!;
   const { hiddenSize, intermediateSize, numAttentionHeads, headDim } = shape;
   const queryWidth = numAttentionHeads * headDim;

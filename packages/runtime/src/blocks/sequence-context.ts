@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
 import { type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
 
@@ -6,7 +6,7 @@ import { type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tf
 const HIDDEN_SCORE = -1e9;
 
 export interface SequenceContextSettings {
-  shape: ModelShape;
+  shape: DecoderShape;
   /** Windows side by side. */
   batch: number;
   /** New tokens per window. */
@@ -70,7 +70,7 @@ export function createSequenceContext(settings: SequenceContextSettings): Sequen
   };
 }
 
-function createRotation({ rope, headDim }: ModelShape, firstPosition: number, positions: number): Rotation {
+function createRotation({ rope, headDim }: DecoderShape, firstPosition: number, positions: number): Rotation {
   const frequencies = ropeFrequencies(rope, headDim);
   const cosines = new Float32Array(positions * headDim);
   const sines = new Float32Array(positions * headDim);

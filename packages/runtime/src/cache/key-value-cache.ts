@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheBytes, KvlrError, type ModelShape } from '@kvlr/core';
+import { type CacheDtype, cacheBytes, type DecoderShape, KvlrError } from '@kvlr/core';
 import { type CacheFormat, type CacheWindow, copyEntries, createCacheFormat, entriesOfLength } from '@kvlr/kernels';
 import { tensor2d, tidy } from '@tensorflow/tfjs-core';
 import { type CacheSettings, type ResolvedCacheSettings, resolveCacheSettings } from './cache-settings.ts';
@@ -9,7 +9,7 @@ import { allocateCacheTensor, type CacheTensor } from './cache-tensor.ts';
  * core's `LayerCacheLayout`. Made by a model's `createCache`; belongs to that model and its backend. The caller disposes it.
  */
 export class KeyValueCache {
-  readonly shape: ModelShape;
+  readonly shape: DecoderShape;
   readonly settings: ResolvedCacheSettings;
   readonly formats: readonly CacheFormat[];
   /** Tokens that went through each sequence, as ids, -1 while an id is known to the device alone. */
@@ -17,7 +17,7 @@ export class KeyValueCache {
   private layers: CacheTensor[];
   private places: number;
 
-  constructor(shape: ModelShape, settings: CacheSettings = {}) {
+  constructor(shape: DecoderShape, settings: CacheSettings = {}) {
     this.shape = shape;
     this.settings = resolveCacheSettings(settings);
     const { batch, dtype, capacity, pageTokens, window } = this.settings;

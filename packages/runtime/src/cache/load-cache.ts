@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import { entriesOfLength, writeInPlace } from '@kvlr/kernels';
 import { KeyValueCache } from './key-value-cache.ts';
 import { CACHE_MAGIC, type SavedCacheHeader } from './save-cache.ts';
@@ -7,7 +7,7 @@ import { CACHE_MAGIC, type SavedCacheHeader } from './save-cache.ts';
  * A cache from the bytes of `saveCache`, on the active backend. Throws 'file-malformed' or 'file-truncated' for bytes that are no
  * whole cache, 'cache-mismatch' for the cache of another model.
  */
-export function loadCache(bytes: Uint8Array, shape: ModelShape, modelId: string): KeyValueCache {
+export function loadCache(bytes: Uint8Array, shape: DecoderShape, modelId: string): KeyValueCache {
   const { header, start } = readHeader(bytes);
   if (header.modelId !== modelId) {
     throw new KvlrError('cache-mismatch', {

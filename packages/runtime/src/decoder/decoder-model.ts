@@ -1,4 +1,4 @@
-import type { ActivationSource, LogitSource, ModelShape, TensorSink } from '@kvlr/core';
+import type { ActivationSource, DecoderShape, LogitSource, TensorSink } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import type { BackendChoice } from '../backends/backend-choice.ts';
 import type { CacheSettings } from '../cache/cache-settings.ts';
@@ -10,7 +10,7 @@ export type NewTokens = ArrayLike<number> | readonly ArrayLike<number>[];
 
 /** A decoder that is loaded on a backend. Its methods are to be called one after another, not side by side. */
 export interface DecoderModel extends ActivationSource, LogitSource {
-  readonly shape: ModelShape;
+  readonly shape: DecoderShape;
   readonly vocabSize: number;
   /** Content hash of the model's source. */
   readonly id: string;

@@ -1,6 +1,6 @@
 import {
+  type DecoderShape,
   KvlrError,
-  type ModelShape,
   type ModelSource,
   type RunControl,
   type TensorSource,
@@ -108,7 +108,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   });
 }
 
-function requireLayouts({ numLayers, layers }: ModelShape): void {
+function requireLayouts({ numLayers, layers }: DecoderShape): void {
   if (layers.length === numLayers) return;
   throw new KvlrError('invalid-argument', {
     message: `loadModel: expected ${numLayers} cache layouts, got ${layers.length}.`,

@@ -1,4 +1,4 @@
-import { KvlrError, type LayerActivations, type ModelShape, type TapName, type TensorSink } from '@kvlr/core';
+import { type DecoderShape, KvlrError, type LayerActivations, type TapName, type TensorSink } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendChoice } from '../backends/backend-choice.ts';
@@ -22,7 +22,7 @@ import type { WindowRunner } from './window-runner.ts';
 const TOKENS_PER_READBACK = 4;
 
 export interface LoadedDecoderParts {
-  shape: ModelShape;
+  shape: DecoderShape;
   id: string;
   backend: BackendChoice;
   guard: DeviceGuard;
@@ -37,7 +37,7 @@ export interface LoadedDecoderParts {
 
 /** A decoder whose weights lie on a tfjs backend. Made by `loadModel`. */
 export class LoadedDecoder implements DecoderModel {
-  readonly shape: ModelShape;
+  readonly shape: DecoderShape;
   readonly vocabSize: number;
   readonly id: string;
   readonly backend: BackendChoice;

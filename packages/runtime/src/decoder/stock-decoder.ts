@@ -1,4 +1,4 @@
-import type { LayerActivations, ModelShape, TapName } from '@kvlr/core';
+import type { DecoderShape, LayerActivations, TapName } from '@kvlr/core';
 import { add, gather, matMul, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import { type AttentionStages, attentionBlock } from '../blocks/attention-block.ts';
 import { feedForwardBlock } from '../blocks/feed-forward-block.ts';
@@ -12,9 +12,9 @@ import type { WindowRunner } from './window-runner.ts';
 /** Whole windows through the differentiable stock-op blocks, in float32. */
 export class StockDecoder implements WindowRunner {
   readonly tensors: DecoderTensors;
-  private readonly shape: ModelShape;
+  private readonly shape: DecoderShape;
 
-  constructor(shape: ModelShape, tensors: DecoderTensors) {
+  constructor(shape: DecoderShape, tensors: DecoderTensors) {
     this.shape = shape;
     this.tensors = tensors;
   }

@@ -1,4 +1,4 @@
-import type { CacheDtype, LayerActivations, ModelShape, TapName } from '@kvlr/core';
+import type { CacheDtype, DecoderShape, LayerActivations, TapName } from '@kvlr/core';
 import { embedTokens, projectLogits } from '@kvlr/kernels';
 import {
   concat,
@@ -29,11 +29,11 @@ const ROWS_ON_GPU = 32;
 /** A decoder on the fused kernels and packed weights: tokens behind a cache, and whole windows. */
 export class FusedDecoder implements WindowRunner {
   readonly weights: FusedWeights;
-  private readonly shape: ModelShape;
+  private readonly shape: DecoderShape;
   private readonly windowDtype: CacheDtype;
 
   /** Windows are run behind a cache of `windowDtype`, so that evaluation sees what it costs. */
-  constructor(shape: ModelShape, weights: FusedWeights, windowDtype: CacheDtype = 'f32') {
+  constructor(shape: DecoderShape, weights: FusedWeights, windowDtype: CacheDtype = 'f32') {
     this.shape = shape;
     this.weights = weights;
     this.windowDtype = windowDtype;

@@ -1,4 +1,4 @@
-import { type ModelShape, type TensorRole, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, type TensorRole, throwIfAborted } from '@kvlr/core';
 import { createRotationTable, PackedMatrix, type WeightFormat } from '@kvlr/kernels';
 import { ropeFrequencies } from '@kvlr/rope';
 import { type Tensor, type Tensor2D, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
@@ -11,7 +11,7 @@ import type { WeightReader } from './weight-reader.ts';
 const MAX_POSITIONS = 2 ** 20;
 
 export interface FusedLoading {
-  shape: ModelShape;
+  shape: DecoderShape;
   format: WeightFormat;
   read: WeightReader;
   signal?: AbortSignal | undefined;
@@ -53,7 +53,7 @@ export async function loadFusedWeights(loading: FusedLoading): Promise<FusedWeig
 }
 
 /** The rotation table of a model, [rows, headDim]. */
-export function createRotation({ rope, headDim }: ModelShape): Tensor2D {
+export function createRotation({ rope, headDim }: DecoderShape): Tensor2D {
   const table = createRotationTable(ropeFrequencies(rope, headDim), MAX_POSITIONS);
   return tensor2d(table, [table.length / headDim, headDim]);
 }

@@ -1,4 +1,4 @@
-import type { ModelShape, TensorRole } from '@kvlr/core';
+import type { DecoderShape, TensorRole } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { layerParts } from '../blocks/layer-parts.ts';
 import type { FusedLayer } from './fused-weights.ts';
@@ -32,7 +32,7 @@ const tensors: [keyof FusedLayer, ...TensorRole[]][] = [
 ];
 
 /** The parts of one layer, by the names of `FusedLayer`. */
-export function packedLayerParts(shape: ModelShape, layer: number, format: WeightFormat): PackedPart[] {
+export function packedLayerParts(shape: DecoderShape, layer: number, format: WeightFormat): PackedPart[] {
   const sizes = new Map(layerParts(shape, layer).map(([, role, size]) => [role, size]));
   const rowsOf = (roles: TensorRole[]) => roles.reduce((sum, role) => sum + sizes.get(role)![0]!, 0);
   const packed = matrices.map(([name, ...roles]): PackedPart => {
@@ -50,7 +50,7 @@ export function packedLayerParts(shape: ModelShape, layer: number, format: Weigh
 }
 
 /** The parts outside the layers. */
-export function packedTableParts(shape: ModelShape, format: WeightFormat): PackedPart[] {
+export function packedTableParts(shape: DecoderShape, format: WeightFormat): PackedPart[] {
   const table = {
     kind: 'matrix',
     format: tableFormat(format),

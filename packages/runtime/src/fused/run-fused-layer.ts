@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { type Activation, gatedFeedForward, normProject, projectAdd } from '@kvlr/kernels';
 import { mul, type Tensor2D } from '@tensorflow/tfjs-core';
 import { activate } from '../blocks/activate.ts';
@@ -18,7 +18,7 @@ export interface FusedStages {
   after: Tensor2D;
 }
 
-const activations: Record<ModelShape['hiddenActivation'], Activation> = {
+const activations: Record<DecoderShape['hiddenActivation'], Activation> = {
   silu: 'silu',
   gelu: 'gelu',
   gelu_pytorch_tanh: 'gelu-tanh',
@@ -48,7 +48,7 @@ export function runFusedLayer(
   return { projected, attended, between, after: feedForward(between, own, shape) };
 }
 
-function feedForward(between: Tensor2D, own: FusedLayer, shape: ModelShape): Tensor2D {
+function feedForward(between: Tensor2D, own: FusedLayer, shape: DecoderShape): Tensor2D {
   const norm = { weight: own.feedForwardNorm, epsilon: shape.rmsNormEpsilon };
   const { gate, up, down, gateBias, upBias, downBias } = own;
   // The fused pair has no biases, which are rare.

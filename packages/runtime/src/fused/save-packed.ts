@@ -1,4 +1,4 @@
-import type { ModelShape, TensorDtype, TensorSink } from '@kvlr/core';
+import type { DecoderShape, TensorDtype, TensorSink } from '@kvlr/core';
 import type { PackedMatrix } from '@kvlr/kernels';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { FusedWeights } from './fused-weights.ts';
@@ -15,7 +15,7 @@ export function packedModelMark(format: string, modelId: string): Uint8Array {
 /** Writes packed weights as they lie on the device, tensor by tensor, and finishes the sink; aborts it on an error. */
 export async function savePacked(
   weights: FusedWeights,
-  shape: ModelShape,
+  shape: DecoderShape,
   modelId: string,
   sink: TensorSink,
 ): Promise<void> {

@@ -1,4 +1,4 @@
-import type { ModelShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import { sampleTokens } from '@kvlr/kernels';
 import type { CacheSettings } from '../cache/cache-settings.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
@@ -9,7 +9,7 @@ import type { FusedDecoder } from './fused-decoder.ts';
  * the first text would wait for them otherwise. `onStep` is called after each.
  */
 export async function warmUp(
-  shape: ModelShape,
+  shape: DecoderShape,
   fused: FusedDecoder,
   cacheSettings: CacheSettings,
   onStep: (completed: number, total: number) => void,

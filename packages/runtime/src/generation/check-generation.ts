@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { GenerationSettings } from './generation-settings.ts';
 
 /** Throws 'invalid-argument' for settings out of range. */
@@ -29,7 +29,7 @@ export function checkGenerationSettings(settings: GenerationSettings): void {
 }
 
 /** Throws 'invalid-argument' for a prompt beyond the model's last position, unless a window lets it run on. */
-export function checkPromptLength({ maxPositionEmbeddings }: ModelShape, promptTokens: number, window: number): void {
+export function checkPromptLength({ maxPositionEmbeddings }: DecoderShape, promptTokens: number, window: number): void {
   if (window > 0 || promptTokens <= maxPositionEmbeddings) return;
   throw new KvlrError('invalid-argument', {
     message: `generate: expected a prompt of at most ${maxPositionEmbeddings} tokens, got ${promptTokens}.`,

@@ -1,4 +1,4 @@
-import { type ModelShape, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { entriesOfLength } from '@kvlr/kernels';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { CacheSettings } from '../cache/cache-settings.ts';
@@ -9,7 +9,7 @@ import { type DeviceStep, TokenDrawing } from './token-drawing.ts';
 
 /** What generation needs of a model. */
 export interface GenerationModel {
-  readonly shape: ModelShape;
+  readonly shape: DecoderShape;
   /** Settings of caches that nothing else is said about. */
   readonly cacheSettings: CacheSettings;
   /** Tokens read together where nothing else is said. */
@@ -80,7 +80,7 @@ export async function* generateTokens(
 }
 
 /** Tokens that a text can have: none is too many for a cache with a window. */
-function contextLength({ maxPositionEmbeddings }: ModelShape, { window = 0, capacity }: CacheSettings): number {
+function contextLength({ maxPositionEmbeddings }: DecoderShape, { window = 0, capacity }: CacheSettings): number {
   if (window > 0) return Number.POSITIVE_INFINITY;
   return Math.min(maxPositionEmbeddings, capacity ?? maxPositionEmbeddings);
 }

@@ -1,4 +1,4 @@
-import { cacheBytes, type ModelShape } from '@kvlr/core';
+import { cacheBytes, type DecoderShape } from '@kvlr/core';
 import { packedByteLength, type WeightFormat } from '@kvlr/kernels';
 import { layerParts } from '../blocks/layer-parts.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
@@ -22,7 +22,7 @@ export interface MemoryEstimate {
 }
 
 /** What `loadModel` with `weights` and one cache take on the device, from the shape alone. */
-export function estimateMemory(shape: ModelShape, request: MemoryRequest = {}): MemoryEstimate {
+export function estimateMemory(shape: DecoderShape, request: MemoryRequest = {}): MemoryEstimate {
   const { weights = 'f32', cache = {} } = request;
   const { dtype, batch, capacity = shape.maxPositionEmbeddings } = resolveCacheSettings(cache);
   const { vocabSize, hiddenSize, intermediateSize } = shape;
@@ -51,7 +51,7 @@ export function estimateMemory(shape: ModelShape, request: MemoryRequest = {}): 
 }
 
 /** Bytes of the largest buffer among the layers' caches. */
-export function largestCacheBuffer(shape: ModelShape, cache: CacheSettings): number {
+export function largestCacheBuffer(shape: DecoderShape, cache: CacheSettings): number {
   const { dtype, batch, pageTokens, capacity = pageTokens } = resolveCacheSettings(cache);
   return Math.max(...shape.layers.map((layout) => cacheBytes({ layers: [layout] }, { dtype, capacity, batch })));
 }

@@ -1,4 +1,4 @@
-import { KvlrError, type ModelShape } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend } from '@tensorflow/tfjs-core';
 import type { BackendName } from '../backends/backend-choice.ts';
@@ -16,7 +16,7 @@ export interface MemoryLimit extends MemoryRequest {
  * Refuses a model that will not fit, before anything of it is read. Throws 'memory-exceeded' with what is needed and what is there.
  * On WebGPU a layer's cache must also fit into one binding.
  */
-export function requireMemory(shape: ModelShape, name: BackendName, request: MemoryLimit): MemoryEstimate {
+export function requireMemory(shape: DecoderShape, name: BackendName, request: MemoryLimit): MemoryEstimate {
   const estimate = estimateMemory(shape, request);
   const limit = request.memoryLimit ?? (name === 'wasm' ? WASM_HEAP : Number.POSITIVE_INFINITY);
   const { totalBytes, weightBytes, cacheBytes, scratchBytes } = estimate;

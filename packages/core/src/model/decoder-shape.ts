@@ -33,7 +33,7 @@ export interface LayerCacheLayout {
 }
 
 /** The numbers that fix a decoder's computation, independent of file format. */
-export interface ModelShape {
+export interface DecoderShape {
   /** Identifier of the architecture descriptor, for example 'llama'. */
   architecture: string;
   numLayers: number;
