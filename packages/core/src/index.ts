@@ -6,20 +6,50 @@ export type {
 } from './artefacts/compressed-layer.ts';
 export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './artefacts/evaluation-result.ts';
 export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './artefacts/statistics.ts';
-export { type CacheDtype, cacheBytes, cacheEntryWords, cacheSlotWords } from './cache/cache-bytes.ts';
-export { cacheSize } from './cache/cache-size.ts';
-export { codedCacheSize } from './cache/coded-cache-size.ts';
+export {
+  type CacheDtype,
+  type CachedLayers,
+  cacheBytes,
+  cacheEntryWords,
+  cacheSize,
+  cacheSlotWords,
+  codedCacheSize,
+} from './cache/cache-bytes.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
 export { countElements } from './model/count-elements.ts';
 export { countParameters } from './model/count-parameters.ts';
 export {
+  type Activation,
+  type AttentionShape,
+  type BlockShape,
   cacheWidth,
   type DecoderShape,
+  type EmbeddingShape,
+  type FeedForwardShape,
+  type HeadShape,
   type LayerCacheLayout,
+  type LayerShape,
+  type LlamaShapeSettings,
+  layerRope,
+  llamaShape,
+  type NormShape,
+  type PositionShape,
   type RopeParameters,
   stockLayout,
 } from './model/decoder-shape.ts';
-export { type Checkpoint, type ModelSource, type TensorRole, tensorRoles } from './model/model-source.ts';
+export {
+  type DecoderPart,
+  type DecoderTensor,
+  decoderTensors,
+  globalTensors,
+  isLayerRole,
+  isNativeRole,
+  layerTensors,
+  partOfRole,
+  type TensorRole,
+  tensorRoles,
+} from './model/decoder-tensors.ts';
+export type { Checkpoint, ModelSource } from './model/model-source.ts';
 export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
 export type { Tokenizer } from './model/tokenizer.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plugins/budget-policy.ts';

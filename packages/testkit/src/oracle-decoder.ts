@@ -1,4 +1,4 @@
-import type { LayerCacheLayout, ModelSource, RopeParameters, TensorRole } from '@kvlr/core';
+import { type LayerCacheLayout, layerRope, type ModelSource, type RopeParameters, type TensorRole } from '@kvlr/core';
 
 /**
  * Next-token logits [T, vocabSize] of a LLaMA decoder in Float64, written as plain loops from the published equations
@@ -14,20 +14,20 @@ export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<numbe
   const embedding = await read('embedding');
   let stream = Array.from(tokenIds, (id) => embedding.slice(id * hiddenSize, (id + 1) * hiddenSize));
   for (let layer = 0; layer < shape.numLayers; layer++) {
-    const layout = shape.layers[layer]!;
+    const layout = shape.layers[layer]!.cache;
     const bias = async (role: TensorRole, present: boolean) => (present ? await read(role, layer) : undefined);
-    const normed = stream.map(rmsNorm(await read('attentionNorm', layer), shape.rmsNormEpsilon));
+    const normed = stream.map(rmsNorm(await read('attentionNorm', layer), shape.blocks.norm.epsilon));
     const project = async (weight: TensorRole, biasRole: TensorRole, present: boolean) => {
       const matrix = await read(weight, layer);
       const offset = await bias(biasRole, present);
       return (row: Float64Array) => affine(matrix, row, offset);
     };
-    const toQuery = await project('queryWeight', 'queryBias', shape.attentionBias);
-    const toKey = await project('keyWeight', 'keyBias', shape.attentionBias);
-    const toValue = await project('valueWeight', 'valueBias', shape.attentionBias);
-    const toOutput = await project('outputWeight', 'outputBias', shape.outputBias);
+    const toQuery = await project('queryWeight', 'queryBias', shape.attention.inputBias);
+    const toKey = await project('keyWeight', 'keyBias', shape.attention.inputBias);
+    const toValue = await project('valueWeight', 'valueBias', shape.attention.inputBias);
+    const toOutput = await project('outputWeight', 'outputBias', shape.attention.outputBias);
     const keyHeads = layout.keys === 'stock' ? layout.keySlots : numKeyValueHeads;
-    const angles = oracleFrequencies(shape.rope, headDim);
+    const angles = oracleFrequencies(layerRope(shape, layer)!.rope, headDim);
     const queries = normed.map((row, position) => rotateHeads(toQuery(row), numAttentionHeads, angles, position));
     const rebuild = layout.keys === 'rebuilt' ? rebuilder(await read('rebuiltKeyDecoder', layer), layout) : undefined;
     let keys = normed.map((row, position) => {
@@ -67,17 +67,17 @@ export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<numbe
       }
       return add(row, toOutput(attended));
     });
-    const gate = await project('gateWeight', 'gateBias', shape.mlpBias);
-    const up = await project('upWeight', 'upBias', shape.mlpBias);
-    const down = await project('downWeight', 'downBias', shape.mlpBias);
-    const norm = rmsNorm(await read('feedForwardNorm', layer), shape.rmsNormEpsilon);
+    const gate = await project('gateWeight', 'gateBias', shape.feedForward.bias);
+    const up = await project('upWeight', 'upBias', shape.feedForward.bias);
+    const down = await project('downWeight', 'downBias', shape.feedForward.bias);
+    const norm = rmsNorm(await read('feedForwardNorm', layer), shape.blocks.norm.epsilon);
     stream = stream.map((row) => {
       const input = norm(row);
       const upper = up(input);
       return add(row, down(gate(input).map((g, i) => (g / (1 + Math.exp(-g))) * upper[i]!)));
     });
   }
-  const finalNorm = rmsNorm(await read('finalNorm'), shape.rmsNormEpsilon);
+  const finalNorm = rmsNorm(await read('finalNorm'), shape.blocks.norm.epsilon);
   const head = await read('languageModelHead');
   const logits = new Float64Array(tokens * shape.vocabSize);
   stream.forEach((row, position) => {

@@ -1,4 +1,4 @@
-import type { AttentionWeights, DecoderShape, LayerStatistics } from '@kvlr/core';
+import { type AttentionWeights, type DecoderShape, type LayerStatistics, layerRope } from '@kvlr/core';
 
 /**
  * Statistics of one layer for given block inputs, in plain loops that share no code with the packages they judge.
@@ -16,7 +16,8 @@ export function oracleStatistics(
   const query = project(weights.query, weights.queryBias);
   const key = project(weights.key, weights.keyBias);
   const value = project(weights.value, weights.valueBias);
-  const turn = (rows: Float64Array[]) => rows.map((row, position) => rotate(row, position, headDim, shape.rope.theta));
+  const { theta } = layerRope(shape, layer)!.rope;
+  const turn = (rows: Float64Array[]) => rows.map((row, position) => rotate(row, position, headDim, theta));
   const rotatedQuery = turn(query);
   const rotatedKey = turn(key);
   const attended = inputs.map((_, position) => {

@@ -1,11 +1,4 @@
-import {
-  createNormalRandom,
-  type DecoderShape,
-  type DenseTensor,
-  type ModelSource,
-  type RopeParameters,
-  stockLayout,
-} from '@kvlr/core';
+import { createNormalRandom, type DenseTensor, llamaShape, type ModelSource, type RopeParameters } from '@kvlr/core';
 import { llamaTensorName } from './llama-tensor-name.ts';
 import { memoryTensorSource } from './memory-tensor-source.ts';
 
@@ -38,32 +31,27 @@ export function createTinyModel(settings: TinyModelSettings = {}): TinyModel {
   const headDim = settings.headDim ?? 8;
   const numLayers = settings.numLayers ?? 2;
   const attentionBias = settings.attentionBias ?? false;
-  const shape: DecoderShape = {
-    architecture: 'llama',
-    numLayers,
+  const shape = llamaShape({
+    ...{ numLayers, numAttentionHeads, numKeyValueHeads, headDim },
     hiddenSize: settings.hiddenSize ?? 24,
     intermediateSize: settings.intermediateSize ?? 40,
-    numAttentionHeads,
-    numKeyValueHeads,
-    headDim,
     vocabSize: settings.vocabSize ?? 50,
     maxPositionEmbeddings: 128,
-    rmsNormEpsilon: 1e-5,
-    hiddenActivation: 'silu',
-    tieWordEmbeddings: settings.tieWordEmbeddings ?? false,
-    attentionBias,
+    normEpsilon: 1e-5,
+    tied: settings.tieWordEmbeddings ?? false,
+    inputBias: attentionBias,
     outputBias: attentionBias,
-    mlpBias: settings.mlpBias ?? false,
+    feedForwardBias: settings.mlpBias ?? false,
     rope: settings.rope ?? { type: 'default', theta: 10000 },
-    layers: Array.from({ length: numLayers }, () => stockLayout(numKeyValueHeads, headDim)),
-  };
+  });
   const normal = createNormalRandom(seed);
   const dense = new Map<string, DenseTensor>();
   const add = (name: string, dimensions: number[], scale: number, offset = 0): void => {
     const count = dimensions.reduce((product, size) => product * size, 1);
     dense.set(name, { shape: dimensions, data: Float32Array.from({ length: count }, () => offset + scale * normal()) });
   };
-  const { hiddenSize, intermediateSize, vocabSize } = shape;
+  const { hiddenSize, vocabSize } = shape;
+  const { intermediateSize } = shape.feedForward;
   const queryWidth = numAttentionHeads * headDim;
   const keyWidth = numKeyValueHeads * headDim;
   const inputScale = 1 / Math.sqrt(hiddenSize);
@@ -85,23 +73,21 @@ export function createTinyModel(settings: TinyModelSettings = {}): TinyModel {
     add(name('gateWeight'), [intermediateSize, hiddenSize], inputScale);
     add(name('upWeight'), [intermediateSize, hiddenSize], inputScale);
     add(name('downWeight'), [hiddenSize, intermediateSize], 1 / Math.sqrt(intermediateSize));
-    if (shape.mlpBias) {
+    if (shape.feedForward.bias) {
       add(name('gateBias'), [intermediateSize], 0.5);
       add(name('upBias'), [intermediateSize], 0.5);
       add(name('downBias'), [hiddenSize], 0.5);
     }
   }
   add('model.norm.weight', [hiddenSize], 0.1, 1);
-  if (!shape.tieWordEmbeddings) add('lm_head.weight', [vocabSize, hiddenSize], 2 * inputScale);
+  if (!shape.head.tied) add('lm_head.weight', [vocabSize, hiddenSize], 2 * inputScale);
   return {
     id: `tiny-${seed}`,
     shape,
     dense,
     tensors: memoryTensorSource(dense),
     tensorName: (role, layer) =>
-      role === 'languageModelHead' && shape.tieWordEmbeddings
-        ? llamaTensorName('embedding')
-        : llamaTensorName(role, layer),
+      role === 'languageModelHead' && shape.head.tied ? llamaTensorName('embedding') : llamaTensorName(role, layer),
   };
 }
 

@@ -32,30 +32,127 @@ export interface LayerCacheLayout {
   keys: 'stock' | 'latent' | 'rebuilt';
 }
 
-/** The numbers that fix a decoder's computation, independent of file format. */
+/** A normalisation: x over its root mean square, or x less its mean over its standard deviation. */
+export interface NormShape {
+  kind: 'rms' | 'layer';
+  epsilon: number;
+  /** Whether it carries a scale (OLMo 1: none). */
+  weight: boolean;
+  bias: boolean;
+  /** True where the file holds the scale less one (Gemma). */
+  unitOffset: boolean;
+}
+
+/** How a layer's attention knows the order of tokens. Learned positions are added to the embedding: 'none' here. */
+export type PositionShape =
+  | {
+      kind: 'rope';
+      rope: RopeParameters;
+      /** Leading numbers of a head that rotate; the rest is left as it is (partial rotary). Even, at most headDim. */
+      rotaryDim: number;
+      /** Which two numbers of the rotated part are one pair: (j, j + rotaryDim / 2), or (2j, 2j + 1). */
+      pairs: 'half-split' | 'interleaved';
+    }
+  | { kind: 'none' }
+  | {
+      kind: 'alibi';
+      /** Added to a score: slope times (key position - query position). One a query head, of the whole model's heads. */
+      slopes: readonly number[];
+    };
+
+/** What may differ from layer to layer. */
+export interface LayerShape {
+  cache: LayerCacheLayout;
+  positions: PositionShape;
+  /** Tokens that a query sees, its own included (sliding window); absent where it sees all. */
+  window?: number;
+}
+
+/** What the attention of all layers has in common. */
+export interface AttentionShape {
+  /** True when the q, k and v projections carry biases (LLaMA's attention_bias, always in Qwen2). */
+  inputBias: boolean;
+  /** True when the output projection carries a bias (LLaMA's attention_bias, never in Qwen2). */
+  outputBias: boolean;
+  /** Factor of the products of queries and keys; 1/sqrt(headDim) in most families. */
+  scoreScale: number;
+  /** Scores s become cap * tanh(s / cap) before the mask (Gemma 2). */
+  softCap?: number;
+  /** Queries, keys and values are clipped to [-clip, clip] behind their projections (OLMo 1, MPT). */
+  clip?: number;
+  /**
+   * Norm of queries and keys between projection and positions: of each 'head' with one scale for all (Qwen3, Gemma 3), of each
+   * head with a scale of its own ('heads', StableLM), or over the whole 'projection' (OLMo 2).
+   */
+  queryKeyNorm?: NormShape & { over: 'head' | 'heads' | 'projection' };
+}
+
+export type Activation = 'silu' | 'gelu' | 'gelu_pytorch_tanh' | 'relu';
+
+export interface FeedForwardShape {
+  intermediateSize: number;
+  /** act(gate x) * (up x), or act(up x) alone. */
+  gated: boolean;
+  activation: Activation;
+  bias: boolean;
+}
+
+/** How the two blocks of a layer and their norms stand around the residual stream. */
+export interface BlockShape {
+  norm: NormShape;
+  /** Norms of what the blocks read. 'shared': parallel blocks read one (GPT-J, Phi, Falcon-7B). */
+  before: 'each' | 'shared' | 'none';
+  /** Norms of what the blocks give ('branch': OLMo 2, Gemma 2 and 3), or of the sum with the stream ('stream': post-norm OPT). */
+  after: 'none' | 'branch' | 'stream';
+  /** True when both blocks read the same stream and are added together (GPT-NeoX, GPT-J, Phi). */
+  parallel: boolean;
+  /** Factor of what a block adds to the stream (Granite); 1 elsewhere. */
+  residualScale: number;
+}
+
+export interface EmbeddingShape {
+  /** Numbers of a token's embedding; projected to hiddenSize where it differs (OPT-350m). */
+  width: number;
+  /** Factor of the embedding (Gemma: sqrt(hiddenSize), Granite); 1 elsewhere. */
+  scale: number;
+  /** Norm behind the embedding (BLOOM). */
+  norm?: NormShape;
+  /** Learned positions, added to the embedding: row position + offset of a table of `count` rows (GPT-2, OPT). */
+  learnedPositions?: { count: number; offset: number };
+}
+
+export interface HeadShape {
+  /** True when the embedding serves as the head. */
+  tied: boolean;
+  bias: boolean;
+  /** Norm of the stream before the head; absent in post-norm OPT. */
+  norm?: NormShape;
+  /** Factor of the logits (Cohere, Granite); 1 elsewhere. */
+  scale: number;
+  /** Logits l become cap * tanh(l / cap) (Gemma 2). */
+  softCap?: number;
+}
+
+/**
+ * The numbers that fix a decoder's computation, independent of file format. `decoderTensors` lists the tensors that follow.
+ */
 export interface DecoderShape {
   /** Identifier of the architecture descriptor, for example 'llama'. */
   architecture: string;
   numLayers: number;
   hiddenSize: number;
-  intermediateSize: number;
+  vocabSize: number;
+  maxPositionEmbeddings: number;
   numAttentionHeads: number;
   /** Heads of the k and v projections per layer. Under latent keys the k projection keeps the source's count. */
   numKeyValueHeads: number;
   headDim: number;
-  vocabSize: number;
-  maxPositionEmbeddings: number;
-  rmsNormEpsilon: number;
-  hiddenActivation: 'silu' | 'gelu' | 'gelu_pytorch_tanh';
-  tieWordEmbeddings: boolean;
-  /** True when the q, k and v projections carry biases (LLaMA's attention_bias, always in Qwen2). */
-  attentionBias: boolean;
-  /** True when the output projection carries a bias (LLaMA's attention_bias, never in Qwen2). */
-  outputBias: boolean;
-  mlpBias: boolean;
-  rope: RopeParameters;
-  /** One cache layout per layer. */
-  layers: LayerCacheLayout[];
+  embedding: EmbeddingShape;
+  attention: AttentionShape;
+  feedForward: FeedForwardShape;
+  blocks: BlockShape;
+  layers: LayerShape[];
+  head: HeadShape;
 }
 
 /** The cache layout of ordinary grouped-query attention. */
@@ -72,4 +169,65 @@ export function stockLayout(numKeyValueHeads: number, headDim: number): LayerCac
 /** Numbers that one token's entry takes in one layer's cache. */
 export function cacheWidth(layout: LayerCacheLayout): number {
   return layout.keySlots * layout.keySlotWidth + layout.valueSlots * layout.valueSlotWidth;
+}
+
+/** RoPE of a layer, where it has any. */
+export function layerRope({ layers }: Pick<DecoderShape, 'layers'>, layer: number) {
+  const { positions } = layers[layer]!;
+  return positions.kind === 'rope' ? positions : undefined;
+}
+
+/** What makes a decoder of LLaMA's kind: RMSNorm before each block, rotary positions over whole heads, gated feed-forward. */
+export interface LlamaShapeSettings {
+  architecture?: string;
+  numLayers: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  vocabSize: number;
+  maxPositionEmbeddings: number;
+  numAttentionHeads: number;
+  numKeyValueHeads: number;
+  headDim: number;
+  rope: RopeParameters;
+  normEpsilon?: number;
+  activation?: Activation;
+  tied?: boolean;
+  inputBias?: boolean;
+  outputBias?: boolean;
+  feedForwardBias?: boolean;
+}
+
+/** The shape of a decoder of LLaMA's kind. */
+export function llamaShape(settings: LlamaShapeSettings): DecoderShape {
+  const { numLayers, hiddenSize, vocabSize, maxPositionEmbeddings, numAttentionHeads, numKeyValueHeads, headDim } =
+    settings;
+  const norm: NormShape = {
+    kind: 'rms',
+    epsilon: settings.normEpsilon ?? 1e-6,
+    weight: true,
+    bias: false,
+    unitOffset: false,
+  };
+  return {
+    architecture: settings.architecture ?? 'llama',
+    ...{ numLayers, hiddenSize, vocabSize, maxPositionEmbeddings, numAttentionHeads, numKeyValueHeads, headDim },
+    embedding: { width: hiddenSize, scale: 1 },
+    attention: {
+      inputBias: settings.inputBias ?? false,
+      outputBias: settings.outputBias ?? false,
+      scoreScale: 1 / Math.sqrt(headDim),
+    },
+    feedForward: {
+      intermediateSize: settings.intermediateSize,
+      gated: true,
+      activation: settings.activation ?? 'silu',
+      bias: settings.feedForwardBias ?? false,
+    },
+    blocks: { norm, before: 'each', after: 'none', parallel: false, residualScale: 1 },
+    layers: Array.from({ length: numLayers }, () => ({
+      cache: stockLayout(numKeyValueHeads, headDim),
+      positions: { kind: 'rope', rope: settings.rope, rotaryDim: headDim, pairs: 'half-split' },
+    })),
+    head: { tied: settings.tied ?? false, bias: false, norm, scale: 1 },
+  };
 }

@@ -1,34 +1,7 @@
 import type { DecoderShape } from './decoder-shape.ts';
+import type { TensorRole } from './decoder-tensors.ts';
 import type { TensorSource } from './tensors.ts';
 import type { Tokenizer } from './tokenizer.ts';
-
-/** The part each tensor plays in a decoder, whatever its name in the file. */
-export const tensorRoles = [
-  'embedding',
-  'finalNorm',
-  'languageModelHead',
-  'attentionNorm',
-  'queryWeight',
-  'keyWeight',
-  'valueWeight',
-  'outputWeight',
-  'queryBias',
-  'keyBias',
-  'valueBias',
-  'outputBias',
-  'latentKeyEncoder',
-  'latentQueryEncoder',
-  'rebuiltKeyDecoder',
-  'feedForwardNorm',
-  'gateWeight',
-  'upWeight',
-  'downWeight',
-  'gateBias',
-  'upBias',
-  'downBias',
-] as const;
-
-export type TensorRole = (typeof tensorRoles)[number];
 
 /** What a runtime needs to run a model: its numbers, its tensors, and how they are named. */
 export interface ModelSource {
