@@ -1,5 +1,5 @@
 import type { CacheDtype, DecoderShape } from '@kvlr/core';
-import type { RunEnvironment } from './run-environment.ts';
+import type { RunEnvironment } from './compression-report.ts';
 
 /** Times of one kind of step, milliseconds. */
 export interface TimeSummary {
@@ -91,6 +91,62 @@ export interface BenchmarkReport {
   largestBatches?: { memoryBytes: number; rows: BatchRow[] };
   /** Most memory that the backend held in the run, two models with their caches at a time; absent where it is unknown. */
   heldBytes?: number;
+  environment: RunEnvironment;
+  notes: string[];
+}
+
+/** Decode attention of one layer: one new token over a cache. */
+export interface AttentionRow {
+  context: number;
+  dtype: CacheDtype;
+  keyValueHeads: number;
+  /** One call. */
+  call: TimeSummary;
+  /** Bytes of cache that a call reads, exactly. */
+  bytesRead: number;
+  /** By the median time. */
+  bytesPerSecond: number;
+  /** Against the most KV heads at this context and dtype. */
+  speedup?: PairedSpeedup;
+}
+
+/** Attention alone, beside what the device copies. */
+export interface AttentionReport {
+  title: string;
+  numAttentionHeads: number;
+  headDim: number;
+  /** Bytes read and written per second when memory is copied. */
+  copyBytesPerSecond: number;
+  rows: AttentionRow[];
+  environment: RunEnvironment;
+  notes: string[];
+}
+
+/** One engine on a model's weights. */
+export interface EngineRow {
+  /** Engine, device, threads. */
+  engine: string;
+  /** Which model: 'original', '1/4 of the KV heads'. */
+  model: string;
+  /** Element types of weights and cache. */
+  dtypes: string;
+  /** Tokens before the first timed one. */
+  context: number;
+  /** One token. Absent with a reason where the engine did not run. */
+  step?: TimeSummary;
+  /** Processor time of all threads for one token, milliseconds, a sample a round. */
+  processor?: TimeSummary;
+  tokensPerSecond?: number;
+  /** Against the first row of the same model. */
+  speedup?: PairedSpeedup;
+  problem?: string;
+}
+
+/** Engines side by side in one run on the same weights. */
+export interface EngineReport {
+  title: string;
+  rounds: number;
+  rows: EngineRow[];
   environment: RunEnvironment;
   notes: string[];
 }

@@ -1,7 +1,13 @@
 import type { EvaluationResult, LayerBudget, Measurement, WindowScores } from '@kvlr/core';
-import type { LayoutKind } from '../format/layout-kind.ts';
-import type { ReportedModel } from './reported-model.ts';
-import type { RunEnvironment } from './run-environment.ts';
+import type { ReportedModel, RunEnvironment } from './compression-report.ts';
+
+/**
+ * What the cache of a model holds, in a word or two. 'stock': ordinary grouped-query attention, which any engine loads. All
+ * others run in kvlr's runtime. 'per-layer heads': the same, but another number of KV heads in each layer. 'latent keys':
+ * keys encoded after RoPE. 'rebuilt keys': keys encoded before RoPE, which are rebuilt and rotated at every step. 'narrow
+ * values': ordinary keys; every head keeps a value of its own, of fewer numbers.
+ */
+export type LayoutKind = 'stock' | 'per-layer heads' | 'latent keys' | 'rebuilt keys' | 'narrow values';
 
 /** One method at one ratio. */
 export interface ComparisonRow {

@@ -1,8 +1,4 @@
 import type { DecoderShape, EvaluationResult } from '@kvlr/core';
-import type { LayerReconstruction } from './layer-reconstruction.ts';
-import type { LayerSpectra } from './layer-spectra.ts';
-import type { ReportedModel } from './reported-model.ts';
-import type { RunEnvironment } from './run-environment.ts';
 
 /** Time one stage of the run took. */
 export interface StageTiming {
@@ -35,4 +31,68 @@ export interface CompressionReport {
   reconstruction?: LayerReconstruction[];
   /** What a reader has to know, one sentence each: a light reconstruction, warnings of the run. */
   notes?: string[];
+}
+
+/** The model a report is about. */
+export interface ReportedModel {
+  /** For people: a path, a hub id or "embedded reference model". */
+  name: string;
+  shape: DecoderShape;
+  /** Numbers in its weights. */
+  parameters?: number;
+  /** Licence of the weights, as their owner states it. */
+  licence?: string;
+}
+
+/** What the figures were made on. Everything that is absent is left out of the report. */
+export interface RunEnvironment {
+  /** Backend of the runtime and why it was taken, for example "wasm (no WebGPU adapter)". */
+  backend: string;
+  /** One line about the machine: processor, cores, memory. */
+  machine?: string;
+  /** Largest resident memory of the run, and of those that it took work over from, bytes. */
+  peakMemoryBytes?: number;
+  /** Versions by name: kvlr, node, tfjs. */
+  versions?: Record<string, string>;
+  /** Day or moment of the run, ISO 8601. */
+  date?: string;
+}
+
+/** Eigenvalues of one layer's second moments, each list descending and >= 0, of any scale. */
+export interface LayerSpectra {
+  layer: number;
+  /** Of the keys of all KV heads side by side before RoPE, up to KV heads x headDim values. */
+  keysBeforeRope: ArrayLike<number>;
+  /** Of the same keys after RoPE. */
+  keysAfterRope: ArrayLike<number>;
+  values: ArrayLike<number>;
+}
+
+/** The three spectra of a layer, in the order and under the names in which reports show them. */
+export const spectrumKinds = [
+  { kind: 'keysBeforeRope', title: 'keys before RoPE' },
+  { kind: 'keysAfterRope', title: 'keys after RoPE' },
+  { kind: 'values', title: 'values' },
+] as const;
+
+/** One reading of the error while a layer's block was fitted. */
+export interface ReconstructionStep {
+  /** Optimiser steps taken before the reading; 0 is the closed-form start. */
+  step: number;
+  /** Error on the text that is fitted. */
+  trainingError?: number;
+  /** Error on held-out calibration text. */
+  heldOutError?: number;
+}
+
+/**
+ * How block reconstruction went for one layer. Errors are squared errors of the residual stream after the block, as a share
+ * of the energy of what the original block adds to it.
+ */
+export interface LayerReconstruction {
+  layer: number;
+  /** Held-out error of the closed-form factors and of the weights that were kept. */
+  heldOutBefore: number;
+  heldOutAfter: number;
+  history: ReconstructionStep[];
 }

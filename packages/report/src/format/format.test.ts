@@ -1,12 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatExactBytes } from './format-bytes.ts';
-import { formatDuration } from './format-duration.ts';
-import { formatMeasurement, formatRatioMeasurement, formatShareMeasurement } from './format-measurement.ts';
-import { formatChange, formatCount, formatPercent, formatSignificant } from './format-number.ts';
-import { formatParameters } from './format-parameters.ts';
-import { formatRatio } from './format-ratio.ts';
-import { wrapText } from './wrap-text.ts';
+import {
+  formatBytes,
+  formatChange,
+  formatCount,
+  formatDuration,
+  formatExactBytes,
+  formatMeasurement,
+  formatParameters,
+  formatPercent,
+  formatRatio,
+  formatRatioMeasurement,
+  formatShareMeasurement,
+  formatSignificant,
+  wrapText,
+} from './format.ts';
 
 const powers: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, PiB: 2 ** 50 };
 

@@ -1,4 +1,4 @@
-import { darkPalette, lightPalette, type Palette } from '../plots/palette.ts';
+import { darkPalette, lightPalette, type Palette } from '../plots/plot-style.ts';
 
 function variables(palette: Palette): string {
   const { surface, raised, ink, muted, rule, series } = palette;

@@ -1,13 +1,16 @@
 import type { CompressionReport } from '../documents/compression-report.ts';
-import { describeCacheElement, describeEvaluation } from '../format/describe-evaluation.ts';
-import { describeLayout, describeShape } from '../format/describe-layout.ts';
-import { type LayoutKind, layoutConsequences, layoutKind } from '../format/layout-kind.ts';
-import { headlineTable } from '../tables/headline-table.ts';
-import { qualityTable } from '../tables/quality-table.ts';
-import { recipeTable } from '../tables/recipe-table.ts';
+import {
+  describeCacheElement,
+  describeEvaluation,
+  describeLayout,
+  describeShape,
+  type LayoutKind,
+  layoutConsequences,
+  layoutKind,
+} from '../format/describe.ts';
+import { headlineTable, qualityTable, recipeTable } from '../tables/compression-tables.ts';
 import { cellText, type ReportTable } from '../tables/report-table.ts';
-import { escapeMarkdown } from './escape-markdown.ts';
-import { markdownReportTable, markdownSection } from './markdown-report-table.ts';
+import { escapeMarkdown, markdownReportTable, markdownSection } from './report-markdown.ts';
 
 /** Hub ids name an owner and a model; anything else is no value for `base_model`. */
 const hubId = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;

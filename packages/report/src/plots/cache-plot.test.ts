@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { exampleCompression } from '../testing/example-reports.ts';
-import { elements, findBrokenNumbers, findFaults, parseMarkup } from '../testing/parse-markup.ts';
-import { cachePlot } from './cache-plot.ts';
-import { cacheSvg } from './export-svg.ts';
-import { svgDocument } from './plot-frame.ts';
+import { elements, findBrokenNumbers, findFaults, parseMarkup } from '../testing/markup-faults.ts';
+import { cachePlot, cacheSvg } from './cache-plot.ts';
+import { svgDocument } from './plot.ts';
 
 describe('cachePlot', () => {
   it('ends each line at its exact share of the largest cache', () => {

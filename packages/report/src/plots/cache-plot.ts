@@ -1,14 +1,10 @@
 import { scaleLinear } from 'd3-scale';
 import { line } from 'd3-shape';
-import { formatBytes } from '../format/format-bytes.ts';
-import { formatCount } from '../format/format-number.ts';
-import { wrapText } from '../format/wrap-text.ts';
-import { element, type Markup } from '../markup/element.ts';
-import type { CacheSeries } from '../tables/cache-table.ts';
-import { binaryTicks } from './binary-ticks.ts';
-import type { Plot } from './plot-frame.ts';
-import { dashes, label, rule, seriesClass } from './shapes.ts';
-import { spreadLabels } from './spread-labels.ts';
+import type { CompressionReport } from '../documents/compression-report.ts';
+import { formatBytes, formatCount, wrapText } from '../format/format.ts';
+import { element, type Markup } from '../markup.ts';
+import { type CacheSeries, compressionCacheSeries } from '../tables/report-table.ts';
+import { binaryTicks, dashes, label, type Plot, rule, seriesClass, spreadLabels, svgDocument } from './plot.ts';
 
 /** Tokens on an axis that ends at `longest`, as context lengths are named: 2048 -> "2K", 1536 -> "1.5K". */
 function formatTokens(tokens: number, longest: number): string {
@@ -71,4 +67,9 @@ export function cachePlot(
     description: `The cache grows in proportion to the context. At ${formatCount(longest)} tokens: ${sizes}.`,
     shapes,
   };
+}
+
+/** Size of the KV cache by context length, before and after, as an SVG file. */
+export function cacheSvg(report: CompressionReport): string {
+  return svgDocument(cachePlot(compressionCacheSeries(report), report.contexts, report.model.name));
 }

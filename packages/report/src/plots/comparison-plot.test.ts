@@ -1,10 +1,9 @@
 import { KvlrError } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
 import { exampleComparison } from '../testing/example-reports.ts';
-import { elements, findBrokenNumbers, findFaults, parseMarkup } from '../testing/parse-markup.ts';
-import { comparisonPlot } from './comparison-plot.ts';
-import { comparisonSvg } from './export-svg.ts';
-import { svgDocument } from './plot-frame.ts';
+import { elements, findBrokenNumbers, findFaults, parseMarkup } from '../testing/markup-faults.ts';
+import { comparisonPlot, comparisonSvg } from './comparison-plot.ts';
+import { svgDocument } from './plot.ts';
 
 /** Distance of each bar's end from the base line, by the title of its marker. */
 function barLengths(svg: string): Map<string, number> {

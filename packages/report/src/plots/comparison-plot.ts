@@ -1,14 +1,9 @@
 import { type ScaleLogarithmic, scaleLog } from 'd3-scale';
 import type { ComparisonReport, ComparisonRow } from '../documents/comparison-report.ts';
-import { formatMeasurement } from '../format/format-measurement.ts';
-import { formatSignificant } from '../format/format-number.ts';
-import { formatRatio } from '../format/format-ratio.ts';
-import { wrapText } from '../format/wrap-text.ts';
-import { element, type Markup } from '../markup/element.ts';
-import { groupByMethod, type MethodRows } from '../tables/group-by-method.ts';
-import { logarithmicTicks } from './logarithmic-ticks.ts';
-import type { Plot } from './plot-frame.ts';
-import { label, marker, rule, seriesClass } from './shapes.ts';
+import { formatMeasurement, formatRatio, formatSignificant, wrapText } from '../format/format.ts';
+import { element, type Markup } from '../markup.ts';
+import { groupByMethod, type MethodRows } from '../tables/comparison-tables.ts';
+import { label, logarithmicTicks, marker, type Plot, rule, seriesClass, svgDocument } from './plot.ts';
 
 const laneHeight = 17;
 const lineHeight = 15;
@@ -153,4 +148,9 @@ export function comparisonPlot(report: ComparisonReport, width = 820): Plot {
     description: describe(methods, ratios, base),
     shapes,
   };
+}
+
+/** Perplexity by method and ratio as an SVG file. Throws 'invalid-argument' without rows. */
+export function comparisonSvg(report: ComparisonReport): string {
+  return svgDocument(comparisonPlot(report));
 }

@@ -1,10 +1,7 @@
-import type { BenchmarkReport } from '../documents/benchmark-report.ts';
-import { describeLayout } from '../format/describe-layout.ts';
-import { formatBytes } from '../format/format-bytes.ts';
-import { formatCount, formatSignificant } from '../format/format-number.ts';
-import { bytesCell } from './bytes-cell.ts';
-import { left, type ReportTable, right } from './report-table.ts';
-import { speedupText } from './speedup-text.ts';
+import type { AttentionReport, BenchmarkReport, EngineReport, PairedSpeedup } from '../documents/benchmark-report.ts';
+import { describeLayout } from '../format/describe.ts';
+import { formatBytes, formatCount, formatPercent, formatSignificant } from '../format/format.ts';
+import { bytesCell, left, type ReportTable, right } from './report-table.ts';
 
 /** Every table of a benchmark, in the order in which they are read. */
 export function benchmarkTables(report: BenchmarkReport): ReportTable[] {
@@ -127,4 +124,62 @@ function batchTable(
     columns: [left('Model'), ...contexts.map((context) => right(`${formatCount(context)} tokens`))],
     rows: models.map(({ name }) => [name, ...contexts.map((context) => formatCount(batchOf(name, context)))]),
   };
+}
+
+/** Attention by context, dtype and KV heads. */
+export function attentionTable({ rows, copyBytesPerSecond }: AttentionReport): ReportTable {
+  return {
+    caption: `Decode attention of one layer; copying moves ${formatSignificant(copyBytesPerSecond / 1e9)} GB/s`,
+    columns: [
+      ...[left('Cache'), right('Context'), right('KV heads'), right('Call, ms, p50'), right('Least')],
+      ...[right('Bytes read'), right('GB/s'), right('Of copying'), right('Speed-up (lowest to highest)')],
+    ],
+    rows: rows.map((row) => [
+      row.dtype,
+      formatCount(row.context),
+      formatCount(row.keyValueHeads),
+      formatSignificant(row.call.p50),
+      formatSignificant(row.call.least),
+      bytesCell(row.bytesRead),
+      formatSignificant(row.bytesPerSecond / 1e9),
+      formatPercent(row.bytesPerSecond / copyBytesPerSecond),
+      speedupText(row.speedup),
+    ]),
+  };
+}
+
+/** Decoding by engine. */
+export function engineTable({ rows }: EngineReport): ReportTable {
+  return {
+    caption: 'Decode, tokens per second',
+    columns: [
+      ...[left('Engine'), left('Model'), left('Types'), right('Context'), right('Tokens/s')],
+      ...[
+        right('Token, ms, p50'),
+        right('p95'),
+        right('Least'),
+        right('Processor, ms'),
+        right('Speed against the first (lowest to highest)'),
+      ],
+    ],
+    rows: rows.map(({ engine, model, dtypes, context, step, tokensPerSecond, processor, speedup, problem }) => [
+      engine,
+      model,
+      dtypes,
+      formatCount(context),
+      tokensPerSecond === undefined ? `did not run: ${problem}` : formatSignificant(tokensPerSecond),
+      step ? formatSignificant(step.p50) : '',
+      step ? formatSignificant(step.p95) : '',
+      step ? formatSignificant(step.least) : '',
+      processor ? formatSignificant(processor.p50) : '',
+      speedupText(speedup),
+    ]),
+  };
+}
+
+/** A paired speed-up with the range of its rounds: "1.62x (1.55x to 1.71x)"; nothing for the base. */
+function speedupText(speedup: PairedSpeedup | undefined): string {
+  if (speedup === undefined) return '';
+  const times = (value: number) => `${formatSignificant(value)}x`;
+  return `${times(speedup.median)} (${times(speedup.lowest)} to ${times(speedup.highest)})`;
 }

@@ -1,13 +1,46 @@
-import type { LayerBudget } from '@kvlr/core';
-import type { ComparisonReport, ComparisonRow } from '../documents/comparison-report.ts';
-import { formatDuration } from '../format/format-duration.ts';
-import { formatMeasurement, formatShareMeasurement } from '../format/format-measurement.ts';
-import { formatChange, formatCount, formatSignificant } from '../format/format-number.ts';
-import { formatParameters } from '../format/format-parameters.ts';
-import { formatRatio } from '../format/format-ratio.ts';
-import { bytesCell } from './bytes-cell.ts';
-import { groupByMethod } from './group-by-method.ts';
-import { left, type ReportTable, right } from './report-table.ts';
+import { KvlrError, type LayerBudget } from '@kvlr/core';
+import type { ComparisonReport, ComparisonRow, MethodOrder, PairedDifference } from '../documents/comparison-report.ts';
+import {
+  formatChange,
+  formatCount,
+  formatDuration,
+  formatMeasurement,
+  formatParameters,
+  formatRatio,
+  formatRatioMeasurement,
+  formatShareMeasurement,
+  formatSignificant,
+} from '../format/format.ts';
+import { bytesCell, left, type ReportTable, right } from './report-table.ts';
+
+/** The rows of one method, by ratio. */
+export interface MethodRows {
+  method: string;
+  title: string;
+  layout: ComparisonRow['layout'];
+  byRatio: Map<number, ComparisonRow>;
+}
+
+/** Rows by method in the order in which methods first appear, and all ratios, largest share first. */
+export function groupByMethod(report: ComparisonReport): { methods: MethodRows[]; ratios: number[] } {
+  if (report.rows.length === 0) {
+    throw new KvlrError('invalid-argument', {
+      message: 'expected at least one row to compare, got none.',
+      where: { argument: 'rows' },
+      hint: 'Run the comparison with at least one method and one ratio.',
+      data: { title: report.title },
+    });
+  }
+  const methods = new Map<string, MethodRows>();
+  for (const row of report.rows) {
+    const known = methods.get(row.method);
+    const group = known ?? { method: row.method, title: row.title, layout: row.layout, byRatio: new Map() };
+    group.byRatio.set(row.ratio, row);
+    if (!known) methods.set(row.method, group);
+  }
+  const ratios = [...new Set(report.rows.map((row) => row.ratio))].sort((a, b) => b - a);
+  return { methods: [...methods.values()], ratios };
+}
 
 /** Perplexity with one row per method and one column per ratio, the base in the first row. */
 export function comparisonTable(report: ComparisonReport): ReportTable {
@@ -108,4 +141,44 @@ function budgetCell(budget: ComparisonRow['budget']): string {
   if (!budget) return '';
   const list = (side: keyof LayerBudget) => budget.layers.map((layer) => layer[side]).join(' ');
   return budget.unit === 'heads' ? list('keys') : `keys ${list('keys')}; values ${list('values')}`;
+}
+
+/** What the orders' figures mean. */
+export const orderNote =
+  'Differences between rows are paired: taken window by window, ± one standard error of their mean. Below two standard ' +
+  'errors they are called noise, for then the order of the two is not established.';
+
+/** The rows of one ratio by perplexity, each held against the one before it and against the best. */
+export function orderTable(report: ComparisonReport, { ratio, ranks }: MethodOrder): ReportTable {
+  const rowOf = (method: string): ComparisonRow =>
+    report.rows.find((row) => row.method === method && row.ratio === ratio)!;
+  // The usual row's name begins with that of contiguous groups or of the uniform budget: 'contiguous+light'.
+  const usual = ranks.find(({ toUsual }) => toUsual)?.toUsual?.to.split('+')[0];
+  return {
+    caption: `Order at ${formatRatio(ratio)} of the KV cache`,
+    columns: [
+      left('Method'),
+      right('Perplexity'),
+      right('Behind the best'),
+      right('Behind the one above'),
+      ...(usual ? [right(`Against ${usual}`)] : []),
+      left(''),
+    ],
+    rows: ranks.map(({ method, toNext, toBest, toUsual }) => [
+      rowOf(method).title,
+      formatMeasurement(rowOf(method).perplexity),
+      toBest ? formatRatioMeasurement(toBest.perplexityRatio, 2) : '',
+      toNext ? formatRatioMeasurement(toNext.perplexityRatio, 2) : '',
+      ...(usual ? [toUsual ? formatRatioMeasurement(toUsual.perplexityRatio, 2) : ''] : []),
+      describeNoise([toBest, toNext, toUsual], (to) => rowOf(to).title),
+    ]),
+  };
+}
+
+/** In words, from which rows this one cannot be told apart; the best named first. */
+function describeNoise(differences: (PairedDifference | undefined)[], titleOf: (method: string) => string): string {
+  const known = differences.filter((difference) => difference !== undefined);
+  if (known.some(({ withinNoise }) => withinNoise === undefined)) return 'too few windows to tell';
+  const near = known.filter(({ withinNoise }) => withinNoise).map(({ to }) => titleOf(to));
+  return near.length === 0 ? '' : `within noise of ${[...new Set(near)].join(' and ')}`;
 }

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { effectiveRank } from './effective-rank.ts';
-import { describeEnergy, energyTable } from './energy-table.ts';
+import { describeEnergy, effectiveRank, energyTable } from './energy-table.ts';
 
 describe('effectiveRank', () => {
   it('counts equal directions, and ignores those without energy', () => {

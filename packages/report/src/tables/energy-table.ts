@@ -1,7 +1,5 @@
-import { type LayerSpectra, spectrumKinds } from '../documents/layer-spectra.ts';
-import { formatPercent } from '../format/format-number.ts';
-import { effectiveRank } from './effective-rank.ts';
-import { energyShare } from './energy-share.ts';
+import { type LayerSpectra, spectrumKinds } from '../documents/compression-report.ts';
+import { formatPercent } from '../format/format.ts';
 import { left, type ReportTable, right } from './report-table.ts';
 
 /**
@@ -41,4 +39,37 @@ export function describeEnergy(spectra: readonly LayerSpectra[]): string {
 
 function formatRank(rank: number, directions: number): string {
   return Number.isNaN(rank) ? 'n/a' : `${rank.toFixed(0)} of ${directions}`;
+}
+
+/**
+ * Share of the energy (the sum of the eigenvalues) that the first `share` of the directions hold, 0..1. The count of
+ * directions is rounded. NaN where there is no energy.
+ */
+export function energyShare(eigenvalues: ArrayLike<number>, share: number): number {
+  const kept = Math.round(eigenvalues.length * share);
+  let total = 0;
+  let held = 0;
+  for (let index = 0; index < eigenvalues.length; index++) {
+    const value = Math.max(0, eigenvalues[index]!);
+    total += value;
+    if (index < kept) held += value;
+  }
+  return held / total;
+}
+
+/**
+ * How many directions a spectrum really uses: exp of the entropy of the eigenvalues as shares of their sum (Roy & Vetterli
+ * 2007, "The effective rank"). From 1, where one direction holds everything, to their count, where all hold the same. NaN
+ * where there is no energy.
+ */
+export function effectiveRank(eigenvalues: ArrayLike<number>): number {
+  let total = 0;
+  for (let index = 0; index < eigenvalues.length; index++) total += Math.max(0, eigenvalues[index]!);
+  if (!(total > 0)) return Number.NaN;
+  let entropy = 0;
+  for (let index = 0; index < eigenvalues.length; index++) {
+    const share = Math.max(0, eigenvalues[index]!) / total;
+    if (share > 0) entropy -= share * Math.log(share);
+  }
+  return Math.exp(entropy);
 }

@@ -1,11 +1,10 @@
-import { type DecoderShape, type EvaluationResult, stockLayout } from '@kvlr/core';
+import { type DecoderShape, type EvaluationResult, type LayerCacheLayout, llamaShape } from '@kvlr/core';
 import type { ComparisonReport, ComparisonRow, MethodOrder } from '../documents/comparison-report.ts';
 import type { CompressionReport } from '../documents/compression-report.ts';
 
 /** Shape of a small model with this many KV heads in every layer. */
 export function exampleShape(numKeyValueHeads: number): DecoderShape {
-  return {
-    architecture: 'llama',
+  return llamaShape({
     numLayers: 6,
     hiddenSize: 256,
     intermediateSize: 688,
@@ -14,15 +13,15 @@ export function exampleShape(numKeyValueHeads: number): DecoderShape {
     headDim: 32,
     vocabSize: 4096,
     maxPositionEmbeddings: 2048,
-    rmsNormEpsilon: 1e-5,
-    hiddenActivation: 'silu',
-    tieWordEmbeddings: true,
-    attentionBias: false,
-    outputBias: false,
-    mlpBias: false,
     rope: { type: 'default', theta: 10000 },
-    layers: Array.from({ length: 6 }, () => stockLayout(numKeyValueHeads, 32)),
-  };
+    tied: true,
+  });
+}
+
+/** The shape with these cache layouts, one a layer. */
+export function withLayouts(shape: DecoderShape, layouts: readonly LayerCacheLayout[]): DecoderShape {
+  const positions = shape.layers[0]!.positions;
+  return { ...shape, layers: layouts.map((cache) => ({ cache, positions })) };
 }
 
 /** An evaluation with this perplexity; sources lie a fixed factor around it. */

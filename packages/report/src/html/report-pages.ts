@@ -1,0 +1,179 @@
+import type { ComparisonReport } from '../documents/comparison-report.ts';
+import { type CompressionReport, spectrumKinds } from '../documents/compression-report.ts';
+import {
+  describeCacheElement,
+  describeEvaluation,
+  describeShape,
+  layoutConsequences,
+  layoutKind,
+  listReferences,
+} from '../format/describe.ts';
+import { formatChange, formatMeasurement, formatRatio } from '../format/format.ts';
+import { type Child, element } from '../markup.ts';
+import { cachePlot } from '../plots/cache-plot.ts';
+import { comparisonPlot } from '../plots/comparison-plot.ts';
+import { reconstructionKinds, reconstructionPlot, spectrumPlot } from '../plots/layer-plots.ts';
+import {
+  comparisonDetailTable,
+  comparisonTable,
+  groupByMethod,
+  orderNote,
+  orderTable,
+} from '../tables/comparison-tables.ts';
+import {
+  headlineTable,
+  qualityTable,
+  recipeTable,
+  reconstructionTable,
+  stageTable,
+} from '../tables/compression-tables.ts';
+import { energyTable } from '../tables/energy-table.ts';
+import { cacheTable, comparisonCacheSeries, compressionCacheSeries, environmentTable } from '../tables/report-table.ts';
+import { htmlFigure, htmlNotes, htmlPage, htmlPanels, htmlSection, htmlTable, htmlTiles } from './page.ts';
+
+function cacheSection(report: CompressionReport): Child {
+  const series = compressionCacheSeries(report);
+  return htmlSection(
+    'What it saves',
+    htmlFigure(
+      'cache',
+      (width) => cachePlot(series, report.contexts, report.model.name, width),
+      `Memory of one sequence's KV cache. ${describeCacheElement(report.result.cache.bytesPerElement)}`,
+    ),
+    htmlTable(cacheTable(series, report.contexts)),
+  );
+}
+
+function spectraSection(report: CompressionReport): Child {
+  const spectra = report.spectra ?? [];
+  if (spectra.length === 0) return undefined;
+  return htmlSection(
+    'Why it can work: few directions hold most of the energy',
+    element(
+      'p',
+      {},
+      'Each line shows the eigenvalues of the second moment of all KV heads of a layer over the calibration text, largest ' +
+        'first. The steeper it falls, the less is lost when directions are dropped. RoPE spreads the keys over more directions.',
+    ),
+    htmlPanels(
+      'spectrum',
+      spectra.map(spectrumPlot),
+      spectrumKinds.map(({ title }) => title),
+      'Eigenvalue relative to the largest, logarithmic. The figures above each panel are the share of the energy in the ' +
+        'first quarter of the directions, in the colours of the lines.',
+    ),
+    htmlTable(energyTable(spectra)),
+  );
+}
+
+function reconstructionSection(report: CompressionReport): Child {
+  const layers = report.reconstruction ?? [];
+  if (layers.length === 0) return undefined;
+  return htmlSection(
+    'How block reconstruction went',
+    htmlPanels(
+      'reconstruction',
+      layers.map(reconstructionPlot),
+      reconstructionKinds.map(({ title }) => title),
+      'Error of the residual stream after each block while its attention was fitted, as a share of the energy of what the ' +
+        'original block adds to it; logarithmic. The figures above each panel are the held-out error of the closed form and ' +
+        'of the weights that were kept.',
+    ),
+    htmlTable(reconstructionTable(layers)),
+  );
+}
+
+/** The whole report on one compressed checkpoint as a self-contained HTML page. */
+export function compressionHtml(report: CompressionReport): string {
+  const saved = formatChange(report.result.cache.bytesPerToken / report.base.cache.bytesPerToken - 1);
+  const layout = layoutKind(report.resultShape);
+  const loads =
+    layout === 'stock'
+      ? 'The result is an ordinary grouped-query checkpoint: engines that load the base model load it.'
+      : `The result has ${layout}. ${layoutConsequences[layout]}`;
+  return htmlPage({
+    title: report.title,
+    description: `KV cache ${saved} against ${report.model.name}, with its cost in quality.`,
+    lead: [
+      element('p', {}, element('strong', {}, report.model.name), ` · ${describeShape(report.model.shape)}. ${loads}`),
+      htmlTiles(headlineTable(report)),
+      element('p', { class: 'quiet' }, describeEvaluation(report.result)),
+      htmlNotes(report.notes),
+    ],
+    body: [
+      htmlSection('What it costs', htmlTable(qualityTable(report.base, report.result))),
+      cacheSection(report),
+      spectraSection(report),
+      reconstructionSection(report),
+      htmlSection(
+        'How it was made',
+        element(
+          'div',
+          { class: 'facts' },
+          htmlTable(recipeTable(report.recipe)),
+          element('div', {}, htmlTable(stageTable(report.stages)), htmlTable(environmentTable(report.environment))),
+        ),
+      ),
+    ],
+  });
+}
+
+/** The comparison of methods as a self-contained HTML page. Throws 'invalid-argument' without rows. */
+export function comparisonHtml(report: ComparisonReport): string {
+  const { methods, ratios } = groupByMethod(report);
+  const { orders = [] } = report;
+  const series = comparisonCacheSeries(report);
+  const references = listReferences(report);
+  const caption =
+    'Each bar starts at the base model, so its length is what the method costs; the pale band around its end is one ' +
+    `standard error to either side.${references ? ` Upright ticks are reference figures. ${references}` : ''}`;
+  return htmlPage({
+    title: report.title,
+    description: `${methods.length} ways to shrink the KV cache of ${report.model.name}, by perplexity.`,
+    lead: [
+      element('p', {}, element('strong', {}, report.model.name), ` · ${describeShape(report.model.shape)}.`),
+      element(
+        'p',
+        {},
+        `Base perplexity ${formatMeasurement(report.base.perplexity)}. ${describeEvaluation(report.base)} ` +
+          'Stock layouts are ordinary grouped-query checkpoints that any engine loads; the others run in kvlr’s runtime.',
+      ),
+      htmlNotes(report.notes),
+    ],
+    body: [
+      htmlSection(
+        'What each method costs',
+        htmlFigure('comparison', (width) => comparisonPlot(report, width), caption),
+        htmlTable(comparisonTable(report), { baseRow: true }),
+      ),
+      orders.length > 0
+        ? htmlSection(
+            'Which is better, and where that is noise',
+            element('p', {}, orderNote),
+            orders.map((order) => htmlTable(orderTable(report, order), { baseRow: true })),
+          )
+        : undefined,
+      htmlSection(
+        'Every figure',
+        element(
+          'div',
+          { class: 'detail' },
+          ratios.map((ratio) => htmlTable(comparisonDetailTable(report, ratio), { baseRow: true })),
+        ),
+      ),
+      htmlSection(
+        'What each ratio saves',
+        htmlFigure(
+          'cache',
+          (width) => cachePlot(series, report.contexts, report.model.name, width),
+          `Memory of one sequence's KV cache, shares of ${ratios.map(formatRatio).join(', ')} kept. ` +
+            describeCacheElement(report.base.cache.bytesPerElement),
+        ),
+        htmlTable(cacheTable(series, report.contexts)),
+      ),
+      report.environment
+        ? htmlSection('Made on', element('div', { class: 'facts' }, htmlTable(environmentTable(report.environment))))
+        : undefined,
+    ],
+  });
+}

@@ -1,0 +1,116 @@
+import type { EvaluationResult } from '@kvlr/core';
+import type { CompressionReport, LayerReconstruction, StageTiming } from '../documents/compression-report.ts';
+import { describeLayout, formatWorkTime } from '../format/describe.ts';
+import {
+  formatChange,
+  formatCount,
+  formatFineShare,
+  formatMeasurement,
+  formatRatioMeasurement,
+  formatShareMeasurement,
+} from '../format/format.ts';
+import { bytesCell, left, type ReportTable, right } from './report-table.ts';
+
+/** What the compression cost and what it saves, each figure beside the base's. */
+export function headlineTable(report: CompressionReport): ReportTable {
+  const { base, result } = report;
+  const against = result.againstBase;
+  const ratio = against?.perplexityRatio ?? { value: result.perplexity.value / base.perplexity.value };
+  const saved = formatChange(result.cache.bytesPerToken / base.cache.bytesPerToken - 1);
+  const rows: ReportTable['rows'] = [
+    [
+      'Perplexity',
+      formatMeasurement(base.perplexity),
+      formatMeasurement(result.perplexity),
+      formatRatioMeasurement(ratio),
+    ],
+  ];
+  if (against) {
+    rows.push(
+      ['KL to base, nats per token', '0', formatMeasurement(against.klDivergence), ''],
+      ['Same top token as base', '100%', formatShareMeasurement(against.topOneAgreement), ''],
+    );
+  }
+  rows.push(
+    ['KV heads per layer', describeLayout(report.model.shape), describeLayout(report.resultShape), ''],
+    ['KV cache per token', bytesCell(base.cache.bytesPerToken), bytesCell(result.cache.bytesPerToken), saved],
+  );
+  const longest = Math.max(...report.contexts);
+  if (report.contexts.length > 0) {
+    const [baseCell, resultCell] = [base, result].map(({ cache }) => bytesCell(cache.bytesPerToken * longest));
+    rows.push([`KV cache at ${formatCount(longest)} tokens`, baseCell!, resultCell!, saved]);
+  }
+  return {
+    caption: 'What it cost and what it saves',
+    columns: [left(''), right('Base'), right('Result'), right('Change')],
+    rows,
+  };
+}
+
+/** Perplexity of base and result per source of text and over all. */
+export function qualityTable(base: EvaluationResult, result: EvaluationResult): ReportTable {
+  const rows: ReportTable['rows'] = [];
+  for (const [source, measured] of Object.entries(result.perplexityBySource)) {
+    const before = base.perplexityBySource[source];
+    if (!before) continue;
+    rows.push([
+      source,
+      formatMeasurement(before),
+      formatMeasurement(measured),
+      formatRatioMeasurement({ value: measured.value / before.value }),
+      measured.tokenCount === undefined ? '' : formatCount(measured.tokenCount),
+    ]);
+  }
+  const overall = result.againstBase?.perplexityRatio ?? { value: result.perplexity.value / base.perplexity.value };
+  rows.push([
+    'all',
+    formatMeasurement(base.perplexity),
+    formatMeasurement(result.perplexity),
+    formatRatioMeasurement(overall),
+    formatCount(result.tokenCount),
+  ]);
+  return {
+    caption: 'Perplexity by source of text',
+    columns: [left('Source'), right('Base'), right('Result'), right('Change'), right('Tokens')],
+    rows,
+  };
+}
+
+/** Held-out error of each layer before and after block reconstruction. */
+export function reconstructionTable(layers: readonly LayerReconstruction[]): ReportTable {
+  return {
+    caption: 'Block reconstruction, error on held-out calibration text',
+    columns: [left('Layer'), right('Closed form'), right('After'), right('Change'), right('Steps')],
+    rows: layers.map((layer) => [
+      String(layer.layer),
+      formatFineShare(layer.heldOutBefore),
+      formatFineShare(layer.heldOutAfter),
+      formatChange(layer.heldOutAfter / layer.heldOutBefore - 1),
+      formatCount(Math.max(0, ...layer.history.map((reading) => reading.step))),
+    ]),
+  };
+}
+
+function flatten(value: unknown, path: string): [string, string][] {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    const entries = Object.entries(value);
+    if (entries.length > 0)
+      return entries.flatMap(([key, inner]) => flatten(inner, path === '' ? key : `${path}.${key}`));
+  }
+  if (value === undefined || path === '') return [];
+  return [[path, typeof value === 'string' ? value : JSON.stringify(value)]];
+}
+
+/** The recipe as a list of settings, nested ones by their path: "keys.weighting | query". */
+export function recipeTable(recipe: Record<string, unknown>): ReportTable {
+  return { caption: 'Recipe', columns: [left('Setting'), left('Value')], rows: flatten(recipe, '') };
+}
+
+/** Time per stage and in all. */
+export function stageTable(stages: readonly StageTiming[]): ReportTable {
+  return {
+    caption: 'Time by stage',
+    columns: [left('Stage'), right('Time')],
+    rows: [...stages.map((stage) => [stage.title, formatWorkTime([stage])]), ['all', formatWorkTime(stages)]],
+  };
+}
