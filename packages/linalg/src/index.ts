@@ -1,3 +1,20 @@
+export {
+  blockDiagonal,
+  columns,
+  hstack,
+  rows,
+  selectBlock,
+  selectTiles,
+  splitRows,
+  vstack,
+} from './blocks.ts';
+export {
+  type ComplexMatrix,
+  type ComplexVector,
+  conjugate,
+  createComplexMatrix,
+  quadraticForm,
+} from './complex-matrix.ts';
 export { eigHermitian, type HermitianEigen } from './eigen/eig-hermitian.ts';
 export { eigSymmetric } from './eigen/eig-symmetric.ts';
 export { eigSymmetricTop, type SymmetricTopSettings } from './eigen/eig-symmetric-top.ts';
@@ -10,14 +27,17 @@ export { solveCholesky } from './factor/solve-cholesky.ts';
 export { solveRidge } from './factor/solve-ridge.ts';
 export { type SingularValues, svd } from './factor/svd.ts';
 export { type SymmetricPowerSettings, symmetricPower } from './factor/symmetric-power.ts';
-export { blockDiagonal } from './matrix/block-diagonal.ts';
-export { createComplexMatrix } from './matrix/create-complex-matrix.ts';
-export { createMatrix } from './matrix/create-matrix.ts';
-export { identity } from './matrix/identity.ts';
-export type { ComplexMatrix, Matrix } from './matrix/matrix.ts';
-export { selectBlock } from './matrix/select-block.ts';
-export { selectTiles } from './matrix/select-tiles.ts';
-export { transpose } from './matrix/transpose.ts';
+export {
+  addTo,
+  createMatrix,
+  frobeniusSquared,
+  identity,
+  innerProduct,
+  type Matrix,
+  scale,
+  trace,
+  transpose,
+} from './matrix.ts';
 export { SecondMoment } from './moment/second-moment.ts';
 export { multiply } from './product/multiply.ts';
 export { multiplyTransposed } from './product/multiply-transposed.ts';

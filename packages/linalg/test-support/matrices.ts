@@ -1,7 +1,8 @@
-import { createNormalRandom, KvlrError, type KvlrErrorCode } from '@kvlr/core';
+import { createNormalRandom } from '@kvlr/core';
 import { Matrix as PeerMatrix, QrDecomposition } from 'ml-matrix';
 import { expect } from 'vitest';
-import type { ComplexMatrix, Matrix } from '../src/matrix/matrix.ts';
+import type { ComplexMatrix } from '../src/complex-matrix.ts';
+import type { Matrix } from '../src/matrix.ts';
 
 export function randomMatrix(rows: number, cols: number, seed: number): Matrix {
   const normal = createNormalRandom(seed);
@@ -86,17 +87,4 @@ export function columnNorm(a: Matrix | ComplexMatrix, col: number): number {
     squared += 'data' in a ? a.data[index]! ** 2 : a.real[index]! ** 2 + a.imag[index]! ** 2;
   }
   return Math.sqrt(squared);
-}
-
-/** Asserts that `work` throws a KvlrError with this code and a message that matches. */
-export function expectKvlrError(work: () => unknown, code: KvlrErrorCode, message: RegExp): void {
-  let thrown: unknown;
-  try {
-    work();
-  } catch (error) {
-    thrown = error;
-  }
-  expect(KvlrError.isInstance(thrown)).toBe(true);
-  expect((thrown as KvlrError).code).toBe(code);
-  expect((thrown as KvlrError).message).toMatch(message);
 }

@@ -1,5 +1,5 @@
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
 import { addProduct } from '../product/add-product.ts';
 import { multiply } from '../product/multiply.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';

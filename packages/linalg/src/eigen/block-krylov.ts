@@ -1,8 +1,7 @@
 import { createNormalRandom } from '@kvlr/core';
 import { qr } from '../factor/qr.ts';
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { transpose } from '../matrix/transpose.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix, transpose } from '../matrix.ts';
 import { multiply } from '../product/multiply.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { eigSymmetric } from './eig-symmetric.ts';

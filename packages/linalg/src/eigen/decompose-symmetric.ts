@@ -1,5 +1,4 @@
-import { createMatrix } from '../matrix/create-matrix.ts';
-import { transpose } from '../matrix/transpose.ts';
+import { createMatrix, transpose } from '../matrix.ts';
 import { applyReflectors } from './apply-reflectors.ts';
 import { divideAndConquer } from './divide-and-conquer/divide-and-conquer.ts';
 import { descendingOrder } from './sort-descending.ts';
@@ -11,14 +10,9 @@ import { tridiagonaliseSymmetric } from './tridiagonalise-symmetric.ts';
  * divide and conquer, and the blocked back-transformation of the wanted vectors. `lower` holds the lower triangle and is
  * overwritten. Throws KvlrError 'numerical' (no convergence).
  */
-export function decomposeSymmetric(
-  functionName: string,
-  lower: Float64Array,
-  n: number,
-  count: number,
-): SymmetricEigen {
+export function decomposeSymmetric(lower: Float64Array, n: number, count: number): SymmetricEigen {
   const reduction = tridiagonaliseSymmetric(lower, n);
-  const { values, rows } = divideAndConquer(functionName, reduction.diagonal, reduction.offDiagonal);
+  const { values, rows } = divideAndConquer(reduction.diagonal, reduction.offDiagonal);
   const order = descendingOrder(values).subarray(0, count);
   const wanted = createMatrix(count, n);
   order.forEach((source, k) => {

@@ -1,8 +1,8 @@
 import { KvlrError } from '@kvlr/core';
-import { createComplexMatrix } from '../matrix/create-complex-matrix.ts';
-import type { ComplexMatrix } from '../matrix/matrix.ts';
-import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
-import { requireFinite, requireSquare } from '../matrix/require.ts';
+import type { ComplexMatrix } from '../complex-matrix.ts';
+import { createComplexMatrix } from '../complex-matrix.ts';
+import { requireFinite, requireSquare } from '../require.ts';
+import { powerOfTwoScale } from '../scaling.ts';
 import { symmetryTolerance } from './scaled-lower-triangle.ts';
 import { descendingOrder, permuteColumns } from './sort-descending.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
@@ -22,13 +22,13 @@ export interface HermitianEigen {
  * Throws KvlrError 'invalid-argument' (not square, not Hermitian), 'non-finite', 'numerical' (no convergence).
  */
 export function eigHermitian(a: ComplexMatrix): HermitianEigen {
-  requireSquare('eigHermitian', a);
-  requireFinite('eigHermitian', a.real, a.cols);
-  requireFinite('eigHermitian', a.imag, a.cols);
+  requireSquare(a);
+  requireFinite(a.real, a.cols);
+  requireFinite(a.imag, a.cols);
   const n = a.rows;
   const scale = powerOfTwoScale(a.real, a.imag);
   const { diagonal, offDiagonal, q } = tridiagonaliseHermitian(scaledHermitian(a, scale));
-  tridiagonalQl('eigHermitian', diagonal, offDiagonal, [q.real, q.imag]);
+  tridiagonalQl(diagonal, offDiagonal, [q.real, q.imag]);
   const order = descendingOrder(diagonal);
   return {
     values: Float64Array.from(order, (index) => diagonal[index]! / scale),
@@ -52,7 +52,7 @@ function scaledHermitian(a: ComplexMatrix, scale: number): ComplexMatrix {
       const imagGap = Math.abs(a.imag[lower]! + a.imag[upper]!) * scale;
       if (realGap > symmetryTolerance || imagGap > symmetryTolerance) {
         throw new KvlrError('invalid-argument', {
-          message: `eigHermitian: expected a Hermitian matrix, got ${a.real[lower]} + ${a.imag[lower]}i at (${i}, ${j}) and ${a.real[upper]} + ${a.imag[upper]}i at (${j}, ${i})`,
+          message: `expected a Hermitian matrix, got ${a.real[lower]} + ${a.imag[lower]}i at (${i}, ${j}) and ${a.real[upper]} + ${a.imag[upper]}i at (${j}, ${i})`,
           hint: 'Average the matrix with its conjugate transpose if the difference is meant to be zero.',
           data: { row: i, column: j },
         });

@@ -1,6 +1,6 @@
+import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import {
-  expectKvlrError,
   largestDifference,
   largestMagnitude,
   orthonormalityError,
@@ -9,7 +9,7 @@ import {
   symmetricWithSpectrum,
 } from '../../test-support/matrices.ts';
 import { qr } from '../factor/qr.ts';
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
 import { multiply } from '../product/multiply.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { blockKrylov } from './block-krylov.ts';
@@ -80,11 +80,7 @@ describe('eigSymmetricTop', () => {
     const a = symmetricWithSpectrum([2, 1], 1);
     expectKvlrError(() => eigSymmetricTop(a, 3), 'invalid-argument', /count of at most 2/);
     expectKvlrError(() => eigSymmetricTop(a, 0.5), 'invalid-argument', /count/);
-    expectKvlrError(
-      () => eigSymmetricTop(randomMatrix(3, 3, 1), 1),
-      'invalid-argument',
-      /eigSymmetricTop: .*symmetric/,
-    );
+    expectKvlrError(() => eigSymmetricTop(randomMatrix(3, 3, 1), 1), 'invalid-argument', /symmetric/);
   });
 });
 

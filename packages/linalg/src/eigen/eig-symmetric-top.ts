@@ -1,7 +1,7 @@
 import { KvlrError } from '@kvlr/core';
-import type { Matrix } from '../matrix/matrix.ts';
-import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
-import { requireCount, requireFinite, requireSquare } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { requireCount, requireFinite, requireSquare } from '../require.ts';
+import { powerOfTwoScale } from '../scaling.ts';
 import { blockKrylov } from './block-krylov.ts';
 import { decomposeSymmetric } from './decompose-symmetric.ts';
 import { scaledLowerTriangle } from './scaled-lower-triangle.ts';
@@ -26,22 +26,22 @@ export interface SymmetricTopSettings {
  */
 export function eigSymmetricTop(a: Matrix, count: number, settings: SymmetricTopSettings = {}): SymmetricEigen {
   const { tolerance = 1e-11 } = settings;
-  requireSquare('eigSymmetricTop', a);
-  requireFinite('eigSymmetricTop', a.data, a.cols);
-  requireCount('eigSymmetricTop', 'count', count);
+  requireSquare(a);
+  requireFinite(a.data, a.cols);
+  requireCount('count', count);
   const n = a.rows;
   if (count > n) {
     throw new KvlrError('invalid-argument', {
-      message: `eigSymmetricTop: expected a count of at most ${n} for ${n}x${n}, got ${count}`,
+      message: `expected a count of at most ${n} for ${n}x${n}, got ${count}`,
       data: { count, size: n },
     });
   }
   const scale = powerOfTwoScale(a.data);
-  const lower = scaledLowerTriangle('eigSymmetricTop', a, scale);
+  const lower = scaledLowerTriangle(a, scale);
   const worthIterating = n >= smallestIterated && count > 0 && count <= largestShare * n;
   const { values, vectors } =
     (worthIterating ? blockKrylov(mirror(lower, n), count, tolerance, n / 3) : undefined) ??
-    decomposeSymmetric('eigSymmetricTop', lower, n, count);
+    decomposeSymmetric(lower, n, count);
   return { values: values.map((value) => value / scale), vectors };
 }
 

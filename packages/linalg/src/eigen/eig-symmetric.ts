@@ -1,6 +1,6 @@
-import type { Matrix } from '../matrix/matrix.ts';
-import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
-import { requireFinite, requireSquare } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { requireFinite, requireSquare } from '../require.ts';
+import { powerOfTwoScale } from '../scaling.ts';
 import { decomposeSymmetric } from './decompose-symmetric.ts';
 import { scaledLowerTriangle } from './scaled-lower-triangle.ts';
 import type { SymmetricEigen } from './symmetric-eigen.ts';
@@ -12,10 +12,10 @@ import type { SymmetricEigen } from './symmetric-eigen.ts';
  * Throws KvlrError 'invalid-argument' (not square, not symmetric), 'non-finite', 'numerical' (no convergence).
  */
 export function eigSymmetric(a: Matrix): SymmetricEigen {
-  requireSquare('eigSymmetric', a);
-  requireFinite('eigSymmetric', a.data, a.cols);
+  requireSquare(a);
+  requireFinite(a.data, a.cols);
   const scale = powerOfTwoScale(a.data);
-  const lower = scaledLowerTriangle('eigSymmetric', a, scale);
-  const { values, vectors } = decomposeSymmetric('eigSymmetric', lower, a.rows, a.rows);
+  const lower = scaledLowerTriangle(a, scale);
+  const { values, vectors } = decomposeSymmetric(lower, a.rows, a.rows);
   return { values: values.map((value) => value / scale), vectors };
 }

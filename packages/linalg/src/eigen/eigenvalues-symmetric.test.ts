@@ -1,6 +1,6 @@
 import { createNormalRandom } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
-import { createMatrix } from '../matrix/create-matrix.ts';
+import { createMatrix } from '../matrix.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
 import { eigSymmetric } from './eig-symmetric.ts';
 import { eigenvaluesSymmetric } from './eigenvalues-symmetric.ts';

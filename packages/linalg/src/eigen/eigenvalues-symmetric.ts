@@ -1,6 +1,6 @@
-import type { Matrix } from '../matrix/matrix.ts';
-import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
-import { requireFinite, requireSquare } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { requireFinite, requireSquare } from '../require.ts';
+import { powerOfTwoScale } from '../scaling.ts';
 import { scaledLowerTriangle } from './scaled-lower-triangle.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
 import { tridiagonaliseSymmetric } from './tridiagonalise-symmetric.ts';
@@ -11,14 +11,11 @@ import { tridiagonaliseSymmetric } from './tridiagonalise-symmetric.ts';
  * Throws KvlrError 'invalid-argument' (not square, not symmetric), 'non-finite', 'numerical' (no convergence).
  */
 export function eigenvaluesSymmetric(a: Matrix): Float64Array {
-  requireSquare('eigenvaluesSymmetric', a);
-  requireFinite('eigenvaluesSymmetric', a.data, a.cols);
+  requireSquare(a);
+  requireFinite(a.data, a.cols);
   const scale = powerOfTwoScale(a.data);
-  const { diagonal, offDiagonal } = tridiagonaliseSymmetric(
-    scaledLowerTriangle('eigenvaluesSymmetric', a, scale),
-    a.rows,
-  );
-  tridiagonalQl('eigenvaluesSymmetric', diagonal, offDiagonal, []);
+  const { diagonal, offDiagonal } = tridiagonaliseSymmetric(scaledLowerTriangle(a, scale), a.rows);
+  tridiagonalQl(diagonal, offDiagonal, []);
   return diagonal
     .map((value) => value / scale)
     .sort()

@@ -1,4 +1,4 @@
-import { negligible } from '../matrix/negligible.ts';
+import { negligible } from '../scaling.ts';
 
 /** Whether two neighbours on the diagonal of a tridiagonal matrix hang together by no more than their own rounding errors. */
 export function isNegligibleCoupling(coupling: number, before: number, after: number): boolean {

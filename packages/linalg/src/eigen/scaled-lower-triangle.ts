@@ -1,5 +1,5 @@
 import { KvlrError } from '@kvlr/core';
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
 
 /** Relative difference between the triangles that is taken for rounding. */
 export const symmetryTolerance = 1e-6;
@@ -8,7 +8,7 @@ export const symmetryTolerance = 1e-6;
  * The lower triangle of scale * (A + A^T) / 2, zeros above it; `scale` brings the largest entry near 1.
  * Throws KvlrError 'invalid-argument' (not symmetric).
  */
-export function scaledLowerTriangle(functionName: string, a: Matrix, scale: number): Float64Array {
+export function scaledLowerTriangle(a: Matrix, scale: number): Float64Array {
   const n = a.rows;
   const lower = new Float64Array(n * n);
   for (let i = 0; i < n; i += 1) {
@@ -17,7 +17,7 @@ export function scaledLowerTriangle(functionName: string, a: Matrix, scale: numb
       const right = a.data[j * n + i]! * scale;
       if (Math.abs(left - right) > symmetryTolerance) {
         throw new KvlrError('invalid-argument', {
-          message: `${functionName}: expected a symmetric matrix, got ${a.data[i * n + j]} at (${i}, ${j}) and ${a.data[j * n + i]} at (${j}, ${i})`,
+          message: `expected a symmetric matrix, got ${a.data[i * n + j]} at (${i}, ${j}) and ${a.data[j * n + i]} at (${j}, ${i})`,
           hint: 'Use svd for a general matrix, or average the matrix with its transpose.',
           data: { row: i, column: j },
         });

@@ -1,4 +1,4 @@
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
 
 /** Eigenvalues in descending order; column k of `vectors` belongs to values[k]. */
 export interface SymmetricEigen {

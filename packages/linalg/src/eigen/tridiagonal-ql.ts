@@ -1,5 +1,5 @@
 import { KvlrError } from '@kvlr/core';
-import { negligible } from '../matrix/negligible.ts';
+import { negligible } from '../scaling.ts';
 import { isNegligibleCoupling } from './is-negligible-coupling.ts';
 import { type Rotations, rotateColumns } from './rotate-columns.ts';
 
@@ -19,7 +19,6 @@ interface Tridiagonal {
  * Throws KvlrError 'numerical' when an eigenvalue has not converged after 60 sweeps.
  */
 export function tridiagonalQl(
-  functionName: string,
   diagonal: Float64Array,
   offDiagonal: Float64Array,
   vectors: readonly Float64Array[],
@@ -32,7 +31,7 @@ export function tridiagonalQl(
   const rotations = { cosines: new Float64Array(n), sines: new Float64Array(n) };
   for (let start = 0; start < n; ) {
     const end = cutBlock(matrix, start);
-    diagonaliseBlock(functionName, matrix, start, end, rotations, vectors);
+    diagonaliseBlock(matrix, start, end, rotations, vectors);
     start = end + 1;
   }
 }
@@ -52,7 +51,6 @@ function cutBlock({ diagonal, coupling }: Tridiagonal, start: number): number {
  * largest entry are cut: asking for more would stall, because every sweep brings errors of that size with it.
  */
 function diagonaliseBlock(
-  functionName: string,
   matrix: Tridiagonal,
   start: number,
   end: number,
@@ -72,7 +70,7 @@ function diagonaliseBlock(
       if (far === near) break;
       if (sweeps === maximumSweeps) {
         throw new KvlrError('numerical', {
-          message: `${functionName}: expected eigenvalue ${near} of ${diagonal.length} to converge in ${maximumSweeps} sweeps, it did not`,
+          message: `expected eigenvalue ${near} of ${diagonal.length} to converge in ${maximumSweeps} sweeps, it did not`,
           data: { eigenvalue: near, size: diagonal.length },
         });
       }

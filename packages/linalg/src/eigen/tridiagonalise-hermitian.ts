@@ -1,6 +1,6 @@
-import { createComplexMatrix } from '../matrix/create-complex-matrix.ts';
-import type { ComplexMatrix } from '../matrix/matrix.ts';
-import { negligible, negligibleSquare } from '../matrix/negligible.ts';
+import type { ComplexMatrix } from '../complex-matrix.ts';
+import { createComplexMatrix } from '../complex-matrix.ts';
+import { negligible, negligibleSquare } from '../scaling.ts';
 
 /** Q^H A Q = T with T real, symmetric and tridiagonal; offDiagonal[i] >= 0 couples i - 1 and i. */
 export interface HermitianTridiagonalised {

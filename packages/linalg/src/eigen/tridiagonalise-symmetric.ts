@@ -1,4 +1,4 @@
-import { negligibleSquare } from '../matrix/negligible.ts';
+import { negligibleSquare } from '../scaling.ts';
 
 /** A symmetric tridiagonal matrix similar to the input, and the Householder vectors that led there. */
 export interface Tridiagonalised {

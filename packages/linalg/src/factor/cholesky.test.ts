@@ -1,8 +1,8 @@
+import { expectKvlrError } from '@kvlr/testkit';
 import { CholeskyDecomposition } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
 import {
   assemble,
-  expectKvlrError,
   fromPeer,
   largestDifference,
   randomMatrix,
@@ -31,9 +31,9 @@ describe('cholesky', () => {
 
   it('refuses matrices that are not positive definite, square or finite, and says what to do', () => {
     const singular = { rows: 2, cols: 2, data: Float64Array.of(1, 1, 1, 1) };
-    expectKvlrError(() => cholesky(singular), 'numerical', /cholesky: expected a positive definite matrix.*row 1/);
-    expectKvlrError(() => cholesky(randomMatrix(2, 3, 1)), 'invalid-argument', /cholesky: .*2x3/);
+    expectKvlrError(() => cholesky(singular), 'numerical', /expected a positive definite matrix.*row 1/);
+    expectKvlrError(() => cholesky(randomMatrix(2, 3, 1)), 'invalid-argument', /2x3/);
     const withNaN = { rows: 1, cols: 1, data: Float64Array.of(Number.NaN) };
-    expectKvlrError(() => cholesky(withNaN), 'non-finite', /cholesky/);
+    expectKvlrError(() => cholesky(withNaN), 'non-finite', /NaN/);
   });
 });

@@ -1,8 +1,8 @@
 import { KvlrError } from '@kvlr/core';
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { requireFinite, requireSquare } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
 import { dot } from '../product/dot.ts';
+import { requireFinite, requireSquare } from '../require.ts';
 
 /**
  * The lower triangle L with positive diagonal and A = L L^T, row by row (Cholesky and Banachiewicz), so that the inner loop
@@ -10,8 +10,8 @@ import { dot } from '../product/dot.ts';
  * Throws KvlrError 'invalid-argument' (not square), 'non-finite', 'numerical' (not positive definite).
  */
 export function cholesky(a: Matrix): Matrix {
-  requireSquare('cholesky', a);
-  requireFinite('cholesky', a.data, a.cols);
+  requireSquare(a);
+  requireFinite(a.data, a.cols);
   const n = a.rows;
   const result = createMatrix(n, n);
   const l = result.data;
@@ -20,7 +20,7 @@ export function cholesky(a: Matrix): Matrix {
     const pivot = a.data[i * n + i]! - dot(l, i * n, i * n, i);
     if (!(pivot > 0) || pivot === Number.POSITIVE_INFINITY) {
       throw new KvlrError('numerical', {
-        message: `cholesky: expected a positive definite matrix, got pivot ${pivot} at row ${i}`,
+        message: `expected a positive definite matrix, got pivot ${pivot} at row ${i}`,
         hint: 'Add a small multiple of the identity (solveRidge with a larger lambda), or use more data.',
         data: { row: i, pivot },
       });

@@ -1,4 +1,4 @@
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
 
 /**
  * Replaces the rows whose norm is zero by unit vectors orthogonal to all others. Each comes from the coordinate axis that

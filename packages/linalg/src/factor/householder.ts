@@ -1,7 +1,6 @@
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { negligibleSquare } from '../matrix/negligible.ts';
-import { transpose } from '../matrix/transpose.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix, transpose } from '../matrix.ts';
+import { negligibleSquare } from '../scaling.ts';
 
 /** A Householder QR factorisation in its compact form. */
 export interface HouseholderFactors {

@@ -1,6 +1,6 @@
 import { KvlrError } from '@kvlr/core';
-import { negligibleSquare } from '../matrix/negligible.ts';
 import { dot } from '../product/dot.ts';
+import { negligibleSquare } from '../scaling.ts';
 
 const maximumSweeps = 60;
 
@@ -37,7 +37,7 @@ export function orthogonaliseRows(rows: Float64Array, companion: Float64Array, n
     if (!rotated) return;
   }
   throw new KvlrError('numerical', {
-    message: `svd: expected Jacobi rotations to converge in ${maximumSweeps} sweeps, they did not`,
+    message: `expected Jacobi rotations to converge in ${maximumSweeps} sweeps, they did not`,
     data: { size: n },
   });
 }

@@ -1,11 +1,9 @@
 import { eigSymmetric } from '../eigen/eig-symmetric.ts';
-import { createMatrix } from '../matrix/create-matrix.ts';
-import { identity } from '../matrix/identity.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { negligible } from '../matrix/negligible.ts';
-import { transpose } from '../matrix/transpose.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix, identity, transpose } from '../matrix.ts';
 import { multiply } from '../product/multiply.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
+import { negligible } from '../scaling.ts';
 
 /** Rows within this ratio of sizes are turned together: rounding then costs each of them a few digits of its angle only. */
 const windowRatio = 1e-4;

@@ -1,8 +1,8 @@
-import type { Matrix } from '../matrix/matrix.ts';
-import { requireEqualSizes } from '../matrix/require.ts';
-import { transpose } from '../matrix/transpose.ts';
+import type { Matrix } from '../matrix.ts';
+import { transpose } from '../matrix.ts';
 import { multiply } from '../product/multiply.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
+import { requireEqualSizes } from '../require.ts';
 import { svd } from './svd.ts';
 
 /**
@@ -11,8 +11,8 @@ import { svd } from './svd.ts';
  * Throws KvlrError 'invalid-argument' when the shapes differ, 'non-finite'.
  */
 export function procrustes(a: Matrix, b: Matrix): Matrix {
-  requireEqualSizes('procrustes', 'as many rows on both sides', a.rows, a, b, b.rows);
-  requireEqualSizes('procrustes', 'as many columns on both sides', a.cols, a, b, b.cols);
+  requireEqualSizes('as many rows on both sides', a.rows, a, b, b.rows);
+  requireEqualSizes('as many columns on both sides', a.cols, a, b, b.cols);
   const { u, v } = svd(multiply(transpose(a), b));
   return multiplyTransposed(u, v);
 }

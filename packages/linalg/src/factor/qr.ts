@@ -1,7 +1,7 @@
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
-import { requireFinite } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
+import { requireFinite } from '../require.ts';
+import { powerOfTwoScale } from '../scaling.ts';
 import { factorHouseholder, formThinQ } from './householder.ts';
 
 /** A = Q R. */
@@ -17,7 +17,7 @@ export interface QrFactors {
  * Throws KvlrError 'non-finite'.
  */
 export function qr(a: Matrix): QrFactors {
-  requireFinite('qr', a.data, a.cols);
+  requireFinite(a.data, a.cols);
   const scale = powerOfTwoScale(a.data);
   const factored = factorHouseholder(a, scale, false);
   const size = Math.min(a.rows, a.cols);

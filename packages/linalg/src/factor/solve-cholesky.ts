@@ -1,14 +1,14 @@
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { requireEqualSizes, requireSquare } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
+import { requireEqualSizes, requireSquare } from '../require.ts';
 
 /**
  * X with L L^T X = B: forward, then back substitution, both on whole rows of X.
  * `l` [n, n] from `cholesky`, `b` [n, m], result [n, m]. Throws KvlrError 'invalid-argument' when the sizes do not fit.
  */
 export function solveCholesky(l: Matrix, b: Matrix): Matrix {
-  requireSquare('solveCholesky', l);
-  requireEqualSizes('solveCholesky', 'as many rows in the right side as in the factor', l.rows, l, b, b.rows);
+  requireSquare(l);
+  requireEqualSizes('as many rows in the right side as in the factor', l.rows, l, b, b.rows);
   const n = l.rows;
   const cols = b.cols;
   const x = Float64Array.from(b.data);

@@ -1,15 +1,15 @@
+import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { solve } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
 import {
-  expectKvlrError,
   fromPeer,
   largestDifference,
   plainTransposeProduct,
   randomMatrix,
   toPeer,
 } from '../../test-support/matrices.ts';
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
 import { cholesky } from './cholesky.ts';
 import { solveCholesky } from './solve-cholesky.ts';
 import { solveRidge } from './solve-ridge.ts';
@@ -74,9 +74,9 @@ describe('solveRidge', () => {
     expectKvlrError(() => solveRidge(gram, randomMatrix(3, 1, 1), 1), 'invalid-argument', /2x2 and 3x1/);
     expectKvlrError(() => solveRidge(gram, randomMatrix(2, 1, 1), -1), 'invalid-argument', /lambda.*-1/);
     const rhs = { rows: 2, cols: 1, data: Float64Array.of(Number.NaN, 0) };
-    expectKvlrError(() => solveRidge(gram, rhs, 1), 'non-finite', /solveRidge/);
+    expectKvlrError(() => solveRidge(gram, rhs, 1), 'non-finite', /^rhs: .*row 0/);
     const gramWithNaN = { rows: 2, cols: 2, data: Float64Array.of(1, 0, 0, Number.NaN) };
-    expectKvlrError(() => solveRidge(gramWithNaN, randomMatrix(2, 1, 1), 1), 'non-finite', /solveRidge: .*row 1/);
-    expectKvlrError(() => solveCholesky(cholesky(gram), randomMatrix(3, 1, 1)), 'invalid-argument', /solveCholesky/);
+    expectKvlrError(() => solveRidge(gramWithNaN, randomMatrix(2, 1, 1), 1), 'non-finite', /^gram: .*row 1/);
+    expectKvlrError(() => solveCholesky(cholesky(gram), randomMatrix(3, 1, 1)), 'invalid-argument', /2x2 and 3x1/);
   });
 });

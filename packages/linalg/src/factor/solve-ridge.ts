@@ -1,7 +1,7 @@
 import { KvlrError } from '@kvlr/core';
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { requireEqualSizes, requireFinite, requireSquare } from '../matrix/require.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
+import { requireEqualSizes, requireFinite, requireSquare } from '../require.ts';
 import { cholesky } from './cholesky.ts';
 import { solveCholesky } from './solve-cholesky.ts';
 
@@ -13,20 +13,13 @@ import { solveCholesky } from './solve-cholesky.ts';
  * Throws KvlrError 'invalid-argument', 'non-finite', 'numerical' (gram + lambda I is not positive definite).
  */
 export function solveRidge(gram: Matrix, rhs: Matrix, lambda: number): Matrix {
-  requireSquare('solveRidge', gram);
-  requireEqualSizes(
-    'solveRidge',
-    'as many rows in the right side as in the gram matrix',
-    gram.rows,
-    gram,
-    rhs,
-    rhs.rows,
-  );
-  requireFinite('solveRidge', gram.data, gram.cols);
-  requireFinite('solveRidge', rhs.data, rhs.cols);
+  requireSquare(gram);
+  requireEqualSizes('as many rows in the right side as in the gram matrix', gram.rows, gram, rhs, rhs.rows);
+  requireFinite(gram.data, gram.cols, 'gram');
+  requireFinite(rhs.data, rhs.cols, 'rhs');
   if (!(lambda >= 0) || lambda === Number.POSITIVE_INFINITY) {
     throw new KvlrError('invalid-argument', {
-      message: `solveRidge: expected lambda to be a finite number >= 0, got ${lambda}`,
+      message: `expected lambda to be a finite number >= 0, got ${lambda}`,
       data: { lambda },
     });
   }

@@ -1,11 +1,9 @@
 import { descendingOrder } from '../eigen/sort-descending.ts';
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
-import { negligible } from '../matrix/negligible.ts';
-import { powerOfTwoScale } from '../matrix/power-of-two-scale.ts';
-import { requireFinite } from '../matrix/require.ts';
-import { transpose } from '../matrix/transpose.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix, transpose } from '../matrix.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
+import { requireFinite } from '../require.ts';
+import { negligible, powerOfTwoScale } from '../scaling.ts';
 import { completeOrthonormalRows } from './complete-orthonormal-rows.ts';
 import { factorHouseholder, formThinQ } from './householder.ts';
 import { orthogonaliseRows } from './orthogonalise-rows.ts';
@@ -28,7 +26,7 @@ export interface SingularValues {
  * Throws KvlrError 'non-finite', 'numerical' (no convergence).
  */
 export function svd(a: Matrix): SingularValues {
-  requireFinite('svd', a.data, a.cols);
+  requireFinite(a.data, a.cols);
   if (a.rows < a.cols) {
     const { u, singularValues, v } = svdTall(transpose(a));
     return { u: v, singularValues, v: u };

@@ -1,7 +1,7 @@
 import { KvlrError } from '@kvlr/core';
 import { eigSymmetric } from '../eigen/eig-symmetric.ts';
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
 import { multiplyTransposed } from '../product/multiply-transposed.ts';
 
 export interface SymmetricPowerSettings {
@@ -19,7 +19,7 @@ export function symmetricPower(a: Matrix, exponent: number, settings: SymmetricP
   const { relativeFloor = 1e-8 } = settings;
   if (!Number.isFinite(exponent) || !(relativeFloor >= 0 && relativeFloor <= 1)) {
     throw new KvlrError('invalid-argument', {
-      message: `symmetricPower: expected a finite exponent and a relativeFloor from 0 to 1, got ${exponent} and ${relativeFloor}`,
+      message: `expected a finite exponent and a relativeFloor from 0 to 1, got ${exponent} and ${relativeFloor}`,
       data: { exponent, relativeFloor },
     });
   }
@@ -31,7 +31,7 @@ export function symmetricPower(a: Matrix, exponent: number, settings: SymmetricP
     const value = Math.max(values[col]!, floor);
     if (value === 0 && exponent < 0) {
       throw new KvlrError('numerical', {
-        message: `symmetricPower: expected positive eigenvalues for the exponent ${exponent}, got ${values[col]}`,
+        message: `expected positive eigenvalues for the exponent ${exponent}, got ${values[col]}`,
         hint: 'Set a relativeFloor above 0, or check that the matrix is not all zeros.',
         data: { exponent, eigenvalue: values[col] },
       });

@@ -1,7 +1,7 @@
 import { KvlrError } from '@kvlr/core';
-import { requireCount, requireFinite } from '../matrix/require.ts';
 import { firstPanel, multiplyReserved, reservePanels } from '../product/panel-memory.ts';
 import { addBlock, packPanels, panelDepth, panelStorage, panelWidth } from '../product/panels.ts';
+import { requireCount, requireFinite } from '../require.ts';
 
 /**
  * Streaming mean and uncentred second moment E[u u^T] of rows of numbers, in Float64 whatever the rows are. Only the upper
@@ -16,7 +16,7 @@ export class SecondMoment {
 
   /** For rows of `width` numbers. Throws KvlrError 'invalid-argument'. */
   constructor(width: number) {
-    requireCount('SecondMoment', 'width', width);
+    requireCount('width', width);
     this.width = width;
     this.sum = new Float64Array(width);
     this.products = new Float64Array(width * width);
@@ -29,15 +29,15 @@ export class SecondMoment {
   static fromParts(parts: { count: number; secondMoment: Float64Array; mean: Float64Array }): SecondMoment {
     const { count, secondMoment, mean } = parts;
     const width = mean.length;
-    requireCount('SecondMoment.fromParts', 'count', count);
+    requireCount('count', count);
     if (secondMoment.length !== width * width) {
       throw new KvlrError('invalid-argument', {
-        message: `SecondMoment.fromParts: expected a second moment of ${width}x${width} numbers for a mean of ${width}, got ${secondMoment.length}`,
+        message: `expected a second moment of ${width}x${width} numbers for a mean of ${width}, got ${secondMoment.length}`,
         data: { width, length: secondMoment.length },
       });
     }
-    requireFinite('SecondMoment.fromParts', secondMoment, width);
-    requireFinite('SecondMoment.fromParts', mean, width);
+    requireFinite(secondMoment, width);
+    requireFinite(mean, width);
     const result = new SecondMoment(width);
     result.rowCount = count;
     for (let i = 0; i < width; i += 1) result.sum[i] = mean[i]! * count;
@@ -55,15 +55,15 @@ export class SecondMoment {
    * Throws KvlrError 'invalid-argument', 'non-finite'.
    */
   add(rows: Float32Array | Float64Array, rowCount: number): void {
-    requireCount('SecondMoment.add', 'rowCount', rowCount);
+    requireCount('rowCount', rowCount);
     const { width, products, sum } = this;
     if (rows.length !== rowCount * width) {
       throw new KvlrError('invalid-argument', {
-        message: `SecondMoment.add: expected ${rowCount} rows of ${width} numbers, got ${rows.length} numbers`,
+        message: `expected ${rowCount} rows of ${width} numbers, got ${rows.length} numbers`,
         data: { rowCount, width, length: rows.length },
       });
     }
-    requireFinite('SecondMoment.add', rows, width);
+    requireFinite(rows, width);
     const memory = reservePanels(panelStorage(width, panelDepth));
     const panels = memory.subarray(firstPanel);
     for (let start = 0; start < rowCount; start += panelDepth) {
@@ -86,7 +86,7 @@ export class SecondMoment {
   merge(other: SecondMoment): void {
     if (other.width !== this.width) {
       throw new KvlrError('invalid-argument', {
-        message: `SecondMoment.merge: expected an accumulator of width ${this.width}, got width ${other.width}`,
+        message: `expected an accumulator of width ${this.width}, got width ${other.width}`,
         data: { expected: this.width, received: other.width },
       });
     }
@@ -97,7 +97,7 @@ export class SecondMoment {
 
   /** E[u u^T], [width, width] row-major, exactly symmetric. Throws KvlrError 'invalid-argument' before the first row. */
   secondMoment(): Float64Array {
-    this.requireRows('secondMoment');
+    this.requireRows();
     const { width, products, rowCount } = this;
     const result = new Float64Array(width * width);
     for (let row = 0; row < width; row += 1) {
@@ -112,14 +112,14 @@ export class SecondMoment {
 
   /** E[u], [width]. Throws KvlrError 'invalid-argument' before the first row. */
   mean(): Float64Array {
-    this.requireRows('mean');
+    this.requireRows();
     return this.sum.map((value) => value / this.rowCount);
   }
 
-  private requireRows(method: string): void {
+  private requireRows(): void {
     if (this.rowCount === 0) {
       throw new KvlrError('invalid-argument', {
-        message: `SecondMoment.${method}: expected at least one row to have been added, got none`,
+        message: `expected at least one row to have been added, got none`,
         hint: 'Call add or merge first.',
       });
     }

@@ -1,5 +1,5 @@
-import { createMatrix } from '../matrix/create-matrix.ts';
-import type { Matrix } from '../matrix/matrix.ts';
+import type { Matrix } from '../matrix.ts';
+import { createMatrix } from '../matrix.ts';
 import { addProduct, type StridedVectors } from './add-product.ts';
 
 /** All dot products of the left vectors with the right ones, [left.count, right.count]. */

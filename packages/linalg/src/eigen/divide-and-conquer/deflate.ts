@@ -1,4 +1,4 @@
-import type { Matrix } from '../../matrix/matrix.ts';
+import type { Matrix } from '../../matrix.ts';
 import { descendingOrder } from '../sort-descending.ts';
 
 /** What is left of diag(values) + strength * z z^T after deflation. */

@@ -1,7 +1,5 @@
-import { createMatrix } from '../../matrix/create-matrix.ts';
-import { identity } from '../../matrix/identity.ts';
-import { powerOfTwoScale } from '../../matrix/power-of-two-scale.ts';
-import { transpose } from '../../matrix/transpose.ts';
+import { createMatrix, identity, transpose } from '../../matrix.ts';
+import { powerOfTwoScale } from '../../scaling.ts';
 import { isNegligibleCoupling } from '../is-negligible-coupling.ts';
 import { tridiagonalQl } from '../tridiagonal-ql.ts';
 import { mergeHalves, type TridiagonalEigen } from './merge-halves.ts';
@@ -14,11 +12,7 @@ const leafSize = 32;
  * both halves, merge (Cuppen, 1981; LAPACK dstedc). offDiagonal[i] couples i - 1 and i. Blocks that hang together by
  * negligible couplings only are solved apart, each to its own precision. Throws KvlrError 'numerical' (no convergence).
  */
-export function divideAndConquer(
-  functionName: string,
-  diagonal: Float64Array,
-  offDiagonal: Float64Array,
-): TridiagonalEigen {
+export function divideAndConquer(diagonal: Float64Array, offDiagonal: Float64Array): TridiagonalEigen {
   const n = diagonal.length;
   const values = new Float64Array(n);
   const rows = createMatrix(n, n);
@@ -26,7 +20,7 @@ export function divideAndConquer(
     const end = findBlockEnd(diagonal, offDiagonal, start);
     const scale = powerOfTwoScale(diagonal.subarray(start, end), offDiagonal.subarray(start + 1, end));
     const scaled = (data: Float64Array) => data.slice(start, end).map((value) => value * scale);
-    const block = solve(functionName, scaled(diagonal), scaled(offDiagonal));
+    const block = solve(scaled(diagonal), scaled(offDiagonal));
     const size = end - start;
     if (size === n) return { values: block.values.map((value) => value / scale), rows: block.rows };
     for (let k = 0; k < size; k += 1) {
@@ -39,11 +33,11 @@ export function divideAndConquer(
 }
 
 /** Both arrays are overwritten. */
-function solve(functionName: string, diagonal: Float64Array, offDiagonal: Float64Array): TridiagonalEigen {
+function solve(diagonal: Float64Array, offDiagonal: Float64Array): TridiagonalEigen {
   const n = diagonal.length;
   if (n <= leafSize) {
     const vectors = identity(n);
-    tridiagonalQl(functionName, diagonal, offDiagonal, [vectors.data]);
+    tridiagonalQl(diagonal, offDiagonal, [vectors.data]);
     return { values: diagonal, rows: transpose(vectors) };
   }
   const middle = n >> 1;
@@ -51,9 +45,8 @@ function solve(functionName: string, diagonal: Float64Array, offDiagonal: Float6
   diagonal[middle - 1]! -= Math.abs(coupling);
   diagonal[middle]! -= Math.abs(coupling);
   return mergeHalves(
-    functionName,
-    solve(functionName, diagonal.subarray(0, middle), offDiagonal.subarray(0, middle)),
-    solve(functionName, diagonal.subarray(middle), offDiagonal.subarray(middle)),
+    solve(diagonal.subarray(0, middle), offDiagonal.subarray(0, middle)),
+    solve(diagonal.subarray(middle), offDiagonal.subarray(middle)),
     coupling,
   );
 }

@@ -1,5 +1,5 @@
-import { createMatrix } from '../../matrix/create-matrix.ts';
-import type { Matrix } from '../../matrix/matrix.ts';
+import type { Matrix } from '../../matrix.ts';
+import { createMatrix } from '../../matrix.ts';
 import { addProduct } from '../../product/add-product.ts';
 import { deflate, firstHalf, secondHalf } from './deflate.ts';
 import { solveSecularEquation } from './solve-secular-equation.ts';
@@ -16,12 +16,7 @@ export interface TridiagonalEigen {
  * exactly to the eigenvalues found, which makes them orthogonal however close those are (Gu and Eisenstat, SIAM J. Matrix
  * Anal. Appl. 15, 1994).
  */
-export function mergeHalves(
-  functionName: string,
-  first: TridiagonalEigen,
-  second: TridiagonalEigen,
-  coupling: number,
-): TridiagonalEigen {
+export function mergeHalves(first: TridiagonalEigen, second: TridiagonalEigen, coupling: number): TridiagonalEigen {
   const firstSize = first.values.length;
   const size = firstSize + second.values.length;
   const values = new Float64Array(size);
@@ -43,7 +38,7 @@ export function mergeHalves(
   }
   const strength = 2 * Math.abs(coupling);
   const { coupled, settled } = deflate(values, z, strength, rows, halves);
-  const update = solveRankOneUpdate(functionName, values, z, strength, coupled);
+  const update = solveRankOneUpdate(values, z, strength, coupled);
   return {
     values: Float64Array.from([...update.values, ...settled.map((index) => values[index]!)]),
     rows: combineRows(rows, halves, coupled, settled, update.coordinates, firstSize),
@@ -52,7 +47,6 @@ export function mergeHalves(
 
 /** Eigenvalues of diag(values) + strength * z z^T on the coupled indices, and row by row their unit eigenvectors. */
 function solveRankOneUpdate(
-  functionName: string,
   values: Float64Array,
   z: Float64Array,
   strength: number,
@@ -67,7 +61,7 @@ function solveRankOneUpdate(
   const squares = new Float64Array(count).fill(1);
   for (let i = 0; i < count; i += 1) {
     const row = gaps.data.subarray(i * count, (i + 1) * count);
-    roots[i] = solveSecularEquation(functionName, poles, weights, i, row);
+    roots[i] = solveSecularEquation(poles, weights, i, row);
     // Loewner's formula: z_j^2 = prod_i (root_i - pole_j) / prod_{i != j} (pole_i - pole_j), up to a common factor.
     for (let j = 0; j < count; j += 1) squares[j]! *= j === i ? -row[j]! : row[j]! / (poles[j]! - poles[i]!);
   }

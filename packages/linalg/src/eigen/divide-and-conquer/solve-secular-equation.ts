@@ -20,7 +20,6 @@ interface Evaluation {
  * Throws KvlrError 'numerical' (no convergence).
  */
 export function solveSecularEquation(
-  functionName: string,
   poles: Float64Array,
   weights: Float64Array,
   index: number,
@@ -43,7 +42,7 @@ export function solveSecularEquation(
     offset = next;
   }
   throw new KvlrError('numerical', {
-    message: `${functionName}: expected eigenvalue ${index} of ${poles.length} to converge in ${maximumIterations} iterations, it did not`,
+    message: `expected eigenvalue ${index} of ${poles.length} to converge in ${maximumIterations} iterations, it did not`,
     data: { eigenvalue: index, size: poles.length },
   });
 }
