@@ -10,7 +10,7 @@ function describeLayer(layout: LayerCacheLayout): string {
 
 /** KV heads per layer in few words: "4", "2 to 6" where layers differ, "1 x 256 key + 4 x 64 value" for latent keys. */
 export function describeLayout(shape: DecoderShape): string {
-  const layers = shape.layers;
+  const layers = shape.layers.map(({ cache }) => cache);
   const described = [...new Set(layers.map(describeLayer))];
   if (described.length === 1) return described[0]!;
   if (hasKeyValueHeads(shape)) {
@@ -23,9 +23,9 @@ export function describeLayout(shape: DecoderShape): string {
 
 /** True when every layer holds ordinary rotated keys in as many heads as values, the same in all layers: any engine loads it. */
 export function isStockShape(shape: DecoderShape): boolean {
-  const first = shape.layers[0];
+  const first = shape.layers[0]?.cache;
   return shape.layers.every(
-    (layout) =>
+    ({ cache: layout }) =>
       layout.keys === 'stock' &&
       layout.keySlots === first?.keySlots &&
       layout.valueSlots === layout.keySlots &&

@@ -1,10 +1,10 @@
+import type { LayoutKind } from '../documents/comparison-report.ts';
 import type { CompressionReport } from '../documents/compression-report.ts';
 import {
   describeCacheElement,
   describeEvaluation,
   describeLayout,
   describeShape,
-  type LayoutKind,
   layoutConsequences,
   layoutKind,
 } from '../format/describe.ts';

@@ -1,7 +1,8 @@
+import { stockLayout } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
 import type { BenchmarkReport } from '../documents/benchmark-report.ts';
 import { benchmarkTerminal } from '../terminal.ts';
-import { exampleComparison, exampleCompression, exampleShape } from '../testing/example-reports.ts';
+import { exampleComparison, exampleCompression, exampleShape, withLayouts } from '../testing/example-reports.ts';
 import { hostileStrings } from '../testing/markup-faults.ts';
 import { modelCard } from './model-card.ts';
 import {
@@ -107,8 +108,8 @@ describe('modelCard', () => {
 
   it('says which engines load another number of KV heads in each layer', () => {
     const report = exampleCompression();
-    const layers = [8, 4, 4, 4, 2, 2].map((heads) => exampleShape(heads).layers[0]!);
-    report.resultShape = { ...exampleShape(8), layers };
+    const layouts = [8, 4, 4, 4, 2, 2].map((heads) => stockLayout(heads, 32));
+    report.resultShape = withLayouts(exampleShape(8), layouts);
     const card = modelCard(report);
     expect(card).toContain('# example/model: 8 to 2 to 8 KV heads');
     expect(card).toContain('LlamaForCausalLM of transformers expects one number for all layers and cannot load it');
@@ -120,14 +121,14 @@ describe('modelCard', () => {
   it('does not promise other engines for latent keys', () => {
     const report = exampleCompression();
     const layer = { keySlots: 1, keySlotWidth: 128, valueSlots: 4, valueSlotWidth: 32, keys: 'latent' as const };
-    report.resultShape = { ...exampleShape(4), layers: Array.from({ length: 6 }, () => layer) };
+    report.resultShape = withLayouts(exampleShape(4), Array(6).fill(layer));
     const card = modelCard(report);
     expect(card).not.toContain('from_pretrained');
     expect(card).not.toContain('library_name');
     expect(card).toContain('# example/model: latent keys in the KV cache');
     expect(card).toContain('kvlr generate');
     const rebuilt = { ...layer, keySlots: 4, keySlotWidth: 32, keys: 'rebuilt' as const };
-    report.resultShape = { ...exampleShape(4), layers: Array.from({ length: 6 }, () => rebuilt) };
+    report.resultShape = withLayouts(exampleShape(4), Array(6).fill(rebuilt));
     expect(modelCard(report)).toContain('# example/model: rebuilt keys in the KV cache');
     expect(modelCard(report)).not.toContain('latent space');
   });
