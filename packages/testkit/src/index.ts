@@ -8,4 +8,5 @@ export { oracleLogits } from './oracle-decoder.ts';
 export { oracleStatistics } from './oracle-statistics.ts';
 export { createPlantedModel, type PlantedModelSettings } from './planted-model.ts';
 export { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from './tiny-model.ts';
+export { tinyCheckpointFiles, tinyDistillation, tinyRecipe, tinyTexts } from './tiny-run.ts';
 export { useSoftwareGpu } from './use-software-gpu.ts';

@@ -1,0 +1,47 @@
+import { readFile } from 'node:fs/promises';
+import { readTexts } from '@kvlr/calibration';
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { compress } from '@kvlr/pipeline';
+import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { expect, it } from 'vitest';
+
+const readDocuments = async (path: string) => readTexts([{ name: path, text: await readFile(path, 'utf8') }]);
+
+/** As the goldens of @kvlr/pipeline, on real weights and on wasm: six digits, since another processor may sum in another order. */
+it('the embedded model comes out as before', async () => {
+  await prepareNodeRuntime();
+  const model = await openCheckpointDirectory(referenceModelDirectory);
+  const { judgement, report } = await compress({
+    model,
+    recipe: {
+      keyValueHeads: 2,
+      calibration: { windows: 4, windowLength: 128 },
+      recovery: {
+        preset: 'light',
+        steps: 4,
+        evaluateEvery: 2,
+        trainingWindows: 4,
+        heldOutWindows: 1,
+        windowLength: 128,
+      },
+      evaluation: { windowsPerSource: 1, windowLength: 129 },
+    },
+    texts: {
+      calibration: await readDocuments(referenceTextPaths.calibration),
+      evaluation: await readDocuments(referenceTextPaths.validation),
+    },
+    runtime: { backend: 'wasm' },
+  });
+  await model.close();
+  const figures = [
+    judgement.base.perplexity.value,
+    judgement.result.perplexity.value,
+    judgement.result.againstBase!.klDivergence.value,
+    ...report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),
+  ];
+  expect(figures.map((figure) => figure.toPrecision(6))).toEqual([
+    ...['26.7309', '30.0973', '0.140462'],
+    ...['0.100662', '0.993167', '0.316413', '0.216953', '0.582148', '0.348210'],
+  ]);
+});
