@@ -3,10 +3,14 @@ import { referenceModelFiles } from '@kvlr/reference-model';
 import { launchChromium, missingChromium } from '@kvlr/testkit/chromium';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compressAndCompare } from './support/compress-and-compare.ts';
-import { findAccessibilityProblems } from './support/find-accessibility-problems.ts';
-import { type OpenDemo, openDemo } from './support/open-demo.ts';
-import { type ServedPage, serveBuiltPage } from './support/serve-built-page.ts';
+import {
+  compressAndCompare,
+  findAccessibilityProblems,
+  type OpenDemo,
+  openDemo,
+  type ServedPage,
+  serveBuiltPage,
+} from './support.ts';
 
 let served: ServedPage;
 /** 2 x layers x KV heads x head_dim x 4, from the config.json of the model. */
@@ -119,7 +123,7 @@ describe.skipIf(missingChromium)(`the page on WebGPU, computed by SwiftShader ${
     const demo = await openDemo(
       browser,
       served.url,
-      '?backend=webgpu&recovery=none&tokens=8&calibration=1&window=16&judged=1',
+      '?backend=webgpu&recovery=none&tokens=8&calibration=1&window=16&evaluation=1',
     );
     const { original, compressed } = await compressAndCompare(demo.page);
     expect(original.bytesPerToken).toBe(bytesPerToken(1));
@@ -134,7 +138,7 @@ describe.skipIf(missingChromium)(`the page on WebGPU, computed by SwiftShader ${
   }, 600_000);
 
   it('passes over a WebGPU that the CPU computes when the choice is left to it, and says so', async () => {
-    const demo = await openDemo(browser, served.url, '?recovery=none&tokens=4&calibration=1&window=16&judged=1');
+    const demo = await openDemo(browser, served.url, '?recovery=none&tokens=4&calibration=1&window=16&evaluation=1');
     await compressAndCompare(demo.page);
     expect(await demo.page.locator('#backend').textContent()).toMatch(/^Computed on WASM: .*computes on the CPU/);
     expectNoMishap(demo);

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import {
+  explainFailure,
   formatBytes,
   formatChange,
   formatCount,
@@ -24,4 +25,13 @@ it('writes numbers as people read them', () => {
   expect(formatMeasurement({ value: 20.63, standardError: 0.71 })).toBe('20.6\u00a0±\u00a00.7');
   expect(formatMeasurement({ value: 20.63 })).toBe('20.6');
   expect(formatChange({ value: 0.9409, standardError: 0.004 })).toBe('−5.9\u00a0±\u00a00.4\u00a0%');
+});
+
+it('says what happened and what to do on this page', () => {
+  const failure = { message: 'expected a WebGPU adapter, got none', hint: 'Call prepareNodeRuntime.' };
+  const explained = explainFailure({ code: 'backend-unavailable', ...failure });
+  expect(explained.message).toBe('Expected a WebGPU adapter, got none');
+  expect(explained.hint).toMatch(/^Choose WASM or auto/);
+  expect(explainFailure({ code: 'text-empty', ...failure }).hint).toBe('Call prepareNodeRuntime.');
+  expect(explainFailure({ code: 'internal', message: 'x', hint: undefined }).hint).toMatch(/^Try again/);
 });

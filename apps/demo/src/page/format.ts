@@ -1,4 +1,5 @@
 import type { Measurement } from '@kvlr/core';
+import type { Failure } from '../messages.ts';
 
 const noBreak = '\u00a0';
 const wholeNumber = new Intl.NumberFormat('en-US');
@@ -41,4 +42,20 @@ export function formatChange({ value, standardError }: Measurement): string {
   const change = 100 * (value - 1);
   const size = { value: Math.abs(change), standardError: standardError && 100 * standardError };
   return `${change < 0 ? '−' : '+'}${formatMeasurement(size)}${noBreak}%`;
+}
+
+/** What to do about errors whose own advice is for programmers. */
+const hints: Readonly<Record<string, string>> = {
+  'backend-unavailable':
+    'Choose WASM or auto. WebGPU takes a current browser, and a graphics card that it lets pages use.',
+  'device-lost': 'The graphics card was taken away or reset. Try again, or choose WASM.',
+  'memory-exceeded': 'Close other pages, or choose WASM.',
+};
+
+/** An error as a sentence for visitors, with what to do here. */
+export function explainFailure({ code, message, hint }: Failure): { message: string; hint: string } {
+  return {
+    message: message.charAt(0).toUpperCase() + message.slice(1),
+    hint: hints[code] ?? hint ?? 'Try again, or load the page again.',
+  };
 }

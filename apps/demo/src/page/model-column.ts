@@ -1,6 +1,6 @@
-import type { GenerationProgress, ModelFacts, Side } from '../protocol/messages.ts';
+import type { GenerationProgress, ModelFacts, Side } from '../messages.ts';
 import { formatBytes, formatChange, formatCount, formatMeasurement, formatRatio } from './format.ts';
-import { requireElement } from './require-element.ts';
+import { requireElement } from './forms.ts';
 
 const titles: Readonly<Record<Side, string>> = { original: 'Original', compressed: 'Compressed' };
 

@@ -9,7 +9,7 @@ const titles: Readonly<Record<ShownStage, string>> = {
   grouping: 'Choose which heads share',
   factors: 'Merge them in closed form',
   recovery: 'Repair each layer against the original',
-  evaluation: 'Judge both on held-out text',
+  evaluation: 'Evaluate both on held-out text',
 };
 
 interface Row {

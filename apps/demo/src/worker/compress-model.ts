@@ -2,25 +2,24 @@ import { cacheSize, type DecoderShape, type RunControl } from '@kvlr/core';
 import { type CompressionResult, compress, type RunStore } from '@kvlr/pipeline';
 import { referenceModelCard } from '@kvlr/reference-model';
 import type { BackendRequest } from '@kvlr/runtime';
-import type { ModelFacts, Side } from '../protocol/messages.ts';
-import type { DemoSettings } from '../settings/demo-settings.ts';
-import { recipeOfSettings } from '../settings/recipe-of-settings.ts';
+import type { ModelFacts, Side } from '../messages.ts';
+import { type DemoSettings, recipeOfSettings } from '../settings.ts';
 import type { ReferenceModel } from './load-reference-model.ts';
 
 /** The runtime holds its cache in float32. */
 const bytesPerElement = 4;
 
-export interface DemoCompressionRequest extends RunControl {
+interface DemoCompressionRequest extends RunControl {
   reference: ReferenceModel;
   settings: DemoSettings;
   store: RunStore;
   runtime: Pick<BackendRequest, 'backend' | 'wasmPaths'>;
 }
 
-export interface DemoCompression {
+interface DemoCompression {
   model: CompressionResult['model'];
   facts: Record<Side, ModelFacts>;
-  judgedTokens: number;
+  evaluatedTokens: number;
   topOneAgreement: number;
 }
 
@@ -42,7 +41,7 @@ export async function compressModel(request: DemoCompressionRequest): Promise<De
       original: { ...cacheFacts(reference.checkpoint.shape), perplexity: base.perplexity },
       compressed: { ...cacheFacts(model.shape), perplexity: result.perplexity, perplexityRatio },
     },
-    judgedTokens: result.tokenCount,
+    evaluatedTokens: result.tokenCount,
     topOneAgreement: topOneAgreement.value,
   };
 }
@@ -50,7 +49,7 @@ export async function compressModel(request: DemoCompressionRequest): Promise<De
 function cacheFacts(shape: DecoderShape): Omit<ModelFacts, 'perplexity' | 'perplexityRatio'> {
   return {
     numLayers: shape.numLayers,
-    keyValueHeads: shape.layers[0]!.keySlots,
+    keyValueHeads: shape.layers[0]!.cache.keySlots,
     headDim: shape.headDim,
     bytesPerElement,
     bytesPerToken: cacheSize(shape, bytesPerElement).bytesPerToken,

@@ -1,9 +1,8 @@
 import type { Tokenizer } from '@kvlr/core';
 import type { DecoderModel, GeneratedToken, GenerationSettings } from '@kvlr/runtime';
-import { type GenerationProgress, type Side, sides } from '../protocol/messages.ts';
-import { median } from './median.ts';
+import { type GenerationProgress, type Side, sides } from '../messages.ts';
 
-export interface RaceRequest {
+interface RaceRequest {
   models: Readonly<Record<Side, Pick<DecoderModel, 'generate'>>>;
   tokenizer: Pick<Tokenizer, 'decode'>;
   promptIds: readonly number[];
@@ -70,4 +69,12 @@ async function advance(runner: Runner, { tokenizer, onToken }: RaceRequest): Pro
 function commonPrefixLength(first: readonly number[], second: readonly number[]): number {
   const difference = first.findIndex((tokenId, position) => tokenId !== second[position]);
   return difference === -1 ? first.length : difference;
+}
+
+/** The middle of the values, the mean of the two middle ones for an even count; undefined when there are none. */
+export function median(values: readonly number[]): number | undefined {
+  if (values.length === 0) return undefined;
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
 }

@@ -1,6 +1,6 @@
 import type { KvlrEvent, Measurement } from '@kvlr/core';
 import type { BackendChoice } from '@kvlr/runtime';
-import type { DemoSettings } from '../settings/demo-settings.ts';
+import type { DemoSettings } from './settings.ts';
 
 /** The two models that run side by side. */
 export type Side = 'original' | 'compressed';
@@ -42,7 +42,7 @@ export interface ModelFacts {
 export interface CompressionSummary {
   models: Record<Side, ModelFacts>;
   /** Predictions behind each perplexity. */
-  judgedTokens: number;
+  evaluatedTokens: number;
   /** Share of positions at which both models put the same token first. */
   topOneAgreement: number;
   backend: BackendChoice;

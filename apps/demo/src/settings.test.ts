@@ -1,9 +1,8 @@
 import { expect, it } from 'vitest';
-import { defaultSettings } from './demo-settings.ts';
-import { settingsFromQuery } from './settings-from-query.ts';
+import { defaultSettings, settingsFromQuery } from './settings.ts';
 
 it('takes what the address says', () => {
-  const query = '?keep=quarter&recovery=none&backend=webgpu&tokens=8&calibration=2&window=64&judged=1';
+  const query = '?keep=quarter&recovery=none&backend=webgpu&tokens=8&calibration=2&window=64&evaluation=1';
   expect(settingsFromQuery(query)).toEqual({
     keep: 'quarter',
     repair: 'none',
@@ -11,7 +10,7 @@ it('takes what the address says', () => {
     newTokens: 8,
     calibrationWindows: 2,
     windowLength: 64,
-    judgedWindows: 1,
+    evaluationWindows: 1,
   });
 });
 
