@@ -1,8 +1,13 @@
-export type {
-  AttentionWeights,
-  CompressedLayer,
-  LatentKeyWeights,
-  RebuiltKeyWeights,
+export {
+  type AttentionWeights,
+  type CachedKeys,
+  type CacheSlots,
+  type CompressedLayer,
+  cacheLayout,
+  type LatentKeys,
+  type RebuiltKeys,
+  rolesOfAttentionWeights,
+  type StockKeys,
 } from './artefacts/compressed-layer.ts';
 export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './artefacts/evaluation-result.ts';
 export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './artefacts/statistics.ts';
@@ -42,6 +47,7 @@ export {
   type DecoderTensor,
   decoderTensors,
   globalTensors,
+  isCompressedRole,
   isLayerRole,
   isNativeRole,
   layerTensors,
@@ -49,12 +55,30 @@ export {
   type TensorRole,
   tensorRoles,
 } from './model/decoder-tensors.ts';
+export {
+  ascendingHeads,
+  contiguousHeads,
+  everyHead,
+  type HeadCounts,
+  type HeadGroups,
+  keyValueHeadOf,
+  queryHeadsOf,
+  queryOrder,
+  separateHeads,
+} from './model/heads.ts';
 export type { Checkpoint, ModelSource } from './model/model-source.ts';
 export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
 export type { Tokenizer } from './model/tokenizer.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plugins/budget-policy.ts';
 export { defaultExport, defaultFunction, type FunctionExport } from './plugins/default-export.ts';
-export type { GroupingRequest, GroupingStrategy } from './plugins/grouping-strategy.ts';
+export type {
+  CostPort,
+  GroupCost,
+  GroupingRequest,
+  GroupingStrategy,
+  NamedCost,
+  RankedCost,
+} from './plugins/grouping-strategy.ts';
 export type { EventListener, KvlrEvent, RunControl, StageName } from './running/events.ts';
 export { canonicalJson, sha256 } from './running/hash.ts';
 export {

@@ -116,7 +116,7 @@ function modelSize({ shape, tensors }: ModelSource): ModelSize {
     .reduce((sum, tensor) => sum + tensor.shape.reduce((product, length) => product * length, 1), 0);
   const queryWidth = numAttentionHeads * headDim;
   const keyWidth = numKeyValueHeads * headDim;
-  const embeddings = (shape.tieWordEmbeddings ? 1 : 2) * vocabSize * hiddenSize;
+  const embeddings = (shape.head.tied ? 1 : 2) * vocabSize * hiddenSize;
   const moments = hiddenSize ** 2 + 3 * keyWidth ** 2 + 2 * queryWidth * headDim + queryWidth ** 2;
   return {
     parameters,
@@ -142,7 +142,7 @@ function estimateRecovery(
   const streamTokens = (trainingWindows + heldOutWindows) * windowLength;
   const streams = 2 * streamTokens * 2 * size.active;
   const scores = windowsPerStep * shape.numAttentionHeads * windowLength ** 2;
-  const widest = Math.max(...shape.layers.map(cacheWidth));
+  const widest = Math.max(...shape.layers.map(({ cache }) => cacheWidth(cache)));
   return {
     operations: training + streams,
     bytes: 4 * (3 * streamTokens * shape.hiddenSize + 3 * scores + 8 * windowsPerStep * windowLength * widest),
@@ -167,7 +167,8 @@ function estimateDistillation(
   const looks = 1 + Math.ceil(steps / evaluateEvery);
   // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.
   const perToken = 4 * forwardOf(pieceLength) + 2 * trained;
-  const { hiddenSize, intermediateSize, numAttentionHeads, numLayers } = shape;
+  const { hiddenSize, numAttentionHeads, numLayers } = shape;
+  const { intermediateSize } = shape.feedForward;
   // Inside one layer about ten rows as wide as its widest, and scores with their gradients; one stream for each layer.
   const inner = stepTokens * (numLayers * hiddenSize + 10 * (hiddenSize + intermediateSize));
   const scores = 3 * numAttentionHeads * Math.max(piecesPerStep * pieceLength ** 2, windowLength ** 2);

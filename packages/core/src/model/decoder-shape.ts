@@ -25,9 +25,9 @@ export interface LayerCacheLayout {
   valueSlotWidth: number;
   /**
    * 'stock': the key slots hold rotated keys of headDim, as any engine with GQA does.
-   * 'latent': all the model's original keys are rotated, then encoded (`LatentKeyWeights.encoder`) into the slots.
+   * 'latent': all the model's original keys are rotated, then encoded (`LatentKeys.encoder`) into the slots.
    * 'rebuilt': the slots hold what the k projection gives, before RoPE. At every step the keys of numKeyValueHeads heads are
-   * rebuilt from them (`RebuiltKeyWeights.decoder`) for all cached positions, then rotated: exact with RoPE, and dear.
+   * rebuilt from them (`RebuiltKeys.decoder`) for all cached positions, then rotated: exact with RoPE, and dear.
    */
   keys: 'stock' | 'latent' | 'rebuilt';
 }

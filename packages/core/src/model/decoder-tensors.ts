@@ -67,6 +67,11 @@ export function isNativeRole(
   return role === 'latentKeyEncoder' || role === 'latentQueryEncoder' || role === 'rebuiltKeyDecoder';
 }
 
+/** Whether compression may replace tensors of this role: the projections of attention and what kvlr's layouts add to them. */
+export function isCompressedRole(role: TensorRole): boolean {
+  return isNativeRole(role) || /^(query|key|value|output)(Weight|Bias)$/.test(role);
+}
+
 /** A tensor that a decoder of some shape has. */
 export interface DecoderTensor {
   role: TensorRole;

@@ -49,10 +49,14 @@ describe('checkTeacher', () => {
   });
 
   it('refuses a teacher that cannot be the base, and the checkpoint itself', async () => {
-    const narrow = { ...teacher, id: 'student', shape: { ...teacher.shape, intermediateSize: 7 } };
+    const narrow = {
+      ...teacher,
+      id: 'student',
+      shape: { ...teacher.shape, feedForward: { ...teacher.shape.feedForward, intermediateSize: 7 } },
+    };
     await expect(checkTeacher(narrow, teacher)).rejects.toMatchObject({
       code: 'invalid-argument',
-      data: { name: 'intermediateSize', expected: 7 },
+      message: expect.stringContaining('gateWeight of layer 0 of [7,'),
     });
     await expect(checkTeacher(teacher, teacher)).rejects.toMatchObject({ code: 'invalid-argument' });
   });

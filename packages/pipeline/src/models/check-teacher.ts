@@ -1,34 +1,13 @@
-import { expectedTensors } from '@kvlr/checkpoint';
-import { type Checkpoint, type DecoderShape, type EventListener, KvlrError, type TensorRole } from '@kvlr/core';
+import {
+  type Checkpoint,
+  type DecoderTensor,
+  decoderTensors,
+  type EventListener,
+  isCompressedRole,
+  KvlrError,
+} from '@kvlr/core';
 
-/** What compression leaves as it is in a model's shape. */
-const keptSizes = [
-  'numLayers',
-  'hiddenSize',
-  'intermediateSize',
-  'numAttentionHeads',
-  'headDim',
-  'vocabSize',
-  'tieWordEmbeddings',
-  'mlpBias',
-] as const satisfies (keyof DecoderShape)[];
-
-/** What compression leaves as it is among the tensors: all but the projections of attention. */
-const keptRoles = new Set<TensorRole>([
-  'embedding',
-  'finalNorm',
-  'languageModelHead',
-  'attentionNorm',
-  'feedForwardNorm',
-  'gateWeight',
-  'upWeight',
-  'downWeight',
-  'gateBias',
-  'upBias',
-  'downBias',
-]);
-
-const hint = 'Name the model that this checkpoint was compressed from with --teacher.';
+const hint = 'Give the model that this checkpoint was compressed from.';
 
 /**
  * Checks that a teacher is the model which a compressed checkpoint was made from. One that cannot be is refused; one whose tensors
@@ -39,17 +18,19 @@ const hint = 'Name the model that this checkpoint was compressed from with --tea
 export async function checkTeacher(model: Checkpoint, teacher: Checkpoint, onEvent?: EventListener): Promise<void> {
   if (model.id === teacher.id) {
     throw new KvlrError('invalid-argument', {
-      message: `recoverCheckpoint: expected a compressed checkpoint and the model it was made from, got ${teacher.location} as both`,
+      message: `expected a compressed checkpoint and the model it was made from, got ${teacher.location} as both`,
       hint: 'Compress the model first, and recover the result towards it.',
       data: { file: model.location, teacher: teacher.location },
     });
   }
-  for (const size of keptSizes) {
-    if (model.shape[size] === teacher.shape[size]) continue;
+  const [kept, expected] = [keptTensors(model), keptTensors(teacher)];
+  const other = expected.findIndex((tensor, place) => describe(tensor) !== describe(kept[place]));
+  if (other !== -1 || kept.length !== expected.length) {
+    const [received, wanted] = [describe(expected.at(other)), describe(kept.at(other))];
     throw new KvlrError('invalid-argument', {
-      message: `recoverCheckpoint: expected a teacher with ${size} ${model.shape[size]} like ${model.location}, got ${teacher.shape[size]} in ${teacher.location}`,
+      message: `expected a teacher with ${wanted} like ${model.location}, got ${received} in ${teacher.location}`,
       hint,
-      data: { name: size, expected: model.shape[size], received: teacher.shape[size] },
+      data: { expected: wanted, received },
     });
   }
   const foreign = await findForeignTensor(model, teacher);
@@ -63,10 +44,20 @@ export async function checkTeacher(model: Checkpoint, teacher: Checkpoint, onEve
   });
 }
 
+/** What compression leaves as it is: all but the projections of attention. */
+function keptTensors({ shape }: Checkpoint): DecoderTensor[] {
+  return decoderTensors(shape).filter(({ role }) => !isCompressedRole(role));
+}
+
+function describe(tensor: DecoderTensor | undefined): string {
+  if (tensor === undefined) return 'no further tensor';
+  const { role, layer, shape } = tensor;
+  return `${role}${layer === undefined ? '' : ` of layer ${layer}`} of [${shape.join(', ')}]`;
+}
+
 /** Name of the first tensor outside attention whose values differ by more than the element types explain. */
 async function findForeignTensor(model: Checkpoint, teacher: Checkpoint): Promise<string | undefined> {
-  for (const { role, layer } of expectedTensors(teacher.shape)) {
-    if (!keptRoles.has(role)) continue;
+  for (const { role, layer } of keptTensors(teacher)) {
     const name = model.tensorName(role, layer);
     const teacherName = teacher.tensorName(role, layer);
     const values = await model.tensors.readFloat32(name);

@@ -33,7 +33,9 @@ export function cacheElementBytes(dtype: TensorDtype): number {
 export async function inspectModel(model: Checkpoint, recipe: Recipe): Promise<ModelInspection> {
   const { shape } = model;
   const keyValueHeads = resolveKeyValueHeads(shape, recipe.keyValueHeads);
-  const native = shape.layers.find(({ keys, keySlots, valueSlots }) => keys !== 'stock' || keySlots !== valueSlots);
+  const native = shape.layers
+    .map(({ cache }) => cache)
+    .find(({ keys, keySlots, valueSlots }) => keys !== 'stock' || keySlots !== valueSlots);
   if (native !== undefined) {
     throw new KvlrError('unsupported-feature', {
       message: `inspectModel: expected a model with ordinary grouped-query attention, got ${native.keys} keys in ${native.keySlots} slots with ${native.valueSlots} value slots in ${model.location}`,
