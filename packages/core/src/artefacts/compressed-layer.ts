@@ -1,4 +1,5 @@
 import type { LayerCacheLayout } from '../model/decoder-shape.ts';
+import type { TensorRole } from '../model/decoder-tensors.ts';
 
 /** Float64 weights of one layer's attention, matrices [out, in] row-major, biases [out] where the model has them. */
 export interface AttentionWeights {
@@ -12,10 +13,28 @@ export interface AttentionWeights {
   outputBias?: Float64Array;
 }
 
+/** The tensor that each of the weights is in a model. */
+export const rolesOfAttentionWeights = {
+  query: 'queryWeight',
+  key: 'keyWeight',
+  value: 'valueWeight',
+  output: 'outputWeight',
+  queryBias: 'queryBias',
+  keyBias: 'keyBias',
+  valueBias: 'valueBias',
+  outputBias: 'outputBias',
+} as const satisfies Record<keyof AttentionWeights, TensorRole>;
+
+/** Keys as any engine with grouped-query attention caches them: projected and rotated, one head of headDim a slot. */
+export interface StockKeys {
+  kind: 'stock';
+}
+
 /**
  * Latent keys: the cache holds encoder * rotatedKeys; a head's score is (queryEncoder[h] * rotatedQuery) . slot / sqrt(headDim).
  */
-export interface LatentKeyWeights {
+export interface LatentKeys {
+  kind: 'latent';
   /** [keySlots * keySlotWidth, sourceKeyValueHeads * headDim] */
   encoder: Float64Array;
   /** [numAttentionHeads, keySlotWidth, headDim], in the order of the result's query heads. */
@@ -27,10 +46,17 @@ export interface LatentKeyWeights {
  * floor(i / t), t = sourceKeyValueHeads / keySlots, times that slot; query head p reads rebuilt head
  * floor(p * sourceKeyValueHeads / numAttentionHeads).
  */
-export interface RebuiltKeyWeights {
+export interface RebuiltKeys {
+  kind: 'rebuilt';
   /** [keySlots, t * headDim, keySlotWidth] */
   decoder: Float64Array;
 }
+
+/** What the cache holds of keys, and the weights that reading them takes besides the projections. */
+export type CachedKeys = StockKeys | LatentKeys | RebuiltKeys;
+
+/** The slots of one layer's cache, whatever its keys are. */
+export type CacheSlots = Omit<LayerCacheLayout, 'keys'>;
 
 /** The result of compressing one layer: the new attention and how its cache is laid out. */
 export interface CompressedLayer {
@@ -39,9 +65,13 @@ export interface CompressedLayer {
   groups: number[][];
   /** Source query head at each place of the result: result head p is source head queryOrder[p]. */
   queryOrder: number[];
-  layout: LayerCacheLayout;
+  slots: CacheSlots;
+  keys: CachedKeys;
   /** q and o are permuted by queryOrder. Under latent keys, `key` is the source's key projection unchanged. */
   weights: AttentionWeights;
-  latentKeys?: LatentKeyWeights;
-  rebuiltKeys?: RebuiltKeyWeights;
+}
+
+/** The cache layout of a compressed layer, as the shape of a model says it. */
+export function cacheLayout({ slots, keys }: Pick<CompressedLayer, 'slots' | 'keys'>): LayerCacheLayout {
+  return { ...slots, keys: keys.kind };
 }

@@ -36,7 +36,7 @@ export interface BudgetRequest {
   lostEnergy?: ((layer: number, side: BudgetSide, count: number) => Promise<number>) | undefined;
   /**
    * Mean KL(original || model) per token, nats, on held-out calibration text when only this layer is compressed, to this
-   * budget. Dear (a pass over text), and kept in the run directory. Absent in a dry run.
+   * budget. Expensive (a pass over text), and kept in the run directory. Absent in a dry run.
    */
   measuredLoss?: ((layer: number, budget: LayerBudget) => Promise<number>) | undefined;
   /** For policies that take long: how many of their steps are done. */

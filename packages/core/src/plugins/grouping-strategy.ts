@@ -1,23 +1,29 @@
 import type { AttentionWeights } from '../artefacts/compressed-layer.ts';
 import type { LayerStatistics } from '../artefacts/statistics.ts';
 
+/**
+ * Cost of letting some KV heads share one, >= 0 and the smaller the better. Does not depend on the order of the heads. The
+ * cost of a partition is the sum over its groups.
+ */
+export type GroupCost = (heads: readonly number[]) => number;
+
 /** What a grouping strategy is told about one layer. */
 export interface GroupingRequest {
   layer: number;
   /** Second moments of the layer; undefined when the recipe calibrates on no text. */
   statistics: LayerStatistics | undefined;
   /** KV heads of the source. */
-  heads: number;
-  /** KV heads wanted. Divides `heads`. */
-  groups: number;
+  numKeyValueHeads: number;
+  /** KV heads wanted. Divides `numKeyValueHeads`. */
+  wanted: number;
   headDim: number;
   numAttentionHeads: number;
   /** Cost of letting these heads share one: share of the layer's energy that is lost, >= 0. Present with statistics. */
-  cost: ((heads: readonly number[]) => number) | undefined;
+  cost: GroupCost | undefined;
   /** The layer's attention weights, for strategies that read them. */
   weights?: AttentionWeights | undefined;
   /**
-   * Measured error of the block's output when only these heads share one. Dear (a pass over text), so ask sparingly.
+   * Measured error of the block's output when only these heads share one. Expensive (a pass over text), so ask sparingly.
    * Must not depend on the order of the heads.
    */
   measuredCost?: ((heads: readonly number[]) => number | Promise<number>) | undefined;
@@ -26,6 +32,29 @@ export interface GroupingRequest {
 }
 
 /**
- * Decides which KV heads share one head. Returns `groups` lists of `heads / groups` head indices each, every head once.
+ * Port: decides which KV heads share one head. Returns `wanted` lists of `numKeyValueHeads / wanted` head indices each, every
+ * head once.
  */
 export type GroupingStrategy = (request: GroupingRequest) => number[][] | Promise<number[][]>;
+
+/** A cost, and an estimate of it that is quick enough for searching among many heads. */
+export interface RankedCost {
+  exact: GroupCost;
+  estimate: GroupCost;
+  /** Multiplications of the exact cost of a group of so many heads: it is asked for all groups where that is affordable. */
+  work(size: number): number;
+}
+
+/** Port: what letting the heads of a layer share costs, prepared once per request. The search knows no more of it. */
+export type CostPort = (request: GroupingRequest) => GroupCost | RankedCost;
+
+/** A cost that a grouping can be named after. */
+export interface NamedCost {
+  /** One line for help texts: the groups that it likes. */
+  description: string;
+  /** True when it reads the request's statistics, and so asks for calibration. */
+  needsStatistics: boolean;
+  /** True when it reads the request's weights. */
+  needsWeights: boolean;
+  costOf: CostPort;
+}
