@@ -1,8 +1,15 @@
-import type { ActivationSource, KvlrEvent, LayerActivations, TapName } from '@kvlr/core';
-import { createTinyModel, expectClose, randomTokenIds } from '@kvlr/testkit';
+import {
+  type ActivationSource,
+  type KvlrErrorCode,
+  type KvlrEvent,
+  type LayerActivations,
+  layerRope,
+  type TapName,
+} from '@kvlr/core';
+import { createTinyModel, expectClose, expectKvlrError, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { randomActivations } from '../testing/random-activations.ts';
 import { collectStatistics } from './collect-statistics.ts';
+import { randomActivations } from './testing/random-activations.ts';
 
 const provenance = { modelId: 'tiny', textHash: 'hash', seed: 4 };
 
@@ -57,7 +64,8 @@ describe('collectStatistics', () => {
     for (const statistics of layers) {
       const read = (tap: TapName) => gatherRows(source, windows, statistics.layer, tap);
       const plain = async (tap: TapName) => (await read(tap)).map((row) => row.values);
-      const turned = async (tap: TapName) => (await read(tap)).map((row) => turn(row, 6, shape.rope.theta));
+      const turned = async (tap: TapName) =>
+        (await read(tap)).map((row) => turn(row, 6, layerRope(shape, 0)!.rope.theta));
       const perHead = (rows: number[][]) =>
         [0, 1, 2, 3].flatMap((head) => secondMomentOf(rows.map((row) => row.slice(head * 6, head * 6 + 6))));
       expect(statistics.tokenCount).toBe(19);
@@ -96,40 +104,39 @@ describe('collectStatistics', () => {
     expect(events).toEqual([{ type: 'progress', stage: 'statistics', completed: 1, total: 3, unit: 'windows' }]);
   });
 
-  it.each<[string, RegExp, (activations: LayerActivations) => void]>([
+  it.each<[KvlrErrorCode, RegExp, (activations: LayerActivations) => void]>([
     [
       'non-finite',
-      /'value' in layer 1, got NaN at token 2/,
+      /^layer 1, value: .*got NaN at token 2/,
       ({ layer, value }) => layer === 1 && value!.fill(Number.NaN, 24, 25),
     ],
-    ['non-finite', /'query' in layer 0, got Infinity at token 0/, ({ query }) => query!.fill(Number.POSITIVE_INFINITY)],
+    ['non-finite', /^layer 0, query: .*got Infinity at token 0/, ({ query }) => query!.fill(Number.POSITIVE_INFINITY)],
     [
       'tensor-shape',
-      /5 x 12 numbers of 'key' in layer 0, got 12/,
+      /^layer 0, key: expected 5 x 12 numbers, got 12/,
       (activations) => {
         activations.key = new Float32Array(12);
       },
     ],
     [
       'invalid-argument',
-      /'attended' of layer 0/,
+      /^layer 0, attended: /,
       (activations) => {
         activations.attended = undefined;
       },
     ],
   ])('throws %s naming layer and tap: %s', async (code, message, change) => {
     const run = collectStatistics({ activations: randomActivations(shape, change), windows, provenance });
-    await expect(run).rejects.toThrow(message);
-    await expect(run).rejects.toMatchObject({ code });
+    await expectKvlrError(() => run, code, message);
   });
 
-  it.each<[string, Int32Array[]]>([
+  it.each<[KvlrErrorCode, Int32Array[]]>([
     ['text-empty', []],
     ['text-empty', [new Int32Array(0)]],
     ['tokenizer-mismatch', [Int32Array.of(1, 50)]],
     ['tokenizer-mismatch', [Int32Array.of(-1)]],
   ])('throws %s for windows that cannot be run (%#)', async (code, unusable) => {
     const run = collectStatistics({ activations: randomActivations(shape), windows: unusable, provenance });
-    await expect(run).rejects.toMatchObject({ code });
+    await expectKvlrError(() => run, code);
   });
 });

@@ -1,5 +1,17 @@
-import { KvlrError } from '@kvlr/core';
-import type { TextDocument, TextFile } from './text-document.ts';
+import { KvlrError, sha256, type Tokenizer } from '@kvlr/core';
+
+/** A text that stands on its own: the model sees it from its beginning, with nothing before it. */
+export interface TextDocument {
+  /** What the text belongs to; results are reported for each source. */
+  source: string;
+  text: string;
+}
+
+/** The content of a text file, and its name or path: the extension says how to read it. */
+export interface TextFile {
+  name: string;
+  text: string;
+}
 
 /**
  * Documents of text files. `.jsonl` and `.ndjson`: one document a line, {"text", "source"?}; blank lines and blank texts are
@@ -18,8 +30,34 @@ export function readTexts(files: readonly TextFile[]): TextDocument[] {
     if (filled.length === 0) throw emptyText(file.name);
     return filled;
   });
-  if (documents.length === 0) throw emptyText('no file');
+  if (documents.length === 0) throw emptyText();
   return documents;
+}
+
+/**
+ * The documents as one stream of token ids: each one between the tokenizer's beginning-of-sequence and (first) end-of-sequence
+ * id, as far as the tokenizer has them.
+ */
+export function encodeDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): Int32Array {
+  const before = tokenizer.beginOfSequenceId === undefined ? [] : [tokenizer.beginOfSequenceId];
+  const after = tokenizer.endOfSequenceIds.slice(0, 1);
+  const pieces = documents.flatMap(({ text }) => [before, tokenizer.encode(text), after]);
+  const stream = new Int32Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let position = 0;
+  for (const piece of pieces) {
+    stream.set(piece, position);
+    position += piece.length;
+  }
+  return stream;
+}
+
+/**
+ * SHA-256 of the documents, sources and order included, as 64 hexadecimal digits: the `textHash` of a provenance. Independent of
+ * the files' format. Uses Web Crypto, which browsers offer on https and localhost.
+ */
+export function hashTexts(documents: readonly TextDocument[]): Promise<string> {
+  const canonical = documents.map(({ source, text }) => JSON.stringify([source, text])).join('\n');
+  return sha256(canonical);
 }
 
 function readLines(name: string, text: string): TextDocument[] {
@@ -49,17 +87,19 @@ function sourceOf(name: string): string {
 
 function malformedLine(file: string, line: number, expected: string, cause?: unknown): KvlrError {
   return new KvlrError('file-malformed', {
-    message: `readTexts: expected ${expected} in line ${line} of ${file}, got something else`,
+    message: `expected ${expected} in line ${line}, got something else`,
     hint: 'Write one JSON object a line, such as {"text": "..."}, or name the file .txt if it is plain text.',
+    where: { file },
     data: { file, line },
     cause,
   });
 }
 
-function emptyText(file: string): KvlrError {
+function emptyText(file?: string): KvlrError {
   return new KvlrError('text-empty', {
-    message: `readTexts: expected text, got nothing in ${file}`,
+    message: file === undefined ? 'expected at least one file of text, got none' : 'expected text, got nothing',
     hint: 'Pass a file with text in it, .txt or .jsonl.',
+    where: file === undefined ? {} : { file },
     data: { file },
   });
 }

@@ -1,8 +1,7 @@
 import type { CalibrationStatistics, LayerStatistics, TensorBundle } from '@kvlr/core';
+import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { momentFields } from './moment-fields.ts';
-import { statisticsFromBundle } from './statistics-from-bundle.ts';
-import { statisticsToBundle } from './statistics-to-bundle.ts';
+import { momentFields, statisticsFromBundle, statisticsToBundle } from './statistics-bundle.ts';
 
 /** 2 query heads, 1 KV head, headDim 4, hiddenSize 3; every number differs from every other. */
 function exampleLayer(layer: number): LayerStatistics {
@@ -67,8 +66,6 @@ describe('statistics as a bundle', () => {
       ({ tensors }) => tensors.set('layers.0.keyMean', { shape: [1], data: Float64Array.of(Number.NaN) }),
     ],
   ])('name what is wrong in a foreign or damaged file: %s', (message, change) => {
-    const attempt = () => statisticsFromBundle(changed(change));
-    expect(attempt).toThrow(message);
-    expect(attempt).toThrow(expect.objectContaining({ code: 'file-malformed' }));
+    expectKvlrError(() => statisticsFromBundle(changed(change)), 'file-malformed', message);
   });
 });

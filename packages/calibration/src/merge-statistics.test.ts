@@ -1,10 +1,10 @@
-import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
+import { createTinyModel, differenceByRange, expectKvlrError, randomTokenIds } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { randomActivations } from '../testing/random-activations.ts';
 import { collectStatistics } from './collect-statistics.ts';
 import { mergeStatistics } from './merge-statistics.ts';
-import { momentFields } from './moment-fields.ts';
+import { momentFields } from './statistics-bundle.ts';
+import { randomActivations } from './testing/random-activations.ts';
 
 const { shape } = createTinyModel({ numLayers: 2, numAttentionHeads: 2, headDim: 4, hiddenSize: 6 });
 const provenance = { modelId: 'tiny', textHash: 'hash', seed: 1 };
@@ -53,9 +53,9 @@ describe('mergeStatistics', () => {
 
   it('refuses different models and an empty list', async () => {
     const [first, second] = await Promise.all([collect([3]), collect([3], 1, 'other')]);
-    expect(() => mergeStatistics([first, second])).toThrow(expect.objectContaining({ code: 'run-mismatch' }));
+    expectKvlrError(() => mergeStatistics([first, second]), 'run-mismatch');
     const fewer = { ...first, layers: first.layers.slice(1) };
-    expect(() => mergeStatistics([first, fewer])).toThrow(expect.objectContaining({ code: 'run-mismatch' }));
-    expect(() => mergeStatistics([])).toThrow(expect.objectContaining({ code: 'invalid-argument' }));
+    expectKvlrError(() => mergeStatistics([first, fewer]), 'run-mismatch');
+    expectKvlrError(() => mergeStatistics([]), 'invalid-argument');
   });
 });

@@ -1,5 +1,5 @@
 import { type CalibrationStatistics, KvlrError, type LayerStatistics, type StatisticsProvenance } from '@kvlr/core';
-import { momentFields } from './moment-fields.ts';
+import { momentFields } from './statistics-bundle.ts';
 
 /**
  * Statistics of several runs of one model as if they were one run over all windows: moments and means are averaged, weighted by
@@ -9,7 +9,7 @@ import { momentFields } from './moment-fields.ts';
 export function mergeStatistics(runs: readonly CalibrationStatistics[]): CalibrationStatistics {
   const first = runs[0];
   if (!first) {
-    throw new KvlrError('invalid-argument', { message: 'mergeStatistics: expected at least one run, got none' });
+    throw new KvlrError('invalid-argument', { message: 'expected at least one run, got none' });
   }
   for (const run of runs) requireSameModel(first, run);
   if (runs.length === 1) return first;
@@ -41,7 +41,7 @@ function requireSameModel(first: CalibrationStatistics, other: CalibrationStatis
     JSON.stringify([provenance.modelId, layers.map((layer) => momentFields.map((field) => layer[field].length))]);
   if (describe(first) === describe(other)) return;
   throw new KvlrError('run-mismatch', {
-    message: `mergeStatistics: expected runs of one model, got ${first.provenance.modelId} and ${other.provenance.modelId}`,
+    message: `expected runs of one model, got ${first.provenance.modelId} and ${other.provenance.modelId}`,
     hint: 'Merge only statistics of the same checkpoint.',
     data: { expected: first.provenance.modelId, received: other.provenance.modelId },
   });

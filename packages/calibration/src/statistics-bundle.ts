@@ -1,0 +1,116 @@
+import {
+  type CalibrationStatistics,
+  countElements,
+  type DenseTensor,
+  KvlrError,
+  type LayerStatistics,
+  type StatisticsProvenance,
+  type TensorBundle,
+} from '@kvlr/core';
+
+/** Names of the arrays of `LayerStatistics`: each is a mean over the layer's tokens. */
+export const momentFields = [
+  'inputSecondMoment',
+  'inputMean',
+  'keySecondMoment',
+  'keyMean',
+  'rotatedKeySecondMoment',
+  'rotatedKeyMean',
+  'valueSecondMoment',
+  'valueMean',
+  'querySecondMoment',
+  'rotatedQuerySecondMoment',
+  'attendedSecondMoment',
+  'attendedMean',
+] as const satisfies readonly (keyof LayerStatistics)[];
+
+type MomentField = (typeof momentFields)[number];
+
+/** Value of the metadata entry `format` that marks a file of statistics, and of `version`. */
+const statisticsFormat = { format: 'kvlr-statistics', version: '1' } as const;
+
+/** Name of one array of one layer's statistics in a bundle. */
+function tensorName(layer: number, field: MomentField): string {
+  return `layers.${layer}.${field}`;
+}
+
+/**
+ * Statistics as named Float64 tensors with string metadata, for `encodeTensorBundle` of @kvlr/checkpoint to make one safetensors
+ * file of. Metadata: format, version, `provenance` and `layers` (layer and tokenCount of each), both JSON.
+ */
+export function statisticsToBundle(statistics: CalibrationStatistics): TensorBundle {
+  const tensors = new Map<string, DenseTensor>();
+  for (const layer of statistics.layers) {
+    for (const field of momentFields) {
+      const tensor = { shape: tensorShape(layer, field), data: layer[field] };
+      tensors.set(tensorName(layer.layer, field), tensor);
+    }
+  }
+  return {
+    metadata: {
+      ...statisticsFormat,
+      provenance: JSON.stringify(statistics.provenance),
+      layers: JSON.stringify(statistics.layers.map(({ layer, tokenCount }) => ({ layer, tokenCount }))),
+    },
+    tensors,
+  };
+}
+
+/** Means are [width], second moments [width, width], those of queries [heads, headDim, headDim]. */
+function tensorShape(layer: LayerStatistics, field: MomentField): number[] {
+  const { length } = layer[field];
+  if (field.endsWith('Mean')) return [length];
+  if (field === 'querySecondMoment' || field === 'rotatedQuerySecondMoment') {
+    // Values keep the width headDim under every layout, so the attended values are heads * headDim wide.
+    const headDim = length / layer.attendedMean.length;
+    return [layer.attendedMean.length / headDim, headDim, headDim];
+  }
+  const width = Math.sqrt(length);
+  return [width, width];
+}
+
+/** Reads back what `statisticsToBundle` wrote. Throws 'file-malformed', naming what is missing or wrong. */
+export function statisticsFromBundle(bundle: TensorBundle): CalibrationStatistics {
+  const { metadata } = bundle;
+  if (metadata.format !== statisticsFormat.format || metadata.version !== statisticsFormat.version) {
+    throw malformed(
+      `format ${statisticsFormat.format}, version ${statisticsFormat.version}`,
+      `format ${metadata.format}, version ${metadata.version}`,
+    );
+  }
+  const provenance = parseEntry<StatisticsProvenance>(metadata, 'provenance');
+  const heads = parseEntry<Pick<LayerStatistics, 'layer' | 'tokenCount'>[]>(metadata, 'layers');
+  const layers = heads.map(({ layer, tokenCount }) => {
+    const arrays = momentFields.map((field) => [field, readArray(bundle, tensorName(layer, field))] as const);
+    return { layer, tokenCount, ...Object.fromEntries(arrays) } as LayerStatistics;
+  });
+  return { provenance, layers };
+}
+
+function readArray(bundle: TensorBundle, name: string): Float64Array {
+  const tensor = bundle.tensors.get(name);
+  if (!tensor) throw malformed(`a tensor ${name}`, 'none');
+  const length = countElements(tensor.shape);
+  if (!(tensor.data instanceof Float64Array) || tensor.data.length !== length) {
+    throw malformed(`${length} F64 numbers in ${name}`, `${tensor.data.length} in ${tensor.data.constructor.name}`);
+  }
+  const bad = tensor.data.find((value) => !Number.isFinite(value));
+  if (bad !== undefined) throw malformed(`finite numbers in ${name}`, String(bad));
+  return tensor.data;
+}
+
+function parseEntry<Value>(metadata: Record<string, string>, name: string): Value {
+  try {
+    return JSON.parse(metadata[name] ?? '');
+  } catch {
+    throw malformed(`JSON in the metadata entry '${name}'`, String(metadata[name]));
+  }
+}
+
+function malformed(expected: string, received: string): KvlrError {
+  return new KvlrError('file-malformed', {
+    message: `expected ${expected}, got ${received}`,
+    hint: 'Collect the statistics again: this file was not written by this version of kvlr, or was damaged.',
+    data: { expected, received },
+  });
+}
