@@ -1,35 +1,34 @@
 // publint and attw on every package that is published, on the tarball that npm would get.
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root } from './run-step.mjs';
+import { eachInParallel, pnpm, root, runBeside } from './run-step.mjs';
 
-const folders = ['packages', 'apps'].flatMap((parent) =>
-  readdirSync(join(root, parent)).map((name) => join(root, parent, name)),
+const manifests = ['packages', 'apps'].flatMap((parent) =>
+  readdirSync(join(root, parent)).map((name) =>
+    JSON.parse(readFileSync(join(root, parent, name, 'package.json'), 'utf8')),
+  ),
 );
-const published = folders.filter((folder) => !JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).private);
-const pack = mkdtempSync(join(tmpdir(), 'kvlr-pack-'));
-let failures = 0;
+const published = manifests.filter((manifest) => !manifest.private);
+const folder = mkdtempSync(join(tmpdir(), 'kvlr-pack-'));
+const bin = join(root, 'node_modules/.bin');
+let problems = 0;
 
-function check(label, command, argumentList, folder) {
-  const result = spawnSync(command, argumentList, { cwd: folder, encoding: 'utf8' });
-  if (result.status === 0) return;
-  failures += 1;
-  console.error(`${label}\n${result.stdout}${result.stderr}`);
+async function check(label, command, argumentList) {
+  const { code, output } = await runBeside(command, argumentList);
+  if (code === 0) return;
+  problems += 1;
+  console.error(`${label}\n${output}`);
 }
 
-for (const folder of published) {
-  const { name, exports: entries } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  const before = new Set(readdirSync(pack));
-  check(`pnpm pack ${name}`, 'npx', ['--yes', 'pnpm@10', 'pack', '--pack-destination', pack], folder);
-  const tarball = readdirSync(pack).find((file) => !before.has(file));
-  if (!tarball) continue;
-  const bin = join(root, 'node_modules/.bin');
-  check(`publint ${name}`, join(bin, 'publint'), ['run', join(pack, tarball), '--strict'], folder);
-  // An app has no exports, so there are no types to judge.
-  if (entries) check(`attw ${name}`, join(bin, 'attw'), [join(pack, tarball), '--profile', 'esm-only'], folder);
-}
-rmSync(pack, { recursive: true });
-console.log(`${published.length} packages checked with publint and attw, ${failures} problems`);
-process.exit(failures === 0 ? 0 : 1);
+const filters = published.map(({ name }) => `--filter=${name}`);
+await check('pnpm pack', ...pnpm(['--recursive', ...filters, 'pack', '--pack-destination', folder]));
+await eachInParallel(published, async ({ name, version, exports: entries }) => {
+  const tarball = join(folder, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`);
+  await check(`publint ${name}`, join(bin, 'publint'), ['run', tarball, '--strict']);
+  // An app has no exports, so there are no types to check.
+  if (entries) await check(`attw ${name}`, join(bin, 'attw'), [tarball, '--profile', 'esm-only']);
+});
+rmSync(folder, { recursive: true });
+console.log(`${published.length} packages checked with publint and attw, ${problems} problems`);
+process.exit(problems === 0 ? 0 : 1);

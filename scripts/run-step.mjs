@@ -1,27 +1,58 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
+const settings = (environment = {}) => ({
+  cwd: root,
+  env: { ...process.env, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1', ...environment },
+  shell: process.platform === 'win32',
+});
+
 /** Runs a program in the workspace root with its output shown, and returns its exit code. */
-export function runStep(command, argumentList, environment = {}) {
+export function runStep(command, argumentList, environment) {
   const result = spawnSync(command, argumentList, {
-    cwd: root,
+    ...settings(environment),
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1', ...environment },
-    shell: process.platform === 'win32',
   });
   if (result.error) console.error(`${command}: ${result.error.message}`);
   return result.status ?? 1;
 }
 
-/** pnpm 10 through npx, so that Node and npm are all a machine needs. */
-export function runPnpm(argumentList, environment) {
-  return runStep('npx', ['--yes', 'pnpm@10', ...argumentList], environment);
+/** Runs a program in the workspace root beside others; its output is kept back: { code, output, seconds }. */
+export function runBeside(command, argumentList) {
+  const started = performance.now();
+  return new Promise((settle) => {
+    const child = spawn(command, argumentList, { ...settings(), stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => (output += text));
+    const end = (code) => settle({ code, output, seconds: (performance.now() - started) / 1000 });
+    child.on('error', (error) => {
+      output += `${command}: ${error.message}\n`;
+      end(1);
+    });
+    child.on('close', (code) => end(code ?? 1));
+  });
 }
+
+/** Does the work of every item, as many at a time as there are processors, in order of the items. */
+export async function eachInParallel(items, work) {
+  const waiting = items.values();
+  const take = async () => {
+    for (const item of waiting) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, take));
+}
+
+/** pnpm 10 through npx, so that Node and npm are all a machine needs. */
+export const pnpm = (argumentList) => ['npx', ['--yes', 'pnpm@10', ...argumentList]];
 
 /** Installs exactly what the lock file names and builds every package. */
 export function installAndBuild() {
-  return runPnpm(['install', '--frozen-lockfile', '--reporter=append-only']) || runPnpm(['run', 'build']);
+  return (
+    runStep(...pnpm(['install', '--frozen-lockfile', '--reporter=append-only'])) || runStep(...pnpm(['run', 'build']))
+  );
 }

@@ -4,18 +4,16 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureChromium } from './find-chromium.mjs';
-import { installAndBuild, runPnpm } from './run-step.mjs';
+import { eachInParallel, installAndBuild, pnpm, runBeside, runStep } from './run-step.mjs';
 
 let passed = 0;
 let failed = 0;
 let skipped = 0;
 
-function check(title, work) {
-  console.log(`\n== ${title}`);
-  const good = work() === 0;
-  if (good) passed += 1;
+function count(title, code, seconds) {
+  if (code === 0) passed += 1;
   else failed += 1;
-  console.log(`== ${title}: ${good ? 'passed' : 'FAILED'}`);
+  console.log(`== ${title}: ${code === 0 ? 'passed' : 'FAILED'} (${seconds.toFixed(0)} s)`);
 }
 
 function finish() {
@@ -24,21 +22,31 @@ function finish() {
   process.exit(failed === 0 ? 0 : 1);
 }
 
-check('install and build', installAndBuild);
+const started = performance.now();
+console.log('== install and build');
+count('install and build', installAndBuild(), (performance.now() - started) / 1000);
 if (failed) finish();
 const chromium = ensureChromium();
-check('types', () => runPnpm(['run', 'typecheck']));
-check('lint', () => runPnpm(['run', 'lint']));
-check('import directions', () => runPnpm(['run', 'imports']));
-check('unused code', () => runPnpm(['run', 'unused']));
-check('package files', () => runPnpm(['run', 'packages']));
+
+// The longest first.
+const checks = [
+  ['package files', 'packages'],
+  ['types', 'typecheck'],
+  ['import directions', 'imports'],
+  ['unused code', 'unused'],
+  ['lint', 'lint'],
+];
+await eachInParallel(checks, async ([title, script]) => {
+  const { code, output, seconds } = await runBeside(...pnpm(['run', script]));
+  console.log(`\n== ${title}\n${output}`);
+  count(title, code, seconds);
+});
 
 const results = mkdtempSync(join(tmpdir(), 'kvlr-test-'));
 const resultFile = join(results, 'results.json');
 console.log('\n== tests');
-runPnpm(['exec', 'vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${resultFile}`], {
-  ...(chromium ? { CHROMIUM_PATH: chromium } : {}),
-});
+const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${resultFile}`];
+runStep(...pnpm(['exec', 'vitest', 'run', ...reporters]), chromium ? { CHROMIUM_PATH: chromium } : {});
 try {
   const report = JSON.parse(readFileSync(resultFile, 'utf8'));
   passed += report.numPassedTests;
