@@ -12,7 +12,7 @@ import {
   throwIfAborted,
 } from '@kvlr/core';
 import { SecondMoment } from '@kvlr/linalg';
-import { ropeFrequencies, rotate } from '@kvlr/rope';
+import { type RopeFrequencies, type RotationSettings, ropeFrequencies, rotate } from '@kvlr/rope';
 
 export interface CalibrationRequest extends RunControl {
   /** The model, run by any engine. */
@@ -88,8 +88,8 @@ class LayerMoments {
   private readonly queries: SecondMoment[];
   private readonly rotatedQueries: SecondMoment[];
 
-  /** RoPE's radians per position, [headDim / 2]. */
-  private readonly frequencies: Float64Array;
+  /** What rotates the heads; absent in a layer without rotary positions, whose keys and queries stay as they are. */
+  private readonly rope: (RopeFrequencies & Pick<RotationSettings, 'pairs'>) | undefined;
 
   constructor(
     private readonly shape: DecoderShape,
@@ -97,7 +97,8 @@ class LayerMoments {
   ) {
     const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
     const { valueSlots, valueSlotWidth } = shape.layers[layer]!.cache;
-    this.frequencies = ropeFrequencies(layerRope(shape, layer)!.rope, headDim);
+    const positions = layerRope(shape, layer);
+    this.rope = positions && { ...ropeFrequencies(positions.rope, positions.rotaryDim), pairs: positions.pairs };
     const perHead = () => Array.from({ length: numAttentionHeads }, () => new SecondMoment(headDim));
     this.input = new SecondMoment(hiddenSize);
     this.key = new SecondMoment(numKeyValueHeads * headDim);
@@ -144,8 +145,7 @@ class LayerMoments {
   }
 
   private rotateHeads(rows: Float32Array, tokens: number, heads: number): Float32Array {
-    const { headDim } = this.shape;
-    return rotate(rows, { tokens, heads, headDim, frequencies: this.frequencies, firstPosition: 0 });
+    return this.rope ? rotate(rows, { tokens, heads, headDim: this.shape.headDim, ...this.rope }) : rows;
   }
 }
 

@@ -40,6 +40,7 @@ export {
   type NormShape,
   type PositionShape,
   type RopeParameters,
+  type RopeScaling,
   stockLayout,
 } from './model/decoder-shape.ts';
 export {
@@ -61,6 +62,7 @@ export {
   everyHead,
   type HeadCounts,
   type HeadGroups,
+  headComponents,
   keyValueHeadOf,
   queryHeadsOf,
   queryOrder,

@@ -1,10 +1,10 @@
 import { createNormalRandom } from '@kvlr/core';
+import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { expectKvlrError } from '../test-support/expect-kvlr-error.ts';
 import { ropeFrequencies } from './rope-frequencies.ts';
-import { ropeTables } from './rope-tables.ts';
-import { rotate, unrotate } from './rotate.ts';
+import { ropeTables, rotate, unrotate } from './rotate.ts';
+import { interleavedRowOrder, permuteRows } from './row-order.ts';
 
 const shapes = fc.record({
   tokens: fc.integer({ min: 1, max: 5 }),
@@ -30,7 +30,7 @@ describe('rotate', () => {
       fc.property(shapes, ({ tokens, heads, pairs, seed }) => {
         const headDim = 2 * pairs;
         const theta = 10000;
-        const frequencies = ropeFrequencies({ type: 'default', theta }, headDim);
+        const { frequencies } = ropeFrequencies({ type: 'default', theta }, headDim);
         const rows = randomRows(tokens * heads * headDim, seed);
         const rotated = rotate(rows, { tokens, heads, headDim, frequencies, firstPosition: 3 });
         for (let j = 0; j < pairs; j += 1) {
@@ -64,9 +64,9 @@ describe('rotate', () => {
     fc.assert(
       fc.property(shapes, ({ tokens, heads, pairs, firstPosition, seed }) => {
         const headDim = 2 * pairs;
-        const frequencies = ropeFrequencies({ type: 'default', theta: 10000 }, headDim);
+        const { frequencies } = ropeFrequencies({ type: 'default', theta: 10000 }, headDim);
         const rows = randomRows(tokens * heads * headDim, seed);
-        const { cos, sin } = ropeTables(frequencies, tokens, firstPosition);
+        const { cos, sin } = ropeTables({ frequencies, attentionFactor: 1 }, tokens, firstPosition);
         const expected = rows.map((value, index) => {
           const token = Math.floor(index / (heads * headDim));
           const within = index % headDim;
@@ -84,7 +84,7 @@ describe('rotate', () => {
     fc.assert(
       fc.property(fc.nat(2000), fc.nat(2000), fc.nat(2000), fc.nat(1e6), (queryPosition, keyPosition, shift, seed) => {
         const headDim = 16;
-        const frequencies = ropeFrequencies({ type: 'linear', theta: 500000, factor: 4 }, headDim);
+        const { frequencies } = ropeFrequencies({ type: 'linear', theta: 500000, factor: 4 }, headDim);
         const query = randomRows(headDim, seed);
         const key = randomRows(headDim, seed + 1);
         const at = (rows: Float64Array, firstPosition: number) =>
@@ -102,7 +102,7 @@ describe('rotate', () => {
     fc.assert(
       fc.property(shapes, ({ tokens, heads, pairs, firstPosition, seed }) => {
         const headDim = 2 * pairs;
-        const frequencies = ropeFrequencies({ type: 'default', theta: 10000 }, headDim);
+        const { frequencies } = ropeFrequencies({ type: 'default', theta: 10000 }, headDim);
         const settings = { tokens, heads, headDim, frequencies, firstPosition };
         const rows = randomRows(tokens * heads * headDim, seed);
         const before = Float64Array.from(rows);
@@ -124,19 +124,97 @@ describe('rotate', () => {
     expect(largestDifference(rotated, [0, 1])).toBeLessThan(1e-7);
   });
 
+  it('rotates the leading part of a head alone, as if it were a head of its own', () => {
+    fc.assert(
+      fc.property(shapes, fc.integer({ min: 1, max: 6 }), ({ tokens, heads, pairs, firstPosition, seed }, rest) => {
+        const { frequencies } = ropeFrequencies({ type: 'default', theta: 10000 }, 2 * pairs);
+        const headDim = 2 * (pairs + rest);
+        const rows = randomRows(tokens * heads * headDim, seed);
+        const rotating = (_: number, index: number) => index % headDim < 2 * pairs;
+        const resting = (_: number, index: number) => !rotating(_, index);
+        const rotated = rotate(rows, { tokens, heads, headDim, frequencies, firstPosition });
+        const alone = { tokens, heads, headDim: 2 * pairs, frequencies, firstPosition };
+        expect(rotated.filter(rotating)).toEqual(rotate(rows.filter(rotating), alone));
+        expect(rotated.filter(resting)).toEqual(rows.filter(resting));
+      }),
+    );
+  });
+
+  it('rotates neighbours where pairs are interleaved: the same in another order of coordinates', () => {
+    fc.assert(
+      fc.property(shapes, ({ tokens, heads, pairs, firstPosition, seed }) => {
+        const headDim = 2 * pairs;
+        const { frequencies } = ropeFrequencies({ type: 'default', theta: 10000 }, headDim);
+        const settings = { tokens, heads, headDim, frequencies, firstPosition };
+        const rows = randomRows(tokens * heads * headDim, seed);
+        const order = interleavedRowOrder(tokens * heads, headDim);
+        const interleaved = rotate(permuteRows(rows, order, 1), { ...settings, pairs: 'interleaved' });
+        expect(interleaved).toEqual(permuteRows(rotate(rows, settings), order, 1));
+      }),
+    );
+  });
+
+  it('stretches by the attention factor, which unrotate takes back', () => {
+    const settings = { tokens: 2, heads: 2, headDim: 4, frequencies: Float64Array.of(1, 0.1), firstPosition: 5 };
+    const rows = randomRows(16, 1);
+    const stretched = rotate(rows, { ...settings, attentionFactor: 1.25 });
+    const expected = rotate(rows, settings).map((value) => 1.25 * value);
+    expect(largestDifference(stretched, expected)).toBeLessThan(1e-14);
+    expect(largestDifference(unrotate(stretched, { ...settings, attentionFactor: 1.25 }), rows)).toBeLessThan(1e-14);
+  });
+
   it('refuses sizes that do not fit', () => {
     const frequencies = Float64Array.of(1, 0.1);
     const settings = { tokens: 2, heads: 1, headDim: 4, frequencies };
-    expectKvlrError(() => rotate(new Float64Array(9), settings), 'invalid-argument', /rotate: .*= 8 numbers, got 9/);
+    expectKvlrError(() => rotate(new Float64Array(9), settings), 'invalid-argument', /= 8 numbers, got 9/);
     expectKvlrError(
-      () => unrotate(new Float64Array(12), { ...settings, headDim: 6 }),
+      () => unrotate(new Float64Array(4), { ...settings, headDim: 2 }),
       'invalid-argument',
-      /unrotate: expected 3 frequencies .*got 2/,
+      /expected at most 1 frequencies .*got 2/,
     );
     expectKvlrError(
       () => rotate(new Float64Array(6), { ...settings, headDim: 3 }),
       'invalid-argument',
       /even width, got 1 heads of width 3/,
     );
+  });
+});
+
+describe('ropeTables', () => {
+  const plain = (frequencies: Float64Array) => ({ frequencies, attentionFactor: 1 });
+
+  it('holds one row per position, from the first position on', () => {
+    const quarterTurns = Float64Array.of(Math.PI / 2, Math.PI);
+    const { cos, sin } = ropeTables(plain(quarterTurns), 3, 1);
+    const rounded = (values: Float32Array) => Array.from(values, (value) => Math.round(value) + 0);
+    expect(rounded(cos)).toEqual([0, -1, -1, 1, 0, -1]);
+    expect(rounded(sin)).toEqual([1, 0, 0, 0, -1, 0]);
+  });
+
+  it('keeps the phase at long positions, where a float32 angle has lost it', () => {
+    const frequency = 1 / 3;
+    const position = 3_000_000;
+    const { cos, sin } = ropeTables(plain(Float64Array.of(frequency)), 1, position);
+    expect(cos[0]).toBeCloseTo(Math.cos(1_000_000), 6);
+    expect(sin[0]).toBeCloseTo(Math.sin(1_000_000), 6);
+  });
+
+  it('continues where another table ends', () => {
+    const frequencies = Float64Array.of(1, 0.25);
+    const whole = ropeTables(plain(frequencies), 10);
+    const tail = ropeTables(plain(frequencies), 4, 6);
+    expect(tail.cos).toEqual(whole.cos.subarray(12));
+    expect(tail.sin).toEqual(whole.sin.subarray(12));
+  });
+
+  it('holds the attention factor', () => {
+    const rope = { frequencies: Float64Array.of(Math.PI / 2), attentionFactor: 1.5 };
+    const { cos, sin } = ropeTables(rope, 2);
+    expect([cos[0], sin[0], sin[1]]).toEqual([1.5, 0, 1.5]);
+  });
+
+  it('refuses positions that are not counts', () => {
+    expectKvlrError(() => ropeTables(plain(Float64Array.of(1)), 1.5), 'invalid-argument', /1.5 and 0/);
+    expectKvlrError(() => ropeTables(plain(Float64Array.of(1)), 1, -1), 'invalid-argument', /1 and -1/);
   });
 });

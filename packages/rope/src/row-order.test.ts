@@ -1,10 +1,9 @@
 import { createNormalRandom } from '@kvlr/core';
+import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { expectKvlrError } from '../test-support/expect-kvlr-error.ts';
-import { permuteRows } from './permute-rows.ts';
 import { rotate } from './rotate.ts';
-import { halfSplitRowOrder, interleavedRowOrder } from './row-order.ts';
+import { halfSplitRowOrder, interleavedRowOrder, permuteRows } from './row-order.ts';
 
 const counts = { heads: fc.integer({ min: 1, max: 5 }), pairs: fc.integer({ min: 1, max: 6 }) };
 
@@ -62,8 +61,8 @@ describe('interleavedRowOrder and halfSplitRowOrder', () => {
   });
 
   it('refuse odd widths', () => {
-    expectKvlrError(() => interleavedRowOrder(1, 5), 'invalid-argument', /interleavedRowOrder: .*width 5/);
-    expectKvlrError(() => halfSplitRowOrder(0, 4), 'invalid-argument', /halfSplitRowOrder: .*got 0 heads/);
+    expectKvlrError(() => interleavedRowOrder(1, 5), 'invalid-argument', /width 5/);
+    expectKvlrError(() => halfSplitRowOrder(0, 4), 'invalid-argument', /got 0 heads/);
   });
 });
 

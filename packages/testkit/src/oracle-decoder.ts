@@ -149,11 +149,10 @@ function oracleFrequencies(rope: RopeParameters, headDim: number): number[] {
   return Array.from({ length: headDim / 2 }, (_, j) => {
     const frequency = rope.theta ** ((-2 * j) / headDim);
     if (rope.type === 'default') return frequency;
-    const factor = rope.factor!;
+    const { factor } = rope;
     if (rope.type === 'linear') return frequency / factor;
-    const trained = rope.originalMaxPositionEmbeddings!;
-    const low = rope.lowFrequencyFactor!;
-    const high = rope.highFrequencyFactor!;
+    if (rope.type !== 'llama3') throw new Error(`oracleFrequencies: RoPE of type ${rope.type}`);
+    const { originalMaxPositionEmbeddings: trained, lowFrequencyFactor: low, highFrequencyFactor: high } = rope;
     const turns = (trained * frequency) / (2 * Math.PI);
     if (turns > high) return frequency;
     if (turns < low) return frequency / factor;

@@ -1,14 +1,52 @@
-/** Parameters of rotary position embeddings, read from a Hugging Face config. */
-export interface RopeParameters {
-  type: 'default' | 'linear' | 'llama3';
+/**
+ * Parameters of rotary position embeddings, read from a Hugging Face config. What each kind makes of them stands at `ropeFrequencies`
+ * of @kvlr/rope.
+ */
+export type RopeParameters = {
   /** Base of the geometric progression of frequencies (rope_theta). */
   theta: number;
-  /** Stretch of the position axis (linear, llama3). */
-  factor?: number;
-  lowFrequencyFactor?: number;
-  highFrequencyFactor?: number;
-  originalMaxPositionEmbeddings?: number;
-}
+} & RopeScaling;
+
+/** How the frequencies of a model are stretched for texts longer than those it was first trained on. */
+export type RopeScaling =
+  | { type: 'default' }
+  /** `factor`: stretch of the position axis. */
+  | { type: 'linear'; factor: number }
+  /** NTK-aware, by the length of the sequence that is read. */
+  | { type: 'dynamic'; factor: number; originalMaxPositionEmbeddings: number }
+  | {
+      type: 'yarn';
+      factor: number;
+      originalMaxPositionEmbeddings: number;
+      /** Factor of cosines and sines; left out, it follows from `factor`, `mscale` and `mscaleAllDim`. */
+      attentionFactor?: number;
+      /** Pairs that turn more often than this over the original context are kept. Default 32. */
+      betaFast?: number;
+      /** Pairs that turn less often than this over the original context are stretched. Default 1. */
+      betaSlow?: number;
+      mscale?: number;
+      mscaleAllDim?: number;
+      /** False: the bounds between kept and stretched pairs are not rounded to whole pairs. Default true. */
+      truncate?: boolean;
+    }
+  | {
+      type: 'longrope';
+      /** Ratio of the context to the original one. */
+      factor: number;
+      originalMaxPositionEmbeddings: number;
+      /** A stretch for every pair, [rotaryDim / 2]: of sequences up to the original context, and of longer ones. */
+      shortFactor: readonly number[];
+      longFactor: readonly number[];
+      /** Factor of cosines and sines; left out, it follows from `factor` and the original context. */
+      attentionFactor?: number;
+    }
+  | {
+      type: 'llama3';
+      factor: number;
+      lowFrequencyFactor: number;
+      highFrequencyFactor: number;
+      originalMaxPositionEmbeddings: number;
+    };
 
 /**
  * Where one layer's attention reads its cache. A token's entry is [keyWidth | valueWidth] numbers:
