@@ -1,6 +1,6 @@
 import { KvlrError } from '@kvlr/core';
+import { requireEqualSizes } from './input.ts';
 import { createMatrix, type Matrix } from './matrix.ts';
-import { requireEqualSizes } from './require.ts';
 
 /**
  * Columns of a matrix, copied: `count` of them from `start` on, or those at `indices` in the given order (an index may come twice).

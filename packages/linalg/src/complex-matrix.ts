@@ -1,5 +1,5 @@
+import { requireCount, requireEqualLength, requireSquare } from './input.ts';
 import type { Matrix } from './matrix.ts';
-import { requireCount, requireEqualLength, requireSquare } from './require.ts';
 
 /** A dense complex matrix in Float64, row-major, real and imaginary parts in two arrays of rows * cols numbers. */
 export interface ComplexMatrix {

@@ -1,13 +1,5 @@
-export {
-  blockDiagonal,
-  columns,
-  hstack,
-  rows,
-  selectBlock,
-  selectTiles,
-  splitRows,
-  vstack,
-} from './blocks.ts';
+export { blockDiagonal, columns, hstack, rows, selectBlock, selectTiles, splitRows, vstack } from './blocks.ts';
+export { cholesky, solveCholesky, solveRidge } from './cholesky.ts';
 export {
   type ComplexMatrix,
   type ComplexVector,
@@ -15,18 +7,15 @@ export {
   createComplexMatrix,
   quadraticForm,
 } from './complex-matrix.ts';
-export { eigHermitian, type HermitianEigen } from './eigen/eig-hermitian.ts';
-export { eigSymmetric } from './eigen/eig-symmetric.ts';
-export { eigSymmetricTop, type SymmetricTopSettings } from './eigen/eig-symmetric-top.ts';
-export { eigenvaluesSymmetric } from './eigen/eigenvalues-symmetric.ts';
-export type { SymmetricEigen } from './eigen/symmetric-eigen.ts';
-export { cholesky } from './factor/cholesky.ts';
-export { procrustes } from './factor/procrustes.ts';
-export { type QrFactors, qr } from './factor/qr.ts';
-export { solveCholesky } from './factor/solve-cholesky.ts';
-export { solveRidge } from './factor/solve-ridge.ts';
-export { type SingularValues, svd } from './factor/svd.ts';
-export { type SymmetricPowerSettings, symmetricPower } from './factor/symmetric-power.ts';
+export { eigHermitian, type HermitianEigen } from './eigen/hermitian.ts';
+export {
+  eigenvaluesSymmetric,
+  eigSymmetric,
+  type SymmetricEigen,
+  type SymmetricPowerSettings,
+  symmetricPower,
+} from './eigen/symmetric.ts';
+export { eigSymmetricTop, type SymmetricTopSettings } from './eigen/symmetric-top.ts';
 export {
   addTo,
   createMatrix,
@@ -38,6 +27,7 @@ export {
   trace,
   transpose,
 } from './matrix.ts';
-export { SecondMoment } from './moment/second-moment.ts';
-export { multiply } from './product/multiply.ts';
-export { multiplyTransposed } from './product/multiply-transposed.ts';
+export { SecondMoment } from './moments.ts';
+export { multiply, multiplyTransposed } from './product/multiply.ts';
+export { type QrFactors, qr } from './qr.ts';
+export { procrustes, type SingularValues, svd } from './svd.ts';

@@ -1,5 +1,5 @@
 import { KvlrError } from '@kvlr/core';
-import { requireCount, requireEqualShapes, requireSquare } from './require.ts';
+import { requireCount, requireEqualShapes, requireSquare } from './input.ts';
 
 /** A dense real matrix in Float64, row-major: entry (i, j) is `data[i * cols + j]`. */
 export interface Matrix {

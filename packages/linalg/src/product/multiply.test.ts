@@ -3,8 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromPeer, largestDifference, randomMatrix, toPeer } from '../../test-support/matrices.ts';
 import { transpose } from '../matrix.ts';
-import { multiply } from './multiply.ts';
-import { multiplyTransposed } from './multiply-transposed.ts';
+import { multiply, multiplyTransposed } from './multiply.ts';
 
 describe('multiply and multiplyTransposed', () => {
   it('agree with ml-matrix for every shape, empty ones included', () => {

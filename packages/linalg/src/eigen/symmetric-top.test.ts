@@ -8,12 +8,10 @@ import {
   scaled,
   symmetricWithSpectrum,
 } from '../../test-support/matrices.ts';
-import { qr } from '../factor/qr.ts';
 import type { Matrix } from '../matrix.ts';
-import { multiply } from '../product/multiply.ts';
-import { multiplyTransposed } from '../product/multiply-transposed.ts';
-import { blockKrylov } from './block-krylov.ts';
-import { eigSymmetricTop } from './eig-symmetric-top.ts';
+import { multiply, multiplyTransposed } from '../product/multiply.ts';
+import { qr } from '../qr.ts';
+import { blockKrylov, eigSymmetricTop } from './symmetric-top.ts';
 
 const size = 256;
 const basis = qr(randomMatrix(size, size, 1)).q;

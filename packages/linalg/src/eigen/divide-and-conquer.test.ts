@@ -1,8 +1,8 @@
 import { createRandom } from '@kvlr/core';
 import { EigenvalueDecomposition } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
-import { largestDifference, toPeer } from '../../../test-support/matrices.ts';
-import { multiplyTransposed } from '../../product/multiply-transposed.ts';
+import { largestDifference, toPeer } from '../../test-support/matrices.ts';
+import { multiplyTransposed } from '../product/multiply.ts';
 import { divideAndConquer } from './divide-and-conquer.ts';
 
 type Tridiagonal = { diagonal: Float64Array; offDiagonal: Float64Array };

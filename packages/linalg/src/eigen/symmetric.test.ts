@@ -1,3 +1,4 @@
+import { createNormalRandom } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { EigenvalueDecomposition } from 'ml-matrix';
@@ -15,8 +16,9 @@ import {
   symmetricWithSpectrum,
   toPeer,
 } from '../../test-support/matrices.ts';
-import type { Matrix } from '../matrix.ts';
-import { eigSymmetric } from './eig-symmetric.ts';
+import { createMatrix, identity, type Matrix } from '../matrix.ts';
+import { multiply, multiplyTransposed } from '../product/multiply.ts';
+import { eigenvaluesSymmetric, eigSymmetric, symmetricPower } from './symmetric.ts';
 
 /** Errors in units of the largest magnitude of the matrix. */
 function relativeErrors(a: Matrix) {
@@ -187,5 +189,65 @@ describe('eigSymmetric', () => {
     expectKvlrError(() => eigSymmetric(withNaN), 'non-finite', /NaN at row 1, column 1/);
     const withInfinity = { rows: 1, cols: 1, data: Float64Array.of(Number.NEGATIVE_INFINITY) };
     expectKvlrError(() => eigSymmetric(withInfinity), 'non-finite', /-Infinity at row 0, column 0/);
+  });
+});
+
+describe('eigenvaluesSymmetric', () => {
+  it.each([0, 1, 2, 5, 40])('gives the values of eigSymmetric at size %s', (size) => {
+    const normal = createNormalRandom(size);
+    const factor = createMatrix(size, size, Float64Array.from({ length: size * size }, normal));
+    const matrix = multiplyTransposed(factor, factor);
+    const { values } = eigSymmetric(matrix);
+    const found = eigenvaluesSymmetric(matrix);
+    expect(found).toHaveLength(size);
+    found.forEach((value, index) => {
+      expect(Math.abs(value - values[index]!)).toBeLessThan(1e-12 * (values[0]! + 1));
+    });
+  });
+
+  it('orders negative values too, and leaves the input as it was', () => {
+    const matrix = createMatrix(3, 3, Float64Array.of(-2, 0, 0, 0, 10, 0, 0, 0, 1));
+    expect([...eigenvaluesSymmetric(matrix)]).toEqual([10, 1, -2]);
+    expect([...matrix.data]).toEqual([-2, 0, 0, 0, 10, 0, 0, 0, 1]);
+  });
+
+  it('refuses a matrix that is not symmetric', () => {
+    expect(() => eigenvaluesSymmetric(createMatrix(2, 2, Float64Array.of(1, 2, 3, 4)))).toThrow(
+      /expected a symmetric matrix/,
+    );
+  });
+});
+
+describe('symmetricPower', () => {
+  const a = symmetricWithSpectrum([4, 2, 2, 1, 0.1], 3);
+
+  it('has square roots that square to the matrix and inverse roots that undo them', () => {
+    const root = symmetricPower(a, 0.5);
+    expect(largestDifference(multiply(root, root).data, a.data)).toBeLessThan(1e-14);
+    expect(largestDifference(multiply(root, symmetricPower(a, -0.5)).data, identity(5).data)).toBeLessThan(1e-13);
+    expect(largestDifference(multiply(a, symmetricPower(a, -1)).data, identity(5).data)).toBeLessThan(1e-13);
+  });
+
+  it('raises small eigenvalues to the floor, in all powers alike', () => {
+    const singular = symmetricWithSpectrum([4, 1, 0, 0], 6);
+    const floored = symmetricWithSpectrum([4, 1, 4e-4, 4e-4], 6);
+    const root = symmetricPower(singular, 0.5, { relativeFloor: 1e-4 });
+    const inverseRoot = symmetricPower(singular, -0.5, { relativeFloor: 1e-4 });
+    expect(largestDifference(multiply(root, root).data, floored.data)).toBeLessThan(1e-14);
+    expect(largestDifference(multiply(root, inverseRoot).data, identity(4).data)).toBeLessThan(1e-12);
+  });
+
+  it('works at extreme scales', () => {
+    for (const scale of [1e-150, 1e150]) {
+      const root = scaled(symmetricPower(scaled(a, scale), 0.5), scale ** -0.5);
+      expect(largestDifference(root.data, symmetricPower(a, 0.5).data)).toBeLessThan(1e-14);
+    }
+  });
+
+  it('takes positive powers of zeros and refuses negative ones', () => {
+    const zeros = { rows: 2, cols: 2, data: new Float64Array(4) };
+    expect([...symmetricPower(zeros, 0.5).data]).toEqual([0, 0, 0, 0]);
+    expectKvlrError(() => symmetricPower(zeros, -0.5), 'numerical', /exponent -0.5/);
+    expectKvlrError(() => symmetricPower(a, 0.5, { relativeFloor: -1 }), 'invalid-argument', /relativeFloor/);
   });
 });

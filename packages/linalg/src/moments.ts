@@ -1,7 +1,15 @@
 import { KvlrError } from '@kvlr/core';
-import { firstPanel, multiplyReserved, reservePanels } from '../product/panel-memory.ts';
-import { addBlock, packPanels, panelDepth, panelStorage, panelWidth } from '../product/panels.ts';
-import { requireCount, requireFinite } from '../require.ts';
+import { requireCount, requireFinite } from './input.ts';
+import {
+  addBlock,
+  firstPanel,
+  multiplyReserved,
+  packPanels,
+  panelDepth,
+  panelStorage,
+  panelWidth,
+  reservePanels,
+} from './product/panels.ts';
 
 /**
  * Streaming mean and uncentred second moment E[u u^T] of rows of numbers, in Float64 whatever the rows are. Only the upper

@@ -1,8 +1,8 @@
 import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { largestDifference, plainTransposeProduct, randomMatrix } from '../../test-support/matrices.ts';
-import { SecondMoment } from './second-moment.ts';
+import { largestDifference, plainTransposeProduct, randomMatrix } from '../test-support/matrices.ts';
+import { SecondMoment } from './moments.ts';
 
 const sizes = {
   width: fc.integer({ min: 1, max: 13 }),

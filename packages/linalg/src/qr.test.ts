@@ -1,9 +1,8 @@
 import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { assemble, largestDifference, orthonormalityError, randomMatrix, scaled } from '../../test-support/matrices.ts';
-import type { Matrix } from '../matrix.ts';
-import { transpose } from '../matrix.ts';
+import { assemble, largestDifference, orthonormalityError, randomMatrix, scaled } from '../test-support/matrices.ts';
+import { type Matrix, transpose } from './matrix.ts';
 import { qr } from './qr.ts';
 
 function expectFactors(a: Matrix, unit: number): void {

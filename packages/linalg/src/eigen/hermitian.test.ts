@@ -10,10 +10,9 @@ import {
   symmetricWithSpectrum,
   toPeer,
 } from '../../test-support/matrices.ts';
-import type { ComplexMatrix } from '../complex-matrix.ts';
-import { createComplexMatrix } from '../complex-matrix.ts';
-import { eigHermitian } from './eig-hermitian.ts';
-import { eigSymmetric } from './eig-symmetric.ts';
+import { type ComplexMatrix, createComplexMatrix } from '../complex-matrix.ts';
+import { eigHermitian } from './hermitian.ts';
+import { eigSymmetric } from './symmetric.ts';
 
 /** left diag(values) right^H by the plain triple loop. */
 function assembleComplex(left: ComplexMatrix, values: ArrayLike<number>, right: ComplexMatrix): ComplexMatrix {
