@@ -7,8 +7,7 @@ import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { createRotationTable } from '../cache/rotation-table.ts';
 import { decodeSlot, viewCache } from '../cache/slot-codec.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
-import { decodeAttention } from './decode-attention.ts';
-import { prefillAttention } from './prefill-attention.ts';
+import { decodeAttention, prefillAttention } from './attention.ts';
 
 interface Case {
   name: string;

@@ -1,4 +1,5 @@
 import { type CacheDtype, cacheSlotWords, KvlrError, type LayerCacheLayout } from '@kvlr/core';
+import type { GpuShape } from '../webgpu/program.ts';
 
 /** Numbers of one slot that a workgroup may hold at once: half of the 16 KiB that every WebGPU device grants. */
 const MAX_SLOT_WIDTH = 2048;
@@ -29,12 +30,25 @@ export interface CacheWindow {
  */
 export type SequenceRow = readonly [held: number, added: number, shift: number];
 
+/** The row of one sequence, read on the host. */
+export function sequenceAt(rows: Int32Array, sequence: number): { held: number; added: number; shift: number } {
+  return { held: rows[3 * sequence]!, added: rows[3 * sequence + 1]!, shift: rows[3 * sequence + 2]! };
+}
+
+/** WGSL: a `SequenceRow`, for a binding of the type 'struct Sequence'. */
+export const sequenceStruct = `
+  struct Sequence {
+    held: i32,
+    added: i32,
+    shift: i32,
+  }`;
+
 /** The format of a layer's cache. Throws 'unsupported-feature' where a slot is too wide for a workgroup. */
 export function createCacheFormat(layout: LayerCacheLayout, dtype: CacheDtype): CacheFormat {
   const widest = Math.max(layout.keySlotWidth, layout.valueSlotWidth);
   if (widest > MAX_SLOT_WIDTH) {
     throw new KvlrError('unsupported-feature', {
-      message: `createCacheFormat: expected slots of at most ${MAX_SLOT_WIDTH} numbers, got ${widest}.`,
+      message: `expected slots of at most ${MAX_SLOT_WIDTH} numbers, got ${widest}`,
       hint: 'Compress with one basis per group, or with a smaller rank.',
       data: { slotWidth: widest, limit: MAX_SLOT_WIDTH },
     });
@@ -45,7 +59,15 @@ export function createCacheFormat(layout: LayerCacheLayout, dtype: CacheDtype): 
   return { layout, dtype, keySlotWords, valueSlotWords, entryWords };
 }
 
-/** The place of a position in a cache: its own, or its turn in the ring behind the sinks. */
+/** The slots of one part of an entry: how many, how wide, words of each and before the first. */
+export function slotsOf({ layout, keySlotWords, valueSlotWords }: CacheFormat, part: 'keys' | 'values') {
+  const { keySlots, keySlotWidth, valueSlots, valueSlotWidth } = layout;
+  return part === 'keys'
+    ? { slots: keySlots, width: keySlotWidth, slotWords: keySlotWords, offset: 0 }
+    : { slots: valueSlots, width: valueSlotWidth, slotWords: valueSlotWords, offset: keySlots * keySlotWords };
+}
+
+/** The place of a position in a cache: its own, or the next in the ring behind the sinks. */
 export function entryOfPosition(position: number, { window, sinks }: CacheWindow): number {
   if (window === 0 || position < sinks) return position;
   return sinks + ((position - sinks) % window);
@@ -54,4 +76,9 @@ export function entryOfPosition(position: number, { window, sinks }: CacheWindow
 /** Entries that a sequence of so many tokens fills. */
 export function entriesOfLength(length: number, { window, sinks }: CacheWindow): number {
   return window === 0 ? length : Math.min(length, window + sinks);
+}
+
+/** What shaders over a cache are found by: all of its format. */
+export function formatShape({ layout, dtype }: CacheFormat): GpuShape {
+  return [dtype, layout.keys, layout.keySlots, layout.keySlotWidth, layout.valueSlots, layout.valueSlotWidth];
 }

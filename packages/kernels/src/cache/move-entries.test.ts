@@ -3,8 +3,7 @@ import { memory, tensor, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { createCacheFormat } from './cache-format.ts';
-import { copyEntries } from './copy-entries.ts';
-import { readEntries } from './read-entries.ts';
+import { copyEntries, readEntries } from './move-entries.ts';
 import { encodeSlot, viewCache } from './slot-codec.ts';
 
 describe.each(await testedBackends())('entries on $backend', ({ backend, skip }) => {

@@ -1,16 +1,66 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../host/host-heap.ts';
-import { type AppendAttributes, type AppendInputs, appendSizes } from './append-call.ts';
-import { entryOfPosition } from './cache-format.ts';
+import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../tensors.ts';
+import { type CacheFormat, type CacheWindow, entryOfPosition, sequenceAt } from './cache-format.ts';
 import { readRotation } from './rotation-table.ts';
 import { encodeSlot, viewCache } from './slot-codec.ts';
 
+export interface AppendInputs {
+  /** New rows of q, k and v side by side, float32 [batch * tokens, queryWidth + keyWidth + valueWidth], before RoPE. */
+  projected: TensorInfo;
+  /** int32 [batch, capacity, entryWords], written in place. */
+  cache: TensorInfo;
+  /** int32 [batch, 3], see `SequenceRow`. */
+  sequences: TensorInfo;
+  /** `createRotationTable`, for all positions that occur. */
+  rotation: TensorInfo;
+  /** Latent keys only: rotated keys of all heads to slots, [keyWidth, keySlots * keySlotWidth]. */
+  keyEncoder?: TensorInfo;
+  /** Latent keys only: rotated query to its slot, [numAttentionHeads, headDim, keySlotWidth]. */
+  queryEncoder?: TensorInfo;
+}
+
+export interface AppendAttributes {
+  format: CacheFormat;
+  window: CacheWindow;
+  /** False: places are positions less the sequence's shift. True: behind the sinks they are a ring of `window`. */
+  ring: boolean;
+  numAttentionHeads: number;
+  headDim: number;
+  /** Rows of each sequence in `projected`. */
+  tokens: number;
+}
+
+/** Rotations of a query: with sinks a second one, for them. */
+function queryVariants({ window, sinks }: CacheWindow): number {
+  return window > 0 && sinks > 0 ? 2 : 1;
+}
+
+/** The sizes that both bodies need. */
+export function appendSizes(inputs: AppendInputs, attributes: AppendAttributes) {
+  const { format, window, numAttentionHeads, headDim, tokens } = attributes;
+  const { layout } = format;
+  const [rows, rowWidth] = inputs.projected.shape as [number, number];
+  const queryWidth = numAttentionHeads * headDim;
+  const keyWidth = rowWidth - queryWidth - layout.valueSlots * layout.valueSlotWidth;
+  const slotWidth = layout.keys === 'latent' ? layout.keySlotWidth : headDim;
+  const variants = queryVariants(window);
+  const queryShape = [rows, variants, numAttentionHeads, slotWidth];
+  const batch = rows / tokens;
+  return {
+    rows,
+    rowWidth,
+    batch,
+    queryWidth,
+    keyWidth,
+    slotWidth,
+    variants,
+    queryShape,
+    capacity: inputs.cache.shape[1]!,
+  };
+}
+
 /** The body of `rotateAndAppend` on wasm and cpu: loops over the heap. */
-export function rotateAndAppendOnHost(
-  backend: HostBackend,
-  inputs: AppendInputs,
-  attributes: AppendAttributes,
-): TensorInfo {
+export function appendOnHost(backend: HostBackend, inputs: AppendInputs, attributes: AppendAttributes): TensorInfo {
   const { format, window, ring, numAttentionHeads, headDim, tokens } = attributes;
   const { layout, dtype, keySlotWords, valueSlotWords, entryWords } = format;
   const sizes = appendSizes(inputs, attributes);
@@ -32,8 +82,7 @@ export function rotateAndAppendOnHost(
 
   for (let row = 0; row < sizes.rows; row++) {
     const sequence = Math.floor(row / tokens);
-    const held = sequences[3 * sequence]!;
-    const added = sequences[3 * sequence + 1]!;
+    const { held, added, shift } = sequenceAt(sequences, sequence);
     const position = held + (row % tokens);
     if (position >= held + added) continue;
     const source = row * sizes.rowWidth;
@@ -69,7 +118,7 @@ export function rotateAndAppendOnHost(
       encoded.fill(0);
       addProduct(rotated, 0, sizes.keyWidth, keyEncoder, 0, keySize, encoded, 0, 1);
     }
-    const place = ring ? entryOfPosition(position, window) : position - sequences[3 * sequence + 2]!;
+    const place = ring ? entryOfPosition(position, window) : position - shift;
     const entry = (sequence * sizes.capacity + place) * entryWords;
     for (let slot = 0; slot < layout.keySlots; slot++) {
       encodeSlot(cache, entry + slot * keySlotWords, dtype, encoded, slot * layout.keySlotWidth, layout.keySlotWidth);

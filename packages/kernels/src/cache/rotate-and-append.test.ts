@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { createCacheFormat } from './cache-format.ts';
 import { rotateAndAppend } from './rotate-and-append.ts';
-import { createRotationTable } from './rotation-table.ts';
+import { createRotationTable, readRotation } from './rotation-table.ts';
 import { decodeSlot, viewCache } from './slot-codec.ts';
 
 const headDim = 8;
@@ -78,8 +78,8 @@ describe.each(await testedBackends())('appending on $backend', ({ backend, skip 
         const source = rows.subarray(row * rowWidth, (row + 1) * rowWidth);
         const query = rotated(source.slice(0, heads * headDim), position);
         const key = source.slice(heads * headDim, heads * headDim + keyWidth);
-        const turned = kind === 'rebuilt' ? Array.from(key) : rotated(key, position);
-        const keys = kind === 'latent' ? productOf(turned, encoders.key, keySize) : turned;
+        const rotatedKey = kind === 'rebuilt' ? Array.from(key) : rotated(key, position);
+        const keys = kind === 'latent' ? productOf(rotatedKey, encoders.key, keySize) : rotatedKey;
         const values = source.slice(heads * headDim + keyWidth);
         const start = (sequence * 9 + place) * format.entryWords;
         for (let word = 0; word < format.entryWords; word++) written.add(start + word);
@@ -115,4 +115,17 @@ describe.each(await testedBackends())('appending on $backend', ({ backend, skip 
     });
     expect(memory().numTensors).toBe(before);
   });
+});
+
+it('gives every position its angle as precisely as float32', () => {
+  const frequencies = [1, 0.1, 1e-4];
+  const table = createRotationTable(frequencies, 100_000);
+  const rotation = new Float32Array(6);
+  for (const position of [0, 1, 255, 256, 257, 4095, 70_001, 99_999]) {
+    readRotation(table, position, 3, rotation);
+    frequencies.forEach((frequency, j) => {
+      expect(Math.abs(rotation[j]! - Math.cos(position * frequency))).toBeLessThan(3e-7);
+      expect(Math.abs(rotation[3 + j]! - Math.sin(position * frequency))).toBeLessThan(3e-7);
+    });
+  }
 });

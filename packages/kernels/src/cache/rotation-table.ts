@@ -34,9 +34,9 @@ export function readRotation(table: Float32Array, position: number, half: number
   }
 }
 
-/** WGSL: `turn(position, j)` gives cosine and sine from `rotation: array<f32>`, with `half` a constant. */
-export const rotationShader = `
-  fn turn(position: i32, j: i32) -> vec2<f32> {
+/** WGSL: `rotationAt(position, j)` gives cosine and sine from `rotation: array<f32>`, with `half` a constant. */
+export const rotationAt = `
+  fn rotationAt(position: i32, j: i32) -> vec2<f32> {
     let low = (position & ${TABLE_STRIDE - 1}) * 2 * half + j;
     let high = (${TABLE_STRIDE} + position / ${TABLE_STRIDE}) * 2 * half + j;
     let a = vec2<f32>(rotation[low], rotation[low + half]);

@@ -1,5 +1,5 @@
 import type { CacheDtype } from '@kvlr/core';
-import { halfTable, toFiniteHalf } from './half-table.ts';
+import { halfTable, toFiniteHalf } from '../half-floats.ts';
 
 /** The words of a cache on the host, seen as numbers and as words. */
 export interface HostCache {

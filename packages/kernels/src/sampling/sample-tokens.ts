@@ -1,15 +1,13 @@
 import { KvlrError } from '@kvlr/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { defineFusedKernel } from '../register/define-fused-kernel.ts';
-import { keyOfStep } from './counter-random.ts';
-import { sampleOnGpu } from './sample-on-gpu.ts';
-import { sampleOnHost } from './sample-on-host.ts';
-import type { SamplingAttributes, SamplingInputs } from './sampling-call.ts';
+import { defineFusedKernel } from '../fused-kernel.ts';
+import { keyOfStep, type SamplingAttributes, type SamplingInputs, sampleOnHost } from './sampling-host.ts';
+import { sampleOnGpu } from './sampling-webgpu.ts';
 
 export interface SampleTokensSettings {
   /** Divides the logits; 0 (the default) takes the greatest logit, of equals the lowest id. */
   temperature?: number;
-  /** Only the k greatest logits may be drawn; with ties at the k-th all of them. 0 (the default): no limit. */
+  /** Only the k greatest logits may be sampled; with ties at the k-th all of them. 0 (the default): no limit. */
   topK?: number;
   /** Only the most probable tokens that together reach this share of what topK left, in (0, 1]. Default 1. */
   topP?: number;
@@ -21,7 +19,7 @@ export interface SampleTokensSettings {
   step?: number;
 }
 
-/** The tokens so far, on the device: read for the repetition penalty, and extended by the drawn token. */
+/** The tokens so far, on the device: read for the repetition penalty, and extended by the sampled token. */
 export interface TokenHistory {
   /** int32 [batch, capacity]. Negative entries are padding. */
   ids: Tensor;
@@ -38,11 +36,11 @@ const run = defineFusedKernel<SamplingInputs, SamplingAttributes>({
 });
 
 /**
- * Draws one token per row from logits float32 [batch, vocabulary]: int32 [batch], on the device. One dispatch.
+ * Samples one token per row from logits float32 [batch, vocabulary]: int32 [batch], on the device. One dispatch.
  *
- * A draw from a softmax is the greatest of logit / temperature + g, with independent Gumbel numbers g (Gumbel 1954; Maddison
+ * A sample of a softmax is the greatest of logit / temperature + g, with independent Gumbel numbers g (Gumbel 1954; Maddison
  * et al. 2014). g comes from a hash of (seed, step, row, token) instead of a stream, so that every token's can be computed
- * alone; rounding aside, all backends draw the same token. topK and topP (Holtzman et al. 2020) become a least logit, found
+ * alone; rounding aside, all backends sample the same token. topK and topP (Holtzman et al. 2020) become a least logit, found
  * byte by byte with histograms of counts and of probabilities in units of 2^-30.
  *
  * Throws 'tensor-shape' for other tensors or a full history, 'invalid-argument' for settings out of range.
@@ -51,13 +49,14 @@ export function sampleTokens(logits: Tensor, settings: SampleTokensSettings = {}
   const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0, step = 0 } = settings;
   if (!(temperature >= 0 && topK >= 0 && Number.isInteger(topK) && topP > 0 && topP <= 1 && repetitionPenalty > 0)) {
     throw new KvlrError('invalid-argument', {
-      message: `sampleTokens: expected temperature >= 0, a whole topK >= 0, topP in (0, 1] and repetitionPenalty > 0, got ${temperature}, ${topK}, ${topP} and ${repetitionPenalty}`,
+      message: `expected temperature >= 0, a whole topK >= 0, topP in (0, 1] and repetitionPenalty > 0, got ${temperature}, ${topK}, ${topP} and ${repetitionPenalty}`,
       data: { temperature, topK, topP, repetitionPenalty },
     });
   }
   if (logits.rank !== 2 || logits.dtype !== 'float32') {
     throw new KvlrError('tensor-shape', {
-      message: `sampleTokens: expected logits to be float32 [batch, vocabulary], got ${logits.dtype} [${logits.shape}]`,
+      message: `expected float32 [batch, vocabulary], got ${logits.dtype} [${logits.shape}]`,
+      where: { argument: 'logits' },
       data: { dtype: logits.dtype, received: logits.shape },
     });
   }
@@ -71,7 +70,8 @@ function requireRoom({ ids, length }: TokenHistory, batch: number): void {
   if (ids.dtype === 'int32' && ids.rank === 2 && ids.shape[0] === batch && length >= 0 && length < ids.shape[1]!)
     return;
   throw new KvlrError('tensor-shape', {
-    message: `sampleTokens: expected a history of int32 [${batch}, more than ${length}], got ${ids.dtype} [${ids.shape}]`,
+    message: `expected int32 [${batch}, more than ${length}], got ${ids.dtype} [${ids.shape}]`,
+    where: { argument: 'history' },
     data: { length, received: ids.shape },
   });
 }

@@ -1,11 +1,8 @@
-import { type PackedRows, packWeights } from '../weights/pack-weights.ts';
-import { unpackWeights } from '../weights/unpack-weights.ts';
-import type { WeightFormat } from '../weights/weight-format.ts';
+import { packWeights, unpackWeights, type WeightFormat } from '../weights/pack-weights.ts';
 
-/** The values that a matrix has after packing: what kernels on packed weights are judged by. */
+/** The values that a matrix has after packing: what kernels on packed weights are compared with. */
 export function dequantised(values: Float32Array, rows: number, columns: number, format: WeightFormat): Float32Array {
-  const packed: PackedRows = packWeights(values, rows, columns, format);
-  return unpackWeights(packed);
+  return unpackWeights(packWeights(values, rows, columns, format));
 }
 
 /** RMSNorm in Float64. */

@@ -1,12 +1,21 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { env, type TensorInfo } from '@tensorflow/tfjs-core';
-import { countDispatch } from '../register/kernel-counters.ts';
-import { bufferOf, internalsOf } from './backend-internals.ts';
-import { cachedBindGroup } from './bind-group-cache.ts';
-import type { GpuProgram, GpuUniform, GpuWrite } from './gpu-program.ts';
-import { pipelineKey, shaderSource } from './shader-source.ts';
+import { countDispatch } from '../fused-kernel.ts';
+import { bufferOf } from '../tensors.ts';
+import { bindGroupOf, pipelineOf } from './pipelines.ts';
+import type { GpuProgram, GpuUniform, GpuWrite } from './program.ts';
 
-const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
+/**
+ * The private fields of tfjs-backend-webgpu 4.22.0 on which `runProgram` rests (backend_webgpu.js, recordAndSubmit): its
+ * command encoder, what waits for the submission of that encoder, and the pool of uniform buffers.
+ */
+interface BackendInternals {
+  commandEncoder: GPUCommandEncoder;
+  computePassEncoder: GPUComputePassEncoder | null;
+  commandQueueOwnedIds: WeakSet<object>;
+  dispatchCountInPass: number;
+  uniformPendingDisposal: GPUBuffer[];
+}
 
 /**
  * Runs one compute program in the pass that tfjs itself is recording, so that it stays in order with stock ops, and
@@ -16,18 +25,22 @@ const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
  * A tensor given to be written in place keeps its reference count: a kernel that returns it calls `incRef` itself.
  */
 export function runProgram(gpu: WebGPUBackend, program: GpuProgram): TensorInfo[] {
+  const internals = gpu as unknown as BackendInternals;
   const outputs = program.writes.map((write) => outputOf(gpu, write));
-  const pipeline = cachedPipeline(gpu, program);
+  const pipeline = pipelineOf(gpu.device, program);
   const tensors = [...program.reads.map((read) => read.tensor), ...outputs];
   const buffers = tensors.map((tensor) => bufferOf(gpu, tensor));
-  if (program.uniforms && program.uniforms.length > 0) buffers.push(fillUniforms(gpu, program.uniforms));
-  const internals = internalsOf(gpu);
+  if (program.uniforms && program.uniforms.length > 0) {
+    const uniforms = fillUniforms(gpu, program.uniforms);
+    internals.uniformPendingDisposal.push(uniforms);
+    buffers.push(uniforms);
+  }
   for (const { dataId } of tensors) internals.commandQueueOwnedIds.add(dataId);
   gpu.ensureCommandEncoderReady();
   internals.computePassEncoder ??= internals.commandEncoder.beginComputePass();
   const [x, y = 1, z = 1] = program.workgroups;
-  internals.computePassEncoder.setPipeline(pipeline);
-  internals.computePassEncoder.setBindGroup(0, cachedBindGroup(gpu.device, pipeline, buffers));
+  internals.computePassEncoder.setPipeline(pipeline.compute);
+  internals.computePassEncoder.setBindGroup(0, bindGroupOf(gpu.device, pipeline, buffers));
   internals.computePassEncoder.dispatchWorkgroups(x, y, z);
   countDispatch();
   internals.dispatchCountInPass++;
@@ -46,28 +59,11 @@ function outputOf(gpu: WebGPUBackend, write: GpuWrite): TensorInfo {
   return write.tensor;
 }
 
-function cachedPipeline(gpu: WebGPUBackend, program: GpuProgram): GPUComputePipeline {
-  let known = pipelines.get(gpu.device);
-  if (known === undefined) {
-    known = new Map();
-    pipelines.set(gpu.device, known);
-  }
-  const key = pipelineKey(program);
-  let pipeline = known.get(key);
-  if (pipeline === undefined) {
-    const label = `kvlr_${program.name}`;
-    const module = gpu.device.createShaderModule({ code: shaderSource(program), label });
-    pipeline = gpu.device.createComputePipeline({ compute: { module, entryPoint: 'main' }, label, layout: 'auto' });
-    known.set(key, pipeline);
-  }
-  return pipeline;
-}
-
 /**
  * A buffer of tfjs's pool with these numbers. writeBuffer jumps the queue of recorded dispatches, so that a buffer may be
  * filled again only after they have been submitted; the pool sees to that.
  */
-function fillUniforms(gpu: WebGPUBackend, uniforms: GpuUniform[]): GPUBuffer {
+function fillUniforms(gpu: WebGPUBackend, uniforms: readonly GpuUniform[]): GPUBuffer {
   const bytes = Math.ceil((uniforms.length * 4) / 16) * 16;
   const view = new DataView(new ArrayBuffer(bytes));
   uniforms.forEach(({ type, value }, index) => {
@@ -77,6 +73,5 @@ function fillUniforms(gpu: WebGPUBackend, uniforms: GpuUniform[]): GPUBuffer {
   });
   const buffer = gpu.bufferManager.acquireBuffer(bytes, GPUBufferUsage.COPY_DST | GPUBufferUsage.UNIFORM);
   gpu.queue.writeBuffer(buffer, 0, view.buffer, 0, bytes);
-  internalsOf(gpu).uniformPendingDisposal.push(buffer);
   return buffer;
 }

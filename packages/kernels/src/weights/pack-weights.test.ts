@@ -1,9 +1,8 @@
-import { createNormalRandom, KvlrError } from '@kvlr/core';
+import { createNormalRandom } from '@kvlr/core';
+import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { packWeights } from './pack-weights.ts';
-import { unpackWeights } from './unpack-weights.ts';
-import { packedByteLength, weightFormats } from './weight-format.ts';
+import { packedByteLength, packWeights, unpackWeights, weightFormats } from './pack-weights.ts';
 
 /** The greatest error of one number, as a share of the greatest magnitude of its group (int4: of its span). */
 const tolerance = { f32: 0, f16: 2 ** -11, int8: 0.51 / 127, int4: 0.55 / 15 };
@@ -47,14 +46,7 @@ it.each(weightFormats)('%s: a range of rows packs to the same words as within th
 });
 
 it('refuses wrong sizes and numbers that the format cannot hold', () => {
-  const code = (run: () => unknown) => {
-    try {
-      run();
-    } catch (error) {
-      return KvlrError.isInstance(error) ? error.code : error;
-    }
-  };
-  expect(code(() => packWeights(new Float32Array(5), 2, 3, 'f32'))).toBe('tensor-shape');
-  expect(code(() => packWeights(Float32Array.of(1, Number.NaN), 1, 2, 'int8'))).toBe('non-finite');
-  expect(code(() => packWeights(Float32Array.of(1, 70000), 1, 2, 'f16'))).toBe('non-finite');
+  expectKvlrError(() => packWeights(new Float32Array(5), 2, 3, 'f32'), 'tensor-shape', 'values: expected 2 x 3');
+  expectKvlrError(() => packWeights(Float32Array.of(1, Number.NaN), 1, 2, 'int8'), 'non-finite', 'row 0, column 1');
+  expectKvlrError(() => packWeights(Float32Array.of(1, 70000), 1, 2, 'f16'), 'non-finite', '65504 for f16');
 });

@@ -1,10 +1,8 @@
 import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, type Tensor } from '@tensorflow/tfjs-core';
-import { allocateTensor } from '../host/allocate-tensor.ts';
-import { writeInPlace } from '../host/write-in-place.ts';
-import { type PackedRows, packWeights } from './pack-weights.ts';
-import { packedByteLength, rowLayout, type WeightFormat } from './weight-format.ts';
+import { allocateTensor, writeInPlace } from '../tensors.ts';
+import { type PackedRows, packedByteLength, packWeights, rowLayout, type WeightFormat } from './pack-weights.ts';
 
 /** Some rows of a matrix in tensors of their own. */
 export interface PackedShard {
@@ -37,7 +35,7 @@ export class PackedMatrix {
     const rowsPerShard = Math.min(rows, Math.floor(maxShardBytes / (words * 4)));
     if (!(rowsPerShard >= 1 && columns >= 1)) {
       throw new KvlrError('invalid-argument', {
-        message: `PackedMatrix: expected at least one row and column, and room for a row of ${words * 4} bytes in a shard, got ${rows} x ${columns} and ${maxShardBytes} bytes`,
+        message: `expected at least one row and column, and room for a row of ${words * 4} bytes in a shard, got ${rows} x ${columns} and ${maxShardBytes} bytes`,
         data: { rows, columns, maxShardBytes },
       });
     }
@@ -72,7 +70,8 @@ export class PackedMatrix {
     const { format, rows, columns } = packed;
     if (format !== this.format || columns !== this.columns || firstRow < 0 || firstRow + rows > this.rows) {
       throw new KvlrError('tensor-shape', {
-        message: `PackedMatrix.writePacked: expected ${this.format} rows of ${this.columns} columns within ${this.rows} rows, got ${format} rows ${firstRow}..${firstRow + rows} of ${columns} columns`,
+        message: `expected ${this.format} rows of ${this.columns} columns within ${this.rows} rows, got ${format} rows ${firstRow}..${firstRow + rows} of ${columns} columns`,
+        where: { argument: 'packed' },
         data: { expected: [this.rows, this.columns], received: [firstRow, rows, columns] },
       });
     }
@@ -96,6 +95,13 @@ export class PackedMatrix {
       scales?.dispose();
     }
   }
+}
+
+/** Packs row-major values [rows, columns] in the given format onto the active backend. */
+export function packMatrix(values: Float32Array, rows: number, columns: number, format: WeightFormat): PackedMatrix {
+  const matrix = new PackedMatrix({ format, rows, columns });
+  matrix.write(0, values);
+  return matrix;
 }
 
 function bindingLimit(): number {

@@ -1,0 +1,54 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { defineFusedKernel } from '../fused-kernel.ts';
+import { type AttentionAttributes, type AttentionInputs, attendOnHost } from './attention-host.ts';
+import { decodeAttentionOnGpu } from './decode-attention-webgpu.ts';
+import { prefillAttentionOnGpu } from './prefill-attention-webgpu.ts';
+import { plainRowMath } from './row-math.ts';
+import { vectorRowMath } from './vector-row-math.ts';
+
+/** Bytes of cache that a call reads when every entry is read once. */
+function attentionBytes({ cache }: AttentionInputs, { format, longest }: AttentionAttributes): number {
+  return 4 * cache.shape[0]! * longest * format.entryWords;
+}
+
+const decode = defineFusedKernel<AttentionInputs, AttentionAttributes>({
+  name: 'KvlrDecodeAttention',
+  bytesRead: attentionBytes,
+  webgpu: ({ inputs, attributes, backend }) => decodeAttentionOnGpu(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) => attendOnHost(backend, vectorRowMath(backend), inputs, attributes),
+  cpu: ({ inputs, attributes, backend }) => attendOnHost(backend, plainRowMath, inputs, attributes),
+});
+
+/**
+ * Attention of one new token of each sequence over its cache, in the manner of flash-decoding (Dao et al. 2023): the cache is
+ * split into chunks, each chunk's softmax stands alone, and a second dispatch joins them; one dispatch where a chunk is all. A
+ * workgroup serves all query heads of a slot, so every number of the cache is read once. Returns the attended values,
+ * float32 [batch, numAttentionHeads * valueSlotWidth]; zeros for a sequence without a new token. Layouts 'stock' and 'latent'.
+ */
+export function decodeAttention(
+  inputs: { [Name in keyof AttentionInputs]: Tensor },
+  attributes: AttentionAttributes,
+): Tensor {
+  return decode(inputs, attributes)[0]!;
+}
+
+const prefill = defineFusedKernel<AttentionInputs, AttentionAttributes>({
+  name: 'KvlrPrefillAttention',
+  bytesRead: attentionBytes,
+  webgpu: ({ inputs, attributes, backend }) => prefillAttentionOnGpu(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) => attendOnHost(backend, vectorRowMath(backend), inputs, attributes),
+  cpu: ({ inputs, attributes, backend }) => attendOnHost(backend, plainRowMath, inputs, attributes),
+});
+
+/**
+ * Causal attention of several new tokens of each sequence over its cache, which holds them already: tiles with an online
+ * softmax (Dao et al. 2022, arXiv 2205.14135), so that no table of tokens times entries is kept. The cache must not be a ring
+ * that has come round; see `copyEntries`. Returns the attended values, float32
+ * [batch * tokens, numAttentionHeads * valueSlotWidth], zeros in padding rows. Layouts 'stock' and 'latent'.
+ */
+export function prefillAttention(
+  inputs: { [Name in keyof AttentionInputs]: Tensor },
+  attributes: AttentionAttributes,
+): Tensor {
+  return prefill(inputs, attributes)[0]!;
+}

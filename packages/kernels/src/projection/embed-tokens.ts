@@ -1,0 +1,141 @@
+import { KvlrError } from '@kvlr/core';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
+import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../tensors.ts';
+import type { GpuProgram } from '../webgpu/program.ts';
+import { runProgram } from '../webgpu/run-program.ts';
+import { packedByteLength, unpackRow, type WeightFormat } from '../weights/pack-weights.ts';
+import type { PackedMatrix } from '../weights/packed-matrix.ts';
+import { chunksOfRow, weightReads, weightShader } from '../weights/row-shaders.ts';
+
+interface EmbeddingInputs {
+  /** int32 [tokens] */
+  ids: TensorInfo;
+  /** Of every shard. */
+  words: TensorInfo[];
+  /** Of every shard; empty for formats without scales. */
+  scales: TensorInfo[];
+}
+
+interface EmbeddingAttributes {
+  format: WeightFormat;
+  rows: number;
+  columns: number;
+  shards: { firstRow: number; rows: number }[];
+  scale: number;
+}
+
+const run = defineFusedKernel<EmbeddingInputs, EmbeddingAttributes>({
+  name: 'KvlrEmbedTokens',
+  bytesRead: ({ ids }: { ids: TensorInfo }, { format, columns }) => packedByteLength(format, ids.shape[0]!, columns),
+  webgpu: embedOnGpu,
+  wasm: embedOnHost,
+  cpu: embedOnHost,
+});
+
+/**
+ * Rows of a packed token embedding, unpacked: float32 [tokens, columns] from int32 ids [tokens], times `scale` (default 1;
+ * Gemma multiplies by the root of the width). The ids stay on the device, so that a sampled token feeds the next step without
+ * being read back. Ids outside the vocabulary give zeros. One dispatch per shard. Throws 'tensor-shape' for other ids.
+ */
+export function embedTokens(ids: Tensor, embedding: PackedMatrix, scale = 1): Tensor {
+  if (ids.dtype !== 'int32' || ids.rank !== 1) {
+    throw new KvlrError('tensor-shape', {
+      message: `expected int32 [tokens], got ${ids.dtype} [${ids.shape}]`,
+      where: { argument: 'ids' },
+      data: { dtype: ids.dtype, received: ids.shape },
+    });
+  }
+  const { format, columns, rows } = embedding;
+  const shards = embedding.shards.map((shard) => ({ firstRow: shard.firstRow, rows: shard.rows }));
+  const words = embedding.shards.map((shard) => shard.words);
+  const scales = embedding.shards.flatMap((shard) => shard.scales ?? []);
+  return run({ ids, words, scales }, { format, rows, columns, shards, scale })[0]!;
+}
+
+/** The wasm and cpu body of the embedding. */
+function embedOnHost(call: KernelCall<EmbeddingInputs, EmbeddingAttributes, HostBackend>): TensorInfo {
+  const { inputs, attributes, backend } = call;
+  const { format, columns, shards, scale } = attributes;
+  const result = allocateOnHost(backend, [inputs.ids.shape[0]!, columns], 'float32');
+  const into = hostFloats(backend, result);
+  hostWords(backend, inputs.ids).forEach((id, token) => {
+    const row = into.subarray(token * columns, (token + 1) * columns);
+    const shard = shards.findIndex(({ firstRow, rows }) => id >= firstRow && id < firstRow + rows);
+    if (shard < 0) {
+      row.fill(0);
+      return;
+    }
+    const words = inputs.words[shard]!;
+    const scales = inputs.scales[shard];
+    const packed = {
+      format,
+      columns,
+      rows: shards[shard]!.rows,
+      words: format === 'f32' ? hostFloats(backend, words) : hostWords(backend, words),
+      scales: scales ? hostWords(backend, scales) : new Int32Array(0),
+    };
+    unpackRow(packed, id - shards[shard]!.firstRow, row);
+    if (scale !== 1) for (let column = 0; column < columns; column++) row[column]! *= scale;
+  });
+  return result;
+}
+
+const invocations = 64;
+
+/** The WebGPU body of the embedding: one dispatch per shard, each of which writes the tokens whose rows it holds. */
+function embedOnGpu(call: KernelCall<EmbeddingInputs, EmbeddingAttributes, WebGPUBackend>): TensorInfo {
+  const { inputs, attributes, backend } = call;
+  const result = backend.makeTensorInfo([inputs.ids.shape[0]!, attributes.columns], 'float32');
+  for (let shard = 0; shard < attributes.shards.length; shard++) {
+    runProgram(backend, embeddingProgram(inputs, attributes, shard, result));
+  }
+  return result;
+}
+
+function embeddingProgram(
+  inputs: EmbeddingInputs,
+  { format, rows, columns, shards, scale }: EmbeddingAttributes,
+  shard: number,
+  result: TensorInfo,
+): GpuProgram {
+  const { firstRow, rows: shardRows } = shards[shard]!;
+  // The first shard also writes the zeros of ids that no shard holds.
+  const isForeign = shard === 0 ? `(id < 0 || id >= rows)` : 'false';
+  return {
+    name: 'embed_tokens',
+    shape: [format, rows, columns, firstRow, shardRows],
+    reads: [
+      { name: 'ids', type: 'i32', tensor: inputs.ids },
+      ...weightReads('table', format, inputs.words[shard]!, inputs.scales[shard]),
+    ],
+    writes: [{ name: 'result', type: 'f32', tensor: result }],
+    uniforms: [{ name: 'scale', type: 'f32', value: scale }],
+    workgroups: [Math.ceil(chunksOfRow(format, columns) / invocations), inputs.ids.shape[0]!],
+    source: () => {
+      const { chunks, firstColumns, code } = weightShader('table', format, columns);
+      const shader = `
+      ${code}
+      fn store(token: i32, column: i32, value: vec4<f32>) {
+        for (var place = 0; place < 4; place++) {
+          if (column + place < columns) { result[token * columns + column + place] = value[place]; }
+        }
+      }
+      @compute @workgroup_size(${invocations})
+      fn main(@builtin(global_invocation_id) position: vec3<u32>) {
+        let chunk = i32(position.x);
+        let token = i32(position.y);
+        if (chunk >= ${chunks}) { return; }
+        let id = ids[token];
+        if (id >= firstRow && id < firstRow + shardRows) {
+          let values = tableChunk(id - firstRow, chunk);
+          ${firstColumns.map((column, part) => `store(token, ${column}, values[${part}] * uniforms.scale);`).join('\n')}
+        } else if (${isForeign}) {
+          ${firstColumns.map((column) => `store(token, ${column}, vec4<f32>());`).join('\n')}
+        }
+      }`;
+      return { constants: { rows, columns, firstRow, shardRows }, code: shader };
+    },
+  };
+}
