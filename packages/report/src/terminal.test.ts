@@ -65,7 +65,7 @@ describe('the order of methods', () => {
     expect(screen).toContain('Below two standard');
   });
 
-  it('does not judge where no standard error is known', () => {
+  it('calls no difference noise where no standard error is known', () => {
     const report = exampleComparison();
     const second = report.orders![0]!.ranks[1]!;
     second.toBest = { ...second.toBest!, withinNoise: undefined };

@@ -31,7 +31,7 @@ export interface ComparisonRow {
   parameters?: number;
   /** Time to compress, all runs together; absent when a part of it was made by a run that kept no record. */
   seconds?: number | undefined;
-  /** Scores of each window. All rows of a report are judged on the same windows, in the same order. */
+  /** Scores of each window. All rows of a report are evaluated on the same windows, in the same order. */
   windows?: WindowScores;
   /**
    * Key and value energy that the groups lose, each as a share of the layer's total, 0..2 together, averaged over layers.

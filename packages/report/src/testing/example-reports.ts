@@ -100,7 +100,7 @@ export function exampleCompression(): CompressionReport {
         heldOutError: 0.0107 + 0.003 * layer + (0.0305 + 0.007 * layer) * Math.exp(-reading / 2.5),
       })),
     })),
-    notes: ['Light reconstruction: 120 steps a layer. --reconstruction full runs the whole recipe.'],
+    notes: ['Light reconstruction: 120 steps a layer. The full recipe runs longer and does better.'],
   };
 }
 
