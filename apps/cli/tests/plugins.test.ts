@@ -1,8 +1,10 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { architectureFromJson, encodeSafetensors, findArchitecture } from '@kvlr/checkpoint';
+import { encodeSafetensors, tensorLayout } from '@kvlr/checkpoint';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { architectureFromJson } from '@kvlr/checkpoint/schemas';
+import { decoderTensors } from '@kvlr/core';
 import { parseRecipeYaml } from '@kvlr/pipeline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { examplePath } from './support/example-path.ts';
@@ -141,16 +143,17 @@ describe('--architecture', () => {
 /** The tiny model under the names of the example family. */
 async function writeRenamedCheckpoint(output: string): Promise<void> {
   await cp(model, output, { recursive: true });
-  const names = Object.entries(findArchitecture('llama').tensors);
-  const renamed = architectureFromJson(JSON.parse(await readFile(family, 'utf8')), family).tensors;
+  const renamed = tensorLayout(architectureFromJson(JSON.parse(await readFile(family, 'utf8')), family), false);
   const original = await openCheckpointDirectory(model);
+  const newNames = new Map(
+    decoderTensors(original.shape).map(({ role, layer }) => [
+      original.tensorName(role, layer),
+      renamed.tensorName(role, layer),
+    ]),
+  );
   const tensors = await Promise.all(
     original.tensors.list().map(async ({ name, dtype, shape }) => {
-      const layer = /layers\.(\d+)\./.exec(name)?.[1] ?? '';
-      const fill = (template: string) => template.replace('{layer}', layer);
-      const [role] = names.find(([, template]) => fill(template) === name)!;
-      const bytes = await original.tensors.readBytes(name);
-      return { name: fill(renamed[role as keyof typeof renamed]), dtype, shape, bytes };
+      return { name: newNames.get(name)!, dtype, shape, bytes: await original.tensors.readBytes(name) };
     }),
   );
   await original.close();

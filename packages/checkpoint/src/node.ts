@@ -1,8 +1,12 @@
-export { createDirectoryFiles } from './node/directory-files.ts';
-export { downloadHubModel, type HubDownloadSettings } from './node/download-hub-model.ts';
-export { openCheckpointDirectory } from './node/open-checkpoint-directory.ts';
-export { type OpenSourceSettings, openSource } from './node/open-source.ts';
-export { requireWritable } from './node/require-writable.ts';
-export { type WriteCheckpointSettings, writeCheckpointDirectory } from './node/write-checkpoint-directory.ts';
-export { type WriteGgufSettings, writeGguf } from './node/write-gguf.ts';
-export { type WriteOnnxSettings, writeOnnxDirectory } from './node/write-onnx-directory.ts';
+export { createDirectoryFiles } from './node/directory.ts';
+export { downloadHubModel, type HubDownloadSettings } from './node/hub-cache.ts';
+export { type OpenSourceSettings, openCheckpointDirectory, openSource } from './node/open.ts';
+export { requireWritable } from './node/replace.ts';
+export {
+  type WriteCheckpointSettings,
+  type WriteGgufSettings,
+  type WriteOnnxSettings,
+  writeCheckpointDirectory,
+  writeGguf,
+  writeOnnxDirectory,
+} from './node/write.ts';

@@ -3,15 +3,14 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expectKvlrError } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../model/open-checkpoint.ts';
-import { createDirectoryFiles } from '../node/directory-files.ts';
-import { expectError } from '../testing/expect-error.ts';
+import { openCheckpoint } from '../model/open.ts';
+import { createDirectoryFiles } from '../node/directory.ts';
 import { type FileContents, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
-import { createBrowserFiles } from './browser-files.ts';
-import type { CheckpointFiles } from './checkpoint-files.ts';
-import { createMemoryFiles } from './memory-files.ts';
-import { createUrlFiles } from './url-files.ts';
+import type { CheckpointFiles } from './files.ts';
+import { createBrowserFiles, createMemoryFiles } from './files.ts';
+import { createUrlFiles } from './url.ts';
 
 let contents: FileContents;
 let directory: string;
@@ -78,9 +77,17 @@ describe.each(implementations)('checkpoint files from %s', (_, create) => {
   it('names what is missing and what ends early', async () => {
     const files = create();
     const length = (contents['model.safetensors'] as Uint8Array).length;
-    await expectError(files.read('absent.json'), 'file-missing', 'absent.json', files.location);
-    await expectError(files.size('absent.json'), 'file-missing', 'absent.json');
-    await expectError(files.read('model.safetensors', length - 4, length + 4), 'file-truncated', 'model.safetensors');
+    await expectKvlrError(
+      () => files.read('absent.json'),
+      'file-missing',
+      new RegExp(`absent.json.*${files.location}`),
+    );
+    await expectKvlrError(() => files.size('absent.json'), 'file-missing', 'absent.json');
+    await expectKvlrError(
+      () => files.read('model.safetensors', length - 4, length + 4),
+      'file-truncated',
+      'model.safetensors',
+    );
     await files.close?.();
   });
 
@@ -105,7 +112,7 @@ describe('createUrlFiles', () => {
   });
 
   it('reports a server that fails and a server that is not there', async () => {
-    await expectError(createUrlFiles(url('broken')).read('config.json'), 'network', '500');
-    await expectError(createUrlFiles('http://127.0.0.1:1/').read('config.json'), 'network', '127.0.0.1:1');
+    await expectKvlrError(() => createUrlFiles(url('broken')).read('config.json'), 'network', '500');
+    await expectKvlrError(() => createUrlFiles('http://127.0.0.1:1/').read('config.json'), 'network', '127.0.0.1:1');
   });
 });

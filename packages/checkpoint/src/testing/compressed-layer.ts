@@ -1,8 +1,9 @@
 import {
+  type CachedKeys,
+  type CacheSlots,
   type CompressedLayer,
   createNormalRandom,
   type DecoderShape,
-  type LayerCacheLayout,
   stockLayout,
 } from '@kvlr/core';
 
@@ -23,18 +24,19 @@ export function randomCompressedLayer(shape: DecoderShape, settings: RandomLayer
   const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
   const normal = createNormalRandom(layer + 1);
   const random = (length: number): Float64Array => Float64Array.from({ length }, normal);
-  const stock = stockLayout(groups, headDim);
+  const { keys: _, ...stock } = stockLayout(groups, headDim);
   const keyRows = latentRank === undefined ? groups * (rebuiltRank ?? headDim) : numKeyValueHeads * headDim;
-  const layout: LayerCacheLayout =
+  const slots: CacheSlots =
     latentRank !== undefined
-      ? { ...stock, keys: 'latent', keySlots: 1, keySlotWidth: latentRank }
-      : { ...stock, ...(rebuiltRank !== undefined && { keys: 'rebuilt', keySlotWidth: rebuiltRank }) };
+      ? { ...stock, keySlots: 1, keySlotWidth: latentRank }
+      : { ...stock, keySlotWidth: rebuiltRank ?? headDim };
   const size = numKeyValueHeads / groups;
   return {
     layer,
     groups: Array.from({ length: groups }, (_, group) => Array.from({ length: size }, (__, i) => group * size + i)),
     queryOrder: Array.from({ length: numAttentionHeads }, (_, head) => head),
-    layout,
+    slots,
+    keys: cachedKeys(settings, shape, random),
     weights: {
       query: random(numAttentionHeads * headDim * hiddenSize),
       key: random(keyRows * hiddenSize),
@@ -42,16 +44,21 @@ export function randomCompressedLayer(shape: DecoderShape, settings: RandomLayer
       output: random(hiddenSize * numAttentionHeads * headDim),
       ...(settings.outputBias ? { outputBias: random(hiddenSize) } : {}),
     },
-    ...(rebuiltRank !== undefined && {
-      rebuiltKeys: { decoder: random(numKeyValueHeads * headDim * rebuiltRank) },
-    }),
-    ...(latentRank === undefined
-      ? {}
-      : {
-          latentKeys: {
-            encoder: random(latentRank * numKeyValueHeads * headDim),
-            queryEncoder: random(numAttentionHeads * latentRank * headDim),
-          },
-        }),
   };
+}
+
+function cachedKeys(
+  { latentRank, rebuiltRank }: RandomLayerSettings,
+  { numAttentionHeads, numKeyValueHeads, headDim }: DecoderShape,
+  random: (length: number) => Float64Array,
+): CachedKeys {
+  if (latentRank !== undefined) {
+    return {
+      kind: 'latent',
+      encoder: random(latentRank * numKeyValueHeads * headDim),
+      queryEncoder: random(numAttentionHeads * latentRank * headDim),
+    };
+  }
+  if (rebuiltRank === undefined) return { kind: 'stock' };
+  return { kind: 'rebuilt', decoder: random(numKeyValueHeads * headDim * rebuiltRank) };
 }

@@ -1,16 +1,17 @@
-import type { ModelSource, TensorDtype } from '@kvlr/core';
+import type { ModelSource } from '@kvlr/core';
 import { asciiTokenizerFiles, createTinyModel, type TinyModelSettings } from '@kvlr/testkit';
-import { findArchitecture } from '../architectures/find-architecture.ts';
-import { configFromModelShape } from '../config/config-from-model-shape.ts';
-import { encodeSafetensors } from '../safetensors/encode-safetensors.ts';
-import { readTensorAs } from '../safetensors/read-tensor-as.ts';
+import { findArchitecture } from '../architectures/families.ts';
+import { configFromModelShape } from '../config/write-config.ts';
+import type { WeightDtype } from '../dtypes.ts';
+import { planTensors } from '../model/written-tensors.ts';
+import { encodeSafetensors } from '../safetensors/write.ts';
 
 /** The files of a tiny checkpoint, by name; a test may change them before they are opened. */
 export type FileContents = Record<string, Uint8Array | string>;
 
 /** A tiny random model as the files of a Hugging Face checkpoint, with a tokenizer of printable ASCII. */
 export async function tinyCheckpointFiles(
-  settings: TinyModelSettings & { dtype?: TensorDtype } = {},
+  settings: TinyModelSettings & { dtype?: WeightDtype } = {},
 ): Promise<FileContents> {
   const model = createTinyModel({ vocabSize: 100, ...settings });
   const config = configFromModelShape(model.shape, findArchitecture('llama'), 'float32');
@@ -32,12 +33,7 @@ export function editJson(files: FileContents, name: string, edit: (content: Reco
   files[name] = JSON.stringify(content);
 }
 
-async function encodeModel(model: ModelSource, dtype: TensorDtype): Promise<Uint8Array> {
-  const tensors = model.tensors.list().map(async ({ name, shape }) => ({
-    name,
-    dtype,
-    shape,
-    bytes: await readTensorAs(model.tensors, name, dtype),
-  }));
+async function encodeModel(model: ModelSource, dtype: WeightDtype): Promise<Uint8Array> {
+  const tensors = planTensors(model, { dtype }).map(async (tensor) => ({ ...tensor, bytes: await tensor.read() }));
   return encodeSafetensors(await Promise.all(tensors), { format: 'pt' });
 }

@@ -1,0 +1,119 @@
+import type { DecoderShape, LayerCacheLayout } from '@kvlr/core';
+import { malformedConfig } from './settings.ts';
+
+/** The KV head count that all layers share, if every layer is stock grouped-query attention with the same count. */
+export function uniformKeyValueHeads({
+  layers,
+  headDim,
+}: Pick<DecoderShape, 'layers' | 'headDim'>): number | undefined {
+  return uniformHeads(
+    layers.map(({ cache }) => cache),
+    headDim,
+  );
+}
+
+/** `uniformKeyValueHeads` of the layouts alone. */
+export function uniformHeads(layouts: readonly LayerCacheLayout[], headDim: number): number | undefined {
+  const count = layouts[0]?.keySlots;
+  return layouts.every((layout) => stockHeads(layout, headDim) === count) ? count : undefined;
+}
+
+/** KV heads of a layer with stock grouped-query attention. */
+export function stockHeads(layout: LayerCacheLayout, headDim: number): number | undefined {
+  const { keys, keySlots, valueSlots, valueSlotWidth } = layout;
+  return keys === 'stock' && valueSlots === keySlots && valueSlotWidth === headDim ? keySlots : undefined;
+}
+
+/**
+ * Cache layouts that the configs of a family cannot express (latent keys, KV heads that differ by layer, fewer KV heads where
+ * the family knows of none) stand in a section `kvlr` of config.json; model_type becomes 'kvlr', so that other engines refuse
+ * the file instead of misreading it.
+ */
+export function encodeNativeConfig(config: Record<string, unknown>, shape: DecoderShape): Record<string, unknown> {
+  return {
+    ...config,
+    architectures: ['KvlrForCausalLM'],
+    model_type: 'kvlr',
+    kvlr: {
+      format: 1,
+      model_type: config.model_type,
+      architectures: config.architectures,
+      layers: shape.layers.map(({ cache }) => ({
+        keys: cache.keys,
+        key_slots: cache.keySlots,
+        key_slot_width: cache.keySlotWidth,
+        value_slots: cache.valueSlots,
+        value_slot_width: cache.valueSlotWidth,
+      })),
+    },
+  };
+}
+
+/** The config without its native section, as the source model had it, and the layers' layouts in raw form. */
+export function decodeNativeConfig(config: Record<string, unknown>): {
+  config: Record<string, unknown>;
+  rawLayers: unknown[] | undefined;
+} {
+  const { kvlr: section, ...rest } = config;
+  if (section === undefined || section === null) return { config, rawLayers: undefined };
+  const { format, model_type, architectures, layers } = section as Record<string, unknown>;
+  if (format !== 1) throw malformedConfig('kvlr.format', '1 (a newer kvlr may have written this file)', format);
+  if (!Array.isArray(layers)) throw malformedConfig('kvlr.layers', 'a list', layers);
+  return { config: { ...rest, model_type, architectures }, rawLayers: layers };
+}
+
+/** Checks the raw layouts of a native section against the model's numbers. */
+export function parseNativeLayers(
+  rawLayers: readonly unknown[],
+  shape: Pick<DecoderShape, 'numLayers' | 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
+): LayerCacheLayout[] {
+  if (rawLayers.length !== shape.numLayers) {
+    throw malformedConfig('kvlr.layers', `a list of ${shape.numLayers} layouts`, rawLayers.length);
+  }
+  return rawLayers.map((raw, layer) => parseLayout(raw, `kvlr.layers[${layer}]`, shape));
+}
+
+function parseLayout(
+  raw: unknown,
+  field: string,
+  shape: Pick<DecoderShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>,
+): LayerCacheLayout {
+  const { keys, key_slots, key_slot_width, value_slots, value_slot_width } = (raw ?? {}) as Record<string, unknown>;
+  if (keys !== 'stock' && keys !== 'latent' && keys !== 'rebuilt') {
+    throw malformedConfig(`${field}.keys`, "'stock', 'latent' or 'rebuilt'", keys);
+  }
+  const slots = (value: unknown, name: string): number => {
+    const accepted = Number.isSafeInteger(value) && (value as number) >= 1;
+    if (!accepted || shape.numAttentionHeads % (value as number) !== 0) {
+      throw malformedConfig(`${field}.${name}`, `a divisor of ${shape.numAttentionHeads}`, value);
+    }
+    return value as number;
+  };
+  const keySlots = slots(key_slots, 'key_slots');
+  if (keys === 'rebuilt' && shape.numKeyValueHeads % keySlots !== 0) {
+    throw malformedConfig(`${field}.key_slots`, `a divisor of ${shape.numKeyValueHeads}`, key_slots);
+  }
+  // A latent wider than the keys that it stands for would be no compression.
+  const sourceWidth = (shape.numKeyValueHeads * shape.headDim) / (keys === 'rebuilt' ? keySlots : 1);
+  const keyWidthAccepted =
+    keys === 'stock'
+      ? key_slot_width === shape.headDim
+      : Number.isSafeInteger(key_slot_width) &&
+        (key_slot_width as number) >= 1 &&
+        (key_slot_width as number) <= sourceWidth;
+  if (!keyWidthAccepted) {
+    const expected = keys === 'stock' ? String(shape.headDim) : `a whole number from 1 to ${sourceWidth}`;
+    throw malformedConfig(`${field}.key_slot_width`, expected, key_slot_width);
+  }
+  const valueWidth = value_slot_width as number;
+  if (!(Number.isSafeInteger(valueWidth) && valueWidth >= 1 && valueWidth <= shape.headDim)) {
+    throw malformedConfig(`${field}.value_slot_width`, `a whole number from 1 to ${shape.headDim}`, value_slot_width);
+  }
+  return {
+    keySlots,
+    keySlotWidth: key_slot_width as number,
+    valueSlots: slots(value_slots, 'value_slots'),
+    valueSlotWidth: valueWidth,
+    keys,
+  };
+}

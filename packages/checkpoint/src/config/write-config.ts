@@ -1,0 +1,79 @@
+import { type DecoderShape, KvlrError } from '@kvlr/core';
+import { formatRopeScaling } from '@kvlr/rope';
+import type { ArchitectureDescriptor, ShapeRules } from '../architectures/architecture.ts';
+import { decodeNativeConfig, encodeNativeConfig, uniformKeyValueHeads } from './native.ts';
+import { modelShapeFromConfig } from './read-config.ts';
+import { ConfigReader, writeSetting } from './settings.ts';
+
+type Config = Record<string, unknown>;
+
+/**
+ * config.json for a model of this shape: the source's config with the fields that compression changes, or a whole config
+ * when there is no source. A layout that the family's configs cannot express gets a `kvlr` section.
+ * `dtype` is what transformers calls the type of the weights, for example 'float16'.
+ * Throws 'unsupported-feature' where the family cannot express the shape's biases.
+ */
+export function configFromModelShape(
+  shape: DecoderShape,
+  descriptor: ArchitectureDescriptor,
+  dtype: string,
+  sourceConfig?: Config,
+): Config {
+  const config =
+    sourceConfig === undefined ? freshConfig(shape, descriptor) : { ...decodeNativeConfig(sourceConfig).config };
+  config['dtype' in config ? 'dtype' : 'torch_dtype'] = dtype;
+  const { size, attention = {}, feedForward } = descriptor.shape;
+  const uniformHeads = uniformKeyValueHeads(shape);
+  writeSetting(config, size.numKeyValueHeads, uniformHeads ?? shape.numKeyValueHeads);
+  const before = modelShapeFromConfig(config, descriptor);
+  if (before.attention.inputBias !== shape.attention.inputBias) {
+    writeSetting(config, attention.inputBias, shape.attention.inputBias);
+  }
+  if (before.attention.outputBias !== shape.attention.outputBias) {
+    writeSetting(config, attention.outputBias, shape.attention.outputBias);
+  }
+  if (before.feedForward.bias !== shape.feedForward.bias) {
+    writeSetting(config, feedForward.bias, shape.feedForward.bias);
+  }
+  const written = modelShapeFromConfig(config, descriptor);
+  requireBiases(shape, written, descriptor);
+  const isStock =
+    uniformHeads !== undefined &&
+    written.numKeyValueHeads === uniformHeads &&
+    (uniformHeads === shape.numAttentionHeads || new ConfigReader(config).flag(descriptor.groupedQueryAttention));
+  return isStock ? config : encodeNativeConfig(config, shape);
+}
+
+function freshConfig(shape: DecoderShape, descriptor: ArchitectureDescriptor): Config {
+  const config: Config = { architectures: [descriptor.className], model_type: descriptor.modelTypes[0] };
+  const { size, norm, feedForward, head } = descriptor.shape;
+  for (const [name, setting] of Object.entries(size)) {
+    writeSetting(config, setting, shape[name as keyof ShapeRules['size']]);
+  }
+  writeSetting(config, norm.epsilon, shape.blocks.norm.epsilon);
+  writeSetting(config, feedForward.intermediateSize, shape.feedForward.intermediateSize);
+  writeSetting(config, feedForward.activation, shape.feedForward.activation);
+  writeSetting(config, head.tied, shape.head.tied);
+  const positions = shape.layers[0]?.positions;
+  if (positions?.kind === 'rope') {
+    config.rope_theta = positions.rope.theta;
+    config.rope_scaling = formatRopeScaling(positions.rope);
+  }
+  return config;
+}
+
+/** A family may always have a bias, or never, or have several under one flag. */
+function requireBiases(wanted: DecoderShape, written: DecoderShape, { name }: ArchitectureDescriptor): void {
+  const biases: [what: string, (shape: DecoderShape) => boolean][] = [
+    ['biases on q, k and v', ({ attention }) => attention.inputBias],
+    ['a bias on the output projection', ({ attention }) => attention.outputBias],
+    ['biases in the feed-forward block', ({ feedForward }) => feedForward.bias],
+  ];
+  const [what, isThere] = biases.find(([, of]) => of(wanted) !== of(written)) ?? [];
+  if (what === undefined || isThere === undefined) return;
+  throw new KvlrError('unsupported-feature', {
+    message: `expected a model ${isThere(written) ? 'with' : 'without'} ${what}, as ${name} models have it, got one ${isThere(wanted) ? 'with' : 'without'}`,
+    hint: 'Compress without centring, so that no bias is added.',
+    data: { architecture: name, bias: what },
+  });
+}

@@ -1,4 +1,0 @@
-/** Port: takes bytes from front to back. */
-export interface ByteSink {
-  write(bytes: Uint8Array): Promise<void>;
-}

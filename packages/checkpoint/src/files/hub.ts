@@ -1,0 +1,165 @@
+import { KvlrError } from '@kvlr/core';
+import { type CheckpointFiles, fileMissing, fileTruncated } from './files.ts';
+
+/** A model on the Hugging Face hub. */
+export interface HubId {
+  /** owner/name */
+  name: string;
+  /** Branch, tag or commit. */
+  revision: string;
+}
+
+const pattern = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w./-]+))?$/;
+
+/** Reads owner/name or owner/name@revision; undefined for a text of another form. The revision is main by default. */
+export function parseHubId(text: string): HubId | undefined {
+  const match = pattern.exec(text);
+  return match ? { name: match[1]!, revision: match[2] ?? 'main' } : undefined;
+}
+
+/** `parseHubId` that throws 'invalid-argument'. */
+export function requireHubId(text: string): HubId {
+  const id = parseHubId(text);
+  if (id !== undefined) return id;
+  throw new KvlrError('invalid-argument', {
+    message: `expected the id of a model on the hub, got ${JSON.stringify(text)}`,
+    hint: 'Write owner/name, or owner/name@revision.',
+    data: { received: text },
+  });
+}
+
+/** How the hub is reached. */
+export interface HubAccess {
+  /** Another hub than the library's default, for example a mirror. */
+  hubUrl?: string;
+  /** For private and gated models; begins with hf_. */
+  accessToken?: string;
+  /** Replacement of the global fetch. */
+  fetch?: typeof fetch;
+  signal?: AbortSignal;
+}
+
+/** The parameters that every call of the hub library takes; each request ends when the signal fires. */
+export function hubParameters({ hubUrl, accessToken, fetch: send = fetch, signal }: HubAccess) {
+  if (accessToken !== undefined && !accessToken.startsWith('hf_')) {
+    throw new KvlrError('invalid-argument', {
+      message: 'expected an access token that begins with hf_, got another text',
+      hint: 'Copy the token again (HF_TOKEN), or leave it out for public models.',
+    });
+  }
+  const stoppable: typeof fetch = (input, init) => send(input, { ...init, signal });
+  return { hubUrl, accessToken, fetch: stoppable };
+}
+
+/**
+ * The files of a model on the Hugging Face hub (owner/name, or owner/name@revision), each read taking only its byte range
+ * over the network. Nothing is kept: in Node, `downloadHubModel` keeps what it loads.
+ * Reads throw 'access-denied', 'file-missing', 'file-truncated', 'network', 'aborted'.
+ */
+export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFiles {
+  const { name: repo, revision } = requireHubId(id);
+  const parameters = { repo, revision, ...hubParameters(access) };
+  const blobs = new Map<string, Promise<Blob>>();
+  let sizes: Promise<Map<string, number>> | undefined;
+
+  const ask = async <Value>(work: () => Promise<Value>): Promise<Value> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw hubError(error, id);
+    }
+  };
+
+  const listing = (): Promise<Map<string, number>> => {
+    sizes ??= ask(async () => {
+      const { listFiles } = await import('@huggingface/hub');
+      const found = new Map<string, number>();
+      for await (const { type, path, size } of listFiles(parameters)) {
+        if (type === 'file' && isCheckpointFile(path)) found.set(path, size);
+      }
+      return found;
+    });
+    sizes.catch(() => {
+      sizes = undefined;
+    });
+    return sizes;
+  };
+
+  const sizeOf = async (name: string): Promise<number> => {
+    const size = (await listing()).get(name);
+    if (size === undefined) throw fileMissing(id, name);
+    return size;
+  };
+
+  const blobOf = (name: string): Promise<Blob> => {
+    const known = blobs.get(name);
+    if (known !== undefined) return known;
+    const pending = ask(async () => {
+      const { downloadFile } = await import('@huggingface/hub');
+      const blob = await downloadFile({ ...parameters, path: name });
+      if (blob === null) throw fileMissing(id, name);
+      return blob;
+    });
+    blobs.set(name, pending);
+    pending.catch(() => blobs.delete(name));
+    return pending;
+  };
+
+  return {
+    location: id,
+    list: async () => [...(await listing()).keys()],
+    size: sizeOf,
+    async read(name, start = 0, end) {
+      const size = await sizeOf(name);
+      const stop = end ?? size;
+      if (stop > size || start > stop) throw fileTruncated(id, name, stop, size);
+      if (start === stop) return new Uint8Array();
+      const blob = await blobOf(name);
+      const bytes = await ask(async () => new Uint8Array(await blob.slice(start, stop).arrayBuffer()));
+      if (bytes.length !== stop - start) throw fileTruncated(id, name, stop, start + bytes.length);
+      return bytes;
+    },
+  };
+}
+
+/**
+ * Of the files of a model's repository those that a checkpoint consists of: safetensors as transformers names them, configs,
+ * tokenizer, chat template and licence, all in the topmost folder.
+ */
+export function isCheckpointFile(name: string): boolean {
+  if (name.includes('/') || name.startsWith('.')) return false;
+  return (
+    /^model(-\d+-of-\d+)?\.safetensors$/.test(name) ||
+    /\.(json|jinja|tiktoken)$/.test(name) ||
+    /^(tokenizer|spiece)\.model$|^(vocab|merges)\.txt$|^(LICENSE|NOTICE)/.test(name)
+  );
+}
+
+/**
+ * What the hub library threw, as a typed error: 'access-denied' (401, 403), 'file-missing' (404), 'network' (anything else
+ * that the hub said, or no answer), 'aborted'. Typed errors pass through.
+ */
+export function hubError(cause: unknown, id: string): KvlrError {
+  if (KvlrError.isInstance(cause)) return cause;
+  if (cause instanceof Error && cause.name === 'AbortError') {
+    return new KvlrError('aborted', { message: 'The work was stopped before it was done.', cause });
+  }
+  const status = (cause as { statusCode?: unknown } | undefined)?.statusCode;
+  const said = cause instanceof Error ? cause.message : String(cause);
+  const data = { id, status };
+  const message = `expected the hub to give ${id}, got ${status === undefined ? said : `status ${status}: ${said}`}`;
+  if (status === 401 || status === 403) {
+    const hint =
+      'Check the name. For a private or gated model, accept its terms on its page and put a token that may read it in HF_TOKEN.';
+    return new KvlrError('access-denied', { message, hint, data, cause });
+  }
+  if (status === 404) {
+    const hint = 'Check owner, name and revision: the hub has no such model or file.';
+    return new KvlrError('file-missing', { message, hint, data, cause });
+  }
+  const hint =
+    status === undefined
+      ? 'Check the connection (and HF_ENDPOINT, if it is set); what was loaded is kept, and the next try goes on from there.'
+      : 'Try again later; what was loaded is kept, and the next try goes on from there.';
+  return new KvlrError('network', { message, hint, data, cause });
+}

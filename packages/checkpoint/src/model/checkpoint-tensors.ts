@@ -1,0 +1,105 @@
+import { decoderTensors, KvlrError, type ModelSource, type TensorInfo, type TensorSource } from '@kvlr/core';
+import { decodeFloats, dtypeSize, findNonFinite } from '../dtypes.ts';
+import type { SafetensorsSource } from '../safetensors/read.ts';
+import { cutPart, isPlain, type StoredPart, type StoredTensor } from './stored-tensors.ts';
+
+interface Virtual {
+  stored: StoredTensor;
+  part: StoredPart;
+}
+
+/**
+ * A decoder's tensors, each [out, in] under a name of its own, over files that may hold several as one or hold them transposed.
+ * What the decoder does not use is there under its own name.
+ */
+export class CheckpointTensors implements TensorSource {
+  readonly #files: SafetensorsSource;
+  readonly #virtual = new Map<string, Virtual>();
+  /** Stored tensors that are shown as other ones. */
+  readonly #hidden = new Map<string, StoredTensor>();
+
+  constructor(files: SafetensorsSource, layout: readonly StoredTensor[]) {
+    this.#files = files;
+    for (const stored of layout.filter((tensor) => !isPlain(tensor))) {
+      this.#hidden.set(stored.name, stored);
+      for (const part of stored.parts) this.#virtual.set(part.name, { stored, part });
+    }
+  }
+
+  list(): TensorInfo[] {
+    return this.#files
+      .list()
+      .flatMap((info) => this.#hidden.get(info.name)?.parts.map(({ name }) => this.info(name)) ?? [info]);
+  }
+
+  has(name: string): boolean {
+    const virtual = this.#virtual.get(name);
+    return virtual === undefined
+      ? this.#files.has(name) && !this.#hidden.has(name)
+      : this.#files.has(virtual.stored.name);
+  }
+
+  info(name: string): TensorInfo {
+    const virtual = this.#virtual.get(name);
+    if (virtual === undefined) return this.#files.info(name);
+    const { dtype } = this.#files.info(virtual.stored.name);
+    const { shape } = virtual.part;
+    const count = shape.reduce((product, size) => product * size, 1);
+    return { name, dtype, shape: [...shape], byteLength: count * dtypeSize(dtype) };
+  }
+
+  async readBytes(name: string): Promise<Uint8Array> {
+    const virtual = this.#virtual.get(name);
+    if (virtual === undefined) return this.#files.readBytes(name);
+    const { stored, part } = virtual;
+    const { byteLength, dtype } = this.#files.info(stored.name);
+    const [first, ...more] = part.rows;
+    if (stored.transposed || more.length > 0) {
+      return cutPart(stored, part, await this.#files.readBytes(stored.name), dtypeSize(dtype));
+    }
+    const rowBytes = byteLength / stored.shape[0]!;
+    return this.#files.readByteRange(stored.name, first![0] * rowBytes, first![1] * rowBytes);
+  }
+
+  async readFloat32(name: string): Promise<Float32Array> {
+    const virtual = this.#virtual.get(name);
+    if (virtual === undefined) return this.#files.readFloat32(name);
+    const values = decodeFloats(this.info(name).dtype, await this.readBytes(name));
+    const element = findNonFinite(values);
+    if (element !== undefined) throw this.#files.nonFinite(virtual.stored.name, values, element).with({ tensor: name });
+    return values;
+  }
+
+  close(): Promise<void> {
+    return this.#files.close();
+  }
+}
+
+/**
+ * Checks that a model has every tensor its shape asks for, in the right size, before anything is computed.
+ * Throws 'tensor-missing' and 'tensor-shape', naming the tensor.
+ */
+export function checkTensors(
+  expected: readonly Pick<StoredTensor, 'name' | 'shape'>[],
+  tensors: Pick<TensorSource, 'info'>,
+  location: string,
+): void {
+  for (const { name, shape } of expected) {
+    const info = tensors.info(name);
+    if (info.shape.length === shape.length && info.shape.every((size, axis) => size === shape[axis])) continue;
+    throw new KvlrError('tensor-shape', {
+      message: `expected [${shape}] as config.json says, got [${info.shape}]`,
+      hint: 'config.json and the weights do not belong together: download the checkpoint again.',
+      where: { file: location, tensor: name },
+      data: { location, tensor: name, expected: shape, received: info.shape },
+    });
+  }
+}
+
+/** `checkTensors` of a model that is in no files: every tensor under the name that the model gives it. */
+export function checkModel(model: Pick<ModelSource, 'shape' | 'tensors' | 'tensorName'>, location: string): void {
+  const expected = decoderTensors(model.shape).map(({ role, layer, shape }) => {
+    return { name: model.tensorName(role, layer), shape };
+  });
+  checkTensors(expected, model.tensors, location);
+}

@@ -1,0 +1,114 @@
+import {
+  decoderTensors,
+  isCompressedRole,
+  type ModelSource,
+  type TensorDtype,
+  type TensorInfo,
+  type TensorRole,
+  tensorRoles,
+} from '@kvlr/core';
+import { dtypeSize, encodeFloats, isWeightDtype, tensorByteLength, type WeightDtype } from '../dtypes.ts';
+import type { TensorPlan } from '../safetensors/write.ts';
+import { joinParts, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
+
+export interface TensorPlanSettings {
+  /** The model it was made from: its tensors' types are kept, and changed or new weights take the type it uses. */
+  source?: (ModelSource & { layout?: TensorLayout }) | undefined;
+  /** One type for all weights, instead. */
+  dtype?: WeightDtype | undefined;
+  /** Where tensors lie in the files. Default: as in those of the source, else each under the model's own name. */
+  layout?: TensorLayout | undefined;
+}
+
+/** A tensor of the files to be written, and how its bytes are made when its turn comes. */
+export interface PlannedTensor extends TensorPlan {
+  /** What the decoder uses it for; empty for what it does not use. */
+  roles: TensorRole[];
+  read(): Promise<Uint8Array>;
+}
+
+/**
+ * Which tensors a written checkpoint holds, and in which type, in the order of the model's own list. Tensors that the decoder
+ * does not use are copied as they are, but for those that belong to projections: they may have the old number of heads.
+ */
+export function planTensors(model: ModelSource, settings: TensorPlanSettings = {}): PlannedTensor[] {
+  const layout = settings.layout ?? settings.source?.layout ?? ownLayout(model);
+  const storedOf = new Map<string, StoredTensor>();
+  for (const stored of layout.stored(model.shape)) {
+    for (const { role, layer } of stored.parts) storedOf.set(model.tensorName(role, layer), stored);
+  }
+  const unused = projectionNames(model);
+  const planned = new Map<string, PlannedTensor>();
+  for (const info of model.tensors.list()) {
+    const stored = storedOf.get(info.name);
+    if (stored !== undefined && !planned.has(stored.name))
+      planned.set(stored.name, planStored(model, stored, settings));
+    if (stored !== undefined || unused.has(info.name)) continue;
+    const read = () => model.tensors.readBytes(info.name);
+    planned.set(info.name, { name: info.name, dtype: info.dtype, shape: info.shape, roles: [], read });
+  }
+  return [...planned.values()];
+}
+
+/** Size of the weights of a checkpoint that is written so, in bytes, without headers. */
+export function plannedBytes(model: ModelSource, settings: TensorPlanSettings = {}): number {
+  return planTensors(model, settings).reduce((sum, { dtype, shape }) => sum + tensorByteLength(dtype, shape), 0);
+}
+
+function planStored(model: ModelSource, stored: StoredTensor, settings: TensorPlanSettings): PlannedTensor {
+  const parts = stored.parts.map(({ role, layer }) => model.tensors.info(model.tensorName(role, layer)));
+  const dtype = plannedDtype(stored, parts, settings);
+  return {
+    name: stored.name,
+    dtype,
+    shape: stored.shape,
+    roles: stored.parts.map(({ role }) => role),
+    async read() {
+      const bytes: Uint8Array[] = [];
+      for (const part of parts) bytes.push(await readAs(model, part, dtype));
+      const isWhole = stored.parts.length === 1 && !stored.transposed;
+      return isWhole ? bytes[0]! : joinParts(stored, bytes, dtypeSize(dtype));
+    },
+  };
+}
+
+function plannedDtype(
+  { parts: [first] }: StoredTensor,
+  infos: readonly TensorInfo[],
+  { source, dtype: wanted }: TensorPlanSettings,
+): TensorDtype {
+  const own = infos[0]!.dtype;
+  if (!isWeightDtype(own)) return own;
+  if (wanted !== undefined) return wanted;
+  const { role, layer } = first!;
+  const name = source?.tensorName(role, layer);
+  const kept = name !== undefined && source?.tensors.has(name) ? source.tensors.info(name).dtype : undefined;
+  const usual = kept ?? source?.tensors.info(source.tensorName('queryWeight', 0)).dtype ?? own;
+  const isUnchanged = kept === 'F64' && infos.every(({ dtype }) => dtype === 'F64');
+  return usual === 'F64' && !isUnchanged ? 'F32' : usual;
+}
+
+/** Bytes of a tensor in the planned type: the stored ones where it has that type, else rounded to nearest even. */
+async function readAs(model: ModelSource, { name, dtype: own }: TensorInfo, dtype: TensorDtype): Promise<Uint8Array> {
+  if (own === dtype) return model.tensors.readBytes(name);
+  return encodeFloats(dtype as WeightDtype, await model.tensors.readFloat32(name), name);
+}
+
+/** Each tensor stored alone, under the name that the model gives it. */
+function ownLayout({ tensorName }: ModelSource): TensorLayout {
+  return {
+    tensorName,
+    stored: (shape) =>
+      decoderTensors(shape).map((tensor) => {
+        const name = tensorName(tensor.role, tensor.layer);
+        const parts = [{ ...tensor, name, rows: [[0, tensor.shape[0]!] as [number, number]] }];
+        return { name, shape: tensor.shape, transposed: false, parts };
+      }),
+  };
+}
+
+/** Every name that a projection's weight or bias, or a tensor of kvlr's own layouts, may have. */
+function projectionNames(model: ModelSource): Set<string> {
+  const roles = tensorRoles.filter(isCompressedRole);
+  return new Set(model.shape.layers.flatMap((_, layer) => roles.map((role) => model.tensorName(role, layer))));
+}

@@ -1,0 +1,144 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { KvlrEvent } from '@kvlr/core';
+import { expectKvlrError, type LocalHub, startLocalHub } from '@kvlr/testkit';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
+import { downloadHubModel } from './hub-cache.ts';
+import { openSource } from './open.ts';
+
+let hub: LocalHub;
+let cacheDirectory: string;
+beforeEach(async () => {
+  hub = await startLocalHub({ ...(await tinyCheckpointFiles()), 'pytorch_model.bin': 'another form of the weights' });
+  cacheDirectory = await mkdtemp(join(tmpdir(), 'kvlr-hub-'));
+});
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await hub.close();
+  await rm(cacheDirectory, { recursive: true });
+});
+
+const settings = () => ({ hubUrl: hub.url, cacheDirectory });
+const weightRequests = () => hub.requests.filter((path) => path.includes('.safetensors') && !path.endsWith('#0'));
+
+describe('downloadHubModel', () => {
+  it('brings a checkpoint into the cache, and nothing else, once', async () => {
+    const events: KvlrEvent[] = [];
+    const directory = await downloadHubModel('team/tiny', { ...settings(), onEvent: (event) => events.push(event) });
+    expect(directory).toBe(join(cacheDirectory, 'models--team--tiny', 'snapshots', hub.commit));
+    const names = Object.keys(hub.files).filter((name) => !/\.bin$|^README/.test(name));
+    expect((await readdir(directory)).sort()).toEqual(names.sort());
+    expect(await readFile(join(directory, 'config.json'), 'utf8')).toBe(hub.files['config.json']);
+    const progress = events.filter((event) => event.type === 'progress');
+    expect(progress.at(-1)).toMatchObject({ completed: progress[0]!.total, unit: 'bytes' });
+
+    hub.requests.length = 0;
+    expect(await downloadHubModel('team/tiny', settings())).toBe(directory);
+    expect(hub.requests.filter((path) => path.includes('/resolve/'))).toEqual([]);
+  });
+
+  it('goes on where a broken connection stopped', async () => {
+    hub.breakAfter = 5000;
+    await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'network');
+    const storage = join(cacheDirectory, 'models--team--tiny');
+    expect((await readdir(join(storage, 'blobs'))).filter((name) => name.endsWith('.incomplete'))).toHaveLength(1);
+    hub.breakAfter = undefined;
+    const directory = await downloadHubModel('team/tiny', settings());
+    expect(weightRequests().at(-1)).toMatch(/#5000$/);
+    const weights = new Uint8Array(await readFile(join(directory, 'model.safetensors')));
+    expect(weights).toEqual(hub.files['model.safetensors']);
+    expect((await readdir(join(storage, 'blobs'))).filter((name) => name.endsWith('.incomplete'))).toEqual([]);
+  });
+
+  it('throws away content with another hash than the hub names', async () => {
+    hub.breakAfter = 5000;
+    await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'network');
+    hub.breakAfter = undefined;
+    const blobs = join(cacheDirectory, 'models--team--tiny', 'blobs');
+    const incomplete = (await readdir(blobs)).find((name) => name.endsWith('.incomplete'))!;
+    await writeFile(join(blobs, incomplete), new Uint8Array(5000));
+    await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'file-malformed', 'model.safetensors');
+    await downloadHubModel('team/tiny', settings());
+  });
+
+  it('loads only what another revision changed', async () => {
+    await downloadHubModel('team/tiny', settings());
+    hub.requests.length = 0;
+    hub.commit = 'b'.repeat(40);
+    hub.files['generation_config.json'] = '{"eos_token_id": 1}';
+    const directory = await downloadHubModel('team/tiny@v1', settings());
+    expect(directory).toContain('b'.repeat(40));
+    expect(weightRequests()).toEqual([]);
+    expect(await readFile(join(directory, 'generation_config.json'), 'utf8')).toBe('{"eos_token_id": 1}');
+  });
+
+  it('takes the last complete copy when the hub does not answer, and says so', async () => {
+    const directory = await downloadHubModel('team/tiny', settings());
+    const events: KvlrEvent[] = [];
+    const offline = { cacheDirectory, hubUrl: 'http://127.0.0.1:1', onEvent: (event: KvlrEvent) => events.push(event) };
+    expect(await downloadHubModel('team/tiny', offline)).toBe(directory);
+    expect(events).toMatchObject([{ type: 'warning' }]);
+    await expectKvlrError(() => downloadHubModel('team/other', offline), 'network', 'team/other');
+  });
+
+  it.each([
+    [401, 'access-denied', 'HF_TOKEN'],
+    [403, 'access-denied', 'HF_TOKEN'],
+    [404, 'file-missing', 'no such model'],
+    [500, 'network', 'later'],
+  ] as const)('says what status %s means', async (status, code, hint) => {
+    hub.refuse = { status, message: 'as the hub says it' };
+    const refused = downloadHubModel('team/tiny', settings());
+    await expect(refused).rejects.toMatchObject({ code, hint: expect.stringContaining(hint), data: { status } });
+    await expectKvlrError(() => refused, code, /team\/tiny.*as the hub says it/);
+  });
+
+  it('honours HF_ENDPOINT, HF_TOKEN and HF_HUB_CACHE', async () => {
+    hub.token = 'hf_secret';
+    vi.stubEnv('HF_ENDPOINT', `${hub.url}/`);
+    vi.stubEnv('HF_HUB_CACHE', cacheDirectory);
+    vi.stubEnv('HF_TOKEN', '');
+    await expectKvlrError(() => downloadHubModel('team/tiny'), 'access-denied');
+    vi.stubEnv('HF_TOKEN', 'hf_secret');
+    expect(await downloadHubModel('team/tiny')).toContain(cacheDirectory);
+    vi.stubEnv('HF_TOKEN', 'secret');
+    await expectKvlrError(() => downloadHubModel('team/tiny'), 'invalid-argument', 'hf_');
+  });
+
+  it('stops when it is told to', async () => {
+    const controller = new AbortController();
+    const onEvent = ({ type }: KvlrEvent) => type === 'progress' && controller.abort();
+    await expectKvlrError(
+      () => downloadHubModel('team/tiny', { ...settings(), signal: controller.signal, onEvent }),
+      'aborted',
+    );
+  });
+
+  it('refuses a model without safetensors before it loads anything', async () => {
+    delete hub.files['model.safetensors'];
+    await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'file-missing', 'safetensors');
+    expect(hub.requests.filter((path) => path.includes('/resolve/'))).toEqual([]);
+  });
+});
+
+describe('openSource', () => {
+  it('opens hub ids and directories alike', async () => {
+    const fromHub = await openSource('team/tiny', settings());
+    const fromDirectory = await openSource(fromHub.location);
+    expect(fromDirectory.id).toBe(fromHub.id);
+    expect((await fromHub.tokenizer()).encode('th').length).toBe(1);
+    await Promise.all([fromHub.close(), fromDirectory.close()]);
+  });
+
+  it('says which forms there are', async () => {
+    await expectKvlrError(
+      () => openSource('no-such-model', settings()),
+      'file-missing',
+      /a directory.*owner\/name.*a URL/,
+    );
+    await expectKvlrError(() => openSource(import.meta.filename), 'file-malformed', 'the directory of a checkpoint');
+    await expectKvlrError(() => openSource('team/other', settings()), 'file-missing', 'no directory of that name');
+  });
+});

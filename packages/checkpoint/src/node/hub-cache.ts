@@ -1,0 +1,219 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { link, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { KvlrError, type RunControl, throwIfAborted } from '@kvlr/core';
+import { fileMissing, fileTruncated } from '../files/files.ts';
+import { type HubAccess, hubError, hubParameters, isCheckpointFile, requireHubId } from '../files/hub.ts';
+import { checkFreeSpace, requireWritable, writeError } from './replace.ts';
+
+export interface HubDownloadSettings extends HubAccess, RunControl {
+  /** Where models are kept. Default: the cache that all Hugging Face tools share (HF_HUB_CACHE, HF_HOME). */
+  cacheDirectory?: string;
+}
+
+/**
+ * Brings a model of the Hugging Face hub (owner/name, or owner/name@revision) into the cache on disk and returns the
+ * directory of its files. Only what a checkpoint consists of is loaded; what is there already, whoever put it there, is not
+ * loaded again. Without a connection the last complete copy of that revision is used, with a warning.
+ * HF_ENDPOINT and HF_TOKEN are honoured.
+ *
+ * Throws 'access-denied', 'file-missing', 'network', 'file-truncated', 'file-malformed', 'disk-full', 'write-failed',
+ * 'aborted'. What was loaded before an error stays, and the next call goes on from there.
+ */
+export async function downloadHubModel(id: string, settings: HubDownloadSettings = {}): Promise<string> {
+  const { name, revision } = requireHubId(id);
+  const hub = await import('@huggingface/hub');
+  const { hubUrl = process.env.HF_ENDPOINT, accessToken = process.env.HF_TOKEN, onEvent, signal } = settings;
+  const parameters = hubParameters({
+    ...settings,
+    hubUrl: hubUrl?.replace(/\/+$/, ''),
+    accessToken: accessToken === '' ? undefined : accessToken,
+  });
+  const cache = settings.cacheDirectory ?? hub.getHFHubCachePath();
+  const storage = join(cache, hub.getRepoFolderName({ type: 'model', name }));
+  const reference = join(storage, 'refs', revision);
+
+  let commit: string;
+  try {
+    ({ sha: commit } = await hub.modelInfo({ ...parameters, name, revision, additionalFields: ['sha'] }));
+  } catch (cause) {
+    const error = hubError(cause, id);
+    const kept = error.code === 'network' ? await keptSnapshot(storage, reference) : undefined;
+    if (kept === undefined) throw error;
+    onEvent?.({
+      type: 'warning',
+      message: `The hub does not answer: ${id} is taken from ${cache}, as it was last loaded.`,
+    });
+    return kept;
+  }
+
+  const snapshot = join(storage, 'snapshots', commit);
+  const request = { ...parameters, repo: name, revision: commit };
+  try {
+    const files: HubFile[] = [];
+    for await (const entry of hub.listFiles(request)) {
+      if (entry.type !== 'file' || !isCheckpointFile(entry.path)) continue;
+      const hash = entry.lfs?.oid ?? entry.oid;
+      if (hash === undefined || !/^[\w-]+$/.test(hash)) continue;
+      files.push({
+        name: entry.path,
+        size: entry.size,
+        sha256: entry.lfs?.oid,
+        blobPath: join(storage, 'blobs', hash),
+        snapshotPath: join(snapshot, entry.path),
+        async fetch() {
+          const blob = await hub.downloadFile({ ...request, path: entry.path });
+          if (blob === null) throw fileMissing(id, entry.path);
+          return blob;
+        },
+      });
+    }
+    requireWeights(id, files);
+    await downloadAll(id, files, { onEvent, signal });
+  } catch (cause) {
+    throw hubError(cause, id);
+  }
+  await mkdir(dirname(reference), { recursive: true });
+  await writeFile(reference, commit);
+  return snapshot;
+}
+
+async function downloadAll(id: string, files: readonly HubFile[], { onEvent, signal }: RunControl): Promise<void> {
+  const missing: HubFile[] = [];
+  for (const file of files) {
+    if (!(await isThere(file.snapshotPath))) missing.push(file);
+  }
+  if (missing.length === 0) return;
+  const total = missing.reduce((sum, { size }) => sum + size, 0);
+  const blobs = dirname(missing[0]!.blobPath);
+  await requireWritable(blobs);
+  await mkdir(blobs, { recursive: true });
+  await checkFreeSpace(missing[0]!.blobPath, total);
+  onEvent?.({ type: 'note', message: `Loading ${id}: ${missing.length} files into the cache` });
+  let completed = 0;
+  for (const file of missing) {
+    throwIfAborted(signal);
+    await downloadHubFile(file, (bytes) => {
+      throwIfAborted(signal);
+      completed += bytes;
+      onEvent?.({ type: 'progress', stage: 'inspect', completed, total, unit: 'bytes', detail: file.name });
+    });
+  }
+}
+
+/** Refuses before anything is loaded when the model has no weights in a form that is read. */
+function requireWeights(id: string, files: readonly HubFile[]): void {
+  if (files.some(({ name }) => name.endsWith('.safetensors'))) return;
+  throw new KvlrError('file-missing', {
+    message: `expected ${id} to have model*.safetensors, found none`,
+    hint: 'Take a copy of this model with safetensors weights in its topmost folder.',
+    data: { id, found: files.map(({ name }) => name) },
+  });
+}
+
+/** The directory of the last complete copy of a revision. */
+async function keptSnapshot(storage: string, reference: string): Promise<string | undefined> {
+  const commit = await readFile(reference, 'utf8').catch(() => undefined);
+  if (commit === undefined || !/^\w+$/.test(commit)) return undefined;
+  const snapshot = join(storage, 'snapshots', commit);
+  return (await isThere(join(snapshot, 'config.json'))) ? snapshot : undefined;
+}
+
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A file of the hub and its places in the cache. */
+export interface HubFile {
+  name: string;
+  size: number;
+  /** SHA-256 of the content, where the hub knows it: of large files. */
+  sha256: string | undefined;
+  /** Where the content is kept, under its hash. */
+  blobPath: string;
+  /** Where it appears under its name. */
+  snapshotPath: string;
+  /** The content, which may be read from the middle on. */
+  fetch(): Promise<Blob>;
+}
+
+/**
+ * Loads a file into the cache unless it is there. It grows under a temporary name, which a later try goes on with, and
+ * gets its own name when size and hash are right. `progress` is told of bytes as they come.
+ * Throws 'file-truncated', 'file-malformed', 'disk-full', 'write-failed', and what `fetch` throws.
+ */
+export async function downloadHubFile(file: HubFile, progress: (bytes: number) => void): Promise<void> {
+  const { blobPath, snapshotPath, size } = file;
+  try {
+    if (await exists(snapshotPath)) {
+      progress(size);
+      return;
+    }
+    await mkdir(dirname(blobPath), { recursive: true });
+    await mkdir(dirname(snapshotPath), { recursive: true });
+    if (await exists(blobPath)) progress(size);
+    else await downloadBlob(file, progress);
+    await showUnderName(blobPath, snapshotPath);
+  } catch (error) {
+    throw writeError(error, snapshotPath);
+  }
+}
+
+async function downloadBlob(file: HubFile, progress: (bytes: number) => void): Promise<void> {
+  const { name, size, blobPath } = file;
+  const incomplete = `${blobPath}.incomplete`;
+  const kept = await stat(incomplete).then(
+    (found) => found.size,
+    () => 0,
+  );
+  const start = kept < size ? kept : 0;
+  progress(start);
+  const handle = await open(incomplete, start === 0 ? 'w' : 'a');
+  try {
+    if (size > 0) {
+      const blob = await file.fetch();
+      for await (const bytes of blob.slice(start, size).stream()) {
+        await handle.writeFile(bytes);
+        progress(bytes.length);
+      }
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  const received = (await stat(incomplete)).size;
+  if (received < size) throw fileTruncated(dirname(blobPath), name, size, received);
+  const wrong = received > size || (file.sha256 !== undefined && (await sha256Of(incomplete)) !== file.sha256);
+  if (wrong) {
+    await rm(incomplete);
+    throw new KvlrError('file-malformed', {
+      message: `expected ${name} to have the size and hash that the hub names, got other content`,
+      hint: 'It was removed from the cache: try again.',
+      data: { file: name, expected: file.sha256, expectedBytes: size, receivedBytes: received },
+    });
+  }
+  await rename(incomplete, blobPath);
+}
+
+async function sha256Of(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const bytes of createReadStream(path)) hash.update(bytes);
+  return hash.digest('hex');
+}
+
+/** A link in the snapshot to the content, as the hub's own tools have it; a hard link where symbolic ones are forbidden. */
+async function showUnderName(blobPath: string, snapshotPath: string): Promise<void> {
+  await rm(snapshotPath, { force: true });
+  await symlink(relative(dirname(snapshotPath), blobPath), snapshotPath).catch(() => link(blobPath, snapshotPath));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,200 @@
+import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
+import { configFromModelShape } from '../config/write-config.ts';
+import { auxiliaryFiles, type ByteSink, fileMissing } from '../files/files.ts';
+import type { HuggingFaceCheckpoint } from '../model/open.ts';
+import { decoderGraph } from './decoder.ts';
+import {
+  type ExternalPlace,
+  encodeNode,
+  encodeTensorHeader,
+  encodeValue,
+  type OnnxFloatDtype,
+  type OnnxGraph,
+  type OnnxTensor,
+  onnxByteLength,
+  ProtobufWriter,
+} from './format.ts';
+
+export interface OnnxSettings extends RunControl {
+  /** Type of weights, activations and cache; logits are always F32. Default F32. */
+  dtype?: OnnxFloatDtype;
+  /**
+   * A model whose weights take more bytes keeps them beside the model file, in parts of at most so many (a larger tensor has
+   * a part to itself). Protocol Buffers end at 2 GB, and so do a browser's buffers. Default 1.9 GB.
+   */
+  maxFileBytes?: number;
+}
+
+/** A file of the export: its size is known before it is written, from front to back, one tensor at a time. */
+export interface OnnxFile {
+  name: string;
+  byteLength: number;
+  write(sink: ByteSink): Promise<void>;
+}
+
+/** Weights in a file of their own begin at whole pages, so that they can be mapped into memory. */
+const pageBytes = 4096;
+
+/**
+ * A model as ONNX, one file or several: `model.onnx` (F32) or `model_fp16.onnx` (F16), and where the weights are too large
+ * for one file `..._data`, `..._data_1` and so on, as transformers.js names them. See `decoderGraph` for the graph.
+ * Throws 'unsupported-feature' for layouts other than stock grouped-query attention; writing throws 'numerical' where a
+ * weight is too large for F16, and 'aborted'.
+ */
+export function onnxFiles(model: ModelSource, settings: OnnxSettings = {}): OnnxFile[] {
+  const { dtype = 'F32', maxFileBytes = 1_900_000_000 } = settings;
+  const graph = decoderGraph(model, dtype);
+  const name = dtype === 'F32' ? 'model.onnx' : 'model_fp16.onnx';
+  const total = byteLengthOf(graph.tensors);
+  const progress = createProgress(total, settings);
+  if (total <= maxFileBytes) return [modelFile(name, graph, new Map(), progress)];
+  const parts = planParts(graph.tensors, maxFileBytes);
+  const places = new Map(
+    parts.flatMap((part, number) =>
+      part.map(({ tensor, offset }) => [tensor, { file: partName(name, number), offset }] as const),
+    ),
+  );
+  return [
+    modelFile(name, graph, places, progress),
+    ...parts.map((part, number) => dataFile(partName(name, number), part, progress)),
+  ];
+}
+
+type Progress = (tensor: OnnxTensor) => void;
+
+/** ModelProto. The graph is its last field, and the tensors are the graph's last, so that they can follow one by one. */
+function modelFile(
+  name: string,
+  graph: OnnxGraph,
+  places: ReadonlyMap<OnnxTensor, ExternalPlace>,
+  progress: Progress,
+): OnnxFile {
+  const graphStart = new ProtobufWriter();
+  for (const node of graph.nodes) graphStart.message(1, encodeNode(node));
+  graphStart.string(2, 'decoder');
+  for (const input of graph.inputs) graphStart.message(11, encodeValue(input));
+  for (const output of graph.outputs) graphStart.message(12, encodeValue(output));
+  const tensors = graph.tensors.map((tensor) => {
+    const place = places.get(tensor);
+    const header = encodeTensorHeader(tensor, place);
+    const inside = place === undefined ? onnxByteLength(tensor) : 0;
+    const announced = new ProtobufWriter().header(5, header.length + inside).finish();
+    return { tensor, inside, start: [announced, header] };
+  });
+  const start = graphStart.finish();
+  const graphBytes = tensors.reduce(
+    (sum, { inside, start: pieces }) => sum + inside + pieces[0]!.length + pieces[1]!.length,
+    start.length,
+  );
+  const head = new ProtobufWriter().integer(1, 10).string(2, 'kvlr');
+  for (const [domain, version] of Object.entries({ '': 21, 'com.microsoft': 1 })) {
+    head.message(8, new ProtobufWriter().string(1, domain).integer(2, version));
+  }
+  const headBytes = head.header(7, graphBytes).finish();
+  return {
+    name,
+    byteLength: headBytes.length + graphBytes,
+    async write(sink) {
+      await sink.write(headBytes);
+      await sink.write(start);
+      for (const { tensor, inside, start: pieces } of tensors) {
+        for (const piece of pieces) await sink.write(piece);
+        if (inside === 0) continue;
+        await tensor.write(sink);
+        progress(tensor);
+      }
+    },
+  };
+}
+
+interface PlacedTensor {
+  tensor: OnnxTensor;
+  offset: number;
+}
+
+/** Cuts the large tensors, in order, into files; what fits into a page stays in the model file. */
+function planParts(tensors: readonly OnnxTensor[], maxFileBytes: number): PlacedTensor[][] {
+  const parts: PlacedTensor[][] = [];
+  let end = Number.POSITIVE_INFINITY;
+  for (const tensor of tensors) {
+    const bytes = onnxByteLength(tensor);
+    if (bytes <= pageBytes) continue;
+    let offset = Math.ceil(end / pageBytes) * pageBytes;
+    if (offset + bytes > maxFileBytes) {
+      parts.push([]);
+      offset = 0;
+    }
+    parts.at(-1)!.push({ tensor, offset });
+    end = offset + bytes;
+  }
+  return parts;
+}
+
+function dataFile(name: string, part: readonly PlacedTensor[], progress: Progress): OnnxFile {
+  const last = part.at(-1)!;
+  return {
+    name,
+    byteLength: last.offset + onnxByteLength(last.tensor),
+    async write(sink) {
+      let position = 0;
+      for (const { tensor, offset } of part) {
+        await sink.write(new Uint8Array(offset - position));
+        await tensor.write(sink);
+        position = offset + onnxByteLength(tensor);
+        progress(tensor);
+      }
+    },
+  };
+}
+
+function partName(modelName: string, number: number): string {
+  return `${modelName}_data${number === 0 ? '' : `_${number}`}`;
+}
+
+function createProgress(total: number, { onEvent, signal }: RunControl): Progress {
+  let completed = 0;
+  return (tensor) => {
+    throwIfAborted(signal);
+    completed += onnxByteLength(tensor);
+    onEvent?.({ type: 'progress', stage: 'write', completed, total, unit: 'bytes', detail: tensor.name });
+  };
+}
+
+function byteLengthOf(tensors: readonly OnnxTensor[]): number {
+  return tensors.reduce((sum, tensor) => sum + onnxByteLength(tensor), 0);
+}
+
+/**
+ * The files beside the graph: the source's tokenizer and generation files, and config.json with the heads of the model and
+ * a section for transformers.js: which file to take, the type of the cache, and how many parts hold the weights.
+ * Throws 'file-missing' without a tokenizer.json.
+ */
+export async function onnxSmallFiles(
+  model: ModelSource,
+  source: HuggingFaceCheckpoint,
+  files: readonly OnnxFile[],
+  dtype: OnnxFloatDtype,
+): Promise<Record<string, Uint8Array>> {
+  const copied = await auxiliaryFiles(source.files);
+  if (!('tokenizer.json' in copied)) throw fileMissing(source.location, 'tokenizer.json');
+  const dtypeName = dtype === 'F32' ? 'float32' : 'float16';
+  const [main, ...parts] = files;
+  const config = {
+    ...configFromModelShape(model.shape, source.architecture, dtypeName, source.config),
+    'transformers.js_config': {
+      dtype: dtype === 'F32' ? 'fp32' : 'fp16',
+      kv_cache_dtype: { fp16: 'float16' },
+      ...(parts.length > 0 && { use_external_data_format: { [main!.name]: parts.length } }),
+    },
+  };
+  return {
+    // transformers.js looks for this file, and can do without what would stand in it.
+    'tokenizer_config.json': encodeJson({ tokenizer_class: 'PreTrainedTokenizerFast' }),
+    ...copied,
+    'config.json': encodeJson(config),
+  };
+}
+
+function encodeJson(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+}

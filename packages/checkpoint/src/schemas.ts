@@ -1,0 +1,1 @@
+export { architectureFromJson } from './architectures/schema.ts';
