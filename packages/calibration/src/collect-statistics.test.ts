@@ -40,7 +40,11 @@ const secondMomentOf = (rows: number[][]) =>
   );
 
 /** Su et al. 2021 with halves as real and imaginary parts: multiplication by exp(i position theta_j). */
-function turn({ position, values }: { position: number; values: number[] }, headDim: number, theta: number): number[] {
+function rotateRow(
+  { position, values }: { position: number; values: number[] },
+  headDim: number,
+  theta: number,
+): number[] {
   const half = headDim / 2;
   return values.map((value, column) => {
     const j = column % half;
@@ -64,8 +68,8 @@ describe('collectStatistics', () => {
     for (const statistics of layers) {
       const read = (tap: TapName) => gatherRows(source, windows, statistics.layer, tap);
       const plain = async (tap: TapName) => (await read(tap)).map((row) => row.values);
-      const turned = async (tap: TapName) =>
-        (await read(tap)).map((row) => turn(row, 6, layerRope(shape, 0)!.rope.theta));
+      const rotated = async (tap: TapName) =>
+        (await read(tap)).map((row) => rotateRow(row, 6, layerRope(shape, 0)!.rope.theta));
       const perHead = (rows: number[][]) =>
         [0, 1, 2, 3].flatMap((head) => secondMomentOf(rows.map((row) => row.slice(head * 6, head * 6 + 6))));
       expect(statistics.tokenCount).toBe(19);
@@ -79,9 +83,9 @@ describe('collectStatistics', () => {
       expectClose(statistics.attendedMean, meanOf(await plain('attended')), 1e-12);
       expectClose(statistics.querySecondMoment, perHead(await plain('query')), 1e-12);
       // Rotated activations are rounded to float32.
-      expectClose(statistics.rotatedKeySecondMoment, secondMomentOf(await turned('key')), 1e-6);
-      expectClose(statistics.rotatedKeyMean, meanOf(await turned('key')), 1e-6);
-      expectClose(statistics.rotatedQuerySecondMoment, perHead(await turned('query')), 1e-6);
+      expectClose(statistics.rotatedKeySecondMoment, secondMomentOf(await rotated('key')), 1e-6);
+      expectClose(statistics.rotatedKeyMean, meanOf(await rotated('key')), 1e-6);
+      expectClose(statistics.rotatedQuerySecondMoment, perHead(await rotated('query')), 1e-6);
     }
   });
 

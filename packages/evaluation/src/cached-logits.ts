@@ -16,7 +16,7 @@ export interface CachedLogits extends LogitSource {
 }
 
 /**
- * Wraps a source of logits and remembers its answers, so that many candidates can be judged against one base that runs once.
+ * Wraps a source of logits and remembers its answers, so that many candidates can be evaluated against one base that runs once.
  * What comes first is kept until the limit is reached, and the rest is computed each time: evaluations read the windows in the
  * same order, for which evicting the oldest would never hit. Callers must not change the arrays they get.
  */

@@ -1,8 +1,7 @@
-import { cacheSize, createNormalRandom, type EvaluationResult, type KvlrEvent, type LogitSource } from '@kvlr/core';
-import { createTinyModel, oracleLogits, randomTokenIds } from '@kvlr/testkit';
+import { cacheSize, createNormalRandom, type KvlrErrorCode, type KvlrEvent, type LogitSource } from '@kvlr/core';
+import { createTinyModel, expectKvlrError, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { evaluate } from './evaluate.ts';
-import type { EvaluationWindow } from './evaluation-window.ts';
+import { cacheBytesByContext, type EvaluationWindow, evaluate } from './evaluate.ts';
 
 const tiny = createTinyModel({ seed: 3, vocabSize: 30 });
 const cache = cacheSize(tiny.shape, 4);
@@ -104,7 +103,7 @@ describe('evaluate', () => {
     const {
       perplexity,
       againstBase,
-      windows: judged,
+      windows: scores,
     } = await evaluate({
       model,
       modelId: 'm',
@@ -116,9 +115,9 @@ describe('evaluate', () => {
     expect(againstBase!.klDivergence.value).toBeCloseTo(expectedKl, 6);
     expect(againstBase!.basePerplexity.value).toBeCloseTo(4, 10);
     expect(againstBase!.topOneAgreement.value).toBe(0);
-    expect(judged!.klDivergences).toHaveLength(2);
-    for (const divergence of judged!.klDivergences!) expect(divergence).toBeCloseTo(expectedKl, 6);
-    expect(judged!.topOneAgreements).toEqual([0, 0]);
+    expect(scores!.klDivergences).toHaveLength(2);
+    for (const divergence of scores!.klDivergences!) expect(divergence).toBeCloseTo(expectedKl, 6);
+    expect(scores!.topOneAgreements).toEqual([0, 0]);
     const expectedPerplexity = Math.exp(-mean([0.1, 0.4, 0.2, 0.3].map(Math.log)));
     expect(perplexity.value).toBeCloseTo(expectedPerplexity, 5);
     expect(againstBase!.perplexityRatio.value).toBeCloseTo(expectedPerplexity / 4, 5);
@@ -151,11 +150,11 @@ describe('evaluate', () => {
       if (events.length === 2) controller.abort();
     };
     const request = { model: constantSource(30), modelId: 'm', windows, cache, onEvent, signal: controller.signal };
-    await expect(evaluate(request)).rejects.toMatchObject({ code: 'aborted' });
+    await expectKvlrError(() => evaluate(request), 'aborted');
     expect(events[1]).toMatchObject({ type: 'progress', stage: 'evaluation', completed: 2, total: 3, detail: 'b' });
   });
 
-  it.each<[string, Partial<Parameters<typeof evaluate>[0]>]>([
+  it.each<[KvlrErrorCode, Partial<Parameters<typeof evaluate>[0]>]>([
     ['text-empty', { windows: [] }],
     ['text-too-short', { windows: [{ source: 'a', tokenIds: Int32Array.of(1) }] }],
     ['invalid-argument', { windows: [...randomWindows(1, 4, 30), ...randomWindows(1, 5, 30)] }],
@@ -164,9 +163,16 @@ describe('evaluate', () => {
     ['tensor-shape', { model: { vocabSize: 30, logits: async () => new Float32Array(7) } }],
     ['non-finite', { model: constantSource(30, Number.NaN) }],
     ['non-finite', { base: constantSource(30, Number.POSITIVE_INFINITY) }],
-  ])('throws %s for what it cannot judge (%#)', async (code, change) => {
+  ])('throws %s for what it cannot evaluate (%#)', async (code, change) => {
     const request = { model: constantSource(30), modelId: 'm', windows: randomWindows(2, 4, 30), cache, ...change };
-    const attempt: Promise<EvaluationResult> = evaluate(request);
-    await expect(attempt).rejects.toMatchObject({ name: 'KvlrError', code });
+    await expectKvlrError(() => evaluate(request), code);
   });
+});
+
+it('is 2 x layers x KV heads x headDim x bytes x tokens for grouped-query attention', () => {
+  const { shape } = createTinyModel({ numLayers: 3, numAttentionHeads: 4, numKeyValueHeads: 2, headDim: 8 });
+  expect(cacheBytesByContext(cacheSize(shape, 2), [1, 4096])).toEqual([
+    { context: 1, bytes: 2 * 3 * 2 * 8 * 2 },
+    { context: 4096, bytes: 2 * 3 * 2 * 8 * 2 * 4096 },
+  ]);
 });

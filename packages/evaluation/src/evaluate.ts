@@ -7,12 +7,14 @@ import {
   type RunControl,
   type WindowScores,
 } from '@kvlr/core';
-import { compareLogits, type LogitComparison } from './compare-logits.ts';
-import { estimateMean } from './estimate-mean.ts';
-import type { EvaluationWindow } from './evaluation-window.ts';
-import { exponentiate } from './exponentiate.ts';
-import { scoreLogits } from './score-logits.ts';
-import { validateWindows } from './validate-windows.ts';
+import { estimateMean, exponentiate } from './estimates.ts';
+import { compareLogits, type LogitComparison, scoreLogits } from './logits.ts';
+
+/** A piece of text to predict: all tokens but the first are predicted from the window's own earlier tokens. */
+export interface EvaluationWindow {
+  source: string;
+  tokenIds: Int32Array;
+}
 
 export interface EvaluationRequest extends RunControl {
   model: LogitSource;
@@ -142,7 +144,7 @@ async function readLogits(model: LogitSource, inputs: Int32Array): Promise<Float
   const expected = inputs.length * model.vocabSize;
   if (logits.length !== expected) {
     throw new KvlrError('tensor-shape', {
-      message: `evaluate: expected ${inputs.length} x ${model.vocabSize} = ${expected} logits, got ${logits.length}`,
+      message: `expected ${inputs.length} x ${model.vocabSize} = ${expected} logits, got ${logits.length}`,
       data: { expected, received: logits.length },
     });
   }
@@ -152,8 +154,64 @@ async function readLogits(model: LogitSource, inputs: Int32Array): Promise<Float
 function requireFinite(value: number, modelId: string, window: EvaluationWindow): void {
   if (Number.isFinite(value)) return;
   throw new KvlrError('non-finite', {
-    message: `evaluate: expected finite logits, got NaN or infinity from model ${modelId} in a window of ${window.source}`,
+    message: `expected finite logits, got NaN or infinity from model ${modelId} in a window of ${window.source}`,
     hint: 'Check the weights of the model for NaN, and try another backend.',
     data: { modelId, source: window.source },
   });
+}
+
+/** Checks everything that can be checked before a model runs, and returns the common length of the windows. */
+function validateWindows(
+  windows: readonly EvaluationWindow[],
+  model: LogitSource,
+  base: LogitSource | undefined,
+): number {
+  const windowLength = windows[0]?.tokenIds.length;
+  if (windowLength === undefined) {
+    throw new KvlrError('text-empty', {
+      message: 'expected at least one window of text, got none',
+      hint: 'Pass a text to evaluate on.',
+    });
+  }
+  if (windowLength < 2) {
+    throw new KvlrError('text-too-short', {
+      message: `expected windows of at least 2 tokens, got ${windowLength}`,
+      data: { required: 2, available: windowLength },
+    });
+  }
+  if (base && base.vocabSize !== model.vocabSize) {
+    throw new KvlrError('tokenizer-mismatch', {
+      message: `expected the vocabulary of the base, ${base.vocabSize} entries, got a model with ${model.vocabSize}`,
+      hint: 'Compare a model with the checkpoint it was made from.',
+      data: { expected: base.vocabSize, received: model.vocabSize },
+    });
+  }
+  for (const { source, tokenIds } of windows) {
+    if (tokenIds.length !== windowLength) {
+      throw new KvlrError('invalid-argument', {
+        message: `expected windows of equal length ${windowLength}, got one of ${tokenIds.length} in ${source}`,
+        data: { expected: windowLength, received: tokenIds.length, source },
+      });
+    }
+    const foreign = tokenIds.find((id) => id < 0 || id >= model.vocabSize);
+    if (foreign !== undefined) {
+      throw new KvlrError('tokenizer-mismatch', {
+        message: `expected token ids below the model's vocabulary of ${model.vocabSize}, got ${foreign} in ${source}`,
+        hint: 'Encode the text with the tokenizer of this model.',
+        data: { vocabSize: model.vocabSize, tokenId: foreign, source },
+      });
+    }
+  }
+  return windowLength;
+}
+
+/** Bytes of KV cache that one sequence takes at a context length. */
+export interface CacheBytes {
+  context: number;
+  bytes: number;
+}
+
+/** Exact bytes of KV cache of one sequence at each context length (in tokens). */
+export function cacheBytesByContext(cache: CacheSize, contexts: readonly number[]): CacheBytes[] {
+  return contexts.map((context) => ({ context, bytes: cache.bytesPerToken * context }));
 }

@@ -1,12 +1,23 @@
-export { type CacheBytes, cacheBytesByContext } from './cache-bytes-by-context.ts';
 export { type CachedLogits, cachedLogits, type LogitCacheSettings } from './cached-logits.ts';
-export { compareLogits, type LogitComparison } from './compare-logits.ts';
-export { comparePerplexities, type PairedComparison } from './compare-perplexities.ts';
-export { estimateMean, type WindowMean } from './estimate-mean.ts';
-export { type EvaluationRequest, evaluate } from './evaluate.ts';
-export type { EvaluationWindow } from './evaluation-window.ts';
-export { exponentiate } from './exponentiate.ts';
-export { fromHarnessJson } from './harness/from-harness-json.ts';
-export type { HarnessResults, HarnessTaskMetrics } from './harness/harness-results.ts';
-export { type HarnessSettings, toHarnessJson } from './harness/to-harness-json.ts';
-export { scoreLogits } from './score-logits.ts';
+export {
+  comparePerplexities,
+  estimateMean,
+  exponentiate,
+  type PairedComparison,
+  type WindowMean,
+} from './estimates.ts';
+export {
+  type CacheBytes,
+  cacheBytesByContext,
+  type EvaluationRequest,
+  type EvaluationWindow,
+  evaluate,
+} from './evaluate.ts';
+export {
+  fromHarnessJson,
+  type HarnessResults,
+  type HarnessSettings,
+  type HarnessTaskMetrics,
+  toHarnessJson,
+} from './harness-json.ts';
+export { compareLogits, type LogitComparison, scoreLogits } from './logits.ts';

@@ -1,8 +1,7 @@
 import { createNormalRandom } from '@kvlr/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compareLogits } from './compare-logits.ts';
-import { scoreLogits } from './score-logits.ts';
+import { compareLogits, expNonpositive, scoreLogits } from './logits.ts';
 
 /** Log-softmax as in a textbook, on plain arrays. */
 function logSoftmax(row: number[]): number[] {
@@ -82,4 +81,20 @@ describe('scoreLogits and compareLogits', () => {
       expect(compareLogits(new Float32Array(3), logits, Int32Array.of(0), 3).klDivergence).toBeNaN();
     }
   });
+});
+
+it('agrees with Math.exp', () => {
+  fc.assert(
+    fc.property(fc.double({ min: -100, max: 0, noNaN: true }), (x) => {
+      expect(Math.abs(expNonpositive(x) / Math.exp(x) - 1)).toBeLessThan(5e-14);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+it('is exact at zero, vanishes far below it and passes NaN on', () => {
+  expect(expNonpositive(0)).toBe(1);
+  expect(expNonpositive(-1000)).toBe(0);
+  expect(expNonpositive(Number.NEGATIVE_INFINITY)).toBe(0);
+  expect(expNonpositive(Number.NaN)).toBeNaN();
 });

@@ -35,7 +35,7 @@ function svdTall(a: Matrix): SingularValues {
   const scale = powerOfTwoScale(a.data);
   const factored = factorHouseholder(a, scale, true);
 
-  // R = W S Y^T, so A P = Q R = (Q W) S Y^T. Two steps of turning make S Y^T of the rows of R and W^T of the identity.
+  // R = W S Y^T, so A P = Q R = (Q W) S Y^T. Two steps of rotation make S Y^T of the rows of R and W^T of the identity.
   const rightRows = createMatrix(cols, cols);
   for (let i = 0; i < cols; i += 1) {
     rightRows.data[i * cols + i] = factored.diagonal[i]!;
@@ -90,11 +90,11 @@ export function procrustes(a: Matrix, b: Matrix): Matrix {
   return multiplyTransposed(u, v);
 }
 
-/** Rows within this ratio of sizes are turned together: rounding then costs each of them a few digits of its angle only. */
+/** Rows within this ratio of sizes are rotated together: rounding then costs each of them a few digits of its angle only. */
 const windowRatio = 1e-4;
 
 /**
- * Turns the rows of the triangle R of a pivoted QR until those of similar size are nearly orthogonal, by the eigenvectors of
+ * Rotates the rows of the triangle R of a pivoted QR until those of similar size are nearly orthogonal, by the eigenvectors of
  * their Gram matrix, so that Jacobi has only rounding left to mend (after Gao, Ma and Shao, arXiv 2209.04626, where the
  * preconditioner comes from lower precision). Sizes are read off the falling diagonal; rows of very different size are never
  * mixed, so that the small ones keep their digits. Overwrites `triangle` and returns the orthogonal W^T with
@@ -102,7 +102,7 @@ const windowRatio = 1e-4;
  */
 function preconditionRows(triangle: Matrix): Matrix {
   const { rows, cols, data } = triangle;
-  const turned = identity(rows);
+  const rotation = identity(rows);
   const diagonal = (row: number) => Math.abs(data[row * cols + row]!);
   for (let start = 0; start < rows && diagonal(start) > negligible; ) {
     let end = start + 1;
@@ -111,14 +111,14 @@ function preconditionRows(triangle: Matrix): Matrix {
     const vectors = transpose(eigSymmetric(multiplyTransposed(window, window)).vectors);
     data.set(multiply(vectors, window).data, start * cols);
     for (let row = start; row < end; row += 1) {
-      turned.data.set(
+      rotation.data.set(
         vectors.data.subarray((row - start) * vectors.cols, (row - start + 1) * vectors.cols),
         row * rows + start,
       );
     }
     start = end;
   }
-  return turned;
+  return rotation;
 }
 
 const maximumSweeps = 60;

@@ -45,7 +45,7 @@ export function fromComplexHeads(complex: ComplexMatrix, headDim: number): Float
  *
  *     Re Gamma_j[a, b] = E[x_a x_b] + E[y_a y_b],   Im Gamma_j[a, b] = E[y_a x_b] - E[x_a y_b],   kappa = x + i y.
  *
- * An uncentred Gamma_j is the same before and after RoPE, which turns all heads of a token alike. Queries, W W^T of the
+ * An uncentred Gamma_j is the same before and after RoPE, which rotates all heads of a token alike. Queries, W W^T of the
  * weights and centred covariances are taken in the same way.
  * Returns headDim / 2 matrices. Throws KvlrError 'invalid-argument' when the sizes do not fit.
  */

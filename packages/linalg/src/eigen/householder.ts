@@ -115,7 +115,7 @@ const blockWidth = 32;
 const largestUnblocked = 32;
 
 /**
- * Turns eigenvectors of the tridiagonal matrix, the rows of `rows`, into eigenvectors of the matrix it came from: every row
+ * Transforms eigenvectors of the tridiagonal matrix, the rows of `rows`, into eigenvectors of the matrix it came from: every row
  * x becomes Q x with Q = P_{n-1} ... P_2. Reflectors are gathered by 32 into I - V^T T V (Schreiber and Van Loan, SIAM J.
  * Sci. Stat. Comput. 10, 1989; LAPACK dlarft), so that the work is matrix products.
  */

@@ -93,7 +93,7 @@ function splitOff(coupling: Float64Array, near: number, last: number, threshold:
 
 /**
  * One implicit sweep from `far` to `near`, shifted towards an eigenvalue of the two last rows at `near`.
- * Rotation k turns the columns (far + k * step, far + (k + 1) * step). Returns the last column turned.
+ * Rotation k mixes the columns (far + k * step, far + (k + 1) * step). Returns the last column rotated.
  */
 function sweep(matrix: Tridiagonal, far: number, near: number, rotations: Rotations): number {
   const { diagonal, coupling } = matrix;
@@ -141,7 +141,7 @@ interface Rotations {
 }
 
 /**
- * Applies a sweep's rotations to the columns of an [n, n] row-major matrix. Rotation k turns the k-th and the next column on
+ * Applies a sweep's rotations to the columns of an [n, n] row-major matrix. Rotation k mixes the k-th and the next column on
  * the way from column `from` to column `to`, upwards or downwards. A row is read and written once: the entry that the next
  * rotation needs stays in a register. Four rows at a time hide the latency of that chain.
  */

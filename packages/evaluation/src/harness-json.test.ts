@@ -1,8 +1,8 @@
 import type { EvaluationResult, Measurement } from '@kvlr/core';
+import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromHarnessJson } from './from-harness-json.ts';
-import { toHarnessJson } from './to-harness-json.ts';
+import { fromHarnessJson, toHarnessJson } from './harness-json.ts';
 
 const windowLength = 513;
 
@@ -97,8 +97,7 @@ describe('fromHarnessJson', () => {
       [incomplete, /perplexity,none/],
     ];
     for (const [json, message] of cases) {
-      expect(() => fromHarnessJson(json)).toThrow(expect.objectContaining({ code: 'file-malformed' }));
-      expect(() => fromHarnessJson(json)).toThrow(message);
+      expectKvlrError(() => fromHarnessJson(json), 'file-malformed', message);
     }
   });
 });
