@@ -6,7 +6,7 @@ const mayImport = {
   rope: ['core', 'linalg'],
   checkpoint: ['core', 'rope'],
   calibration: ['core', 'linalg', 'rope'],
-  grouping: ['core', 'linalg', 'rope'],
+  grouping: ['core', 'linalg'],
   compression: ['core', 'linalg', 'rope'],
   kernels: ['core'],
   runtime: ['core', 'checkpoint', 'rope', 'kernels'],

@@ -3,12 +3,12 @@
  *
  *     kvlr compress CKPT -o OUT --keep 50% --grouping ./examples/grouping/interleaved.mjs
  *
- * It is called once per layer with { layer, heads, groups, headDim, numAttentionHeads, statistics, cost } and returns
- * `groups` lists of `heads / groups` head indices, every head once. It may be async.
+ * It is called once per layer with { layer, numKeyValueHeads, wanted, headDim, numAttentionHeads, statistics, weights, cost,
+ * measuredCost } and returns `wanted` lists of `numKeyValueHeads / wanted` head indices, every head once. It may be async.
  *
  * @type {import('@kvlr/core').GroupingStrategy}
  */
-export default ({ heads, groups }) =>
-  Array.from({ length: groups }, (_, group) =>
-    Array.from({ length: heads / groups }, (_, member) => group + member * groups),
+export default ({ numKeyValueHeads, wanted }) =>
+  Array.from({ length: wanted }, (_, group) =>
+    Array.from({ length: numKeyValueHeads / wanted }, (_, member) => group + member * wanted),
   );

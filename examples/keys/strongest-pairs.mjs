@@ -7,7 +7,7 @@
  * It is called once per layer and group with ({ shape, layer, weights, statistics }, heads) and returns factors of the keys
  * before RoPE: `encoder`, [headDim, heads.length * headDim], which makes the shared key of the heads' keys side by side, and
  * one of `decoders`, [headDim, headDim], for each head, which makes its key of the shared one. Matrices are { rows, cols, data },
- * row-major. They are folded into ordinary grouped-query attention. RoPE turns the coordinates j and j + headDim / 2 together:
+ * row-major. They are folded into ordinary grouped-query attention. RoPE rotates the coordinates j and j + headDim / 2 together:
  * what treats both alike, as here, loses nothing to it.
  *
  * @type {import('@kvlr/compression').KeyMethod}

@@ -6,9 +6,10 @@
  *     kvlr compress CKPT -o OUT --keep 50% --rope-strategy ./examples/rope-strategies/strongest-coordinates.mjs --values svd-a
  *
  * It is called once per layer with ({ shape, layer, weights, statistics }, groups) and says how the keys of the whole layer lie
- * in the cache. Here: one slot of groups.length * headDim numbers, which is `latentKeys.encoder` times the rotated keys of all
- * heads side by side; the score of a query head is its row of `latentKeys.queryEncoder`, [slot width, headDim], times the
- * rotated query, times the slot. `query` holds the query heads group by group, each group's in their own order.
+ * in the cache. Here keys of the kind 'latent': one slot of groups.length * headDim numbers, which is `encoder` times the rotated
+ * keys of all heads side by side; the score of a query head is its row of `queryEncoder`, [slot width, headDim], times the
+ * rotated query, times the slot. `query` holds the query heads group by group, each group's in their own order. The other kinds
+ * are 'stock', folded into the projections, and 'rebuilt', whose `decoder` makes keys before RoPE of the slots.
  *
  * @type {import('@kvlr/compression').RopeStrategy}
  */
@@ -40,18 +41,20 @@ export default ({ shape, weights, statistics }, groups) => {
     return Float64Array.from(blocks.flatMap((block) => [...block]));
   };
   return {
+    kind: 'latent',
+    encoder,
+    queryEncoder,
     query: reorder(weights.query, hiddenSize),
     queryBias: weights.queryBias && reorder(weights.queryBias, 1),
     key: weights.key,
     keyBias: weights.keyBias,
     keySlots: 1,
     keySlotWidth: kept.length,
-    latentKeys: { encoder, queryEncoder },
   };
 };
 
-/** Who can run the result: 'latent' where keys are latent or rebuilt, 'stock' (the default) where any engine can. */
-export const layout = 'latent';
+/** Whether any engine can run the result: false where keys are latent or rebuilt, which only kvlr's runtime reads. */
+export const portable = false;
 
 function energyOf({ rotatedKeySecondMoment }, coordinate, width) {
   return rotatedKeySecondMoment[coordinate * (width + 1)];

@@ -1,9 +1,9 @@
-import { type AttentionWeights, KvlrError, type KvlrErrorCode, stockLayout } from '@kvlr/core';
-import { createTinyModel, expectClose } from '@kvlr/testkit';
+import { type AttentionWeights, cacheLayout, type KvlrErrorCode, stockLayout } from '@kvlr/core';
+import { createTinyModel, expectClose, expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { compressLayer } from './compress-layer.ts';
-import { compressionMethods } from './methods/compression-methods.ts';
-import { readAttentionWeights } from './read-attention-weights.ts';
+import { compressionMethods } from './methods/methods.ts';
+import { readAttentionWeights } from './source-layer.ts';
 import { readSourceLayer } from './testing/compress-model.ts';
 
 const pairs = [
@@ -12,40 +12,36 @@ const pairs = [
 ];
 const layer = await readSourceLayer(createTinyModel({ seed: 2, attentionBias: true }), 1);
 
-function codeOf(work: () => unknown): KvlrErrorCode | undefined {
-  try {
-    work();
-  } catch (error) {
-    return KvlrError.isInstance(error) ? error.code : undefined;
-  }
-  return undefined;
-}
-
 describe('compressLayer', () => {
-  it.each(Object.entries(compressionMethods))('%s gives the sizes of its layout', (name, method) => {
+  it.each(Object.entries(compressionMethods.entries))('%s gives the sizes of its layout', (name, method) => {
     const { statistics, ...source } = layer;
     const request = { ...source, groups: pairs, method: name, ...(method.needsStatistics && { statistics }) };
-    const { layout, weights, latentKeys, rebuiltKeys, queryOrder } = compressLayer(request);
+    const { slots, keys, weights, queryOrder } = compressLayer(request);
     const { headDim, hiddenSize, numAttentionHeads, numKeyValueHeads } = layer.shape;
     const stock = stockLayout(2, headDim);
-    if (method.layout === 'stock') expect(layout).toEqual(stock);
-    else expect(layout).not.toEqual(stock);
-    expect(layout.keySlots * layout.keySlotWidth).toBe(2 * headDim);
+    expect(JSON.stringify(cacheLayout({ slots, keys })) === JSON.stringify(stock)).toBe(method.portable);
+    expect(slots.keySlots * slots.keySlotWidth).toBe(2 * headDim);
     const valueSlots = method.valueSlots === 'head' ? numKeyValueHeads : 2;
-    expect([layout.valueSlots, layout.valueSlots * layout.valueSlotWidth]).toEqual([valueSlots, 2 * headDim]);
+    expect([slots.valueSlots, slots.valueSlots * slots.valueSlotWidth]).toEqual([valueSlots, 2 * headDim]);
     expect(queryOrder).toEqual([0, 1, 2, 3]);
     expect(weights.value.length).toBe(2 * headDim * hiddenSize);
     expect(weights.valueBias?.length).toBe(2 * headDim);
-    expect(weights.output.length).toBe(hiddenSize * numAttentionHeads * layout.valueSlotWidth);
+    expect(weights.output.length).toBe(hiddenSize * numAttentionHeads * slots.valueSlotWidth);
     expect(weights.outputBias?.length).toBe(hiddenSize);
-    const latent = layout.keys === 'latent';
+    const latent = keys.kind === 'latent';
     expect(weights.key.length).toBe((latent ? numKeyValueHeads : 2) * headDim * hiddenSize);
     expect(weights.keyBias?.length).toBe((latent ? numKeyValueHeads : 2) * headDim);
-    const rebuilt = layout.keys === 'rebuilt';
-    expect(rebuiltKeys?.decoder.length).toBe(rebuilt ? numKeyValueHeads * headDim * layout.keySlotWidth : undefined);
-    expect(latentKeys?.encoder.length).toBe(latent ? 2 * headDim * numKeyValueHeads * headDim : undefined);
-    expect(latentKeys?.queryEncoder.length).toBe(
-      latent ? numAttentionHeads * layout.keySlotWidth * headDim : undefined,
+    const lengths = Object.values(keys).map((part: string | Float64Array) => part.length);
+    expect(lengths).toEqual(
+      {
+        stock: ['stock'.length],
+        latent: [
+          'latent'.length,
+          2 * headDim * numKeyValueHeads * headDim,
+          numAttentionHeads * slots.keySlotWidth * headDim,
+        ],
+        rebuilt: ['rebuilt'.length, numKeyValueHeads * headDim * slots.keySlotWidth],
+      }[keys.kind],
     );
   });
 
@@ -104,7 +100,10 @@ describe('compressLayer', () => {
   });
 
   it('takes a method of the user', () => {
-    const method = { ...compressionMethods['rope-exact']!, values: compressionMethods['mean-pool']!.values };
+    const method = {
+      ...compressionMethods.get('rope-exact'),
+      values: compressionMethods.get('mean-pool').values,
+    };
     const mixed = compressLayer({ ...layer, groups: pairs, method });
     expect(mixed.weights.key).toEqual(compressLayer({ ...layer, groups: pairs, method: 'rope-exact' }).weights.key);
     expect(mixed.weights.value).toEqual(compressLayer({ ...layer, groups: pairs, method: 'mean-pool' }).weights.value);
@@ -149,17 +148,17 @@ describe('compressLayer', () => {
     ],
   ])('refuses %s', (_, change, code) => {
     const request = { ...layer, groups: pairs, method: 'rope-exact', ...change };
-    expect(codeOf(() => compressLayer(request))).toBe(code);
+    expectKvlrError(() => compressLayer(request), code);
   });
 });
 
 describe('readAttentionWeights', () => {
-  it('refuses a tensor that does not fit the config', async () => {
+  it('gives what compressLayer refuses, where a tensor does not fit the config', async () => {
     const model = createTinyModel();
     model.dense.set('model.layers.0.self_attn.k_proj.weight', { shape: [4, 24], data: new Float32Array(96) });
-    await expect(readAttentionWeights(model, 0)).rejects.toMatchObject({
-      code: 'tensor-shape',
-      data: { expected: [32, 24], received: [4, 24] },
-    });
+    const weights = await readAttentionWeights(model, 0);
+    const request = { shape: model.shape, layer: 0, weights, groups: pairs, method: 'mean-pool' };
+    const error = expectKvlrError(() => compressLayer(request), 'tensor-shape', 'expected 768 numbers, got 96');
+    expect(error.where).toEqual({ layer: 0, argument: 'weights.key' });
   });
 });

@@ -1,17 +1,21 @@
-import { type AttentionWeights, type CompressedLayer, KvlrError, type LayerBudget } from '@kvlr/core';
-import { valueSlotsOfRank } from './budgets/value-slots.ts';
-import { decoderLookup } from './fold/decoder-lookup.ts';
-import { foldOutput } from './fold/fold-output.ts';
-import { foldOutputBias } from './fold/fold-output-bias.ts';
-import { foldSharedHeads } from './fold/fold-shared-heads.ts';
-import { resolveMethod } from './methods/compression-methods.ts';
-import type { CompressionMethod, SourceLayer } from './ports.ts';
-import { queryOrderOf, separateHeads } from './query-heads.ts';
-import { requireSourceLayer } from './require-source-layer.ts';
+import {
+  type AttentionWeights,
+  type CompressedLayer,
+  type HeadGroups,
+  KvlrError,
+  type LayerBudget,
+  queryOrder,
+  separateHeads,
+} from '@kvlr/core';
+import { valueSlotsOfRank } from './budgets/ranks.ts';
+import { decoderLookup, foldOutput, foldOutputBias, foldSharedHeads } from './fold.ts';
+import { resolveMethod } from './methods/combine.ts';
+import type { CompressionMethod } from './ports.ts';
+import { requireSourceLayer, type SourceLayer } from './source-layer.ts';
 
 export interface CompressLayerRequest extends SourceLayer {
   /** KV heads that share one head, as a grouping strategy gave them; equal sizes, every head once. */
-  groups: readonly (readonly number[])[];
+  groups: HeadGroups;
   /** A registered name or a method of one's own. */
   method: string | CompressionMethod;
   /**
@@ -32,51 +36,44 @@ export interface CompressLayerRequest extends SourceLayer {
 export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   const method = resolveMethod(request.method);
   requireSourceLayer(request, request.groups);
-  const { shape, layer, weights, groups } = request;
-  const { headDim } = shape;
-  const queryOrder = queryOrderOf(shape, groups);
+  const { shape, layer, weights, groups, ranks } = request;
+  if (ranks !== undefined) requireFreeRanks(method, ranks, request);
 
-  const { ranks } = request;
-  if (ranks !== undefined) requireFreeRanks(method, ranks, groups, shape);
-  const keys = ranks === undefined ? method.keys(request, groups) : method.keys(request, groups, ranks.keys);
-  const { heads: valueHeads, width: valueSlotWidth } = valueSlotsOf(method, groups, headDim, ranks);
+  const { query, queryBias, key, keyBias, keySlots, keySlotWidth, ...keys } =
+    ranks === undefined ? method.keys(request, groups) : method.keys(request, groups, ranks.keys);
+  const { heads: valueHeads, width: valueSlotWidth } = valueSlotsOf(method, groups, shape.headDim, ranks);
   const valueFactors = valueHeads.map((heads) => method.values(request, heads, valueSlotWidth));
-  const value = foldSharedHeads(weights.value, weights.valueBias, valueHeads, valueFactors, headDim);
+  const source = { weight: weights.value, bias: weights.valueBias };
+  const value = foldSharedHeads(source, valueHeads, valueFactors, shape.headDim);
   const outputBias = foldOutputBias(request, valueHeads, valueFactors);
+  const order = queryOrder(shape, groups);
   const compressed: AttentionWeights = {
-    query: keys.query,
-    key: keys.key,
+    query,
+    key,
     value: value.weight,
-    output: foldOutput(weights.output, queryOrder, decoderLookup(shape, valueHeads, valueFactors), headDim),
-    ...(keys.queryBias && { queryBias: keys.queryBias }),
-    ...(keys.keyBias && { keyBias: keys.keyBias }),
+    output: foldOutput(request, order, decoderLookup(request, valueHeads, valueFactors)),
+    ...(queryBias && { queryBias }),
+    ...(keyBias && { keyBias }),
     ...(value.bias && { valueBias: value.bias }),
     ...(outputBias && { outputBias }),
   };
-  requireFinite(layer, { ...compressed, ...keys.latentKeys, ...keys.rebuiltKeys });
+  requireFinite(layer, { ...compressed, ...keys });
   return {
     layer,
     groups: groups.map((heads) => [...heads]),
-    queryOrder,
-    layout: {
-      keySlots: keys.keySlots,
-      keySlotWidth: keys.keySlotWidth,
-      valueSlots: valueHeads.length,
-      valueSlotWidth,
-      keys: keys.latentKeys ? 'latent' : keys.rebuiltKeys ? 'rebuilt' : 'stock',
-    },
+    queryOrder: order,
+    slots: { keySlots, keySlotWidth, valueSlots: valueHeads.length, valueSlotWidth },
+    keys,
     weights: compressed,
-    ...(keys.latentKeys && { latentKeys: keys.latentKeys }),
-    ...(keys.rebuiltKeys && { rebuiltKeys: keys.rebuiltKeys }),
   };
 }
 
 function valueSlotsOf(
   { valueSlots }: CompressionMethod,
-  groups: readonly (readonly number[])[],
+  groups: HeadGroups,
   headDim: number,
   ranks: LayerBudget | undefined,
-): { heads: readonly (readonly number[])[]; width: number } {
+): { heads: HeadGroups; width: number } {
   if (ranks !== undefined) return valueSlotsOfRank(groups, ranks.values, headDim);
   const heads = valueSlots === 'head' ? separateHeads(groups) : groups;
   return { heads, width: Math.floor((headDim * groups.length) / heads.length) };
@@ -85,29 +82,32 @@ function valueSlotsOf(
 function requireFreeRanks(
   method: CompressionMethod,
   { keys, values }: LayerBudget,
-  groups: readonly (readonly number[])[],
-  { numKeyValueHeads, headDim }: SourceLayer['shape'],
+  { shape, layer, groups }: CompressLayerRequest,
 ): void {
+  const { numKeyValueHeads, headDim } = shape;
   const width = numKeyValueHeads * headDim;
   const fits = (rank: number, slots: number) => rank > 0 && rank <= width && Number.isInteger(rank / slots);
   const valueSlots = valueSlotsOfRank(groups, values, headDim).heads.length;
   if (method.freeRanks !== undefined && fits(keys, groups.length) && fits(values, valueSlots)) return;
   throw new KvlrError('invalid-argument', {
     message: method.freeRanks
-      ? `compressLayer: expected ranks up to ${width} that fill every slot, got ${keys} for keys and ${values} for values`
-      : `compressLayer: expected no ranks for ${method.title}, whose slots are whole heads, got ${keys} and ${values}`,
+      ? `expected ranks up to ${width} that fill every slot, got ${keys} for keys and ${values} for values`
+      : `expected no ranks for ${method.title}, whose slots are whole heads, got ${keys} and ${values}`,
     hint: method.freeRanks ? 'Take the ranks from rankCandidates.' : 'Set the number of groups instead.',
+    where: { layer, argument: 'ranks' },
     data: { method: method.title, keys, values },
   });
 }
 
-function requireFinite(layer: number, matrices: Record<string, Float64Array>): void {
-  for (const [name, data] of Object.entries(matrices)) {
+function requireFinite(layer: number, parts: Record<string, Float64Array | string>): void {
+  for (const [name, data] of Object.entries(parts)) {
+    if (typeof data === 'string') continue;
     const place = data.findIndex((entry) => !Number.isFinite(entry));
     if (place !== -1) {
       throw new KvlrError('numerical', {
-        message: `compressLayer: expected finite weights, got ${data[place]} in ${name} of layer ${layer}`,
+        message: `expected finite weights, got ${data[place]} in ${name}`,
         hint: 'Look for extreme values in the weights or statistics of this layer.',
+        where: { layer },
         data: { layer, name, place },
       });
     }

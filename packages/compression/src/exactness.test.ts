@@ -3,7 +3,7 @@ import { loadModel } from '@kvlr/runtime';
 import { createPlantedModel, createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { testedBackends } from '../../runtime/src/testing/tested-backends.ts';
-import { compressionMethods } from './methods/compression-methods.ts';
+import { compressionMethods } from './methods/methods.ts';
 import { compressModel } from './testing/compress-model.ts';
 
 /** Largest difference of the logits allowed, as a share of their range; the compressed weights are float32. */
@@ -41,9 +41,9 @@ describe.each(attentions)('$name attention with biases', ({ numAttentionHeads })
   describe('as many KV heads as before reproduces the logits (and latent keys at full rank are exact)', async () => {
     const model = createTinyModel(settings);
     const expected = await oracleLogits(model, tokenIds);
-    it.each(Object.keys(compressionMethods))('%s', async (method) => {
+    it.each(compressionMethods.names)('%s', async (method) => {
       const compressed = await compressModel(model, singles, method);
-      expect(cacheWidth(compressed.shape.layers[0]!)).toBe(cacheWidth(model.shape.layers[0]!));
+      expect(cacheWidth(compressed.shape.layers[0]!.cache)).toBe(cacheWidth(model.shape.layers[0]!.cache));
       expect(differenceByRange(await oracleLogits(compressed, tokenIds), expected)).toBeLessThan(tolerance);
     });
   });
@@ -54,7 +54,7 @@ describe.each(attentions)('$name attention with biases', ({ numAttentionHeads })
     const differenceOf = async (method: string) =>
       differenceByRange(await oracleLogits(await compressModel(model, groups, method), tokenIds), expected);
 
-    const exactMethods = Object.keys(compressionMethods).filter((method) => !lossyMethods.includes(method));
+    const exactMethods = compressionMethods.names.filter((method) => !lossyMethods.includes(method));
     it.each(exactMethods)('is found without loss by %s', async (method) => {
       expect(await differenceOf(method)).toBeLessThan(tolerance);
     });
@@ -62,6 +62,52 @@ describe.each(attentions)('$name attention with biases', ({ numAttentionHeads })
     it.each(lossyMethods)('is out of reach of %s', async (method) => {
       expect(await differenceOf(method)).toBeGreaterThan(100 * tolerance);
     });
+  });
+});
+
+/** Any grouping folds into ordinary grouped-query attention: query heads are reordered with the columns of the output projection. */
+const portable = compressionMethods.names.filter((name) => compressionMethods.get(name).portable);
+const orders = [
+  [[2], [0], [3], [1]],
+  [[3], [2], [1], [0]],
+];
+
+describe.each([
+  { numAttentionHeads: 4, attentionBias: true },
+  { numAttentionHeads: 8, attentionBias: true },
+  { numAttentionHeads: 12, attentionBias: false },
+])('$numAttentionHeads query heads over 4 KV heads, biases: $attentionBias', (attention) => {
+  const settings = { seed: 11, numKeyValueHeads: 4, ...attention };
+  const model = createTinyModel(settings);
+  const tokenIds = randomTokenIds(20, 50);
+  const expected = oracleLogits(model, tokenIds);
+
+  it.each(portable.flatMap((method) => orders.map((groups): [string, number[][]] => [method, groups])))(
+    '%s leaves the logits as they are at full rank with the heads in the order %j',
+    async (method, groups) => {
+      const permuted = await compressModel(model, groups, method);
+      expect(differenceByRange(await oracleLogits(permuted, tokenIds), await expected)).toBeLessThan(1e-4);
+    },
+  );
+
+  it.each([
+    [
+      [
+        [3, 1],
+        [0, 2],
+      ],
+    ],
+    [
+      [
+        [0, 3],
+        [1, 2],
+      ],
+    ],
+  ])('planted groups %j merge without loss, whatever their order', async (groups) => {
+    const planted = createPlantedModel({ ...settings, groups });
+    const merged = await compressModel(planted, groups, 'rope-averaged');
+    const difference = differenceByRange(await oracleLogits(merged, tokenIds), await oracleLogits(planted, tokenIds));
+    expect(difference).toBeLessThan(1e-4);
   });
 });
 

@@ -1,16 +1,6 @@
-import type { AttentionWeights, DecoderShape, LatentKeyWeights, LayerStatistics, RebuiltKeyWeights } from '@kvlr/core';
+import type { CachedKeys, HeadGroups } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
-
-/** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
-export interface SourceLayer {
-  shape: DecoderShape;
-  layer: number;
-  weights: AttentionWeights;
-  /** Second moments over calibration text. Absent for methods that read the weights alone. */
-  statistics?: LayerStatistics | undefined;
-  /** Moments of attended values of the groups that the layer is compressed to, for methods that need them. */
-  attended?: readonly GroupAttendedMoments[] | undefined;
-}
+import type { SourceLayer } from './source-layer.ts';
 
 /** Second moments of what the query heads of one group would attend to in the values of all its heads. */
 export interface GroupAttendedMoments {
@@ -30,7 +20,7 @@ export interface GroupFactors {
   decoders: Matrix[];
   /**
    * Values only: a constant [D] for each head that its decoded value lacks. Attention rows sum to one, so it moves into the
-   * output bias; factors bring it only where the model has one (`shape.outputBias`).
+   * output bias; factors bring it only where the model has one (`shape.attention.outputBias`).
    */
   lostMeans?: Float64Array[];
 }
@@ -44,29 +34,25 @@ export type KeyMethod = (layer: SourceLayer, heads: readonly number[]) => GroupF
 /** Port: factors of the values of heads that share a cache slot of `width` numbers: D, or less under `valueSlots: 'head'`. */
 export type ValueMethod = (layer: SourceLayer, heads: readonly number[], width: number) => GroupFactors;
 
-/** The key side of a compressed layer. Query heads are already in the order of the result. */
-export interface CompressedKeys {
+/** Query and key projections of a compressed layer, query heads in the order of the result, and the slots of its keys. */
+export interface KeyProjections {
   query: Float64Array;
   queryBias?: Float64Array | undefined;
+  /** What is projected per token: the cached keys where they are stock or rebuilt, the source's own keys where they are latent. */
   key: Float64Array;
   keyBias?: Float64Array | undefined;
   keySlots: number;
   keySlotWidth: number;
-  /** Present in the latent layout, where `key` and `keyBias` are the source's own. */
-  latentKeys?: LatentKeyWeights;
-  /** Present where keys are rebuilt at every step; `key` and `keyBias` then give what is cached. */
-  rebuiltKeys?: RebuiltKeyWeights;
 }
+
+/** The key side of a compressed layer: its `kind`, the weights of that kind, and the projections. */
+export type CompressedKeys = KeyProjections & CachedKeys;
 
 /**
  * Port: how the rotated keys of a whole layer are compressed and laid out in the cache. `rank`, the numbers of keys per token,
  * is given to methods with `freeRanks` alone; without it they keep D for each group, as the others do.
  */
-export type RopeStrategy = (
-  layer: SourceLayer,
-  groups: readonly (readonly number[])[],
-  rank?: number,
-) => CompressedKeys;
+export type RopeStrategy = (layer: SourceLayer, groups: HeadGroups, rank?: number) => CompressedKeys;
 
 /** A named way of compressing a layer: a strategy for its keys and a method for its values. */
 export interface CompressionMethod {
@@ -74,8 +60,8 @@ export interface CompressionMethod {
   description: string;
   /** Where it was published. */
   source: string;
-  /** 'stock': the result is ordinary grouped-query attention. 'latent': only kvlr's runtime can run it. */
-  layout: 'stock' | 'latent';
+  /** True where the result is ordinary grouped-query attention, which any engine runs; false where only kvlr's runtime does. */
+  portable: boolean;
   /**
    * 'group' (the default): the heads of a group share one value of width D. 'head': every head keeps a value of its own,
    * of width D*G/K, which takes as much cache and is not ordinary grouped-query attention.

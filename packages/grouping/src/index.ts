@@ -1,20 +1,13 @@
-export type { GroupCost } from './costs/group-cost.ts';
-export { lostEnergyCosts, lostValueCosts, type RankedCost } from './costs/lost-energy-costs.ts';
-export { lostKeyEnergy } from './costs/lost-key-energy.ts';
-export { subspaceAffinityCost } from './costs/subspace-affinity-cost.ts';
-export { weightSimilarityCost } from './costs/weight-similarity-cost.ts';
-export { groupHeads } from './group-heads.ts';
-export { groupingStrategies, type NamedGrouping } from './grouping-strategies.ts';
-export { resolveGrouping } from './resolve-grouping.ts';
-export type { ScoredPartition } from './search/best-partitions.ts';
-export { minimumCostPartition } from './search/minimum-cost-partition.ts';
-export { type RescoringSettings, rescorePartitions } from './search/rescore-partitions.ts';
-export type { SearchEnd } from './search/search-budget.ts';
-export { type SearchResult, type SearchSettings, searchPartition } from './search/search-partition.ts';
-export { contiguousGroups } from './strategies/contiguous-groups.ts';
-export { groupingByCost } from './strategies/grouping-by-cost.ts';
-export { groupingByRankedCost } from './strategies/grouping-by-ranked-cost.ts';
-export { lostEnergyGroups } from './strategies/lost-energy-groups.ts';
-export { type MeasuredGroupingSettings, measuredGrouping } from './strategies/measured-grouping.ts';
-export { strategyFromModule } from './strategy-from-module.ts';
-export { validateGroups } from './validate-groups.ts';
+export { type SearchEnd, type SearchResult, type SearchSettings, searchPartition } from './any-time-search.ts';
+export { minimumCostPartition } from './exact-search.ts';
+export { groupHeads, validateGroups } from './group-heads.ts';
+export type { ScoredPartition } from './partition.ts';
+export { type RescoringSettings, rescorePartitions } from './ranked-search.ts';
+export {
+  contiguousGroups,
+  groupingByCost,
+  type MeasuredGroupingSettings,
+  measuredGrouping,
+  type NamedGrouping,
+  namedGroupings,
+} from './strategies.ts';

@@ -3,12 +3,11 @@ import { createMatrix } from '@kvlr/linalg';
 import { createTinyModel } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { compressLayer } from '../compress-layer.ts';
-import type { BlockInputs } from '../measured-error/attended-values.ts';
-import { attendedValues, projectHeads } from '../measured-error/attended-values.ts';
-import type { SourceLayer } from '../ports.ts';
+import { attendedValueFactors } from '../methods/values.ts';
+import type { SourceLayer } from '../source-layer.ts';
 import { readSourceLayer } from '../testing/compress-model.ts';
-import { attendedValueFactors } from '../values/attended-value-factors.ts';
 import { AttendedMoments, attendedMomentsBytes } from './attended-moments.ts';
+import { attendedValues, type BlockInputs, projectHeads, stockAttention } from './attention.ts';
 
 const groups = [
   [0, 3],
@@ -39,10 +38,11 @@ function outputError(layer: SourceLayer, inputs: BlockInputs, values: 'attended'
       title: 'values alone',
       description: '',
       source: '',
-      layout: 'stock',
+      portable: true,
       needsStatistics: true,
       // The values alone are looked at: their heads attend with the scores of the source.
       keys: (source) => ({
+        kind: 'stock',
         query: source.weights.query,
         key: source.weights.key,
         keySlots: 4,
@@ -51,14 +51,8 @@ function outputError(layer: SourceLayer, inputs: BlockInputs, values: 'attended'
       values: attendedValueFactors,
     },
   });
-  const stock = {
-    keySlots: 4,
-    keySlotWidth: shape.headDim,
-    valueSlots: 4,
-    valueSlotWidth: shape.headDim,
-    keys: 'stock',
-  } as const;
-  const before = projectHeads(attendedValues({ weights, layout: stock }, shape, inputs), weights);
+  const stock = stockAttention(layer);
+  const before = projectHeads(attendedValues(stock, layer, inputs), weights);
   // Undo the order of the result, so that every query head meets its own keys, and give it its group's value.
   const { queryOrder } = compressed;
   const perGroup = shape.numAttentionHeads / groups.length;
@@ -74,9 +68,10 @@ function outputError(layer: SourceLayer, inputs: BlockInputs, values: 'attended'
           key: rows(weights.key, keyHead),
           value: rows(compressed.weights.value, Math.floor(place / perGroup)),
         },
-        layout: { ...stock, keySlots: 1, valueSlots: 1 },
+        slots: { ...stock.slots, keySlots: 1, valueSlots: 1 },
+        keys: stock.keys,
       },
-      shape,
+      layer,
       inputs,
     );
     return attended!;

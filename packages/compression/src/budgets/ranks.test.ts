@@ -3,12 +3,10 @@ import { loadModel } from '@kvlr/runtime';
 import { createTinyModel, differenceByRange, expectClose, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { compressLayer } from '../compress-layer.ts';
-import { compressionMethods } from '../methods/compression-methods.ts';
+import { compressionMethods } from '../methods/methods.ts';
 import type { CompressionMethod } from '../ports.ts';
 import { readSourceLayer } from '../testing/compress-model.ts';
-import { lostRankEnergy } from './lost-rank-energy.ts';
-import { rankCandidates } from './rank-candidates.ts';
-import { valueSlotsOfRank } from './value-slots.ts';
+import { lostRankEnergy, rankCandidates, valueSlotsOfRank } from './ranks.ts';
 
 const layer = await readSourceLayer(createTinyModel({ seed: 2 }), 1);
 const { headDim, numKeyValueHeads } = layer.shape;
@@ -17,7 +15,7 @@ const groups = [
   [0, 3],
   [2, 1],
 ];
-const freeMethods = Object.entries(compressionMethods).filter(([, { freeRanks }]) => freeRanks);
+const freeMethods = Object.entries(compressionMethods.entries).filter(([, { freeRanks }]) => freeRanks);
 
 describe('methods with free ranks', () => {
   it('are the latent ones of the paper and palu', () => {
@@ -28,10 +26,10 @@ describe('methods with free ranks', () => {
   it.each(freeMethods)('%s keeps what it is told of keys and of values', (_, method) => {
     for (const keys of rankCandidates(layer.shape, 2)) {
       for (const values of rankCandidates(layer.shape, 2)) {
-        const { layout, weights } = compressLayer({ ...layer, groups, method, ranks: { keys, values } });
-        expect(layout.keySlots * layout.keySlotWidth).toBe(keys);
-        expect(layout.valueSlots * layout.valueSlotWidth).toBe(values);
-        expect(layout.valueSlotWidth).toBeLessThanOrEqual(headDim);
+        const { slots, weights } = compressLayer({ ...layer, groups, method, ranks: { keys, values } });
+        expect(slots.keySlots * slots.keySlotWidth).toBe(keys);
+        expect(slots.valueSlots * slots.valueSlotWidth).toBe(values);
+        expect(slots.valueSlotWidth).toBeLessThanOrEqual(headDim);
         expect(weights.value.length).toBe(values * layer.shape.hiddenSize);
       }
     }
@@ -131,7 +129,7 @@ describe('lostRankEnergy', () => {
   it('is the error of the factors, in the metric of the outputs', () => {
     // The values of svd-a-metric at this rank are the best in that metric; their error is summed over the moments here.
     const lost = lostRankEnergy(layer, groups, { basis: 'layer', stage: 'rotated' });
-    const { values } = compressionMethods['svd-a-metric']!;
+    const { values } = compressionMethods.get('svd-a-metric');
     const { weights, statistics, shape } = layer;
     let [wrong, whole] = [0, 0];
     for (const heads of groups) {

@@ -1,71 +1,73 @@
-import { type BudgetPolicy, type BudgetRequest, type BudgetSide, KvlrError, type LayerBudget } from '@kvlr/core';
+import {
+  type BudgetPolicy,
+  type BudgetRequest,
+  type BudgetSide,
+  isModulePath,
+  KvlrError,
+  type KvlrErrorPlace,
+  type LayerBudget,
+  withPlace,
+} from '@kvlr/core';
 
 /**
  * Asks a policy how much each layer keeps, and checks its answer.
  *
- * @param label Names the policy in messages: its registered name or the path it was loaded from.
+ * @param label Registered name of the policy, or the path of its module, which errors then name.
  * @returns One budget per layer.
  * @throws KvlrError 'budget-invalid' when the policy throws or answers nonsense: the wrong number of layers, a count that is
- *   no candidate, keys and values apart where they go together, more than the total. A KvlrError that the policy throws
- *   itself passes unchanged.
+ *   no candidate, keys and values apart where they go together, more than the total. Other KvlrErrors that the policy throws
+ *   pass.
  */
-export async function spreadBudget(
-  policy: BudgetPolicy,
-  request: BudgetRequest,
-  label = 'budget policy',
-): Promise<LayerBudget[]> {
-  let answer: unknown;
+export async function spreadBudget(policy: BudgetPolicy, request: BudgetRequest, label = ''): Promise<LayerBudget[]> {
   try {
-    answer = await policy(request);
+    return readAnswer(await answerOf(policy, request), request);
+  } catch (error) {
+    throw withPlace(error, isModulePath(label) ? { module: label } : {});
+  }
+}
+
+async function answerOf(policy: BudgetPolicy, request: BudgetRequest): Promise<unknown> {
+  try {
+    return await policy(request);
   } catch (cause) {
     if (KvlrError.isInstance(cause)) throw cause;
-    throw invalid(label, `${request.shape.numLayers} counts`, `an exception: ${messageOf(cause)}`, {}, cause);
+    const received = `an exception: ${cause instanceof Error ? cause.message : String(cause)}`;
+    throw invalid(`${request.shape.numLayers} counts`, received, {}, cause);
   }
+}
+
+function readAnswer(answer: unknown, request: BudgetRequest): LayerBudget[] {
   const { numLayers } = request.shape;
   if (!Array.isArray(answer) || answer.length !== numLayers) {
     const received = Array.isArray(answer) ? `a list of ${answer.length}` : typeof answer;
-    throw invalid(label, `a list of ${numLayers} entries, one a layer`, received);
+    throw invalid(`a list of ${numLayers} entries, one a layer`, received);
   }
-  const budgets = answer.map((entry: unknown, layer) => readEntry(entry, layer, request, label));
+  const budgets = answer.map((entry: unknown, layer) => readEntry(entry, layer, request));
   const sum = budgets.reduce((total, { keys, values }) => total + keys + values, 0);
-  if (sum > request.total) {
-    const expected = `keys and values of all layers to come to at most ${request.total}`;
-    throw invalid(label, expected, String(sum), { total: request.total, sum });
-  }
-  return budgets;
+  if (sum <= request.total) return budgets;
+  throw invalid(`keys and values of all layers to come to at most ${request.total}`, String(sum));
 }
 
-function readEntry(entry: unknown, layer: number, { unit, candidates }: BudgetRequest, label: string): LayerBudget {
+function readEntry(entry: unknown, layer: number, { unit, candidates }: BudgetRequest): LayerBudget {
   const { keys, values } = (typeof entry === 'number' ? { keys: entry, values: entry } : (entry ?? {})) as LayerBudget;
   const check = (side: BudgetSide, count: unknown) => {
     if (candidates[side].includes(count as number)) return;
     const what = unit === 'heads' ? 'KV heads' : `numbers of ${side}`;
-    const expected = `${what} of layer ${layer} to be one of ${candidates[side].join(', ')}`;
-    throw invalid(label, expected, JSON.stringify(count) ?? 'none', { layer, side, count });
+    throw invalid(`${what} to be one of ${candidates[side].join(', ')}`, JSON.stringify(count) ?? 'none', { layer });
   };
   check('keys', keys);
   check('values', values);
   if (unit === 'heads' && keys !== values) {
-    throw invalid(label, `as many keys as values in layer ${layer}`, `${keys} and ${values}`, { layer, keys, values });
+    throw invalid('as many keys as values', `${keys} and ${values}`, { layer });
   }
   return { keys, values };
 }
 
-function invalid(
-  label: string,
-  expected: string,
-  received: string,
-  data: Record<string, unknown> = {},
-  cause?: unknown,
-): KvlrError {
+function invalid(expected: string, received: string, where: KvlrErrorPlace = {}, cause?: unknown): KvlrError {
   return new KvlrError('budget-invalid', {
-    message: `${label}: expected ${expected}, got ${received}`,
+    message: `expected ${expected}, got ${received}`,
     hint: 'Mend the policy: it answers with one of `candidates` for every layer, within `total`.',
-    data: { policy: label, ...data },
+    where,
     cause,
   });
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -2,8 +2,7 @@ import { createNormalRandom } from '@kvlr/core';
 import { createComplexMatrix, createMatrix, multiply, multiplyTransposed, qr, transpose } from '@kvlr/linalg';
 import { expectClose } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { alignPhases } from './align-phases.ts';
-import { alignRotations } from './align-rotations.ts';
+import { alignPhases, alignRotations } from './align.ts';
 
 const headDim = 4;
 const normal = createNormalRandom(3);
@@ -14,28 +13,28 @@ const random = (rows: number, cols: number) =>
     Float64Array.from({ length: rows * cols }, () => normal()),
   );
 
-/** E[kappa kappa^H] of one random key and t copies of it that are turned and stretched. */
-function turnedCopies(turns: readonly number[], sizes: readonly number[]) {
-  const heads = turns.length;
+/** E[kappa kappa^H] of one random key and t copies of it that are rotated and stretched. */
+function rotatedCopies(phases: readonly number[], sizes: readonly number[]) {
+  const heads = phases.length;
   const gamma = createComplexMatrix(heads, heads);
   for (let i = 0; i < heads; i++) {
     for (let k = 0; k < heads; k++) {
       const size = sizes[i]! * sizes[k]!;
-      gamma.real[i * heads + k] = size * Math.cos(turns[i]! - turns[k]!);
-      gamma.imag[i * heads + k] = size * Math.sin(turns[i]! - turns[k]!);
+      gamma.real[i * heads + k] = size * Math.cos(phases[i]! - phases[k]!);
+      gamma.imag[i * heads + k] = size * Math.sin(phases[i]! - phases[k]!);
     }
   }
   return gamma;
 }
 
 describe('alignPhases', () => {
-  it('finds turns that were planted, with unit modulus whatever the sizes, and restores the norm', () => {
-    const turns = [0.3, -2, 1.1];
+  it('finds phases that were planted, with unit modulus whatever the sizes, and restores the norm', () => {
+    const phases = [0.3, -2, 1.1];
     const sizes = [1, 3, 0.5];
-    const { encoder, decoder } = alignPhases(turnedCopies(turns, sizes));
-    turns.forEach((turn, head) => {
-      expect(decoder.real[head]).toBeCloseTo(Math.cos(turn - turns[0]!), 10);
-      expect(decoder.imag[head]).toBeCloseTo(Math.sin(turn - turns[0]!), 10);
+    const { encoder, decoder } = alignPhases(rotatedCopies(phases, sizes));
+    phases.forEach((phase, head) => {
+      expect(decoder.real[head]).toBeCloseTo(Math.cos(phase - phases[0]!), 10);
+      expect(decoder.imag[head]).toBeCloseTo(Math.sin(phase - phases[0]!), 10);
     });
     const meanEnergy = sizes.reduce((sum, size) => sum + size * size, 0) / 3;
     const encoded = sizes.reduce(

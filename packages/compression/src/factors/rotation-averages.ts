@@ -56,8 +56,8 @@ function meanPhase(angle: number, tokens: number): [real: number, imag: number] 
 /**
  * Mean over relative positions of R X R^T ('forward') or R^T X R ('backward'), R the rotation of RoPE, X [D, D].
  *
- * Between two frequencies X is a 2 x 2 block, the sum of a complex multiplication, which R X R^T turns by the difference
- * of the angles, and a complex conjugation followed by one, which it turns by their sum.
+ * Between two frequencies X is a 2 x 2 block, the sum of a complex multiplication, which R X R^T rotates by the difference
+ * of the angles, and a complex conjugation followed by one, which it rotates by their sum.
  */
 export function averageRotated(
   matrix: Matrix,
@@ -81,14 +81,14 @@ export function averageRotated(
       const byDifferenceImag = sign * difference.imag[place]!;
       const bySumReal = sum.real[place]!;
       const bySumImag = sign * sum.imag[place]!;
-      const turnedReal = linearReal * byDifferenceReal - linearImag * byDifferenceImag;
-      const turnedImag = linearReal * byDifferenceImag + linearImag * byDifferenceReal;
+      const rotatedReal = linearReal * byDifferenceReal - linearImag * byDifferenceImag;
+      const rotatedImag = linearReal * byDifferenceImag + linearImag * byDifferenceReal;
       const mirroredReal = conjugateReal * bySumReal - conjugateImag * bySumImag;
       const mirroredImag = conjugateReal * bySumImag + conjugateImag * bySumReal;
-      result.data[upper] = turnedReal + mirroredReal;
-      result.data[lower + half] = turnedReal - mirroredReal;
-      result.data[lower] = turnedImag + mirroredImag;
-      result.data[upper + half] = mirroredImag - turnedImag;
+      result.data[upper] = rotatedReal + mirroredReal;
+      result.data[lower + half] = rotatedReal - mirroredReal;
+      result.data[lower] = rotatedImag + mirroredImag;
+      result.data[upper + half] = mirroredImag - rotatedImag;
     }
   }
   return result;

@@ -1,5 +1,5 @@
 import type { BudgetRequest, ModelSource } from '@kvlr/core';
-import { readAttentionWeights } from '../read-attention-weights.ts';
+import { readAttentionWeights } from '../source-layer.ts';
 
 /** A request over the KV heads of a model: uniform `keep` heads, candidates the divisors of its own count. */
 export function headsRequest(model: ModelSource, keep: number, changes: Partial<BudgetRequest> = {}): BudgetRequest {

@@ -1,9 +1,9 @@
 import { applyCompression } from '@kvlr/checkpoint';
-import { createNormalRandom, type ModelSource } from '@kvlr/core';
+import { createNormalRandom, type HeadGroups, type ModelSource } from '@kvlr/core';
 import { oracleStatistics } from '@kvlr/testkit';
 import { compressLayer } from '../compress-layer.ts';
-import type { CompressionMethod, SourceLayer } from '../ports.ts';
-import { readAttentionWeights } from '../read-attention-weights.ts';
+import type { CompressionMethod } from '../ports.ts';
+import { readAttentionWeights, type SourceLayer } from '../source-layer.ts';
 
 /** Random block inputs with a mean, so that centring and biases matter. */
 export function randomInputs(count: number, width: number, seed: number): Float64Array[] {
@@ -25,7 +25,7 @@ const knownLayers = new WeakMap<ModelSource, Promise<SourceLayer>[]>();
 /** Every layer of a model compressed by one method, as a model again, its weights in float32. */
 export async function compressModel(
   model: ModelSource,
-  groups: readonly (readonly number[])[],
+  groups: HeadGroups,
   method: string | CompressionMethod,
 ): Promise<ModelSource> {
   const layers = knownLayers.get(model) ?? model.shape.layers.map((_, layer) => readSourceLayer(model, layer));

@@ -47,3 +47,8 @@ export function contiguousHeads(numHeads: number, size: number): number[][] {
     Array.from({ length: size }, (_, member) => group * size + member),
   );
 }
+
+/** Rows of a projection, or columns of W_O, that belong to some heads, in the order of `heads`. */
+export function headComponents(heads: readonly number[], headDim: number): number[] {
+  return heads.flatMap((head) => Array.from({ length: headDim }, (_, component) => head * headDim + component));
+}
