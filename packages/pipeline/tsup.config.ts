@@ -3,5 +3,5 @@ import { libraryConfig } from '../../tsup.base.ts';
 export default libraryConfig({
   index: 'src/index.ts',
   node: 'src/node.ts',
-  'model-worker': 'src/node/workers/model-worker.ts',
+  'model-worker': 'src/node/model-worker.ts',
 });

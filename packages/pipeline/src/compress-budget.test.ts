@@ -1,26 +1,18 @@
-import { type BudgetPolicy, cacheWidth, type KvlrEvent } from '@kvlr/core';
+import { type BudgetPolicy, cacheWidth } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
 import { describe, expect, it } from 'vitest';
-import { compare } from './compare.ts';
+import { compare } from './compare/compare.ts';
+import { methodRows } from './compare/rows.ts';
 import { type CompressionRequest, compress } from './compress.ts';
-import { MemoryRunStore } from './store/memory-run-store.ts';
-import { artefactNames } from './store/run-store.ts';
-import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+import { artefactNames, MemoryRunStore } from './run/store.ts';
+import { readJson, skippedStages, stopAt, tinyRecipe, tinyRun } from './testing/tiny-run.ts';
 
 const budgetSettings = { windows: 2, windowLength: 17 };
 
 async function request(recipe: RecipeInput, changes: Partial<CompressionRequest> = {}): Promise<CompressionRequest> {
-  return {
-    model: await openTinyCheckpoint({ numLayers: 3 }),
-    recipe: { ...tinyRecipe, recovery: { preset: 'none' }, ...recipe },
-    texts: tinyTexts,
-    runtime: { backend: 'cpu' },
-    ...changes,
-  };
+  const run = await tinyRun({ numLayers: 3 });
+  return { ...run, recipe: { ...tinyRecipe, recovery: { preset: 'none' }, ...recipe }, ...changes };
 }
-
-const readJson = async (store: MemoryRunStore, name: string) =>
-  JSON.parse(new TextDecoder().decode(await store.read(name))).value;
 
 /** The first layer keeps everything and the last as little as it may. */
 const falling: BudgetPolicy = () => [4, 1, 1];
@@ -31,7 +23,7 @@ describe('compress with a budget', () => {
     const { recovery } = tinyRecipe;
     const budget = { policy: falling, hash: 'falling' };
     const { model, report, judgement } = await compress(await request({ recovery }, { store, budget }));
-    expect(model.shape.layers.map(({ keySlots, valueSlots }) => [keySlots, valueSlots])).toEqual([
+    expect(model.shape.layers.map(({ cache: { keySlots, valueSlots } }) => [keySlots, valueSlots])).toEqual([
       [4, 4],
       [1, 1],
       [1, 1],
@@ -46,13 +38,8 @@ describe('compress with a budget', () => {
   it('measures each layer alone, keeps what it measured, and goes on where it was cut', async () => {
     const store = new MemoryRunStore();
     const recipe = { budget: { policy: 'measured', ...budgetSettings } };
-    const stop = new AbortController();
-    const stopAtThird = (event: KvlrEvent) => {
-      if (event.type === 'progress' && event.stage === 'budget' && event.completed === 3) stop.abort();
-    };
-    await expect(
-      compress(await request(recipe, { store, onEvent: stopAtThird, signal: stop.signal })),
-    ).rejects.toMatchObject({ code: 'aborted' });
+    const stopped = await request(recipe, { store, ...stopAt('budget', 3) });
+    await expect(compress(stopped)).rejects.toMatchObject({ code: 'aborted' });
     const early: Record<string, number> = await readJson(store, artefactNames.budgetLosses);
     expect(Object.keys(early)).toHaveLength(3);
 
@@ -73,7 +60,8 @@ describe('compress with a budget', () => {
       return [2, 2, 2];
     };
     await compress(await request(recipe, { store, budget: { policy: curious, hash: 'curious' } }));
-    expect(told).toEqual(Object.entries(losses).flatMap(([name, loss]) => (name.includes(', 1 keys') ? [loss] : [])));
+    const ofOneHead = Object.entries(losses).filter(([name]) => name.includes(', 1 keys'));
+    expect(told).toEqual(ofOneHead.map(([, loss]) => loss));
   });
 
   it('sets keys and values apart in the latent layout', async () => {
@@ -84,7 +72,7 @@ describe('compress with a budget', () => {
     ];
     const own = { policy: () => layers, hash: 'apart' };
     const { model, report, judgement } = await compress(await request({ method: 'svd-a' }, { budget: own }));
-    const widths = model.shape.layers.map(({ keySlots, keySlotWidth, valueSlots, valueSlotWidth }) => ({
+    const widths = model.shape.layers.map(({ cache: { keySlots, keySlotWidth, valueSlots, valueSlotWidth } }) => ({
       keys: keySlots * keySlotWidth,
       values: valueSlots * valueSlotWidth,
     }));
@@ -96,7 +84,9 @@ describe('compress with a budget', () => {
   it('spreads ranks by lost energy within the total', async () => {
     const { model, budget } = await compress(await request({ method: 'palu', budget: { policy: 'lost-energy' } }));
     expect(budget.unit).toBe('ranks');
-    expect(model.shape.layers.map(cacheWidth).reduce((sum, width) => sum + width)).toBeLessThanOrEqual(3 * 32);
+    expect(
+      model.shape.layers.map(({ cache }) => cacheWidth(cache)).reduce((sum, width) => sum + width),
+    ).toBeLessThanOrEqual(3 * 32);
   });
 
   it('leaves everything as it was under the uniform budget, and asks again when the policy changes', async () => {
@@ -106,7 +96,7 @@ describe('compress with a budget', () => {
     expect(plain.budget.layers).toEqual(Array(3).fill({ keys: 2, values: 2 }));
     const skipped = async (changes: Partial<CompressionRequest>, recipe: RecipeInput = {}) => {
       const { stages } = await compress(await request(recipe, { store, ...changes }));
-      return stages.filter((stage) => stage.skipped).map(({ stage }) => stage);
+      return skippedStages(stages);
     };
     expect(await skipped({}, { budget: { policy: 'uniform', windows: 3 } })).toContain('evaluation');
     const mine = { policy: falling, hash: 'one' };
@@ -126,7 +116,8 @@ describe('compress with a budget', () => {
 
   it('holds for the row of the recipe in comparisons, which say so', async () => {
     const { model, recipe, texts, runtime } = await request({ budget: { policy: 'progressive' } });
-    const { rows, notes } = await compare({ model, recipe, texts, runtime, methods: ['mean-pool'], ratios: [0.5] });
+    const rowsOf = methodRows({ model, recipe, methods: ['mean-pool'], ratios: [0.5] });
+    const { rows, notes } = await compare({ model, recipe, texts, runtime, rows: rowsOf });
     expect(rows[0]).toMatchObject({ method: 'mean-pool', layout: 'stock' });
     expect(rows.at(-1)!.title).toMatch(/^Recipe: .*, progressive budget$/);
     expect(notes?.join(' ')).toContain('The budget of the recipe holds for its own rows');

@@ -1,26 +1,28 @@
-import type { KvlrEvent, StageName } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
 import { type CompressionRequest, compress } from './compress.ts';
-import { parseRecipeYaml } from './recipe/parse-recipe.ts';
-import { MemoryRunStore } from './store/memory-run-store.ts';
-import { artefactNames } from './store/run-store.ts';
-import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+import { parseRecipeYaml } from './recipe.ts';
+import { artefactNames, MemoryRunStore } from './run/store.ts';
+import {
+  keepWarnings,
+  openTinyCheckpoint,
+  readJson,
+  readText,
+  skippedStages,
+  stopAt,
+  tinyRecipe,
+  tinyRun,
+} from './testing/tiny-run.ts';
 
 async function request(changes: Partial<CompressionRequest> = {}): Promise<CompressionRequest> {
-  const model = await openTinyCheckpoint();
-  return { model, recipe: tinyRecipe, texts: tinyTexts, runtime: { backend: 'cpu' }, ...changes };
+  return { ...(await tinyRun()), ...changes };
 }
-
-const skippedStages = (stages: readonly { stage: StageName; skipped: boolean }[]) =>
-  stages.filter(({ skipped }) => skipped).map(({ stage }) => stage);
 
 describe('compress', () => {
   it('halves the KV heads and judges the result', async () => {
     const store = new MemoryRunStore();
     const result = await compress(await request({ store, modelLocation: 'someone/tiny' }));
     expect(result.model.shape.numKeyValueHeads).toBe(2);
-    const recipe = new TextDecoder().decode(await store.read(artefactNames.recipe));
-    expect(parseRecipeYaml(recipe).source).toMatchObject({
+    expect(parseRecipeYaml(await readText(store, artefactNames.recipe)).source).toMatchObject({
       modelId: result.recipe.source!.modelId,
       location: 'someone/tiny',
     });
@@ -50,10 +52,10 @@ describe('compress', () => {
   });
 
   it('changes nothing when all KV heads are kept, and says so', async () => {
-    const warnings: string[] = [];
+    const { warnings, onEvent } = keepWarnings();
     const { judgement } = await compress(
       await request({
-        onEvent: (event) => event.type === 'warning' && warnings.push(event.message),
+        onEvent,
         recipe: { ...tinyRecipe, keyValueHeads: { keep: 1 }, recovery: { preset: 'none' }, dtype: 'F32' },
       }),
     );
@@ -74,8 +76,8 @@ describe('compress', () => {
     const exact = await model.tensors.readFloat32(name);
     const rounded = await writtenModel.tensors.readFloat32(name);
     expect(rounded).not.toEqual(exact);
-    for (let i = 0; i < exact.length; i++)
-      expect(Math.abs(rounded[i]! - exact[i]!)).toBeLessThanOrEqual(Math.abs(exact[i]!) / 2048 + 3e-8);
+    const isRounded = (value: number, i: number) => Math.abs(value - exact[i]!) <= Math.abs(exact[i]!) / 2048 + 3e-8;
+    expect(rounded.every(isRounded)).toBe(true);
   });
 
   it('skips what an earlier run has done, and repeats only what a changed recipe touches', async () => {
@@ -85,14 +87,12 @@ describe('compress', () => {
     const second = await compress(await request({ store }));
     expect(skippedStages(second.stages)).toEqual(['statistics', 'grouping', 'factors', 'recovery', 'evaluation']);
     expect(second.judgement).toEqual(first.judgement);
-    for (const { stage, skipped, earlierSeconds } of second.stages) {
-      const ofFirst = first.stages.find((earlier) => earlier.stage === stage)!;
-      expect(ofFirst.earlierSeconds).toBe(0);
-      if (!skipped) expect(earlierSeconds).toBe(0);
-      else {
-        expect(earlierSeconds).toBeGreaterThan(0);
-        expect(earlierSeconds).toBeLessThanOrEqual(ofFirst.seconds);
-      }
+    expect(first.stages.map(({ earlierSeconds }) => earlierSeconds)).toEqual(first.stages.map(() => 0));
+    const [kept, done] = [true, false].map((wanted) => second.stages.filter(({ skipped }) => skipped === wanted));
+    expect(done!.map(({ earlierSeconds }) => earlierSeconds)).toEqual(done!.map(() => 0));
+    for (const { stage, earlierSeconds } of kept!) {
+      expect(earlierSeconds).toBeGreaterThan(0);
+      expect(earlierSeconds).toBeLessThanOrEqual(first.stages.find((earlier) => earlier.stage === stage)!.seconds);
     }
     const third = await compress(await request({ store, recipe: { ...tinyRecipe, method: 'mean-pool' } }));
     expect(skippedStages(third.stages)).toEqual(['statistics', 'grouping']);
@@ -114,7 +114,7 @@ describe('compress', () => {
   it('uses artefacts without a record of their time, and says that there is none', async () => {
     const store = new MemoryRunStore();
     await compress(await request({ store }));
-    const saved = JSON.parse(new TextDecoder().decode(await store.read(artefactNames.grouping)));
+    const saved = JSON.parse(await readText(store, artefactNames.grouping));
     delete saved.effort;
     await store.write(artefactNames.grouping, new TextEncoder().encode(JSON.stringify(saved)));
     const { stages, report } = await compress(await request({ store, environment: () => ({ peakMemoryBytes: 900 }) }));
@@ -126,14 +126,9 @@ describe('compress', () => {
   it('stops when told to, and goes on after the last layer that was finished', async () => {
     const store = new MemoryRunStore();
     const uninterrupted = await compress(await request());
-    const stop = new AbortController();
-    const onEvent = (event: KvlrEvent) => {
-      // The first progress of the second layer: two steps a layer.
-      if (event.type === 'progress' && event.stage === 'recovery' && event.completed > 2) stop.abort();
-    };
-    await expect(compress(await request({ store, onEvent, signal: stop.signal }))).rejects.toMatchObject({
-      code: 'aborted',
-    });
+    // The first progress of the second layer: two steps a layer.
+    const stopped = await request({ store, ...stopAt('recovery', 3) });
+    await expect(compress(stopped)).rejects.toMatchObject({ code: 'aborted' });
     expect(await store.list()).toContain('5-recovery/layer-000.safetensors');
     expect(await store.list()).not.toContain('5-recovery/layer-001.safetensors');
     const resumed = await compress(await request({ store }));
@@ -155,8 +150,7 @@ describe('compress', () => {
     await compress(
       await request({ store, grouping: interleaved, recipe: { ...tinyRecipe, recovery: { preset: 'none' } } }),
     );
-    const saved = JSON.parse(new TextDecoder().decode(await store.read(artefactNames.grouping)));
-    expect(saved.value).toEqual([
+    expect(await readJson(store, artefactNames.grouping)).toEqual([
       [
         [0, 2],
         [1, 3],
@@ -166,6 +160,13 @@ describe('compress', () => {
         [1, 3],
       ],
     ]);
+  });
+
+  it('warns where it is likely to need more memory than the machine has', async () => {
+    const { warnings, onEvent } = keepWarnings();
+    const recipe = { ...tinyRecipe, recovery: { preset: 'none' as const } };
+    await compress(await request({ recipe, onEvent, machineMemoryBytes: 1e6 }));
+    expect(warnings).toEqual([expect.stringMatching(/estimated to take .* of memory; the machine has 977 KiB/)]);
   });
 
   it('refuses windows longer than the context of the model before it works', async () => {

@@ -1,27 +1,22 @@
-import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
-import type { WeightDtype } from '@kvlr/checkpoint';
-import { resolveMethod } from '@kvlr/compression';
-import type { Checkpoint, ModelSource, RunControl } from '@kvlr/core';
-import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
-import { resolveGrouping } from '@kvlr/grouping';
-import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
-import type { CacheBudget } from './budget/cache-budget.ts';
-import { recordBlockInputs } from './calibration/record-block-inputs.ts';
-import { evaluationWindows } from './evaluation/evaluation-windows.ts';
-import { ModelRunner, type RunnerRequest } from './models/model-runner.ts';
-import { roundModel } from './models/round-model.ts';
-import { formatRecipeYaml, parseRecipe } from './recipe/parse-recipe.ts';
-import { once } from './run/once.ts';
-import type { BudgetChoice, GroupingChoice, MethodChoice } from './run/plugin-choices.ts';
-import { RunContext, type StageTime } from './run/run-context.ts';
-import { runKeys } from './run/run-keys.ts';
-import { compressLayers } from './stages/compress-layers.ts';
-import { gatherStatistics } from './stages/gather-statistics.ts';
-import { inspectModel } from './stages/inspect-model.ts';
-import { type Judgement, judge } from './stages/judge.ts';
-import { writeReport } from './stages/write-report.ts';
-import { MemoryRunStore } from './store/memory-run-store.ts';
-import { artefactNames, type RunStore } from './store/run-store.ts';
+import { applyCompression, type WeightDtype } from '@kvlr/checkpoint';
+import type { CalibrationStatistics, EventListener, ModelSource, RunControl } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import { type CompressionReport, formatBytes, modelCard, type RunEnvironment } from '@kvlr/report';
+import type { BackendName } from '@kvlr/runtime';
+import { estimateCompression } from './estimate.ts';
+import { ModelRunner, type RunnerRequest } from './models/runner.ts';
+import type { ModelWorkers } from './models/workers.ts';
+import { type CompressionPlan, type PlanRequest, planCompression } from './plan.ts';
+import { formatRecipeYaml } from './recipe.ts';
+import { RunContext, type Stage, type StageTime } from './run/context.ts';
+import { artefactNames, MemoryRunStore, type RunStore, writeText } from './run/store.ts';
+import { type CacheBudget, chooseBudget } from './stages/budget.ts';
+import { computeFactors } from './stages/factors.ts';
+import { chooseGroups } from './stages/grouping.ts';
+import { type Judgement, judge, roundModel } from './stages/judge.ts';
+import { type Recovery, recoverStudent } from './stages/recovery.ts';
+import { writeReport } from './stages/report.ts';
+import { gatherStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';
 
 /** The compressed model, ready to be written. */
 export interface FinishedModel {
@@ -34,34 +29,24 @@ export interface FinishedModel {
   modelCard: string;
 }
 
-export interface CompressionRequest extends RunControl {
-  model: Checkpoint;
-  /** The model's name for people. Default: its location. */
-  modelName?: string;
-  /** Where the model can be had again, for the recipe: a hub id, 'embedded', a path. Default: its location. */
-  modelLocation?: string;
-  /** Licence of the weights as their owner states it, for the model card. */
-  modelLicence?: string;
-  recipe?: RecipeInput;
-  texts: {
-    /** Statistics and reconstruction see these. */
-    calibration: readonly TextDocument[];
-    /** The result is judged on these; they decide nothing. */
-    evaluation: readonly TextDocument[];
-  };
+/** What every run that ends in a checkpoint is given besides its inputs. */
+export interface RunSettings extends RunControl {
   /** Keeps what resuming needs. Default: memory, which forgets. */
   store?: RunStore;
-  /** Replaces the strategy that the recipe names. */
-  grouping?: GroupingChoice;
-  /** Replaces the method that the recipe names. */
-  method?: MethodChoice;
-  /** Replaces the budget policy that the recipe names. */
-  budget?: BudgetChoice;
   runtime?: RunnerRequest;
   /** Puts the finished checkpoint in its place, as the last thing of the run. */
   write?: (finished: FinishedModel) => Promise<void>;
   /** What the report says of the machine; asked for when the report is made. */
   environment?: () => Partial<RunEnvironment>;
+}
+
+export interface CompressionRequest extends PlanRequest, RunSettings {
+  /** The model's name for people. Default: its location. */
+  modelName?: string;
+  /** Licence of the weights as their owner states it, for the model card. */
+  modelLicence?: string;
+  /** Memory of the machine. Where the estimate is above it, a warning says so before the work begins. */
+  machineMemoryBytes?: number;
 }
 
 export interface CompressionResult {
@@ -77,119 +62,118 @@ export interface CompressionResult {
 }
 
 /**
- * Gives a model fewer KV heads: statistics, grouping, factors, block reconstruction, judgement, report. What
- * `kvlr compress` does. Stages whose artefacts lie in the store, made from the same inputs, are skipped.
+ * Gives a model fewer KV heads: statistics, budget, grouping, factors, recovery, judgement, report. What `kvlr compress` does.
+ * Stages whose artefacts lie in the store, made from the same inputs, are skipped.
  *
- * @throws KvlrError; 'aborted' when the signal fires. What was finished by then stays in the store.
+ * @throws KvlrError as `planCompression` does; 'aborted' when the signal fires. What was finished by then stays in the store.
  */
 export async function compress(request: CompressionRequest): Promise<CompressionResult> {
-  const { model, texts } = request;
+  const { model } = request;
+  const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  const recipe = parseRecipe(request.recipe);
-  const { keyValueHeads, tokenizer, sourceDtype, cache } = await context.stage(
-    'inspect',
-    `Checks ${request.modelName ?? model.location}`,
-    async ({ onEvent }) => {
-      const value = await inspectModel(model, recipe);
-      const { numLayers, numAttentionHeads, numKeyValueHeads } = model.shape;
-      if (value.keyValueHeads === numKeyValueHeads) {
-        const message = `All ${numKeyValueHeads} KV heads are kept: the cache of the result is as large as before`;
-        onEvent?.({ type: 'warning', message, data: { numKeyValueHeads } });
-      }
-      const heads = `${numLayers} layers, ${numAttentionHeads} query heads, ${numKeyValueHeads} KV heads`;
-      return { value, detail: `${heads}, ${value.cache.bytesPerToken} bytes of KV cache per token` };
-    },
-  );
-  const method = request.method?.method ?? resolveMethod(recipe.method);
-  const strategy = request.grouping?.strategy ?? resolveGrouping(recipe.grouping);
-  const calibrationHash = await hashTexts(texts.calibration);
-  const keys = await runKeys({
-    modelId: model.id,
-    calibrationHash,
-    evaluationHash: await hashTexts(texts.evaluation),
-    groupingHash: request.grouping?.hash,
-    methodHash: request.method?.hash,
-    budgetHash: request.budget?.hash,
-    recipe,
-    keyValueHeads,
+  const plan = await context.stage('inspect', `Checks ${modelName}`, async (stage) => {
+    const planned = await planCompression(request);
+    describePlan(planned, stage);
+    return planned;
   });
-  const finishedRecipe: Recipe = {
-    ...recipe,
-    keyValueHeads,
-    source: {
-      modelId: model.id,
-      location: request.modelLocation ?? model.location,
-      calibrationHash,
-      groupingHash: request.grouping?.hash,
-      methodHash: request.method?.hash,
-      budgetHash: request.budget?.hash,
-    },
-  };
-  const recipeYaml = formatRecipeYaml(finishedRecipe);
-  await context.store.write(artefactNames.recipe, new TextEncoder().encode(recipeYaml));
+  const { recipe, texts, keys } = plan;
+  const recipeYaml = formatRecipeYaml(recipe);
+  await writeText(context.store, artefactNames.recipe, recipeYaml);
   await context.beginLog();
 
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
-  const calibrationIds = once(async () => encodeDocuments(texts.calibration, tokenizer));
-  const statistics = await gatherStatistics(context, {
-    model,
-    runner,
-    calibration: recipe.calibration,
-    tokenIds: calibrationIds,
-    textHash: calibrationHash,
-    key: keys.statistics,
-  });
-  const {
-    model: compressed,
-    budget,
-    history,
-    course,
-  } = await compressLayers(context, {
-    ...{ model, recipe, keyValueHeads, method, strategy, statistics, runner, keys },
-    budget: request.budget,
-    workers: request.runtime?.workers,
-    blockInputs: recordBlockInputs({ model, runner, calibration: recipe.calibration, tokenIds: calibrationIds }),
-    tokenIds: calibrationIds,
-  });
+  checkMemory(plan, runner.choice.backend, request.machineMemoryBytes, context.onEvent);
+  const original = { model, runner, text: texts.calibration, calibration: recipe.calibration };
+  const textHash = texts.calibrationHash;
+  const statistics = await gatherStatistics(context, { ...original, textHash, key: keys.statistics });
+  const recordings = recordOriginal(original);
+  const workers = request.runtime?.workers;
+  const compressed = await compressLayers(context, plan, { statistics, runner, recordings, workers });
+
   const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
-  const written = await roundModel(compressed, model, dtype);
+  const written = await roundModel(compressed.model, model, dtype);
   const judgement = await judge(context, {
-    runner,
-    base: model,
-    exact: compressed,
-    written,
-    dtype: dtype ?? sourceDtype,
-    bytesPerElement: cache.bytesPerElement,
-    windows: async () => evaluationWindows(texts.evaluation, tokenizer, recipe.evaluation),
-    key: keys.evaluation,
+    ...{ runner, base: model, exact: compressed.model, written, windows: texts.evaluation, key: keys.evaluation },
+    dtype: dtype ?? plan.sourceDtype,
+    bytesPerElement: plan.cache.bytesPerElement,
   });
+  const { budget, history, course } = compressed;
   const report = await writeReport(context, {
-    modelName: request.modelName ?? model.location,
-    modelLicence: request.modelLicence,
-    model,
-    resultShape: written.shape,
-    budget,
-    recipe: finishedRecipe,
-    statistics,
-    judgement,
-    history,
-    distillation: course,
-    environment: context.environment(`${runner.choice.backend} (${runner.choice.reason})`),
+    ...{ modelName, modelLicence: request.modelLicence, model, resultShape: written.shape },
+    ...{ recipe, statistics, budget, history, distillation: course, judgement },
+    environment: context.environment(runner.description),
   });
-  if (request.write) {
-    const { write } = request;
-    await context.stage('write', 'The checkpoint', async () => {
-      await write({ model: compressed, dtype, recipeYaml, modelCard: modelCard(report) });
-      return { value: undefined };
-    });
+  await writeCheckpoint(context, request, { model: compressed.model, dtype, recipeYaml, modelCard: modelCard(report) });
+  return { recipe, model: compressed.model, writtenModel: written, budget, judgement, report, stages: context.stages };
+}
+
+function describePlan({ model, keyValueHeads, cache }: CompressionPlan, stage: Stage): void {
+  const { numLayers, numAttentionHeads, numKeyValueHeads } = model.shape;
+  if (keyValueHeads === numKeyValueHeads) {
+    const message = `All ${numKeyValueHeads} KV heads are kept: the cache of the result is as large as before`;
+    stage.control.onEvent?.({ type: 'warning', message, data: { numKeyValueHeads } });
   }
-  return {
-    recipe: finishedRecipe,
-    model: compressed,
-    writtenModel: written,
-    budget,
-    judgement,
-    report,
-    stages: context.stages,
-  };
+  const heads = `${numLayers} layers, ${numAttentionHeads} query heads, ${numKeyValueHeads} KV heads`;
+  stage.detail = `${heads}, ${cache.bytesPerToken} bytes of KV cache per token`;
+}
+
+/** Warns where a run is likely to take more memory than there is. */
+export function checkMemory(
+  plan: CompressionPlan,
+  backend: BackendName,
+  machineMemoryBytes: number | undefined,
+  onEvent: EventListener | undefined,
+): void {
+  const { memoryBytes } = estimateCompression(plan, backend);
+  if (machineMemoryBytes === undefined || memoryBytes <= machineMemoryBytes) return;
+  const message = `This is estimated to take ${formatBytes(memoryBytes)} of memory; the machine has ${formatBytes(machineMemoryBytes)}`;
+  onEvent?.({ type: 'warning', message, data: { memoryBytes, machineMemoryBytes } });
+}
+
+/** What the stages between statistics and judgement work with, whatever they are to do. */
+export interface CompressionMeans {
+  statistics: CalibrationStatistics;
+  runner: ModelRunner;
+  recordings: Recordings;
+  workers: ModelWorkers | undefined;
+}
+
+export interface CompressedModel extends Recovery {
+  budget: CacheBudget;
+  groups: number[][][];
+}
+
+/** The stages between statistics and judgement: budget, grouping, factors, recovery. */
+export async function compressLayers(
+  context: RunContext,
+  plan: CompressionPlan,
+  { statistics, runner, recordings, workers }: CompressionMeans,
+): Promise<CompressedModel> {
+  const { model, recipe, keyValueHeads, method, strategy, keys } = plan;
+  const text = plan.texts.calibration;
+  const { blockInputs, attendedMoments } = recordings;
+  const grouping = { model, statistics, strategy, label: recipe.grouping, method, blockInputs, workers };
+  const budget = await chooseBudget(context, {
+    ...{ model, runner, text, calibration: recipe.calibration, grouping, keyValueHeads },
+    ...{ settings: recipe.budget, choice: plan.choices.budget, key: keys.budget, lossKey: keys.losses },
+  });
+  const ranks = budget.unit === 'ranks' ? budget.layers : undefined;
+  const counts = budget.layers.map((layer) => (ranks ? keyValueHeads : layer.keys));
+  const groups = await chooseGroups(context, { source: grouping, counts, key: keys.grouping });
+  const layers = await computeFactors(context, {
+    ...{ model, statistics, groups, method, ranks, attendedMoments, key: keys.factors },
+  });
+  const student = applyCompression(model, layers);
+  const settings = recipe.recovery;
+  const recovered = await recoverStudent(context, { teacher: model, student, settings, text, key: keys.recovery });
+  return { ...recovered, budget, groups };
+}
+
+/** The last stage, where the caller keeps checkpoints. */
+export async function writeCheckpoint(
+  context: RunContext,
+  { write }: RunSettings,
+  finished: FinishedModel,
+): Promise<void> {
+  if (write) await context.stage('write', 'The checkpoint', () => write(finished));
 }

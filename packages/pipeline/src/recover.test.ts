@@ -4,26 +4,18 @@ import { join } from 'node:path';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import type { Recipe } from '@kvlr/core/schemas';
 import { afterAll, describe, expect, it } from 'vitest';
-import { recoverToDirectory } from './node/recover-to-directory.ts';
-import { parseRecipe } from './recipe/parse-recipe.ts';
+import { recoverToDirectory } from './node/to-directory.ts';
+import { parseRecipe } from './recipe.ts';
 import { type CheckpointRecoveryRequest, recoverCheckpoint } from './recover.ts';
-import { MemoryRunStore } from './store/memory-run-store.ts';
-import { openTinyCheckpoint, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+import { MemoryRunStore } from './run/store.ts';
+import { openTinyCheckpoint, skippedStages, tinyDistillation, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
 
 const directory = await mkdtemp(join(tmpdir(), 'kvlr-recover-'));
 afterAll(() => rm(directory, { recursive: true }));
 
-const distillation = {
-  preset: 'light',
-  steps: 3,
-  warmupSteps: 1,
-  piecesPerStep: 1,
-  evaluateEvery: 1,
-  windowLength: 32,
-};
+const distillation = { ...tinyDistillation, steps: 3 };
 const recoveryOf = (recovery: object): Recipe['recovery'] =>
-  parseRecipe({ ...tinyRecipe, recovery: { ...tinyRecipe.recovery, ...recovery } } as Parameters<typeof parseRecipe>[0])
-    .recovery;
+  parseRecipe({ ...tinyRecipe, recovery: { ...tinyRecipe.recovery, ...recovery } }).recovery;
 
 async function request(changes: Partial<CheckpointRecoveryRequest> = {}): Promise<CheckpointRecoveryRequest> {
   return {
@@ -45,7 +37,7 @@ describe('recoverCheckpoint', () => {
     expect(judgement.result.againstBase!.basePerplexity.value).toBeCloseTo(judgement.base.perplexity.value, 6);
     const again = await recoverCheckpoint(await request({ store }));
     expect(again.judgement).toEqual(judgement);
-    expect(again.stages.filter(({ skipped }) => skipped).map(({ stage }) => stage)).toEqual(['recovery', 'evaluation']);
+    expect(skippedStages(again.stages)).toEqual(['recovery', 'evaluation']);
     const other = await recoverCheckpoint(await request({ store, teacher: await openTinyCheckpoint({ seed: 2 }) }));
     expect(other.stages.some(({ skipped }) => skipped)).toBe(false);
   });

@@ -1,29 +1,22 @@
-import { encodeDocuments, hashTexts, type TextDocument } from '@kvlr/calibration';
+import { encodeDocuments } from '@kvlr/calibration';
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
-import { KvlrError, type RunControl } from '@kvlr/core';
+import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { type CompressionReport, modelCard, type RunEnvironment } from '@kvlr/report';
-import type { FinishedModel } from './compress.ts';
-import { evaluationWindows } from './evaluation/evaluation-windows.ts';
-import { checkTeacher } from './models/check-teacher.ts';
-import { ModelRunner, type RunnerRequest } from './models/model-runner.ts';
-import { readLicence } from './models/read-licence.ts';
-import { roundModel } from './models/round-model.ts';
-import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe/parse-recipe.ts';
-import { resolveDistillation } from './recipe/resolve-distillation.ts';
-import { resolveRecovery } from './recipe/resolve-recovery.ts';
-import { once } from './run/once.ts';
-import { RunContext, type StageTime } from './run/run-context.ts';
-import type { Distillation } from './stages/distill-student.ts';
-import { attentionDtype, cacheElementBytes } from './stages/inspect-model.ts';
-import { type Judgement, judge } from './stages/judge.ts';
-import { recoverStudent } from './stages/recover-student.ts';
-import { writeReport } from './stages/write-report.ts';
-import { artefactKey } from './store/artefact.ts';
-import { MemoryRunStore } from './store/memory-run-store.ts';
-import { artefactNames, type RunStore } from './store/run-store.ts';
+import { type CompressionReport, modelCard } from '@kvlr/report';
+import { type RunSettings, writeCheckpoint } from './compress.ts';
+import { attentionDtype, cacheElementBytes, readLicence } from './models/facts.ts';
+import { ModelRunner } from './models/runner.ts';
+import { checkTeacher } from './models/teacher.ts';
+import { prepareTexts, type RunTexts } from './plan.ts';
+import { formatRecipeYaml, parseRecipe, parseRecipeYaml, resolveDistillation, resolveRecovery } from './recipe.ts';
+import { artefactKey } from './run/artefact.ts';
+import { RunContext, type StageTime } from './run/context.ts';
+import { artefactNames, MemoryRunStore, writeText } from './run/store.ts';
+import { type Judgement, judge, roundModel } from './stages/judge.ts';
+import { type Distillation, distillationWindows, reconstructionWindows, recoverStudent } from './stages/recovery.ts';
+import { writeReport } from './stages/report.ts';
 
-export interface CheckpointRecoveryRequest extends RunControl {
+export interface CheckpointRecoveryRequest extends RunSettings {
   /** The compressed model, in any layout. */
   model: HuggingFaceCheckpoint;
   /** The model it was made from. */
@@ -35,14 +28,7 @@ export interface CheckpointRecoveryRequest extends RunControl {
   /** What is trained: block reconstruction unless its preset is 'none', distillation where it is present. */
   recovery: Recipe['recovery'];
   evaluation: Recipe['evaluation'];
-  texts: { calibration: readonly TextDocument[]; evaluation: readonly TextDocument[] };
-  /** Keeps what resuming needs. Default: memory, which forgets. */
-  store?: RunStore;
-  runtime?: RunnerRequest;
-  /** Puts the finished checkpoint in its place, as the last thing of the run. */
-  write?: (finished: FinishedModel) => Promise<void>;
-  /** What the report says of the machine; asked for when the report is made. */
-  environment?: () => Partial<RunEnvironment>;
+  texts: RunTexts;
 }
 
 export interface CheckpointRecoveryResult {
@@ -59,63 +45,51 @@ export interface CheckpointRecoveryResult {
  *
  * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently, 'invalid-argument' when the teacher
  *   cannot be what the checkpoint was made from (one whose values differ outside attention is warned of), 'recipe-invalid' when
- *   nothing is to be trained; 'aborted' on the signal.
+ *   nothing is to be trained, 'text-too-short'; 'aborted' on the signal.
  */
 export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Promise<CheckpointRecoveryResult> {
-  const { model, teacher, recovery, evaluation, texts } = request;
+  const { model, teacher, recovery, evaluation } = request;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
   requireTraining(recovery);
-  const calibrationHash = await hashTexts(texts.calibration);
-  const evaluationHash = await hashTexts(texts.evaluation);
   await checkTeacher(model, teacher, context.onEvent);
+  const texts = await prepareTexts(await model.tokenizer(), request.texts, evaluation);
+  const { calibration: text, calibrationHash, evaluationHash } = texts;
+  await requireSameTokens(request, text.tokenIds);
+  reconstructionWindows(text, recovery);
+  distillationWindows(text, recovery);
   const recipe: Recipe = {
     ...(await recipeOf(model)),
     ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation },
     source: { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash },
   };
   const recipeYaml = formatRecipeYaml(recipe);
-  const tokenizer = await model.tokenizer();
-  const calibrationIds = once(async () => encodeDocuments(texts.calibration, tokenizer));
-  await requireSameTokens(request, await calibrationIds());
-  await context.store.write(artefactNames.recipe, new TextEncoder().encode(recipeYaml));
+  await writeText(context.store, artefactNames.recipe, recipeYaml);
   await context.beginLog();
+
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
   const pair = { modelId: model.id, teacherId: teacher.id, calibrationHash };
-  const {
-    model: recovered,
-    history,
-    course,
-  } = await recoverStudent(context, {
-    teacher,
-    student: model,
-    settings: recovery,
-    tokenIds: calibrationIds,
-    key: await artefactKey(pair, resolveRecovery(recovery)),
+  const resolved = resolveRecovery(recovery);
+  const recovered = await recoverStudent(context, {
+    ...{ teacher, student: model, settings: recovery, text, key: await artefactKey(pair, resolved) },
   });
-  const written = await roundModel(recovered, model, undefined);
+  const { history, course } = recovered;
+  const written = await roundModel(recovered.model, model, undefined);
   const dtype = attentionDtype(model);
-  const judged = [resolveRecovery(recovery), resolveDistillation(recovery), evaluation];
+  const judged = [resolved, resolveDistillation(recovery), evaluation];
   const judgement = await judge(context, {
-    ...{ runner, base: teacher, exact: recovered, written, dtype },
+    ...{ runner, base: teacher, exact: recovered.model, written, windows: texts.evaluation, dtype },
     bytesPerElement: cacheElementBytes(dtype),
-    windows: async () => evaluationWindows(texts.evaluation, tokenizer, evaluation),
     key: await artefactKey({ ...pair, evaluationHash }, judged),
   });
   const report = await writeReport(context, {
     modelName: request.teacherName ?? teacher.location,
     modelLicence: await readLicence(teacher.files),
-    model: teacher,
-    resultShape: written.shape,
-    ...{ recipe, judgement, history, distillation: course },
-    environment: context.environment(`${runner.choice.backend} (${runner.choice.reason})`),
+    ...{ model: teacher, resultShape: written.shape, recipe, judgement, history, distillation: course },
+    environment: context.environment(runner.description),
   });
-  if (request.write) {
-    const { write } = request;
-    await context.stage('write', 'The checkpoint', async () => {
-      await write({ model: recovered, dtype: undefined, recipeYaml, modelCard: modelCard(report) });
-      return { value: undefined };
-    });
-  }
+  await writeCheckpoint(context, request, {
+    ...{ model: recovered.model, dtype: undefined, recipeYaml, modelCard: modelCard(report) },
+  });
   return { judgement, report, course, stages: context.stages };
 }
 
@@ -128,8 +102,9 @@ async function recipeOf({ files }: HuggingFaceCheckpoint): Promise<Recipe> {
 function requireTraining(recovery: Recipe['recovery']): void {
   if (recovery.preset !== 'none' || recovery.distillation !== undefined) return;
   throw new KvlrError('recipe-invalid', {
-    message: 'recoverCheckpoint: expected block reconstruction or distillation, got neither',
-    hint: 'Ask for --distill light or full, for --recover light or full, or for both.',
+    message: 'expected block reconstruction or distillation, got neither',
+    hint: 'Ask for a light or full reconstruction, for a light or full distillation, or for both.',
+    where: { argument: 'recovery' },
     data: { preset: recovery.preset },
   });
 }
@@ -138,8 +113,9 @@ async function requireSameTokens({ model, teacher, texts }: CheckpointRecoveryRe
   const ofTeacher = encodeDocuments(texts.calibration, await teacher.tokenizer());
   if (ofTeacher.length === ids.length && ofTeacher.every((id, place) => id === ids[place])) return;
   throw new KvlrError('tokenizer-mismatch', {
-    message: `recoverCheckpoint: expected ${model.location} and ${teacher.location} to encode the text equally, got other tokens`,
-    hint: 'Name the model that this checkpoint was compressed from with --teacher.',
+    message: `expected ${model.location} and ${teacher.location} to encode the text equally, got other tokens`,
+    hint: 'Give the model that this checkpoint was compressed from.',
+    where: { argument: 'teacher' },
     data: { file: model.location, teacher: teacher.location },
   });
 }

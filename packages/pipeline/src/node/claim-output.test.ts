@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { formatRecipeYaml, parseRecipe } from '../recipe/parse-recipe.ts';
+import { formatRecipeYaml, parseRecipe } from '../recipe.ts';
 import { claimOutput, type OutputClaim } from './claim-output.ts';
 
 describe('claimOutput', () => {

@@ -2,8 +2,8 @@ import { access, readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { requireWritable } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
-import { parseRecipeYaml } from '../recipe/parse-recipe.ts';
-import { artefactNames } from '../store/run-store.ts';
+import { parseRecipeYaml } from '../recipe.ts';
+import { artefactNames } from '../run/store.ts';
 
 export interface OutputClaim {
   /** Where the checkpoint goes. */
@@ -31,8 +31,9 @@ export async function claimOutput(claim: OutputClaim): Promise<void> {
   ] as const) {
     if (isInside(output, path) || isInside(path, output)) {
       throw new KvlrError('usage', {
-        message: `claimOutput: expected an output apart from ${name}, got ${output} and ${path}`,
-        hint: 'Choose another directory with -o.',
+        message: `expected an output apart from ${name}, got ${output} and ${path}`,
+        hint: 'Choose another directory for the output.',
+        where: { argument: 'output' },
         data: { output, path },
       });
     }
@@ -46,11 +47,12 @@ async function checkReplaceable(output: string, overwrite: boolean): Promise<voi
   const made = await exists(join(output, artefactNames.recipe));
   if (overwrite && made) return;
   throw new KvlrError('file-exists', {
-    message: `claimOutput: expected nothing at ${output}, found ${made ? 'an earlier result' : 'something that kvlr did not make'}`,
+    message: `expected nothing here, found ${made ? 'an earlier result' : 'something that kvlr did not make'}`,
     hint: made
-      ? 'Add --overwrite to replace it, or choose another place with -o.'
-      : 'Choose another place with -o: --overwrite replaces only what kvlr has written.',
-    data: { file: output },
+      ? 'Allow overwriting it, or choose another place for the output.'
+      : 'Choose another place for the output: only what kvlr has written is ever replaced.',
+    where: { file: output },
+    data: { file: output, replaceable: made },
   });
 }
 
@@ -77,16 +79,18 @@ async function checkRun({
   const text = await readFile(recipePath, 'utf8').catch(() => undefined);
   if (text === undefined) {
     throw new KvlrError('run-mismatch', {
-      message: `claimOutput: expected a run directory of kvlr at ${runDirectory}, found other files and no recipe.yaml`,
-      hint: 'Choose another run directory with --run.',
-      data: { file: runDirectory },
+      message: 'expected a run directory of kvlr, found other files and no recipe.yaml',
+      hint: 'Choose another run directory.',
+      where: { file: runDirectory },
+      data: { file: runDirectory, replaceable: false },
     });
   }
   if (overwrite || parseRecipeYaml(text, recipePath).source?.modelId === modelId) return;
   throw new KvlrError('run-mismatch', {
-    message: `claimOutput: expected a run of this model in ${runDirectory}, found a run of another one`,
-    hint: 'Choose another run directory with --run, or add --overwrite to let it go.',
-    data: { file: runDirectory, modelId },
+    message: 'expected a run of this model, found a run of another one',
+    hint: 'Choose another run directory, or allow overwriting to let it go.',
+    where: { file: runDirectory },
+    data: { file: runDirectory, modelId, replaceable: true },
   });
 }
 

@@ -2,8 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { MemoryRunStore } from '../store/memory-run-store.ts';
-import type { RunStore } from '../store/run-store.ts';
+import { MemoryRunStore, type RunStore } from '../run/store.ts';
 import { DirectoryRunStore } from './directory-run-store.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);

@@ -1,7 +1,7 @@
 import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
-import type { RunStore } from '../store/run-store.ts';
-import { toFileError } from './to-file-error.ts';
+import { KvlrError } from '@kvlr/core';
+import type { RunStore } from '../run/store.ts';
 
 /** A run store in a directory. Every write goes to a file beside its final name, which is then renamed into place. */
 export class DirectoryRunStore implements RunStore {
@@ -12,7 +12,7 @@ export class DirectoryRunStore implements RunStore {
       return await readFile(this.#path(name));
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw toFileError('DirectoryRunStore.read', this.#path(name), error);
+      throw toFileError(this.#path(name), error);
     }
   }
 
@@ -25,7 +25,7 @@ export class DirectoryRunStore implements RunStore {
       await rename(partial, path);
     } catch (error) {
       await rm(partial, { force: true }).catch(() => {});
-      throw toFileError('DirectoryRunStore.write', path, error);
+      throw toFileError(path, error);
     }
   }
 
@@ -35,7 +35,7 @@ export class DirectoryRunStore implements RunStore {
       await mkdir(dirname(path), { recursive: true });
       await appendFile(path, `${line}\n`);
     } catch (error) {
-      throw toFileError('DirectoryRunStore.appendLine', path, error);
+      throw toFileError(path, error);
     }
   }
 
@@ -48,7 +48,7 @@ export class DirectoryRunStore implements RunStore {
         .sort();
     } catch (error) {
       if (isMissing(error)) return [];
-      throw toFileError('DirectoryRunStore.list', this.directory, error);
+      throw toFileError(this.directory, error);
     }
   }
 
@@ -63,4 +63,23 @@ export class DirectoryRunStore implements RunStore {
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+/** Names the file and the way on of an operating system's write or read error. A KvlrError passes unchanged. */
+function toFileError(file: string, error: unknown): KvlrError {
+  if (KvlrError.isInstance(error)) return error;
+  const systemCode = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+  const details = { where: { file }, data: { file, systemCode }, cause: error };
+  if (systemCode === 'ENOSPC' || systemCode === 'EDQUOT') {
+    return new KvlrError('disk-full', {
+      message: `expected room to write, got a full disk (${systemCode})`,
+      hint: 'Free some space, or choose another place; a run that is repeated goes on where it was cut.',
+      ...details,
+    });
+  }
+  return new KvlrError('write-failed', {
+    message: `expected to read and write here, got ${error instanceof Error ? error.message : error}`,
+    hint: 'Check that the directory exists and that you may write there.',
+    ...details,
+  });
 }

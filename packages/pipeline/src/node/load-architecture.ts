@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type ArchitectureDescriptor, architectureFromJson } from '@kvlr/checkpoint';
+import type { ArchitectureDescriptor } from '@kvlr/checkpoint';
+import { architectureFromJson } from '@kvlr/checkpoint/schemas';
 import { KvlrError } from '@kvlr/core';
 
 /**
@@ -12,9 +13,9 @@ export async function loadArchitecture(path: string): Promise<ArchitectureDescri
   const file = resolve(path);
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw new KvlrError('file-missing', {
-      message: `loadArchitecture: expected a description of a model family at ${file}, found no file`,
+      message: 'expected a description of a model family, found no file',
       hint: 'Give the path of a JSON file such as examples/architectures/renamed.json.',
-      data: { file },
+      where: { file },
       cause,
     });
   });
@@ -23,9 +24,9 @@ export async function loadArchitecture(path: string): Promise<ArchitectureDescri
     json = JSON.parse(text);
   } catch (cause) {
     throw new KvlrError('plugin-invalid', {
-      message: `loadArchitecture: expected JSON in ${file}, got: ${cause instanceof Error ? cause.message : cause}`,
-      hint: 'Mend the file.',
-      data: { file },
+      message: `expected JSON, got: ${cause instanceof Error ? cause.message : cause}`,
+      hint: 'Correct the file.',
+      where: { file },
       cause,
     });
   }

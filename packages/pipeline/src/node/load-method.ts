@@ -9,9 +9,9 @@ import {
   type ValueSide,
   valueMethodFromModule,
 } from '@kvlr/compression';
+import { canonicalJson, sha256 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { MethodChoice } from '../run/plugin-choices.ts';
-import { hashValue } from '../store/hash.ts';
 import { isModulePath, loadModule } from './load-module.ts';
 
 /**
@@ -40,7 +40,7 @@ async function loadPair(pair: Exclude<Recipe['method'], string>): Promise<Method
       ? await loadSide<KeySide>(pair.keys, 'key method', keyMethodFromModule)
       : await loadSide<KeySide>(pair.ropeStrategy, 'RoPE strategy', ropeStrategyFromModule);
   const values = await loadSide<ValueSide>(pair.values, 'value method', valueMethodFromModule);
-  return { method: combineMethod(keys.side, values.side), hash: await hashValue([keys.hash, values.hash]) };
+  return { method: combineMethod(keys.side, values.side), hash: await sha256(canonicalJson([keys.hash, values.hash])) };
 }
 
 /** One side of a method, and what decides it: the hash of a module, or a name. */

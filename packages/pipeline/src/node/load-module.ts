@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isAbsolute, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { KvlrError } from '@kvlr/core';
-import { hashBytes } from '../store/hash.ts';
+import { KvlrError, sha256 } from '@kvlr/core';
 
 export interface LoadedModule {
   moduleNamespace: unknown;
@@ -31,7 +30,7 @@ export async function loadModule(nameOrPath: string, what: string): Promise<Load
       cause,
     });
   });
-  const hash = await hashBytes(source);
+  const hash = await sha256(source);
   const moduleNamespace: unknown = await import(pathToFileURL(path).href).catch((cause: unknown) => {
     throw new KvlrError('plugin-invalid', {
       message: `loadModule: expected ${path} to load, got: ${cause instanceof Error ? cause.message : cause}`,

@@ -1,5 +1,12 @@
-import type { CompressionMethod } from '@kvlr/compression';
-import type { BudgetPolicy, GroupingStrategy } from '@kvlr/core';
+import { type CompressionMethod, mergeCosts } from '@kvlr/compression';
+import { type BudgetPolicy, type GroupingStrategy, Registry } from '@kvlr/core';
+import { type NamedGrouping, namedGroupings } from '@kvlr/grouping';
+
+/** The groupings that can be asked for by name: a search for each of the costs that compression knows. */
+export const groupingStrategies = new Registry<NamedGrouping>({
+  kind: 'grouping strategy',
+  entries: namedGroupings(mergeCosts, 'lost-energy'),
+});
 
 /** A grouping strategy of the caller's own, instead of one named in the recipe. */
 export interface GroupingChoice {

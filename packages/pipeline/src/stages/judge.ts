@@ -1,11 +1,17 @@
-import { cacheSize, type EvaluationResult, type ModelSource, type TensorDtype } from '@kvlr/core';
+import { decodeFloats, encodeFloats, overlayModel, planTensors, type WeightDtype } from '@kvlr/checkpoint';
+import {
+  cacheSize,
+  type DenseTensor,
+  type EvaluationResult,
+  type LogitSource,
+  type ModelSource,
+  type TensorDtype,
+} from '@kvlr/core';
 import { cachedLogits, type EvaluationWindow, evaluate, toHarnessJson } from '@kvlr/evaluation';
-import { type LogitDifference, logitDifference } from '../evaluation/logit-difference.ts';
-import type { ModelRunner } from '../models/model-runner.ts';
-import { partOfProgress } from '../run/part-of-progress.ts';
-import type { RunContext } from '../run/run-context.ts';
-import { type ArtefactKey, loadJson, saveJson } from '../store/artefact.ts';
-import { artefactNames } from '../store/run-store.ts';
+import type { ModelRunner } from '../models/runner.ts';
+import { type ArtefactKey, jsonCodec } from '../run/artefact.ts';
+import type { RunContext } from '../run/context.ts';
+import { artefactNames } from '../run/store.ts';
 
 /** How the result does against the model it was made from, on the same windows. */
 export interface Judgement {
@@ -25,35 +31,33 @@ export interface JudgeRequest {
   dtype: TensorDtype;
   /** Bytes of a number in the cache, for both models. */
   bytesPerElement: number;
-  windows: () => Promise<EvaluationWindow[]>;
+  windows: readonly EvaluationWindow[];
   key: ArtefactKey;
 }
 
-/** Perplexity of both models, KL divergence and agreement between them, and what rounding changed. */
+/** Stage 7: perplexity of both models, KL divergence and agreement between them, and what rounding changed. */
 export function judge(context: RunContext, request: JudgeRequest): Promise<Judgement> {
-  return context.stage('evaluation', 'Perplexity and KL divergence against the original', async (control, watch) => {
-    const kept = await loadJson<Judgement>(context.store, artefactNames.evaluation, request.key);
-    if (kept) return { value: kept.value, skipped: true, takenOver: [kept.effort] };
-    const { base, exact, written, runner, bytesPerElement, dtype } = request;
-    const windows = await request.windows();
-    const judgement = await runner.use(base, async (baseModel) => {
+  const { base, exact, written, runner, windows, bytesPerElement, dtype, key } = request;
+  const stage = {
+    stage: 'evaluation' as const,
+    title: 'Perplexity and KL divergence against the original',
+    name: artefactNames.evaluation,
+    key,
+    codec: jsonCodec<Judgement>(({ result }) => toHarnessJson(result, { date: new Date() })),
+    detail: describeJudgement,
+  };
+  const judged = ({ id, shape }: ModelSource) => ({ modelId: id, windows, cache: cacheSize(shape, bytesPerElement) });
+  return context.cached(stage, (running) =>
+    runner.use(base, async (baseModel) => {
       const baseLogits = cachedLogits(baseModel);
-      const baseResult = await evaluate({
-        ...partOfProgress(control, 0, 2),
-        model: baseLogits,
-        modelId: base.id,
-        windows,
-        cache: cacheSize(base.shape, bytesPerElement),
-      });
+      const baseResult = await evaluate({ ...running.part(0, 2), ...judged(base), model: baseLogits });
       return runner.use(written, async (writtenModel): Promise<Judgement> => {
         const result = await evaluate({
-          ...partOfProgress(control, 1, 2),
+          ...running.part(1, 2),
+          ...judged(written),
           model: writtenModel,
-          modelId: written.id,
           base: baseLogits,
           baseModelId: base.id,
-          windows,
-          cache: cacheSize(written.shape, bytesPerElement),
         });
         if (written === exact) return { base: baseResult, result };
         const firstWindow = windows[0]!.tokenIds.slice(0, -1);
@@ -62,17 +66,67 @@ export function judge(context: RunContext, request: JudgeRequest): Promise<Judge
         );
         return { base: baseResult, result, rounding: { dtype, ...difference } };
       });
-    });
-    const harness = toHarnessJson(judgement.result, { date: new Date() });
-    const origin = { key: request.key, effort: watch.total() };
-    await saveJson(context.store, artefactNames.evaluation, origin, judgement, harness);
-    return { value: judgement, detail: describe(judgement) };
-  });
+    }),
+  );
 }
 
-function describe({ base, result, rounding }: Judgement): string {
+function describeJudgement({ base, result, rounding }: Judgement): string {
   const perplexities = `perplexity ${base.perplexity.value.toFixed(2)} -> ${result.perplexity.value.toFixed(2)}`;
   if (!rounding || rounding.maximum === 0) return perplexities;
   const share = (100 * rounding.relativeToRange).toPrecision(2);
   return `${perplexities}; rounding to ${rounding.dtype} moves the logits by at most ${share} % of their range`;
+}
+
+export interface LogitDifference {
+  /** Largest difference of any logit. */
+  maximum: number;
+  /** The same as a share of the range (largest minus smallest) of the first model's logits. */
+  relativeToRange: number;
+}
+
+/** How far the logits of two models lie apart on one window. */
+export async function logitDifference(
+  first: LogitSource,
+  second: LogitSource,
+  tokenIds: Int32Array,
+): Promise<LogitDifference> {
+  const expected = await first.logits(tokenIds);
+  const received = await second.logits(tokenIds);
+  let maximum = 0;
+  let lowest = Number.POSITIVE_INFINITY;
+  let highest = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < expected.length; i++) {
+    maximum = Math.max(maximum, Math.abs(expected[i]! - received[i]!));
+    lowest = Math.min(lowest, expected[i]!);
+    highest = Math.max(highest, expected[i]!);
+  }
+  return { maximum, relativeToRange: highest > lowest ? maximum / (highest - lowest) : 0 };
+}
+
+/**
+ * The model as it will be read back after it was written: every changed weight rounded to the nearest number that its
+ * element type in the file holds. The model itself when nothing is rounded.
+ *
+ * @param source The model it was made from, whose types are kept.
+ * @param dtype One type for all weights, instead.
+ * @throws KvlrError 'numerical' when a number does not fit into F16.
+ */
+export async function roundModel(
+  model: ModelSource,
+  source: ModelSource,
+  dtype: WeightDtype | undefined,
+): Promise<ModelSource> {
+  const tensors = new Map<string, DenseTensor>();
+  for (const planned of planTensors(model, { source, dtype })) {
+    if (
+      (planned.dtype !== 'F16' && planned.dtype !== 'BF16') ||
+      model.tensors.info(planned.name).dtype === planned.dtype
+    ) {
+      continue;
+    }
+    const values = await model.tensors.readFloat32(planned.name);
+    const data = decodeFloats(planned.dtype, encodeFloats(planned.dtype, values));
+    tensors.set(planned.name, { shape: planned.shape, data });
+  }
+  return tensors.size === 0 ? model : overlayModel(model, { shape: model.shape, tensors, id: `${model.id}, rounded` });
 }

@@ -1,0 +1,51 @@
+import type { CalibrationRequest } from '@kvlr/calibration';
+import type { BlockInputs } from '@kvlr/compression';
+import type {
+  AttentionWeights,
+  CacheDtype,
+  CalibrationStatistics,
+  DecoderShape,
+  LayerStatistics,
+  LogitSource,
+  ModelSource,
+} from '@kvlr/core';
+import type { BackendName, LoadModelSettings } from '@kvlr/runtime';
+
+/** Port: processors that run windows of a model side by side. `createWorkerPool` of `@kvlr/pipeline/node` is one. */
+export interface ModelWorkers {
+  readonly count: number;
+  /** Puts a model on every worker; `cacheDtype` as in `windowSettings`. The caller disposes it. */
+  load(source: ModelSource, backend: BackendName, cacheDtype?: CacheDtype): Promise<ModelInWorkers>;
+  /** Groups of one layer, on one worker. */
+  group(question: GroupingQuestion): Promise<number[][]>;
+}
+
+/** A model that lies on every worker: as many windows run at once. */
+export interface ModelInWorkers extends LogitSource {
+  /** Statistics of these windows, gathered on one worker. */
+  collectStatistics(request: Pick<CalibrationRequest, 'windows' | 'provenance'>): Promise<CalibrationStatistics>;
+  dispose(): void;
+}
+
+/** Which KV heads of one layer are to share one, as data: it crosses threads. */
+export interface GroupingQuestion {
+  /** Names of a grouping strategy and of a method. */
+  strategy: string;
+  method: string;
+  shape: DecoderShape;
+  layer: number;
+  /** KV heads that are to be left. */
+  wanted: number;
+  weights: AttentionWeights;
+  statistics: LayerStatistics | undefined;
+  /** What the block reads, for strategies that measure what merges cost. */
+  inputs: BlockInputs | undefined;
+}
+
+/**
+ * How `loadModel` is to run windows: on differentiable ops without a cache, or, with a dtype, on the kernels of generation, where
+ * every key and value is read back from a cache of that dtype.
+ */
+export function windowSettings(cacheDtype: CacheDtype | undefined): Pick<LoadModelSettings, 'weights' | 'cache'> {
+  return cacheDtype === undefined ? {} : { weights: 'f32', cache: { dtype: cacheDtype } };
+}

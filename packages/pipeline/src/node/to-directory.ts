@@ -1,0 +1,140 @@
+import { access } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
+import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { KvlrError } from '@kvlr/core';
+import type { ComparisonReport } from '@kvlr/report';
+import { type BackendChoice, selectBackend } from '@kvlr/runtime';
+import { type ComparisonRequest, compare } from '../compare/compare.ts';
+import {
+  type CompressionRequest,
+  type CompressionResult,
+  checkMemory,
+  compress,
+  type FinishedModel,
+  type RunSettings,
+} from '../compress.ts';
+import { type CompressionEstimate, estimateCompression } from '../estimate.ts';
+import { readLicence } from '../models/facts.ts';
+import { type CompressionPlan, planCompression } from '../plan.ts';
+import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
+import { artefactNames } from '../run/store.ts';
+import { type CacheBudget, foreseeBudget } from '../stages/budget.ts';
+import { claimOutput, claimRunDirectory } from './claim-output.ts';
+import { DirectoryRunStore } from './directory-run-store.ts';
+
+/** Where a run in directories puts its result. */
+export interface OutputSettings {
+  /** Directory of the result. It appears when it is complete. */
+  output: string;
+  /** Directory that keeps what resuming needs. Default: the output with `.run` behind it. */
+  runDirectory?: string | undefined;
+  /** Replace an earlier result. It stays until the new one is complete. */
+  overwrite?: boolean | undefined;
+  /** Weights are split into files of at most this size. */
+  maxShardBytes?: number | undefined;
+}
+
+export interface DirectoryCompressionRequest extends Omit<CompressionRequest, 'store' | 'write'>, OutputSettings {
+  model: HuggingFaceCheckpoint;
+}
+
+/** `compress` from files to files: checks that the output may be written, resumes, and writes it last. */
+export async function compressToDirectory(request: DirectoryCompressionRequest): Promise<CompressionResult> {
+  const { model } = request;
+  const places = await claimPlaces(model, request);
+  const modelLicence = request.modelLicence ?? (await readLicence(model.files));
+  return compress({ ...request, modelLicence, ...runSettings(model, request, places) });
+}
+
+/** What a compression would do and take. */
+export interface PlannedCompression {
+  plan: CompressionPlan;
+  backend: BackendChoice;
+  estimate: CompressionEstimate;
+  /** How much each layer would keep, where that is known before the run. */
+  budget: CacheBudget | undefined;
+}
+
+/** The dry run of `compressToDirectory`: the same plan, and whatever it would be refused for. Nothing is computed or written. */
+export async function planCompressionToDirectory(request: DirectoryCompressionRequest): Promise<PlannedCompression> {
+  await claimPlaces(request.model, request);
+  const plan = await planCompression(request);
+  const backend = await selectBackend({ backend: request.runtime?.backend });
+  checkMemory(plan, backend.backend, request.machineMemoryBytes, request.onEvent);
+  return {
+    plan,
+    backend,
+    estimate: estimateCompression(plan, backend.backend),
+    budget: await foreseeBudget(plan),
+  };
+}
+
+export interface DirectoryRecoveryRequest extends Omit<CheckpointRecoveryRequest, 'store' | 'write'>, OutputSettings {}
+
+/** `recoverCheckpoint` from files to files: checks that the output may be written, resumes, and writes it last. */
+export async function recoverToDirectory(request: DirectoryRecoveryRequest): Promise<CheckpointRecoveryResult> {
+  const { model } = request;
+  return recoverCheckpoint({ ...request, ...runSettings(model, request, await claimPlaces(model, request)) });
+}
+
+export interface DirectoryComparisonRequest extends Omit<ComparisonRequest, 'store'> {
+  /** Directory of the tables, and of what resuming needs. */
+  output: string;
+  /** Replace a comparison that is complete. */
+  overwrite?: boolean | undefined;
+}
+
+/** `compare` into a directory: comparison.json, .md and .html beside what resuming needs. Throws 'file-exists', 'run-mismatch'. */
+export async function compareToDirectory(request: DirectoryComparisonRequest): Promise<ComparisonReport> {
+  const { model, overwrite = false } = request;
+  const directory = resolve(request.output);
+  const finished = join(directory, artefactNames.comparisonData);
+  const exists = await access(finished).then(
+    () => true,
+    () => false,
+  );
+  if (exists && !overwrite) {
+    throw new KvlrError('file-exists', {
+      message: 'expected no comparison, found one',
+      hint: 'Allow overwriting it, or choose another directory.',
+      where: { file: finished },
+      data: { file: finished, replaceable: true },
+    });
+  }
+  await claimRunDirectory({ runDirectory: directory, overwrite, modelId: model.id });
+  return compare({ ...request, store: new DirectoryRunStore(directory) });
+}
+
+/** Where a run with this output keeps its artefacts. */
+export function runDirectoryOf({ output, runDirectory }: Pick<OutputSettings, 'output' | 'runDirectory'>): string {
+  return resolve(runDirectory ?? `${output.replace(/[/\\]+$/, '')}.run`);
+}
+
+interface Places {
+  output: string;
+  runDirectory: string;
+}
+
+async function claimPlaces(model: HuggingFaceCheckpoint, settings: OutputSettings): Promise<Places> {
+  const places = { output: resolve(settings.output), runDirectory: runDirectoryOf(settings) };
+  const { overwrite = false } = settings;
+  await claimOutput({ ...places, overwrite, modelId: model.id, modelLocation: model.location });
+  return places;
+}
+
+/** A store in the run directory, and the writing of the finished checkpoint, with every tensor that did not change from the source. */
+function runSettings(
+  source: HuggingFaceCheckpoint,
+  { overwrite, maxShardBytes, onEvent, signal }: OutputSettings & RunSettings,
+  { output, runDirectory }: Places,
+): Pick<RunSettings, 'store' | 'write'> {
+  return {
+    store: new DirectoryRunStore(runDirectory),
+    write: async ({ model, dtype, recipeYaml, modelCard }: FinishedModel) => {
+      const extraFiles = { [artefactNames.recipe]: recipeYaml, 'README.md': modelCard };
+      const settings = { source, dtype, maxShardBytes, overwrite, extraFiles, onEvent, signal };
+      await writeCheckpointDirectory(output, model, settings);
+    },
+  };
+}

@@ -1,0 +1,134 @@
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import { KvlrError } from '@kvlr/core';
+import type { ModelInWorkers, ModelWorkers } from '../models/workers.ts';
+import { shareModel, shareQuestion } from '../workers/shared-memory.ts';
+import type { WorkerAnswer, WorkerQuestion, WorkerTaskName, WorkerTasks } from '../workers/tasks.ts';
+
+export interface WorkerPool extends ModelWorkers {
+  /** Ends the threads. What they were doing is rejected with 'worker-failed'. */
+  close(): Promise<void>;
+}
+
+/**
+ * Threads that run windows of a model side by side, for calibration and evaluation on the CPU. Results are those of one
+ * thread, bit for bit: a window is computed by one thread alone, and sums are taken in the order of the windows.
+ * Each thread holds the model in float32, and one more copy lies in shared memory. The caller closes the pool.
+ *
+ * @throws KvlrError 'invalid-argument' unless count is a whole number from 1.
+ */
+export function createWorkerPool(count: number): WorkerPool {
+  if (!Number.isInteger(count) || count < 1) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected a whole number of workers from 1, got ${count}`,
+      where: { argument: 'count' },
+      data: { count },
+    });
+  }
+  const threads = Array.from({ length: count }, () => new WorkerThread());
+  const askIdlest = <Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']) =>
+    threads.reduce((best, thread) => (thread.load < best.load ? thread : best)).ask(task, ask);
+  const askAll = <Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']) =>
+    Promise.all(threads.map((thread) => thread.ask(task, ask)));
+  let models = 0;
+  return {
+    count,
+    async load(source, backend, cacheDtype): Promise<ModelInWorkers> {
+      const model = models++;
+      const dispose = () => {
+        // A pool that was closed meanwhile has nothing left to free.
+        askAll('dispose', { model }).catch(() => undefined);
+      };
+      try {
+        await askAll('load', { model, source: await shareModel(source), backend, cacheDtype });
+      } catch (error) {
+        dispose();
+        throw error;
+      }
+      return {
+        vocabSize: source.shape.vocabSize,
+        concurrency: count,
+        logits: (tokenIds) => askIdlest('logits', { model, tokenIds }),
+        collectStatistics: ({ windows, provenance }) => askIdlest('statistics', { model, windows, provenance }),
+        dispose,
+      };
+    },
+    group: (question) => askIdlest('groups', shareQuestion(question)),
+    async close() {
+      await Promise.all(threads.map((thread) => thread.close()));
+    },
+  };
+}
+
+interface Waiting {
+  resolve(answer: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** One thread that runs models. Questions are answered in the order in which they are asked. */
+class WorkerThread {
+  private readonly worker: Worker;
+  private readonly waiting = new Map<number, Waiting>();
+  private nextId = 0;
+  private failure: KvlrError | undefined;
+  private closing = false;
+
+  constructor() {
+    // By its public name, so that it is found wherever this module was bundled to.
+    this.worker = new Worker(createRequire(import.meta.url).resolve('@kvlr/pipeline/model-worker'), {
+      // Flags of the main thread, such as those of a debugger or of import conditions, are not for this one.
+      execArgv: [],
+    });
+    // A thread without work keeps no process alive.
+    this.worker.unref();
+    this.worker.on('message', (answer: WorkerAnswer) => this.settle(answer));
+    this.worker.on('error', (error) => this.failAll(error));
+    this.worker.on('exit', (code) => this.failAll(new Error(`it ended with code ${code}`)));
+  }
+
+  /** Questions that are asked and not answered. */
+  get load(): number {
+    return this.waiting.size;
+  }
+
+  ask<Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']): Promise<WorkerTasks[Name]['answer']> {
+    if (this.failure) return Promise.reject(this.failure);
+    const id = this.nextId++;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject });
+      this.worker.ref();
+      this.worker.postMessage({ id, task, ask } as WorkerQuestion);
+    });
+  }
+
+  async close(): Promise<void> {
+    // Whoever waits for the end must not lose the process meanwhile.
+    this.closing = true;
+    this.worker.ref();
+    await this.worker.terminate();
+  }
+
+  private settle(answer: WorkerAnswer): void {
+    const waiting = this.waiting.get(answer.id);
+    this.waiting.delete(answer.id);
+    if (this.waiting.size === 0 && !this.closing) this.worker.unref();
+    if (!('error' in answer)) {
+      waiting?.resolve(answer.answer);
+      return;
+    }
+    const { code, ...details } = answer.error;
+    waiting?.reject(code === undefined ? new Error(details.message) : new KvlrError(code, details));
+  }
+
+  private failAll(cause: unknown): void {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    // The first cause counts: a thread that met an error ends after it.
+    this.failure ??= new KvlrError('worker-failed', {
+      message: `expected a worker thread to answer, but it stopped: ${message}`,
+      hint: 'Run with fewer workers: each holds the model in memory of its own.',
+      cause,
+    });
+    for (const { reject } of this.waiting.values()) reject(this.failure);
+    this.waiting.clear();
+  }
+}

@@ -1,0 +1,171 @@
+import { keysOfPair } from '@kvlr/compression';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
+import { type Recipe, recipeSchema } from '@kvlr/core/schemas';
+import {
+  type DistillationPreset,
+  type DistillationSettings,
+  type ReconstructionPreset,
+  type ReconstructionSettings,
+  resolveDistillationSettings,
+  resolveReconstructionSettings,
+} from '@kvlr/recovery';
+import { parse, stringify } from 'yaml';
+
+/**
+ * Completes a recipe with its defaults.
+ *
+ * @param file Where it was read from, for messages.
+ * @throws KvlrError 'recipe-invalid' naming every entry that does not fit.
+ */
+export function parseRecipe(input: unknown, file?: string): Recipe {
+  const result = recipeSchema.safeParse(input ?? {});
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'the whole'}: ${issue.message}`);
+  throw new KvlrError('recipe-invalid', {
+    message: `expected a recipe, got entries that do not fit: ${problems.join('; ')}`,
+    hint: 'Correct or remove these entries; entries that are missing take their defaults.',
+    ...(file !== undefined && { where: { file } }),
+    data: { problems },
+  });
+}
+
+/** Reads recipe.yaml. Throws KvlrError 'recipe-invalid'. */
+export function parseRecipeYaml(text: string, file = 'recipe.yaml'): Recipe {
+  let document: unknown;
+  try {
+    document = parse(text);
+  } catch (error) {
+    throw new KvlrError('recipe-invalid', {
+      message: `expected YAML, got: ${error instanceof Error ? error.message : error}`,
+      hint: 'Correct the file, or leave it out to use the default recipe.',
+      where: { file },
+      cause: error,
+    });
+  }
+  return parseRecipe(document, file);
+}
+
+/** Writes a recipe as YAML, defaults included, so that it means the same under a later version's defaults. */
+export function formatRecipeYaml(recipe: Recipe): string {
+  return stringify(recipe);
+}
+
+/**
+ * How many KV heads the result has: the recipe's count, or its share of the source's.
+ *
+ * @throws KvlrError 'heads-not-divisible' unless the count divides the source's KV heads; `data.nearest` is one that does.
+ */
+export function resolveKeyValueHeads(shape: DecoderShape, wanted: Recipe['keyValueHeads']): number {
+  const source = shape.numKeyValueHeads;
+  const heads = typeof wanted === 'number' ? wanted : source * wanted.keep;
+  if (Number.isInteger(heads) && heads >= 1 && source % heads === 0) return heads;
+  const asked =
+    typeof wanted === 'number'
+      ? `${wanted}`
+      : `${rounded(wanted.keep * 100)} % of ${source}, which is ${rounded(heads)}`;
+  const divisors = divisorsOf(source);
+  const nearest = divisors.reduce((best, count) => (Math.abs(count - heads) < Math.abs(best - heads) ? count : best));
+  throw new KvlrError('heads-not-divisible', {
+    message: `expected a count that divides the model's ${source} KV heads, got ${asked}`,
+    hint: `Possible: ${divisors.join(', ')} KV heads; nearest is ${nearest}, ${rounded((100 * nearest) / source)} %.`,
+    where: { argument: 'keyValueHeads' },
+    data: { numKeyValueHeads: source, wanted, divisors, nearest },
+  });
+}
+
+function rounded(value: number): number {
+  return Number(value.toFixed(2));
+}
+
+/** All divisors of a count, ascending. */
+export function divisorsOf(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index + 1).filter((divisor) => count % divisor === 0);
+}
+
+/** What a recipe's method is called in options, keys and messages: its name, or those of its keys and values. */
+export function methodName(method: Recipe['method']): string {
+  return typeof method === 'string' ? method : `keys of ${keysOfPair(method)}, values of ${method.values}`;
+}
+
+/** Block reconstruction with every number written out. */
+export interface ResolvedRecovery {
+  preset: ReconstructionPreset;
+  /** Windows of calibration text that are trained on, those that decide when a layer is done, and their tokens. */
+  trainingWindows: number;
+  heldOutWindows: number;
+  windowLength: number;
+  settings: ReconstructionSettings;
+}
+
+const windowsOfPreset = {
+  light: { trainingWindows: 24, heldOutWindows: 4 },
+  full: { trainingWindows: 128, heldOutWindows: 8 },
+} as const;
+
+/**
+ * A recipe's recovery with its preset filled in; undefined for 'none'.
+ *
+ * @throws KvlrError 'invalid-argument' for settings that cannot be.
+ */
+export function resolveRecovery(recovery: Recipe['recovery']): ResolvedRecovery | undefined {
+  const { preset, trainingWindows, heldOutWindows, windowLength, distillation: _, ...changes } = recovery;
+  if (preset === 'none') return undefined;
+  return {
+    preset,
+    trainingWindows: trainingWindows ?? windowsOfPreset[preset].trainingWindows,
+    heldOutWindows: heldOutWindows ?? windowsOfPreset[preset].heldOutWindows,
+    windowLength,
+    settings: resolveReconstructionSettings(preset, given(changes)),
+  };
+}
+
+/** Distillation with every number written out. */
+export interface ResolvedDistillation {
+  preset: DistillationPreset;
+  /** Windows of calibration text that are trained on, at most; those that decide which values are taken; their tokens. */
+  trainingWindows: number;
+  heldOutWindows: number;
+  windowLength: number;
+  settings: DistillationSettings;
+}
+
+/**
+ * A recipe's distillation with its preset filled in; undefined where the recipe has none. The windows held out are those
+ * that the reconstruction did not train on either.
+ *
+ * @throws KvlrError 'invalid-argument' for settings that cannot be.
+ */
+export function resolveDistillation(recovery: Recipe['recovery']): ResolvedDistillation | undefined {
+  if (recovery.distillation === undefined) return undefined;
+  const { preset, trainingWindows, heldOutWindows, windowLength, ...changes } = recovery.distillation;
+  const settings = resolveDistillationSettings(preset, { ...given(changes), seed: recovery.seed });
+  const piecesPerWindow = Math.ceil(windowLength / settings.pieceLength);
+  return {
+    preset,
+    trainingWindows: trainingWindows ?? Math.ceil((settings.steps * settings.piecesPerStep) / piecesPerWindow),
+    heldOutWindows: heldOutWindows ?? resolveRecovery(recovery)?.heldOutWindows ?? 8,
+    windowLength,
+    settings,
+  };
+}
+
+/** The entries that say something. */
+function given<Entries extends object>(entries: Entries): Partial<Entries> {
+  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined)) as Partial<Entries>;
+}
+
+/** What follows the closed form, in a word for names and in words for titles; undefined where nothing does. */
+export function describeRecovery(recovery: Recipe['recovery']): { name: string; title: string } | undefined {
+  const byLayer = describeReconstruction(recovery);
+  if (recovery.distillation === undefined) return byLayer;
+  if (byLayer === undefined) return { name: 'distilled', title: 'distillation' };
+  return { name: `${byLayer.name}+distilled`, title: `${byLayer.title}, distillation` };
+}
+
+function describeReconstruction(recovery: Recipe['recovery']): { name: string; title: string } | undefined {
+  const resolved = resolveRecovery(recovery);
+  if (resolved === undefined) return undefined;
+  const { preset, settings } = resolved;
+  if (settings.steps > 0) return { name: preset, title: `${preset} block reconstruction` };
+  return settings.refitOutput ? { name: 'refit', title: 'output refit' } : undefined;
+}

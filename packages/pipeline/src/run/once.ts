@@ -1,8 +1,0 @@
-/** Wraps a computation that several stages may need, or none, so that it is done at most once. */
-export function once<Value>(compute: () => Promise<Value>): () => Promise<Value> {
-  let pending: Promise<Value> | undefined;
-  return () => {
-    pending ??= compute();
-    return pending;
-  };
-}

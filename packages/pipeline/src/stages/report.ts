@@ -1,0 +1,105 @@
+import { type CalibrationStatistics, type DecoderShape, type ModelSource, throwIfAborted } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import type { LayerHistory } from '@kvlr/recovery';
+import {
+  type CompressionReport,
+  compressionHtml,
+  compressionMarkdown,
+  type LayerReconstruction,
+  type LayerSpectra,
+  type RunEnvironment,
+} from '@kvlr/report';
+import { reportContexts } from '../models/facts.ts';
+import type { RunContext } from '../run/context.ts';
+import { artefactNames, writeText } from '../run/store.ts';
+import { type CacheBudget, describeBudget, differsByLayer } from './budget.ts';
+import type { Judgement } from './judge.ts';
+import type { Distillation } from './recovery.ts';
+import { layerSpectra } from './statistics.ts';
+
+export interface ReportRequest {
+  modelName: string;
+  modelLicence: string | undefined;
+  model: ModelSource;
+  resultShape: DecoderShape;
+  /** Absent for a checkpoint that was compressed before. */
+  budget?: CacheBudget;
+  recipe: Recipe;
+  /** Absent where none were gathered. */
+  statistics?: CalibrationStatistics;
+  judgement: Judgement;
+  history: LayerHistory[];
+  distillation?: Distillation['course'];
+  environment: RunEnvironment;
+}
+
+/** The report of a run, as JSON, HTML and Markdown in the store. */
+export function writeReport(context: RunContext, request: ReportRequest): Promise<CompressionReport> {
+  return context.stage('report', 'Report', async () => {
+    const { model, modelName, recipe, judgement } = request;
+    const spectra: LayerSpectra[] = [];
+    for (const layer of request.statistics?.layers ?? []) {
+      throwIfAborted(context.signal);
+      spectra.push(layerSpectra(layer));
+    }
+    const report: CompressionReport = {
+      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${request.budget && differsByLayer(request.budget) ? ' on average' : ''}`,
+      model: { name: modelName, shape: model.shape, licence: request.modelLicence },
+      resultShape: request.resultShape,
+      base: judgement.base,
+      result: judgement.result,
+      contexts: reportContexts(model.shape),
+      recipe,
+      stages: context.stages.map(({ stage: _, ...timing }) => timing),
+      environment: request.environment,
+      ...(spectra.length > 0 && { spectra }),
+      reconstruction: request.history.map(toLayerReconstruction),
+      notes: notesOf(request, context.warnings),
+    };
+    await writeText(context.store, artefactNames.reportData, `${JSON.stringify(report, undefined, 2)}\n`);
+    await writeText(context.store, artefactNames.reportHtml, compressionHtml(report));
+    await writeText(context.store, artefactNames.reportMarkdown, compressionMarkdown(report));
+    return report;
+  });
+}
+
+function toLayerReconstruction({ layer, initialError, finalError, points }: LayerHistory): LayerReconstruction {
+  // The first point is taken before any step: it has no training error.
+  const history = points.map(({ step, trainError, heldOutError }) =>
+    step === 0 ? { step, heldOutError } : { step, trainingError: trainError, heldOutError },
+  );
+  return { layer, heldOutBefore: initialError, heldOutAfter: finalError, history };
+}
+
+function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }: Recipe): string {
+  const total = `${policy} budget, the total of ${keyValueHeads} KV heads in every layer`;
+  const engines =
+    budget.unit === 'heads'
+      ? 'LlamaForCausalLM of transformers expects one count for all layers and cannot load this; kvlr can, and llama.cpp after an export to GGUF (architecture deci).'
+      : "kvlr's own runtime alone loads this.";
+  return `${describeBudget(budget)} (${total}). ${engines}`;
+}
+
+/** What a reader has to know besides the figures. */
+function notesOf({ recipe, judgement, distillation, budget }: ReportRequest, warnings: readonly string[]): string[] {
+  const notes: string[] = [];
+  if (budget && differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
+  if (recipe.recovery.preset === 'light') {
+    notes.push('Light block reconstruction: fewer and smaller steps than the full one, which does better.');
+  }
+  if (recipe.recovery.preset === 'none' && !distillation) {
+    notes.push('No block reconstruction: the closed forms alone. A light or full one behind them does better.');
+  }
+  if (distillation) {
+    const { points, best } = distillation;
+    const tokens = points.at(-1)!.tokens.toLocaleString('en-US');
+    const change = `${points[0]!.heldOutDivergence.toFixed(4)} to ${best.heldOutDivergence.toFixed(4)}`;
+    notes.push(`Distilled on ${tokens} tokens: KL divergence on held-out calibration text from ${change}.`);
+  }
+  if (judgement.rounding && judgement.rounding.maximum > 0) {
+    const { dtype, maximum, relativeToRange } = judgement.rounding;
+    const share = (100 * relativeToRange).toPrecision(2);
+    notes.push(`Rounding to ${dtype} moves a logit by at most ${maximum.toPrecision(2)}, ${share} % of their range.`);
+  }
+  return [...notes, ...warnings];
+}
