@@ -3,6 +3,4 @@ export { type CalibrationRequest, collectStatistics } from './collect-statistics
 export { mergeStatistics } from './merge-statistics.ts';
 export { statisticsFromBundle, statisticsToBundle } from './statistics-bundle.ts';
 export { encodeDocuments, hashTexts, readTexts, type TextDocument, type TextFile } from './text.ts';
-export { type RandomWindowSettings, randomWindows } from './windows/random-windows.ts';
-export { splitWindows } from './windows/split-windows.ts';
 export { type SourceWindow, type SourceWindowSettings, type TextPurpose, windowsBySource } from './windows.ts';

@@ -20,7 +20,7 @@ async function validationWindows(settings?: { length: number; windowsPerSource: 
 }
 
 describe('the embedded model on its validation text', () => {
-  it('has the perplexity that its card states, on wasm', { timeout: 600_000 }, async () => {
+  it('has the perplexity that its card states, on wasm', { timeout: 180_000 }, async () => {
     const model = await loadModel(checkpoint, { backend: 'wasm' });
     const windows = await validationWindows();
     const result = await evaluate({ model, modelId: model.id, windows, cache: cacheSize(model.shape, 4) });

@@ -1,5 +1,5 @@
 import { join, relative, resolve } from 'node:path';
-import { encodeDocuments, randomWindows } from '@kvlr/calibration';
+import { CalibrationText } from '@kvlr/calibration';
 import {
   artefactNames,
   budgetPolicies,
@@ -128,8 +128,8 @@ async function estimate(
     modelLocation: checkpoint.location,
   });
   const { windows: count, windowLength: length, seed } = recipe.calibration;
-  const calibrationIds = encodeDocuments(await loadCalibrationTexts(options), await checkpoint.tokenizer());
-  randomWindows(calibrationIds, { count, length, seed });
+  const text = new CalibrationText(await loadCalibrationTexts(options), await checkpoint.tokenizer());
+  text.sample({ count, length, seed });
   await prepareNodeRuntime();
   const choice = await selectBackend({ backend: options.backend });
   const evaluationSources = new Set(documents.map((document) => document.source)).size;
