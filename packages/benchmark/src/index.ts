@@ -1,15 +1,13 @@
-export { type AttentionRequest, benchmarkAttention } from './attention/benchmark-attention.ts';
-export { benchmarkDecoders } from './decoder/benchmark-decoders.ts';
-export type { BenchmarkRequest, BenchmarkSubject } from './decoder/benchmark-request.ts';
-export { fillCache, randomTokenIds } from './decoder/fill-cache.ts';
-export { type DecodeSettings, type DecodeSubject, prepareDecode } from './decoder/time-decode.ts';
-export { type DecodeBytesSettings, decodeBytes } from './formulas/decode-bytes.ts';
-export { type LargestBatchSettings, largestBatch } from './formulas/largest-batch.ts';
-export { weightBytes } from './formulas/weight-bytes.ts';
-export { createRandomModel } from './model/random-model.ts';
-export { smolShape } from './model/smol-shape.ts';
-export { withKeyValueHeads } from './model/with-key-value-heads.ts';
-export { measureInRounds, type RoundSettings } from './statistics/measure-in-rounds.ts';
-export { pairRounds } from './statistics/pair-rounds.ts';
-export { percentile } from './statistics/percentile.ts';
-export { summariseTimes } from './statistics/summarise-times.ts';
+export { type AttentionRequest, benchmarkAttention } from './benchmark-attention.ts';
+export { type BenchmarkRequest, type BenchmarkSubject, benchmarkDecoders } from './benchmark-decoders.ts';
+export {
+  type DecodeBytesSettings,
+  decodeBytes,
+  type LargestBatchSettings,
+  largestBatch,
+  weightBytes,
+} from './formulas.ts';
+export { fillCache, randomTokenIds } from './random-cache.ts';
+export { createRandomModel, smolShape, withKeyValueHeads } from './random-model.ts';
+export { measureInRounds, pairRounds, percentile, type RoundSettings, summariseTimes } from './statistics.ts';
+export { type DecodeSettings, type DecodeSubject, prepareDecode } from './time-decode.ts';

@@ -1,5 +1,7 @@
-import { KvlrError, type ModelSource, type RunControl } from '@kvlr/core';
-import type { BackendRequest } from '@kvlr/runtime';
+import { overlayModel } from '@kvlr/checkpoint';
+import { type DenseTensor, KvlrError, type ModelSource, type RunControl } from '@kvlr/core';
+import { type BackendRequest, selectBackend } from '@kvlr/runtime';
+import { getBackend } from '@tensorflow/tfjs-core';
 
 /** What every kind of training is given. */
 export interface TrainingRequest extends RunControl {
@@ -19,15 +21,15 @@ export interface TrainingRequest extends RunControl {
 
 /** Throws 'text-too-short' without windows of both kinds, 'invalid-argument' unless all are of one length, from `atLeast`. */
 export function checkTrainingWindows(
-  caller: string,
   { windows, heldOutWindows }: Pick<TrainingRequest, 'windows' | 'heldOutWindows'>,
   atLeast = 1,
 ): void {
   for (const [name, list] of Object.entries({ windows, heldOutWindows })) {
     if (list.length > 0) continue;
     throw new KvlrError('text-too-short', {
-      message: `${caller}: expected at least one window in ${name}, got none`,
+      message: 'expected at least one window, got none',
       hint: 'Give more calibration text or shorter windows.',
+      where: { argument: name },
       data: { name },
     });
   }
@@ -36,7 +38,41 @@ export function checkTrainingWindows(
   if (other === undefined) return;
   const shortest = atLeast > 1 ? ` of at least ${atLeast}` : '';
   throw new KvlrError('invalid-argument', {
-    message: `${caller}: expected windows of one length${shortest}, got ${length} and ${other.length} tokens`,
+    message: `expected windows of one length${shortest}, got ${length} and ${other.length} tokens`,
+    where: { argument: 'windows' },
     data: { lengths: [length, other.length] },
   });
+}
+
+/** Throws 'tokenizer-mismatch' for an id that the model does not know. */
+export function checkTokenIds(windows: readonly Int32Array[], vocabSize: number): void {
+  for (const window of windows) {
+    const foreign = window.find((id) => id < 0 || id >= vocabSize);
+    if (foreign === undefined) continue;
+    throw new KvlrError('tokenizer-mismatch', {
+      message: `expected token ids from 0 to ${vocabSize - 1}, got ${foreign}`,
+      hint: 'Encode the calibration text with the tokenizer of this model.',
+      data: { vocabSize, received: foreign },
+    });
+  }
+}
+
+/** Starts the backend that is asked for, or any where none is active. */
+export async function startBackend({ backend, wasmPaths, onEvent }: TrainingRequest): Promise<void> {
+  if (backend !== undefined || !getBackend()) await selectBackend({ backend, wasmPaths, onEvent });
+}
+
+/** The model with trained tensors in the place of its own. Equal numbers give equal ids. */
+export function overlayTrained(model: ModelSource, tensors: ReadonlyMap<string, DenseTensor>): ModelSource {
+  return overlayModel(model, { shape: model.shape, tensors, id: `${model.id}+${fingerprint(tensors)}` });
+}
+
+/** FNV-1a over the tensors' 32-bit words: tells variants apart within a run. */
+function fingerprint(tensors: ReadonlyMap<string, DenseTensor>): string {
+  let hash = 0x811c9dc5;
+  for (const { data } of tensors.values()) {
+    const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength / 4);
+    for (let index = 0; index < words.length; index++) hash = Math.imul(hash ^ words[index]!, 0x01000193);
+  }
+  return (hash >>> 0).toString(16).padStart(8, '0');
 }

@@ -1,4 +1,4 @@
-import { createSequenceContext, selectBackend } from '@kvlr/runtime';
+import { createSequenceContext, type DecoderTensors, selectBackend, uploadDecoder } from '@kvlr/runtime';
 import { createTinyModel, expectClose, randomTokenIds } from '@kvlr/testkit';
 import {
   add,
@@ -20,31 +20,29 @@ import {
   variableGrads,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
-import { AdaptedAttention } from '../attention/adapted-attention.ts';
-import { TrainableAttention } from '../attention/trainable-attention.ts';
-import { backpropagate } from './backpropagate.ts';
-import { type LoadedLanguageModel, loadLanguageModel } from './loaded-language-model.ts';
-import { embedTokens, layerOutput } from './run-streams.ts';
+import { AdaptedAttention, TrainableAttention } from '../training/trained-attention.ts';
+import { backpropagate, embedTokens, layerOutput } from './backpropagate.ts';
 
 const windows = [randomTokenIds(7, 50, 1), randomTokenIds(7, 50, 2)];
 const rows = 14;
-let models: [teacher: LoadedLanguageModel, student: LoadedLanguageModel];
+let models: [teacher: DecoderTensors, student: DecoderTensors];
 
 beforeAll(async () => {
   await selectBackend({ backend: 'cpu' });
   models = [
-    await loadLanguageModel(createTinyModel({ seed: 3 })),
-    await loadLanguageModel(
+    await uploadDecoder(createTinyModel({ seed: 3 })),
+    await uploadDecoder(
       createTinyModel({ seed: 5, numKeyValueHeads: 2, attentionBias: true, tieWordEmbeddings: true }),
     ),
   ];
 });
 
 /** Norm and head written out once more. */
-function logProbabilities({ head, finalNorm, source }: LoadedLanguageModel, stream: Tensor2D): Tensor2D {
-  const meanSquare = mul(sum(mul(stream, stream), -1, true), 1 / source.shape.hiddenSize);
-  const scale = rsqrt(add(meanSquare, source.shape.rmsNormEpsilon));
-  return logSoftmax(matMul(mul(mul(stream, scale), finalNorm) as Tensor2D, head, false, true)) as Tensor2D;
+function logProbabilities({ globals, shape }: DecoderTensors, stream: Tensor2D): Tensor2D {
+  const meanSquare = mul(sum(mul(stream, stream), -1, true), 1 / shape.hiddenSize);
+  const scale = rsqrt(add(meanSquare, shape.head.norm!.epsilon));
+  const normed = mul(mul(stream, scale), globals.finalNorm!) as Tensor2D;
+  return logSoftmax(matMul(normed, (globals.languageModelHead ?? globals.embedding)!, false, true)) as Tensor2D;
 }
 
 it.each([
@@ -58,11 +56,10 @@ it.each([
     const attentions = student.layers.map((layer, index) =>
       rank > 0 ? new AdaptedAttention(layer, { rank, seed: index }) : new TrainableAttention(layer),
     );
-    const context = createSequenceContext({ shape: student.source.shape, batch: 2, tokens: 7 });
-    const run = (model: LoadedLanguageModel, trained?: typeof attentions): Tensor2D =>
+    const context = createSequenceContext({ shape: student.shape, batch: 2, tokens: 7 });
+    const run = (model: DecoderTensors, trained?: typeof attentions): Tensor2D =>
       model.layers.reduce(
-        (stream, weights, layer) =>
-          layerOutput(stream, weights, { shape: model.source.shape, layer, context, attention: trained?.[layer] }),
+        (stream, _, layer) => layerOutput(stream, model, layer, context, trained?.[layer]),
         embedTokens(model, windows),
       );
     const { value, grads } = variableGrads(

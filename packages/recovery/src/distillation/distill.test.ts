@@ -1,12 +1,17 @@
+import { overlayModel } from '@kvlr/checkpoint';
 import type { ModelSource } from '@kvlr/core';
 import { createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { overlayModel } from '../../../checkpoint/src/index.ts';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
-import { distill } from './distill.ts';
-import type { DistillationCheckpoint, DistillationRequest, DistillationResult } from './distillation.ts';
+import {
+  cutPieces,
+  type DistillationCheckpoint,
+  type DistillationRequest,
+  type DistillationResult,
+  distill,
+} from './distill.ts';
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));
@@ -82,7 +87,7 @@ describe('the loss', () => {
   });
 });
 
-it('trains on pieces of windows and judges on whole ones', async () => {
+it('trains on pieces of windows and evaluates on whole ones', async () => {
   const result = await distill({ ...request, settings: { ...settings, pieceLength: 5 } });
   // Windows of 16 tokens give four pieces of 4.
   expect(result.trainingTokens).toBe(6 * 2 * 4);
@@ -148,4 +153,27 @@ it('refuses what does not fit together', async () => {
   await refuse({ checkpoint: { step: 4, points: [], tensors: new Map() } }, { code: 'run-mismatch' });
   const [point] = (await distill({ ...request, settings: { ...settings, steps: 1 } })).points;
   await refuse({ checkpoint: { step: 0, points: [point!], tensors: new Map() } }, { code: 'run-mismatch' });
+});
+
+describe('cutPieces', () => {
+  const window = (length: number) => Int32Array.from({ length }, (_, token) => token);
+  const cut = (length: number, longest: number) => cutPieces([window(length)], longest).map((piece) => [...piece]);
+
+  it('cuts windows into the fewest pieces of one length', () => {
+    expect(cut(6, 3)).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ]);
+    expect(cut(7, 3)).toEqual([
+      [0, 1],
+      [2, 3],
+      [4, 5],
+    ]);
+    expect(cutPieces([window(4), window(4)], 2)).toHaveLength(4);
+  });
+
+  it('leaves windows that are short enough whole', () => {
+    expect(cut(5, 5)).toEqual([[0, 1, 2, 3, 4]]);
+    expect(cut(5, 256)).toEqual([[0, 1, 2, 3, 4]]);
+  });
 });

@@ -1,25 +1,70 @@
-import { type DenseTensor, throwIfAborted } from '@kvlr/core';
-import { createSequenceContext, selectBackend } from '@kvlr/runtime';
-import { getBackend } from '@tensorflow/tfjs-core';
-import { AdaptedAttention } from '../attention/adapted-attention.ts';
-import { TrainableAttention } from '../attention/trainable-attention.ts';
-import type { TrainedAttention } from '../attention/trained-attention.ts';
+import { type DenseTensor, KvlrError, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { createSequenceContext, type DecoderTensors, disposeDecoder, uploadDecoder } from '@kvlr/runtime';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
-import { batchOrder } from '../training/batch-order.ts';
-import { learningRateAt } from '../training/learning-rate.ts';
-import { backpropagate, type LossRequest } from './backpropagate.ts';
-import { checkDistillationRequest } from './check-distillation-request.ts';
-import { cutPieces } from './cut-pieces.ts';
-import type { DistillationPoint, DistillationRequest, DistillationResult } from './distillation.ts';
-import { type DistillationSettings, resolveDistillationSettings } from './distillation-settings.ts';
+import { batchOrder, learningRateAt } from '../training/schedule.ts';
+import { AdaptedAttention, TrainableAttention, type TrainedAttention } from '../training/trained-attention.ts';
+import {
+  checkTokenIds,
+  checkTrainingWindows,
+  overlayTrained,
+  startBackend,
+  type TrainingRequest,
+} from '../training-request.ts';
+import { backpropagate, heldOutLosses, type LossRequest } from './backpropagate.ts';
+import {
+  type DistillationPreset,
+  type DistillationSettings,
+  resolveDistillationSettings,
+} from './distillation-settings.ts';
 import { restoreState, saveState } from './distillation-state.ts';
-import { heldOutLosses } from './held-out-losses.ts';
-import { type LoadedLanguageModel, loadLanguageModel } from './loaded-language-model.ts';
+
+export interface DistillationRequest extends TrainingRequest {
+  /** Default 'full'. */
+  preset?: DistillationPreset;
+  settings?: Partial<DistillationSettings>;
+  /** Of an interrupted run with the same request: training goes on behind it, to the same result. */
+  checkpoint?: DistillationCheckpoint;
+  /** Is handed a checkpoint after every look at the held-out windows. */
+  onCheckpoint?: (checkpoint: DistillationCheckpoint) => void | Promise<void>;
+}
+
+/** One look at the held-out windows. Losses are natural logarithms, means over predicted tokens. */
+export interface DistillationPoint {
+  step: number;
+  /** Tokens trained on by then. */
+  tokens: number;
+  /** Mean loss of the training steps since the last point; none before the first step. */
+  trainLoss?: number;
+  /** What training lowers, on the held-out windows. */
+  heldOutLoss: number;
+  /** Its two parts: KL(original || student), and the cross-entropy of the text's next tokens. */
+  heldOutDivergence: number;
+  heldOutNextToken: number;
+}
+
+/** All that training needs to go on. */
+export interface DistillationCheckpoint {
+  /** Steps taken. */
+  step: number;
+  points: DistillationPoint[];
+  /** By layer, variable and kind: `0/query/current`, `/best`, `/mean`, `/square`; matrices [in, out]. */
+  tensors: Map<string, DenseTensor>;
+}
+
+export interface DistillationResult {
+  /** The trained projections (and biases) of all layers under the student's tensor names, matrices [out, in]. */
+  tensors: Map<string, DenseTensor>;
+  points: DistillationPoint[];
+  /** The point whose values were taken. */
+  best: DistillationPoint;
+  /** Tokens trained on. */
+  trainingTokens: number;
+}
 
 /**
  * Distillation, end to end: trains the attention projections of all layers of a compressed model together, so that its
  * next-token distribution comes back to the original's, by AdamW on KL(original || student), optionally mixed with the
- * cross-entropy of the text (Hinton et al. 2015; METHOD: recovery after compression as in Yu et al. 2024, arXiv 2406.07056).
+ * cross-entropy of the text (Hinton et al. 2015; as recovery after compression, Yu et al. 2024, arXiv 2406.07056).
  * Matrices themselves are trained, or low-rank adapters that are merged at the end. Embedding, feed-forward blocks, norms and
  * head stay. Steps are taken on pieces of the windows: at equal tokens many steps of few ended lower than few of many
  * (docs/log.md). The result has the values with the least loss on the held-out windows, those of the start included.
@@ -27,18 +72,17 @@ import { type LoadedLanguageModel, loadLanguageModel } from './loaded-language-m
  * Memory: both models in float32, one stream [tokens of a step, hiddenSize] for each layer, the inner activations of one
  * layer, the logits of 512 rows, and three or four numbers for each trained one.
  *
- * @throws KvlrError 'invalid-argument', 'text-too-short', 'tokenizer-mismatch', 'unsupported-feature' (adapters on latent keys),
+ * @throws KvlrError 'invalid-argument', 'text-too-short', 'tokenizer-mismatch',
  *   'run-mismatch' (a checkpoint of something else), 'aborted' on the signal.
  */
 export async function distill(request: DistillationRequest): Promise<DistillationResult> {
   const settings = resolveDistillationSettings(request.preset ?? 'full', request.settings);
   checkDistillationRequest(request, settings);
-  const { backend, wasmPaths, onEvent } = request;
-  if (backend !== undefined || !getBackend()) await selectBackend({ backend, wasmPaths, onEvent });
-  const models: LoadedLanguageModel[] = [];
+  await startBackend(request);
+  const models: DecoderTensors[] = [];
   try {
-    for (const source of [request.teacher, request.student]) models.push(await loadLanguageModel(source));
-    const [teacher, student] = models as [LoadedLanguageModel, LoadedLanguageModel];
+    for (const source of [request.teacher, request.student]) models.push(await uploadDecoder(source, request.signal));
+    const [teacher, student] = models as [DecoderTensors, DecoderTensors];
     const attentions = student.layers.map((weights, layer) =>
       settings.adapterRank > 0
         ? new AdaptedAttention(weights, { rank: settings.adapterRank, seed: settings.seed + layer })
@@ -50,13 +94,13 @@ export async function distill(request: DistillationRequest): Promise<Distillatio
       for (const attention of attentions) attention.dispose();
     }
   } finally {
-    for (const model of models) model.dispose();
+    for (const model of models) disposeDecoder(model);
   }
 }
 
 interface LoadedParts {
-  teacher: LoadedLanguageModel;
-  student: LoadedLanguageModel;
+  teacher: DecoderTensors;
+  student: DecoderTensors;
   attentions: TrainedAttention[];
 }
 
@@ -71,8 +115,7 @@ async function train(
   const pieces = cutPieces(request.windows, settings.pieceLength);
   const piecesPerStep = Math.min(settings.piecesPerStep, pieces.length);
   const stepTokens = piecesPerStep * pieces[0]!.length;
-  const contextOf = (batch: number, tokens: number) =>
-    createSequenceContext({ shape: student.source.shape, batch, tokens });
+  const contextOf = (batch: number, tokens: number) => createSequenceContext({ shape: student.shape, batch, tokens });
   const contexts = {
     training: contextOf(piecesPerStep, pieces[0]!.length),
     heldOut: contextOf(1, heldOutWindows[0]!.length),
@@ -145,4 +188,44 @@ async function finish(
 function looksSinceBest(points: readonly DistillationPoint[]): number {
   const least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
   return points.length - 1 - points.findIndex(({ heldOutLoss }) => heldOutLoss === least);
+}
+
+/** Throws when the parts of a request do not fit together: see `distill`. */
+function checkDistillationRequest(request: DistillationRequest, settings: DistillationSettings): void {
+  const { teacher, student, windows, heldOutWindows, checkpoint } = request;
+  const { vocabSize } = student.shape;
+  if (teacher.shape.vocabSize !== vocabSize) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected a student with its teacher's vocabulary of ${teacher.shape.vocabSize}, got ${vocabSize}`,
+      hint: 'Give the model that the student was compressed from as the teacher.',
+      where: { argument: 'student' },
+      data: { name: 'vocabSize', teacher: teacher.shape.vocabSize, student: vocabSize },
+    });
+  }
+  checkTrainingWindows(request, 2);
+  checkTokenIds([...windows, ...heldOutWindows], vocabSize);
+  if (checkpoint === undefined || (checkpoint.step <= settings.steps && checkpoint.points.length > 0)) return;
+  throw new KvlrError('run-mismatch', {
+    message: `expected a checkpoint of at most ${settings.steps} steps with its course, got ${checkpoint.step} steps and ${checkpoint.points.length} points`,
+    hint: 'Start the distillation again without the checkpoint.',
+    where: { argument: 'checkpoint' },
+    data: { steps: settings.steps, received: checkpoint.step },
+  });
+}
+
+/**
+ * Cuts each window into the fewest pieces of one length that are no longer than `longest`. Tokens at a window's end that do
+ * not fill a piece are left out: fewer than there are pieces.
+ */
+export function cutPieces(windows: readonly Int32Array[], longest: number): Int32Array[] {
+  return windows.flatMap((window) => {
+    const count = Math.ceil(window.length / longest);
+    const length = Math.floor(window.length / count);
+    return Array.from({ length: count }, (_, piece) => window.subarray(piece * length, (piece + 1) * length));
+  });
+}
+
+/** The student with its attention replaced by what distillation found. */
+export function applyDistillation(student: ModelSource, { tensors }: Pick<DistillationResult, 'tensors'>): ModelSource {
+  return overlayTrained(student, tensors);
 }

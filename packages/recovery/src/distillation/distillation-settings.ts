@@ -58,7 +58,8 @@ export function resolveDistillationSettings(
   const base = distillationPresets[preset];
   if (base === undefined) {
     throw new KvlrError('invalid-argument', {
-      message: `resolveDistillationSettings: expected preset light or full, got ${String(preset)}`,
+      message: `expected light or full, got ${String(preset)}`,
+      where: { argument: 'preset' },
       data: { preset },
     });
   }
@@ -88,7 +89,8 @@ export function resolveDistillationSettings(
 function expectThat(setting: string, expected: string, received: number, holds: boolean): void {
   if (holds) return;
   throw new KvlrError('invalid-argument', {
-    message: `resolveDistillationSettings: expected ${setting} to be ${expected}, got ${received}`,
+    message: `expected ${expected}, got ${received}`,
+    where: { argument: setting },
     data: { setting, received },
   });
 }

@@ -1,8 +1,8 @@
 import { type DenseTensor, KvlrError } from '@kvlr/core';
 import { type Tensor, tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
-import type { TrainedAttention } from '../attention/trained-attention.ts';
 import type { AdamOptimizer } from '../training/adam-optimizer.ts';
-import type { DistillationCheckpoint, DistillationPoint } from './distillation.ts';
+import type { TrainedAttention } from '../training/trained-attention.ts';
+import type { DistillationCheckpoint, DistillationPoint } from './distill.ts';
 
 /** The variables of all layers with what the optimiser remembers of them. */
 export interface DistillationState {
@@ -35,8 +35,9 @@ export function restoreState(state: DistillationState, checkpoint: DistillationC
     if (saved !== undefined && saved.shape.join() === like.shape.join())
       return tensor(saved.data, saved.shape, 'float32');
     throw new KvlrError('run-mismatch', {
-      message: `distill: expected ${name} of shape [${like.shape}] in the checkpoint, got ${saved ? `[${saved.shape}]` : 'none'}`,
+      message: `expected ${name} of shape [${like.shape}] in the checkpoint, got ${saved ? `[${saved.shape}]` : 'none'}`,
       hint: 'Start the distillation again without the checkpoint.',
+      where: { argument: 'checkpoint' },
       data: { name, expected: [...like.shape], received: saved?.shape },
     });
   };

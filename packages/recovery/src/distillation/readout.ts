@@ -1,4 +1,4 @@
-import { rmsNorm } from '@kvlr/runtime';
+import { type DecoderTensors, readOut } from '@kvlr/runtime';
 import {
   add,
   cast,
@@ -7,7 +7,6 @@ import {
   exp,
   grad,
   logSoftmax,
-  matMul,
   mul,
   neg,
   oneHot,
@@ -22,14 +21,13 @@ import {
   tensor2d,
   tidy,
 } from '@tensorflow/tfjs-core';
-import type { LoadedLanguageModel } from './loaded-language-model.ts';
 
 /** Rows whose logits are formed at once: logits of all rows would be the largest tensor by far. */
 const ROWS_AT_ONCE = 512;
 
 export interface ReadoutRequest {
-  teacher: LoadedLanguageModel;
-  student: LoadedLanguageModel;
+  teacher: DecoderTensors;
+  student: DecoderTensors;
   /** Streams after the last layer, [windows * tokens, hiddenSize]. */
   teacherStream: Tensor2D;
   studentStream: Tensor2D;
@@ -62,11 +60,10 @@ export function readoutSums(request: ReadoutRequest): ReadoutSums {
 /**
  * The training loss, a mean over rows, and its gradient to the student's stream. Of a row with the student's distribution p
  * the gradient to the logits is p minus the original's distribution, and p minus the next token's indicator for the second
- * part of the loss. The head W is frozen: to the normed stream the gradient is that times W.
+ * part of the loss; norm and head are frozen, and what comes to the logits goes back through them.
  */
 export function readoutGradient(request: ReadoutRequest): { loss: Scalar; gradient: Tensor2D } {
   const { student, studentStream, nextTokenShare: share } = request;
-  const { rmsNormEpsilon } = student.source.shape;
   const rows = studentStream.shape[0];
   return tidy(() => {
     let loss = scalar(0);
@@ -75,9 +72,8 @@ export function readoutGradient(request: ReadoutRequest): { loss: Scalar; gradie
       const divergence = part.divergence();
       const partLoss = share === 0 ? divergence : add(mul(divergence, 1 - share), mul(part.nextToken(), share));
       loss = add(loss, div(partLoss, rows));
-      const toNormed = div(matMul(part.toLogits(), student.head), rows);
-      const throughNorm = grad((x: Tensor) => rmsNorm(x as Tensor2D, student.finalNorm, rmsNormEpsilon));
-      const gradient = throughNorm(part.stream, toNormed) as Tensor2D;
+      const throughHead = grad((x: Tensor) => readOut(x as Tensor2D, student));
+      const gradient = div(throughHead(part.stream, part.toLogits()), rows) as Tensor2D;
       gradients.push(gradient);
       return { loss, gradient };
     });
@@ -98,7 +94,7 @@ interface Part {
 function forEachPart(request: ReadoutRequest, visit: (part: Part) => Record<string, Tensor>): void {
   const { teacher, student, teacherStream, studentStream, windows, nextTokenShare: share } = request;
   const [rows, width] = studentStream.shape;
-  const { vocabSize } = student.source.shape;
+  const { vocabSize } = student.shape;
   const nextIds = windows.flatMap((window) => [...window.subarray(1), Number.NaN]);
   for (let start = 0; start < rows; start += ROWS_AT_ONCE) {
     tidy(() => {
@@ -133,7 +129,6 @@ function forEachPart(request: ReadoutRequest, visit: (part: Part) => Record<stri
   }
 }
 
-function logProbabilities(model: LoadedLanguageModel, stream: Tensor2D): Tensor2D {
-  const normed = rmsNorm(stream, model.finalNorm, model.source.shape.rmsNormEpsilon);
-  return logSoftmax(matMul(normed, model.head, false, true)) as Tensor2D;
+function logProbabilities(model: DecoderTensors, stream: Tensor2D): Tensor2D {
+  return logSoftmax(readOut(stream, model));
 }

@@ -6,7 +6,7 @@ export async function meanPooledStudent(teacher: ModelSource, headsPerGroup: num
   const { shape } = teacher;
   const groups = shape.numKeyValueHeads / headsPerGroup;
   const tensors = new Map<string, DenseTensor>();
-  const roles: TensorRole[] = shape.attentionBias
+  const roles: TensorRole[] = shape.attention.inputBias
     ? ['keyWeight', 'valueWeight', 'keyBias', 'valueBias']
     : ['keyWeight', 'valueWeight'];
   for (let layer = 0; layer < shape.numLayers; layer++) {
@@ -23,7 +23,7 @@ export async function meanPooledStudent(teacher: ModelSource, headsPerGroup: num
       tensors.set(name, { shape: role.endsWith('Bias') ? [width] : [width, shape.hiddenSize], data });
     }
   }
-  const layers = shape.layers.map(() => stockLayout(groups, shape.headDim));
+  const layers = shape.layers.map((layer) => ({ ...layer, cache: stockLayout(groups, shape.headDim) }));
   return overlayModel(teacher, {
     shape: { ...shape, numKeyValueHeads: groups, layers },
     tensors,

@@ -19,16 +19,16 @@ export class DeviceGuard {
   }
 
   /** Throws 'device-lost' once the device is gone. */
-  requireDevice(caller: string): void {
-    if (this.loss !== undefined) throw lost(caller, this.loss);
+  requireDevice(): void {
+    if (this.loss !== undefined) throw lost(this.loss);
   }
 
   /**
    * Runs work on the device. Throws 'device-lost', and 'memory-exceeded' where the device could not allocate; with `debug` also
    * 'device-error' for a call that WebGPU found invalid.
    */
-  async run<Result>(caller: string, work: () => Promise<Result>): Promise<Result> {
-    this.requireDevice(caller);
+  async run<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.requireDevice();
     if (this.device === undefined) return work();
     const filters: GPUErrorFilter[] = this.debug ? ['out-of-memory', 'validation'] : ['out-of-memory'];
     for (const filter of filters) this.device.pushErrorScope(filter);
@@ -39,16 +39,16 @@ export class DeviceGuard {
       if (error) errors[filter] = error;
     }
     // The promise of the loss has had its turn by now.
-    this.requireDevice(caller);
+    this.requireDevice();
     if (errors['out-of-memory']) {
       throw new KvlrError('memory-exceeded', {
-        message: `${caller}: expected the device to have memory left, got "${errors['out-of-memory'].message}".`,
+        message: `expected the device to have memory left, got "${errors['out-of-memory'].message}".`,
         hint: 'Take a shorter context, a model with fewer KV heads, or a smaller dtype of cache or weights.',
       });
     }
     if (errors.validation) {
       throw new KvlrError('device-error', {
-        message: `${caller}: expected valid WebGPU calls, got "${errors.validation.message}".`,
+        message: `expected valid WebGPU calls, got "${errors.validation.message}".`,
       });
     }
     if (outcome.status === 'rejected') throw outcome.reason;
@@ -56,9 +56,9 @@ export class DeviceGuard {
   }
 }
 
-function lost(caller: string, { reason, message }: GPUDeviceLostInfo): KvlrError {
+function lost({ reason, message }: GPUDeviceLostInfo): KvlrError {
   return new KvlrError('device-lost', {
-    message: `${caller}: expected a working WebGPU device, got one that was lost (${reason}): ${message}`,
+    message: `expected a working WebGPU device, got one that was lost (${reason}): ${message}`,
     hint: 'Load the model again, with less memory if it was that, or on wasm.',
     data: { reason },
   });

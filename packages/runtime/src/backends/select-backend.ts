@@ -1,7 +1,24 @@
 import { type EventListener, KvlrError } from '@kvlr/core';
-import type { BackendChoice, BackendName } from './backend-choice.ts';
-import { probeWebGpu } from './probe-webgpu.ts';
-import { startBackend } from './start-backend.ts';
+import { enableProdMode, findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
+import { installWasmKernels } from '../wasm-kernels/install-wasm-kernels.ts';
+import { registerGradients } from './gradients.ts';
+
+export type BackendName = 'webgpu' | 'wasm' | 'cpu';
+
+/** What `selectBackend` took, and why. */
+export interface BackendChoice {
+  backend: BackendName;
+  /** One sentence for people. */
+  reason: string;
+  /** The GPU behind WebGPU, when one was looked at. */
+  adapter?: WebGpuAdapter;
+}
+
+export interface WebGpuAdapter {
+  name: string;
+  /** True when the adapter computes on the CPU (SwiftShader, llvmpipe): correct, but slower than wasm. */
+  software: boolean;
+}
 
 export interface BackendRequest {
   /** Default 'auto': WebGPU on a real GPU, else wasm, else cpu. */
@@ -28,7 +45,8 @@ export async function selectBackend(request: BackendRequest = {}): Promise<Backe
 async function takeNamed(backend: BackendName, wasmPaths: string | undefined): Promise<BackendChoice> {
   if (!['webgpu', 'wasm', 'cpu'].includes(backend)) {
     throw new KvlrError('invalid-argument', {
-      message: `selectBackend: expected auto, webgpu, wasm or cpu, got ${String(backend)}.`,
+      message: `expected auto, webgpu, wasm or cpu, got ${String(backend)}.`,
+      where: { argument: 'backend' },
       data: { backend },
     });
   }
@@ -39,7 +57,7 @@ async function takeNamed(backend: BackendName, wasmPaths: string | undefined): P
   const adapter = await probeWebGpu();
   if (adapter === undefined) {
     throw new KvlrError('backend-unavailable', {
-      message: 'selectBackend: expected a WebGPU adapter, but none answers here.',
+      message: 'expected a WebGPU adapter, but none answers here.',
       hint: 'Choose wasm or auto. In Node, install the optional package webgpu and call prepareNodeRuntime from @kvlr/runtime/node.',
       data: { backend },
     });
@@ -77,4 +95,59 @@ async function takeBest(wasmPaths: string | undefined): Promise<BackendChoice> {
 function messageOf(error: unknown): string {
   const cause = KvlrError.isInstance(error) ? (error.cause ?? error) : error;
   return cause instanceof Error ? cause.message : String(cause);
+}
+
+/** Loads one tfjs backend and makes it the active one. Throws 'backend-unavailable' when it does not start. */
+async function startBackend(name: BackendName, wasmPaths: string | undefined): Promise<void> {
+  // Checks of every result for NaN and a banner in Node belong to tfjs's development mode.
+  enableProdMode();
+  registerGradients();
+  let cause: unknown;
+  try {
+    if (name === 'wasm') await importWasm(wasmPaths);
+    else if (name === 'webgpu') await import('@tensorflow/tfjs-backend-webgpu');
+    else await import('@tensorflow/tfjs-backend-cpu');
+    if (findBackendFactory(name) && (await setBackend(name))) {
+      await ready();
+      return;
+    }
+  } catch (error) {
+    cause = error;
+  }
+  throw new KvlrError('backend-unavailable', {
+    message: `expected the ${name} backend to start, but it did not.`,
+    hint:
+      name === 'wasm'
+        ? 'In a browser, pass wasmPaths: the URL of the folder that serves the .wasm files of @tensorflow/tfjs-backend-wasm.'
+        : 'Choose another backend, or auto.',
+    data: { backend: name },
+    cause,
+  });
+}
+
+async function importWasm(wasmPaths: string | undefined): Promise<void> {
+  const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+  if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
+  installWasmKernels();
+}
+
+const SOFTWARE_ADAPTERS = /swiftshader|llvmpipe|lavapipe|basic render|software/i;
+
+/**
+ * Asks for a WebGPU adapter without taking a device. Undefined when there is no WebGPU here or no adapter behind it. Has
+ * to come first: tfjs registers its backend even where no adapter exists, and then fails without a word.
+ */
+export async function probeWebGpu(): Promise<WebGpuAdapter | undefined> {
+  const gpu = hostNavigator()?.gpu;
+  const adapter = await gpu?.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+  if (!adapter) return undefined;
+  const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
+  const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
+  const words = [vendor, architecture, device, description].join(' ');
+  return { name, software: isFallbackAdapter === true || SOFTWARE_ADAPTERS.test(words) };
+}
+
+/** The global navigator, which Node has only from version 21 on. */
+export function hostNavigator(): { gpu?: GPU } | undefined {
+  return (globalThis as { navigator?: { gpu?: GPU } }).navigator;
 }

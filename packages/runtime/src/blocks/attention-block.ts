@@ -1,130 +1,218 @@
 import type { DecoderShape, LayerCacheLayout } from '@kvlr/core';
 import {
   add,
+  clipByValue,
   matMul,
   mul,
   reshape,
   softmax,
+  type Tensor,
   type Tensor2D,
   type Tensor3D,
   type Tensor4D,
   transpose,
 } from '@tensorflow/tfjs-core';
-import type { AttentionTensors } from './layer-weights.ts';
-import { project } from './project.ts';
-import { rmsNorm } from './rms-norm.ts';
-import { rotate, rotateHeads } from './rotate-heads.ts';
-import type { SequenceContext } from './sequence-context.ts';
+import { causalAttention } from './causal-attention.ts';
+import { norm, normByRole, type Project, projectWith, scaled, softCapped } from './operations.ts';
+import { type Rotation, rotate, type SequenceContext } from './sequence-context.ts';
+import type { LayerTensors } from './weights.ts';
 
-/** What is cached. Keys [batch, keySlots, positions, keySlotWidth] and values [batch, valueSlots, positions, valueSlotWidth]. */
-interface CacheEntries {
-  keys: Tensor4D;
-  values: Tensor4D;
-}
-
-export interface AttentionBlockSettings {
-  shape: Pick<DecoderShape, 'numAttentionHeads' | 'headDim' | 'rmsNormEpsilon'>;
-  layout: LayerCacheLayout;
-  context: SequenceContext;
-}
-
-/** Every stage of the block, one row per token, [batch * tokens, ...]. q, k, v are before RoPE, with their biases. */
+/** Every stage of the block, one row per token, [batch * tokens, ...]. */
 export interface AttentionStages {
   blockInput: Tensor2D;
+  /** q, k and v of all heads as positions find them: with their biases, clipped and normed where the decoder does so. */
   query: Tensor2D;
   key: Tensor2D;
   value: Tensor2D;
   attended: Tensor2D;
-  /** To be added to the stream. */
+  /** What the block gives, to be added to the stream: behind its output norm and times the residual factor, where there are any. */
   blockOutput: Tensor2D;
 }
 
+/** The heads of new tokens on their way to attention. */
+export type HeadRows = Pick<AttentionStages, 'query' | 'key' | 'value'>;
+
+export interface AttentionBlockSettings {
+  shape: DecoderShape;
+  layer: number;
+  context: SequenceContext;
+  /** Stands in for the projections of the weights, which are then not looked at. */
+  project?: Project | undefined;
+}
+
 /**
- * One attention block over any cache layout, differentiable in the stream and in every weight. Query head h of H reads key
- * slot floor(h * keySlots / H): the heads of a slot are contiguous, so their queries are rows of one product with the slot.
- * Stock keys are rotated and cached as they are. Latent keys are rotated for all heads of the source, then encoded into the
- * slots; queries are rotated, then encoded per head (Yu et al. 2024, arXiv 2406.07056). Rebuilt keys are cached as latents
- * from before RoPE; the keys of all heads are made of them anew and rotated, for every position (Palu, arXiv 2407.21118).
- *
- * Call inside tf.tidy. `stream` is [batch * tokens, hiddenSize]; positions and mask come from `context`.
+ * One attention block of any decoder over any cache layout, differentiable in the stream and in every weight: of `stream`
+ * [batch * tokens, hiddenSize] whole windows of tokens, at the positions of `context`. Call inside tf.tidy.
  */
 export function attentionBlock(
   stream: Tensor2D,
-  weights: AttentionTensors,
+  weights: LayerTensors,
   settings: AttentionBlockSettings,
 ): AttentionStages {
-  const { shape, layout, context } = settings;
-  const { batch, tokens, mask } = context;
-  const heads = shape.numAttentionHeads;
-  const blockInput = rmsNorm(stream, weights.attentionNorm, shape.rmsNormEpsilon);
-  const query = project(blockInput, weights.query, weights.queryBias);
-  const key = project(blockInput, weights.key, weights.keyBias);
-  const value = project(blockInput, weights.value, weights.valueBias);
+  const { shape, project = projectWith(weights) } = settings;
+  const { blockInput, ...rows } = headRows(stream, weights, shape, project);
+  const attended = attendWindows(rows, weights, settings);
+  return { blockInput, ...rows, attended, blockOutput: attentionOutput(attended, weights, shape, project) };
+}
 
-  const entries: CacheEntries = {
-    keys: keySlots(key, weights, settings),
-    values: transpose<Tensor4D>(
-      reshape(value, [batch, tokens, layout.valueSlots, layout.valueSlotWidth]),
-      [0, 2, 1, 3],
-    ),
+/** The block up to positions: its norm, the projections, and what stands between them and the scores. */
+export function headRows(
+  stream: Tensor2D,
+  weights: LayerTensors,
+  shape: DecoderShape,
+  project: Project,
+): HeadRows & Pick<AttentionStages, 'blockInput'> {
+  const { blocks, attention } = shape;
+  const { clip, queryKeyNorm } = attention;
+  const blockInput = blocks.before === 'none' ? stream : normByRole(stream, shape, weights, 'attentionNorm');
+  const clipped = (x: Tensor2D): Tensor2D => (clip === undefined ? x : clipByValue(x, -clip, clip));
+  const normed = (x: Tensor2D, scale?: Tensor, bias?: Tensor): Tensor2D => {
+    if (queryKeyNorm === undefined) return x;
+    if (queryKeyNorm.over === 'projection') return norm(x, queryKeyNorm, scale, bias);
+    const heads = x.shape[1] / shape.headDim;
+    const byHead = (part?: Tensor) =>
+      part && queryKeyNorm.over === 'heads' ? reshape(part, [heads, shape.headDim]) : part;
+    const split = reshape(x, [x.shape[0], heads, shape.headDim]);
+    return reshape(norm(split, queryKeyNorm, byHead(scale), byHead(bias)), x.shape);
   };
-  const keys = weights.rebuiltKeyDecoder
-    ? rebuildKeys(entries.keys, weights.rebuiltKeyDecoder, settings)
-    : entries.keys;
-  const [, keyHeads, positions, keyWidth] = keys.shape;
+  return {
+    blockInput,
+    query: normed(clipped(project(blockInput, 'query')), weights.queryNorm, weights.queryNormBias),
+    key: normed(clipped(project(blockInput, 'key')), weights.keyNorm, weights.keyNormBias),
+    value: clipped(project(blockInput, 'value')),
+  };
+}
 
-  const scaled = mul(headQueries(query, weights, settings), 1 / Math.sqrt(shape.headDim));
-  const queryRows = (heads / keyHeads) * tokens;
-  const bySlot: Tensor4D = reshape(scaled, [batch, keyHeads, queryRows, keyWidth]);
+/** The block behind the scores: what it adds to the stream, of attended values [rows, numAttentionHeads * valueSlotWidth]. */
+export function attentionOutput(
+  attended: Tensor2D,
+  weights: LayerTensors,
+  shape: DecoderShape,
+  project: Project,
+): Tensor2D {
+  const output = project(attended, 'output');
+  const { after, residualScale } = shape.blocks;
+  return scaled(after === 'branch' ? normByRole(output, shape, weights, 'attentionOutputNorm') : output, residualScale);
+}
+
+/**
+ * Attended values of whole windows, [batch * tokens, numAttentionHeads * valueSlotWidth]. Query head h of H reads key slot
+ * floor(h * keySlots / H): the heads of a slot are contiguous, so their queries are rows of one product with the slot.
+ * Stock keys are rotated. Latent keys are rotated for all heads of the source, then encoded into the slots; queries are rotated,
+ * then encoded per head (Yu et al. 2024, arXiv 2406.07056). Rebuilt keys are latents from before RoPE, of which the keys of all
+ * heads are made and rotated (Palu, arXiv 2407.21118).
+ */
+export function attendWindows(rows: HeadRows, weights: LayerTensors, settings: AttentionBlockSettings): Tensor2D {
+  const { shape, layer, context } = settings;
+  const { batch } = context;
+  const { rotation, mask } = context.layers[layer]!;
+  const { cache } = shape.layers[layer]!;
+  const queries = queryHeads(rows.query, weights, shape, batch, rotation);
+  const slots = keySlots(rows.key, weights, { shape, cache, batch, rotation });
+  const keys = cache.keys === 'rebuilt' ? rebuildKeys(slots, weights, shape, rotation) : slots;
+  const inputs = { queries, keys, values: valueSlots(rows.value, cache, batch), mask };
+  const stock = cache.keys === 'stock' && cache.keySlots === cache.valueSlots;
+  const plain = shape.attention.softCap !== undefined || mask.rank > 2;
+  return stock && !plain ? attendCausally(inputs, shape) : attend(inputs, shape);
+}
+
+export interface AttentionInputs {
+  /** [batch, numAttentionHeads, tokens, width] */
+  queries: Tensor4D;
+  /** [batch, keySlots, positions, width] */
+  keys: Tensor4D;
+  /** [batch, valueSlots, positions, valueSlotWidth] */
+  values: Tensor4D;
+  /** Added to scores [batch, numAttentionHeads, tokens, positions]; smaller ones are spread. */
+  mask: Tensor;
+}
+
+/** Softmax attention of grouped heads, [batch * tokens, numAttentionHeads * valueSlotWidth]. */
+export function attend({ queries, keys, values, mask }: AttentionInputs, shape: DecoderShape): Tensor2D {
+  const { scoreScale, softCap } = shape.attention;
+  const [batch, heads, tokens] = queries.shape;
+  const [, keyHeads, positions, keyWidth] = keys.shape;
+  const [, valueHeads, , valueWidth] = values.shape;
+  const bySlot: Tensor4D = reshape(mul(queries, scoreScale), [batch, keyHeads, (heads / keyHeads) * tokens, keyWidth]);
   const scores = reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]);
-  const attention = softmax(add(scores, mask));
-  const valueRows = (heads / layout.valueSlots) * tokens;
-  const weighted = matMul(reshape(attention, [batch, layout.valueSlots, valueRows, positions]), entries.values);
-  const byHead: Tensor4D = reshape(weighted, [batch, heads, tokens, layout.valueSlotWidth]);
-  const attended: Tensor2D = reshape(transpose(byHead, [0, 2, 1, 3]), [batch * tokens, heads * layout.valueSlotWidth]);
-  const blockOutput = project(attended, weights.output, weights.outputBias);
-  return { blockInput, query, key, value, attended, blockOutput };
+  const attention = softmax(add(softCapped(scores, softCap), mask));
+  const weighted = matMul(reshape(attention, [batch, valueHeads, (heads / valueHeads) * tokens, positions]), values);
+  return rowsOfHeads(reshape(weighted, [batch, heads, tokens, valueWidth]));
+}
+
+/** `attend` of whole windows whose slots hold a key and a value each: skips the scores of later keys, in training too. */
+function attendCausally({ queries, keys, values, mask }: AttentionInputs, shape: DecoderShape): Tensor2D {
+  const [batch, heads, tokens, width] = queries.shape;
+  const [, slots, , valueWidth] = values.shape;
+  const attended = causalAttention(
+    reshape(mul(queries, shape.attention.scoreScale), [batch * slots, heads / slots, tokens, width]),
+    reshape(keys, [batch * slots, tokens, width]),
+    reshape(values, [batch * slots, tokens, valueWidth]),
+    mask as Tensor2D,
+  );
+  return rowsOfHeads(reshape(attended, [batch, heads, tokens, valueWidth]));
+}
+
+/** [batch, heads, tokens, width] as rows of all heads side by side. */
+function rowsOfHeads(byHead: Tensor4D): Tensor2D {
+  const [batch, heads, tokens, width] = byHead.shape;
+  return reshape(transpose(byHead, [0, 2, 1, 3]), [batch * tokens, heads * width]);
+}
+
+/** Rows [batch * tokens, heads * width] as [batch, tokens, heads, width]. */
+function splitHeads(rows: Tensor2D, batch: number, heads: number): Tensor4D {
+  const [count, width] = rows.shape;
+  return reshape(rows, [batch, count / batch, heads, width / heads]);
+}
+
+export function valueSlots(value: Tensor2D, cache: LayerCacheLayout, batch: number): Tensor4D {
+  return transpose<Tensor4D>(splitHeads(value, batch, cache.valueSlots), [0, 2, 1, 3]);
 }
 
 /** What the cache keeps of the keys, [batch, keySlots, tokens, keySlotWidth]. */
-function keySlots(key: Tensor2D, weights: AttentionTensors, settings: AttentionBlockSettings): Tensor4D {
-  const { shape, layout, context } = settings;
-  const { batch, tokens } = context;
-  const width = key.shape[1];
-  if (weights.rebuiltKeyDecoder !== undefined) {
-    return transpose<Tensor4D>(reshape(key, [batch, tokens, layout.keySlots, layout.keySlotWidth]), [0, 2, 1, 3]);
-  }
-  const rotated = rotateHeads(key, width / shape.headDim, context);
-  if (weights.latentKeyEncoder === undefined) return transpose(rotated, [0, 2, 1, 3]);
-  const encoded = matMul(reshape(rotated, [batch * tokens, width]), weights.latentKeyEncoder);
-  return transpose(reshape(encoded, [batch, tokens, layout.keySlots, layout.keySlotWidth]), [0, 2, 1, 3]);
+export function keySlots(
+  key: Tensor2D,
+  weights: LayerTensors,
+  settings: { shape: DecoderShape; cache: LayerCacheLayout; batch: number; rotation: Rotation | undefined },
+): Tensor4D {
+  const { shape, cache, batch, rotation } = settings;
+  const [rows, width] = key.shape;
+  if (cache.keys === 'rebuilt') return transpose<Tensor4D>(splitHeads(key, batch, cache.keySlots), [0, 2, 1, 3]);
+  const rotated = rotate(splitHeads(key, batch, width / shape.headDim), rotation);
+  if (cache.keys === 'stock') return transpose(rotated, [0, 2, 1, 3]);
+  const encoded = matMul(reshape(rotated, [rows, width]), weights.latentKeyEncoder as Tensor2D);
+  return transpose<Tensor4D>(splitHeads(encoded as Tensor2D, batch, cache.keySlots), [0, 2, 1, 3]);
+}
+
+/** Rotated (and under latent keys encoded) queries, [batch, heads, tokens, width]. */
+export function queryHeads(
+  query: Tensor2D,
+  weights: LayerTensors,
+  { numAttentionHeads: heads, headDim }: DecoderShape,
+  batch: number,
+  rotation: Rotation | undefined,
+): Tensor4D {
+  const rotated = rotate(splitHeads(query, batch, heads), rotation);
+  const encoder = weights.latentQueryEncoder as Tensor3D | undefined;
+  if (encoder === undefined) return transpose(rotated, [0, 2, 1, 3]);
+  const byHead: Tensor3D = reshape(transpose(rotated, [2, 0, 1, 3]), [heads, query.shape[0], headDim]);
+  const encoded = matMul(byHead, encoder);
+  return transpose(reshape(encoded, [heads, batch, query.shape[0] / batch, encoder.shape[2]]), [1, 0, 2, 3]);
 }
 
 /** Rotated keys of all heads, [batch, heads, positions, headDim], from latents [batch, keySlots, positions, keySlotWidth]. */
 export function rebuildKeys(
   latents: Tensor4D,
-  decoder: Tensor3D,
-  settings: { shape: Pick<DecoderShape, 'headDim'>; context: SequenceContext },
+  weights: LayerTensors,
+  { headDim }: DecoderShape,
+  rotation: Rotation | undefined,
 ): Tensor4D {
-  const { shape, context } = settings;
-  const { headDim } = shape;
+  const decoder = weights.rebuiltKeyDecoder as Tensor3D;
   const [batch, slots, positions, width] = latents.shape;
   const heads = decoder.shape[2] / headDim;
   const bySlot: Tensor3D = reshape(transpose(latents, [1, 0, 2, 3]), [slots, batch * positions, width]);
   const rebuilt: Tensor4D = reshape(matMul(bySlot, decoder), [slots * batch, positions, heads, headDim]);
-  const rotated = transpose(rotate(rebuilt, context.keyRotation!, context), [0, 2, 1, 3]);
+  const rotated = transpose(rotate(rebuilt, rotation), [0, 2, 1, 3]);
   const byWindow = transpose(reshape(rotated, [slots, batch, heads * positions * headDim]), [1, 0, 2]);
   return reshape(byWindow, [batch, slots * heads, positions, headDim]);
-}
-
-/** Rotated (and under latent keys encoded) queries, [batch, heads, tokens, keySlotWidth]. */
-function headQueries(query: Tensor2D, weights: AttentionTensors, settings: AttentionBlockSettings): Tensor4D {
-  const { shape, layout, context } = settings;
-  const { batch, tokens } = context;
-  const heads = shape.numAttentionHeads;
-  const rotated = rotateHeads(query, heads, context);
-  if (weights.latentQueryEncoder === undefined) return transpose(rotated, [0, 2, 1, 3]);
-  const byHead: Tensor3D = reshape(transpose(rotated, [2, 0, 1, 3]), [heads, batch * tokens, shape.headDim]);
-  const encoded = matMul(byHead, weights.latentQueryEncoder);
-  return transpose(reshape(encoded, [heads, batch, tokens, layout.keySlotWidth]), [1, 0, 2, 3]);
 }

@@ -1,4 +1,4 @@
-import { createRandom, type DecoderShape, type ModelSource } from '@kvlr/core';
+import { type Activation, createRandom, type ModelSource, type TensorRole } from '@kvlr/core';
 import { createTinyModel } from '@kvlr/testkit';
 import {
   add,
@@ -18,14 +18,13 @@ import { createLatentModel } from '../testing/latent-model.ts';
 import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import { attentionBlock } from './attention-block.ts';
-import { feedForwardBlock } from './feed-forward-block.ts';
-import type { LayerTensors } from './layer-weights.ts';
+import { decoderLayer } from './decoder-layer.ts';
 import { createSequenceContext } from './sequence-context.ts';
-import { disposeLayer, uploadLayer } from './upload-layer.ts';
+import { disposeTensors, uploadLayer } from './weights.ts';
 
 const stock = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true, mlpBias: true });
 const models = { stock, latent: createLatentModel(2), rebuilt: createRebuiltModel(2) };
-const activations: DecoderShape['hiddenActivation'][] = ['silu', 'gelu', 'gelu_pytorch_tanh'];
+const activations: Activation[] = ['silu', 'gelu', 'gelu_pytorch_tanh'];
 const batch = 2;
 const tokens = 5;
 
@@ -35,8 +34,8 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
   });
 
   /** The gradient of a weighted sum of the layer's output along a random direction of every weight, and its finite difference. */
-  async function slopes(source: ModelSource, activation: DecoderShape['hiddenActivation']) {
-    const shape = { ...source.shape, hiddenActivation: activation };
+  async function slopes(source: ModelSource, activation: Activation) {
+    const shape = { ...source.shape, feedForward: { ...source.shape.feedForward, activation } };
     const layer = await uploadLayer(source, 0);
     const context = createSequenceContext({ shape, batch, tokens });
     const random = createRandom(3);
@@ -49,17 +48,12 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
     };
     const stream = randomLike([batch * tokens, shape.hiddenSize]) as Tensor2D;
     const reading = randomLike([batch * tokens, shape.hiddenSize]);
-    const names = Object.keys(layer) as (keyof LayerTensors)[];
+    const names = Object.keys(layer) as TensorRole[];
     const points = [stream, ...names.map((name) => layer[name]!)];
     const directions = points.map((value) => randomLike(value.shape));
     const loss = (...values: Tensor[]): Scalar => {
-      const weights = Object.fromEntries(
-        names.map((name, index) => [name, values[index + 1]]),
-      ) as unknown as LayerTensors;
-      const input = values[0] as Tensor2D;
-      const { blockOutput } = attentionBlock(input, weights, { shape, layout: shape.layers[0]!, context });
-      const between: Tensor2D = add(input, blockOutput);
-      return sum(mul(add(between, feedForwardBlock(between, weights, shape)), reading));
+      const weights = Object.fromEntries(names.map((name, index) => [name, values[index + 1]!]));
+      return sum(mul(decoderLayer(values[0] as Tensor2D, weights, { shape, layer: 0, context }).after, reading));
     };
     const along = tidy(() => {
       const gradients = grads(loss)(points);
@@ -78,7 +72,7 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
     }
     for (const value of [stream, reading, ...directions]) value.dispose();
     context.dispose();
-    disposeLayer(layer);
+    disposeTensors(layer);
     return { analytic, numeric };
   }
 
@@ -112,7 +106,7 @@ describe('a batch of windows', () => {
       const context = createSequenceContext({ shape, batch: windows, tokens });
       const output = tidy(() => {
         const stream = tensor(values, [windows * tokens, shape.hiddenSize]) as Tensor2D;
-        return attentionBlock(stream, layer, { shape, layout: shape.layers[0]!, context }).blockOutput;
+        return attentionBlock(stream, layer, { shape, layer: 0, context }).blockOutput;
       });
       const result = (await output.data()) as Float32Array;
       output.dispose();
@@ -125,6 +119,6 @@ describe('a batch of windows', () => {
     apart.forEach((value, index) => {
       expect(together[index]).toBeCloseTo(value, 5);
     });
-    disposeLayer(layer);
+    disposeTensors(layer);
   });
 });

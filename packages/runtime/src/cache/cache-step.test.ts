@@ -13,11 +13,11 @@ const headDim = 8;
 const half = headDim / 2;
 const kept = { window: 5, sinks: 2 };
 const base = createTinyModel({ numAttentionHeads: heads, numKeyValueHeads: 2, headDim, numLayers: 1 }).shape;
-const shape = { ...base, layers: [stockLayout(2, headDim)] };
+const shape = { ...base, layers: [{ ...base.layers[0]!, cache: stockLayout(2, headDim) }] };
 const rowWidth = heads * headDim + 2 * 2 * headDim;
 const frequencies = Float64Array.from({ length: half }, (_, j) => 30 ** (-j / half));
 
-function turn(row: Float32Array, start: number, position: number): number[] {
+function rotated(row: Float32Array, start: number, position: number): number[] {
   return Array.from({ length: headDim }, (_, c) => {
     const angle = position * frequencies[c % half]!;
     const other = row[start + ((c + half) % headDim)]!;
@@ -34,8 +34,8 @@ function oracle(rows: Float32Array[]): number[] {
     const keyStart = heads * headDim + slot * headDim;
     const scores = seen.map((n) => {
       const from = n < kept.sinks ? Math.min(position, kept.sinks + kept.window - 1) : position;
-      const query = turn(rows[position]!, h * headDim, from);
-      return turn(rows[n]!, keyStart, n).reduce((sum, key, c) => sum + (key * query[c]!) / Math.sqrt(headDim), 0);
+      const query = rotated(rows[position]!, h * headDim, from);
+      return rotated(rows[n]!, keyStart, n).reduce((sum, key, c) => sum + (key * query[c]!) / Math.sqrt(headDim), 0);
     });
     const weights = scores.map((score) => Math.exp(score - Math.max(...scores)));
     const total = weights.reduce((sum, weight) => sum + weight, 0);

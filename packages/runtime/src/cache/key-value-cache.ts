@@ -1,8 +1,69 @@
 import { type CacheDtype, cacheBytes, type DecoderShape, KvlrError } from '@kvlr/core';
 import { type CacheFormat, type CacheWindow, copyEntries, createCacheFormat, entriesOfLength } from '@kvlr/kernels';
-import { tensor2d, tidy } from '@tensorflow/tfjs-core';
-import { type CacheSettings, type ResolvedCacheSettings, resolveCacheSettings } from './cache-settings.ts';
-import { allocateCacheTensor, type CacheTensor } from './cache-tensor.ts';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { backend, getBackend, type Tensor3D, tensor, tensor2d, tidy, zeros } from '@tensorflow/tfjs-core';
+
+/** How a KV cache is kept. */
+export interface CacheSettings {
+  /** Default 'f32'. */
+  dtype?: CacheDtype;
+  /** Tokens for which memory is taken at once, a sequence. Default: none; it grows in pages. Not together with `window`. */
+  capacity?: number;
+  /** Tokens by which an open-ended cache grows. Default 256. */
+  pageTokens?: number;
+  /** Sequences side by side, of any lengths. Default 1. */
+  batch?: number;
+  /** Only so many last tokens are kept, besides the sinks. Default: all. */
+  window?: number;
+  /** First tokens that are kept for good, with a window: without them attention falls apart (arXiv 2309.17453). Default 4. */
+  sinks?: number;
+}
+
+export interface ResolvedCacheSettings {
+  dtype: CacheDtype;
+  batch: number;
+  /** Undefined: open-ended. */
+  capacity: number | undefined;
+  pageTokens: number;
+  /** 0: no window. */
+  window: number;
+  sinks: number;
+}
+
+/** Checks settings and fills in defaults. Throws 'invalid-argument'. */
+export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSettings {
+  const { dtype = 'f32', capacity, pageTokens = 256, batch = 1, window = 0, sinks = window > 0 ? 4 : 0 } = settings;
+  if (!['f32', 'f16', 'int8', 'int4'].includes(dtype)) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected f32, f16, int8 or int4, got ${String(dtype)}.`,
+      where: { argument: 'dtype' },
+      data: { dtype },
+    });
+  }
+  const counts: [name: string, value: number, least: number][] = [
+    ['pageTokens', pageTokens, 1],
+    ['batch', batch, 1],
+    ['window', window, 0],
+    ['sinks', sinks, 0],
+  ];
+  if (capacity !== undefined) counts.push(['capacity', capacity, 1]);
+  for (const [name, value, least] of counts) {
+    if (Number.isSafeInteger(value) && value >= least) continue;
+    throw new KvlrError('invalid-argument', {
+      message: `expected a whole number from ${least}, got ${value}.`,
+      where: { argument: name },
+      data: { [name]: value },
+    });
+  }
+  if (window > 0 && capacity !== undefined) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected a window or a capacity, got window ${window} and capacity ${capacity}.`,
+      hint: 'Leave the capacity out: a window with its sinks holds window + sinks tokens.',
+      data: { window, capacity },
+    });
+  }
+  return { dtype, batch, capacity: window > 0 ? window + sinks : capacity, pageTokens, window, sinks };
+}
 
 /**
  * The keys and values of one or more sequences, allocated once and filled in place, or grown in pages. Every cache layout of
@@ -21,14 +82,14 @@ export class KeyValueCache {
     this.shape = shape;
     this.settings = resolveCacheSettings(settings);
     const { batch, dtype, capacity, pageTokens, window } = this.settings;
-    if ((window > 0 || batch > 1) && shape.layers.some(({ keys }) => keys === 'rebuilt')) {
+    if ((window > 0 || batch > 1) && shape.layers.some(({ cache }) => cache.keys === 'rebuilt')) {
       throw new KvlrError('unsupported-feature', {
-        message: `createCache: expected one sequence without a window for rebuilt keys, got batch ${batch} and window ${window}.`,
+        message: `expected one sequence without a window for rebuilt keys, got batch ${batch} and window ${window}.`,
         data: { batch, window },
       });
     }
     this.tokenIds = Array.from({ length: batch }, () => []);
-    this.formats = shape.layers.map((layout) => createCacheFormat(layout, dtype));
+    this.formats = shape.layers.map(({ cache }) => createCacheFormat(cache, dtype));
     this.places = capacity ?? pageTokens;
     this.layers = this.allocate();
   }
@@ -88,8 +149,9 @@ export class KeyValueCache {
     if (window > 0 || needed <= this.places) return;
     if (capacity !== undefined) {
       throw new KvlrError('invalid-argument', {
-        message: `KeyValueCache: expected at most ${capacity} tokens, got ${needed}.`,
+        message: `expected at most ${capacity} tokens, got ${needed}.`,
         hint: 'Create the cache with a greater capacity, or without one.',
+        where: { argument: 'capacity' },
         data: { capacity, length: this.length, tokens },
       });
     }
@@ -109,7 +171,7 @@ export class KeyValueCache {
   truncate(length: number): void {
     if (!(Number.isInteger(length) && length >= 0 && this.canTruncate(length))) {
       throw new KvlrError('invalid-argument', {
-        message: `truncate: expected a length from 0, only 0 or the whole once a window has moved, got ${length}.`,
+        message: `expected a length from 0, only 0 or the whole once a window has moved, got ${length}.`,
         data: { length, lengths: this.lengths, window: this.settings.window },
       });
     }
@@ -163,4 +225,40 @@ export class KeyValueCache {
     });
     if (free) for (const other of others) other.dispose();
   }
+}
+
+/** One layer's words, int32 [batch, capacity, entryWords], zeros at first, with what frees them. */
+interface CacheTensor {
+  readonly words: Tensor3D;
+  dispose(): void;
+}
+
+/**
+ * Allocates the words of a cache. On WebGPU the buffer is the cache's own: tfjs keeps every buffer that it has made for later
+ * tensors of the same size, so that a cache that grows would leave all its former sizes behind.
+ */
+function allocateCacheTensor(batch: number, capacity: number, entryWords: number): CacheTensor {
+  const shape: [number, number, number] = [batch, capacity, entryWords];
+  if (getBackend() !== 'webgpu') {
+    const words = zeros(shape, 'int32') as Tensor3D;
+    return { words, dispose: () => words.dispose() };
+  }
+  const gpu = backend() as WebGPUBackend;
+  const buffer = gpu.device.createBuffer({
+    label: 'kvlr cache',
+    size: 4 * batch * capacity * entryWords,
+    usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+  });
+  const words = tensor({ buffer, zeroCopy: true }, shape, 'int32') as Tensor3D;
+  return {
+    words,
+    dispose() {
+      words.dispose();
+      // Recorded dispatches may still read it.
+      gpu.ensureCommandEncoderReady();
+      gpu.endComputePassEncoder();
+      gpu.submitQueue();
+      buffer.destroy();
+    },
+  };
 }

@@ -29,12 +29,10 @@ describe('loadModel', () => {
     expect(memory().numTensors).toBe(held);
   });
 
-  it('refuses a shape with too few cache layouts', async () => {
+  it('refuses a shape with too few layers', async () => {
     const source = createTinyModel();
     const shape = { ...source.shape, layers: source.shape.layers.slice(1) };
-    await expect(loadModel({ ...source, shape }, { backend: 'cpu' })).rejects.toThrow(
-      /expected 2 cache layouts, got 1/,
-    );
+    await expect(loadModel({ ...source, shape }, { backend: 'cpu' })).rejects.toThrow(/expected 2 layers, got 1/);
   });
 
   it('stops when the signal has fired', async () => {

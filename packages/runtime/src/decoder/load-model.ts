@@ -9,18 +9,13 @@ import {
 import type { WeightFormat } from '@kvlr/kernels';
 import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendRequest, selectBackend } from '../backends/select-backend.ts';
-import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
-import { FusedDecoder } from '../fused/fused-decoder.ts';
-import type { FusedWeights } from '../fused/fused-weights.ts';
-import { loadFusedWeights } from '../fused/load-fused-weights.ts';
-import { loadPacked } from '../fused/load-packed.ts';
-import { warmUp } from '../fused/warm-up.ts';
-import { readFromDevice, readFromSource } from '../fused/weight-reader.ts';
-import { requireMemory } from '../memory/require-memory.ts';
-import type { DecoderModel } from './decoder-model.ts';
-import { uploadDecoder } from './decoder-tensors.ts';
-import { LoadedDecoder } from './loaded-decoder.ts';
-import { StockDecoder } from './stock-decoder.ts';
+import { StockDecoder, uploadDecoder } from '../blocks/stock-decoder.ts';
+import { type CacheSettings, resolveCacheSettings } from '../cache/key-value-cache.ts';
+import { FusedDecoder, warmUp } from '../fused/fused-decoder.ts';
+import { loadPacked } from '../fused/packed-file.ts';
+import { type PackedWeights, packDecoder, readFromDevice, readFromSource } from '../fused/packed-weights.ts';
+import { type DecoderModel, LoadedDecoder } from './loaded-decoder.ts';
+import { requireMemory } from './memory.ts';
 
 export interface LoadModelSettings extends BackendRequest, RunControl {
   /**
@@ -46,11 +41,12 @@ export interface LoadModelSettings extends BackendRequest, RunControl {
 }
 
 /** How far a step of loading has come. */
-interface LoadProgress {
+export interface LoadProgress {
   completed: number;
   total: number;
-  /** 'layers' while weights are packed, 'pipelines' while the GPU's programs are built. */
+  /** 'bytes' while files are fetched, 'layers' while weights are packed, 'pipelines' while the GPU's programs are built. */
   unit: string;
+  /** The file or tensor at hand. */
   detail?: string;
 }
 
@@ -70,7 +66,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };
   const onLoaded = (completed: number, total: number) => onProgress?.({ completed, total, unit: 'layers' });
-  const prepare = async (loading: Promise<FusedWeights>): Promise<FusedDecoder> => {
+  const prepare = async (loading: Promise<PackedWeights>): Promise<FusedDecoder> => {
     const fused = new FusedDecoder(shape, await loading, cacheSettings.dtype);
     if (!settings.warmUp) return fused;
     try {
@@ -87,18 +83,18 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
     const { packed } = settings;
     const request = { shape, format: weights, signal, onLoaded };
     const load = () =>
-      packed ? loadPacked(packed, id, request) : loadFusedWeights({ ...request, read: readFromSource(source) });
-    const fused = await guard.run('loadModel', () => prepare(load()));
+      packed ? loadPacked(packed, id, request) : packDecoder({ ...request, read: readFromSource(source) });
+    const fused = await guard.run(() => prepare(load()));
     return new LoadedDecoder({ ...common, windows: fused, fused: async () => fused, dispose: () => fused.dispose() });
   }
-  const stock = new StockDecoder(shape, await guard.run('loadModel', () => uploadDecoder(source, signal)));
+  const stock = new StockDecoder(await guard.run(() => uploadDecoder(source, signal)));
   let fused: FusedDecoder | undefined;
   return new LoadedDecoder({
     ...common,
     windows: stock,
     async fused() {
-      const read = readFromDevice(shape, stock.tensors);
-      fused ??= await prepare(loadFusedWeights({ shape, format: 'f32', read, onLoaded }));
+      const read = readFromDevice(stock.tensors);
+      fused ??= await prepare(packDecoder({ shape, format: 'f32', read, onLoaded }));
       return fused;
     },
     dispose() {
@@ -111,7 +107,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
 function requireLayouts({ numLayers, layers }: DecoderShape): void {
   if (layers.length === numLayers) return;
   throw new KvlrError('invalid-argument', {
-    message: `loadModel: expected ${numLayers} cache layouts, got ${layers.length}.`,
-    data: { numLayers, layouts: layers.length },
+    message: `expected ${numLayers} layers, got ${layers.length}.`,
+    data: { numLayers, layers: layers.length },
   });
 }

@@ -1,22 +1,58 @@
-import { type DecoderShape, KvlrError, type LayerActivations, type TapName, type TensorSink } from '@kvlr/core';
+import {
+  type ActivationSource,
+  type DecoderShape,
+  KvlrError,
+  type LayerActivations,
+  type LogitSource,
+  type TapName,
+  type TensorSink,
+} from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
-import type { BackendChoice } from '../backends/backend-choice.ts';
 import type { DeviceGuard } from '../backends/device-guard.ts';
-import type { CacheSettings } from '../cache/cache-settings.ts';
-import { KeyValueCache } from '../cache/key-value-cache.ts';
-import { loadCache } from '../cache/load-cache.ts';
-import { saveCache } from '../cache/save-cache.ts';
+import type { BackendChoice } from '../backends/select-backend.ts';
+import { download, type WindowRunner } from '../blocks/stock-decoder.ts';
+import { type CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
+import { loadCache, saveCache } from '../cache/saved-cache.ts';
 import type { FusedDecoder } from '../fused/fused-decoder.ts';
-import { savePacked } from '../fused/save-packed.ts';
-import { type GenerationModel, generateTokens } from '../generation/generate-tokens.ts';
+import { savePacked } from '../fused/packed-file.ts';
+import { type GenerationModel, generateTokens, yieldToHost } from '../generation/generate-tokens.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
-import { yieldToHost } from '../generation/yield-to-host.ts';
-import { largestCacheBuffer } from '../memory/estimate-memory.ts';
-import { requireBindable } from '../memory/require-memory.ts';
-import type { DecoderModel, NewTokens } from './decoder-model.ts';
-import { download } from './download.ts';
-import type { WindowRunner } from './window-runner.ts';
+import { largestCacheBuffer, requireBindable } from './memory.ts';
+
+/** New tokens of one sequence, or of each sequence of a batch. */
+export type NewTokens = ArrayLike<number> | readonly ArrayLike<number>[];
+
+/** A decoder that is loaded on a backend. Its methods are to be called one after another, not side by side. */
+export interface DecoderModel extends ActivationSource, LogitSource {
+  readonly shape: DecoderShape;
+  readonly vocabSize: number;
+  /** Content hash of the model's source. */
+  readonly id: string;
+  readonly backend: BackendChoice;
+  /** How the weights of generation are packed. */
+  readonly weightFormat: WeightFormat;
+  /** An empty cache, of fixed capacity where a number is given. What is not set is as `loadModel` was told. The caller disposes it. */
+  createCache(settings?: number | CacheSettings): Promise<KeyValueCache>;
+  /**
+   * Runs new tokens behind those in the cache and adds them to it. Returns the logits after the last one of each sequence,
+   * [batch * vocabSize]. In a batch every sequence gets its own list, of any length from 1.
+   */
+  extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array>;
+  /** Continues a prompt, one token at a time. */
+  generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
+  /** What a cache holds, as bytes. `loadCache` of the same model brings it back, on any backend. */
+  saveCache(cache: KeyValueCache): Promise<Uint8Array>;
+  /** Throws 'file-malformed', 'file-truncated' or 'cache-mismatch'. */
+  loadCache(bytes: Uint8Array): Promise<KeyValueCache>;
+  /**
+   * Writes the weights as they are packed (`weightFormat`), for `loadModel(source, { weights, packed })` to load without computing
+   * them again. Finishes the sink, or aborts it on an error.
+   */
+  savePacked(sink: TensorSink): Promise<void>;
+  /** Frees the device memory. The model cannot be used afterwards. */
+  dispose(): void;
+}
 
 /** Tokens that a GPU chooses before their ids are read back. */
 const TOKENS_PER_READBACK = 4;
@@ -54,8 +90,8 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const { windows, guard } = await this.begin('logits', tokenIds);
-    return guard.run('logits', () => windows.logits(tokenIds));
+    const { windows, guard } = await this.begin(tokenIds);
+    return guard.run(() => windows.logits(tokenIds));
   }
 
   async forEachLayer(
@@ -63,8 +99,8 @@ export class LoadedDecoder implements DecoderModel {
     taps: readonly TapName[],
     visit: (activations: LayerActivations) => void | Promise<void>,
   ): Promise<void> {
-    const { windows, guard } = await this.begin('forEachLayer', tokenIds);
-    guard.requireDevice('forEachLayer');
+    const { windows, guard } = await this.begin(tokenIds);
+    guard.requireDevice();
     await windows.forEachLayer(tokenIds, taps, async (activations) => {
       await visit(activations);
       await this.activate();
@@ -72,10 +108,10 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async createCache(settings: number | CacheSettings = {}): Promise<KeyValueCache> {
-    const { cacheSettings, guard } = this.open('createCache');
+    const { cacheSettings, guard } = this.open();
     await this.activate();
     const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
-    return guard.run('createCache', async () => {
+    return guard.run(async () => {
       if (this.backend.backend === 'webgpu') requireBindable(largestCacheBuffer(this.shape, wanted));
       return new KeyValueCache(this.shape, wanted);
     });
@@ -85,15 +121,16 @@ export class LoadedDecoder implements DecoderModel {
     const lists = isBatch(tokenIds) ? tokenIds : [tokenIds];
     if (lists.length !== cache.batch) {
       throw new KvlrError('invalid-argument', {
-        message: `extend: expected new tokens for ${cache.batch} sequences, got ${lists.length} lists.`,
+        message: `expected new tokens for ${cache.batch} sequences, got ${lists.length} lists.`,
+        where: { argument: 'tokenIds' },
         data: { batch: cache.batch, lists: lists.length },
       });
     }
-    const { guard } = this.open('extend');
-    for (const ids of lists) this.checkTokens('extend', ids);
+    const { guard } = this.open();
+    for (const ids of lists) this.checkTokens(ids);
     const fused = await this.fused();
     const added = lists.map((ids) => Array.from(ids));
-    return guard.run('extend', async () => download(await fused.extend(cache, added, () => this.activate())));
+    return guard.run(async () => download(await fused.extend(cache, added, () => this.activate())));
   }
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
@@ -101,13 +138,13 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
-    this.open('saveCache');
+    this.open();
     await this.activate();
     return saveCache(cache, this.id);
   }
 
   async loadCache(bytes: Uint8Array): Promise<KeyValueCache> {
-    this.open('loadCache');
+    this.open();
     await this.activate();
     return loadCache(bytes, this.shape, this.id);
   }
@@ -126,14 +163,14 @@ export class LoadedDecoder implements DecoderModel {
     promptIds: ArrayLike<number>,
     settings: GenerationSettings,
   ): AsyncGenerator<GeneratedToken, void, undefined> {
-    const { cacheSettings, guard } = await this.begin('generate', promptIds);
+    const { cacheSettings, guard } = await this.begin(promptIds);
     const fused = await this.fused();
     const model: GenerationModel = {
       shape: this.shape,
       cacheSettings,
       tokensPerReadback: this.backend.backend === 'webgpu' ? TOKENS_PER_READBACK : 1,
       createCache: (wanted) => this.createCache(wanted),
-      guarded: (work) => guard.run('generate', work),
+      guarded: (work) => guard.run(work),
       prefill: (cache, ids) => fused.extend(cache, [ids], () => this.activate()),
       step: (cache, ids) => fused.stepOnDevice(cache, ids),
       activate: () => this.activate(),
@@ -142,33 +179,34 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   /** Checks the call and activates the model's backend. */
-  private async begin(caller: string, tokenIds: ArrayLike<number>): Promise<LoadedDecoderParts> {
-    const parts = this.open(caller);
-    this.checkTokens(caller, tokenIds);
+  private async begin(tokenIds: ArrayLike<number>): Promise<LoadedDecoderParts> {
+    const parts = this.open();
+    this.checkTokens(tokenIds);
     await this.activate();
     return parts;
   }
 
-  private open(caller: string): LoadedDecoderParts {
+  private open(): LoadedDecoderParts {
     if (this.parts === undefined) {
-      throw new KvlrError('invalid-argument', { message: `${caller}: expected a loaded model, got a disposed one.` });
+      throw new KvlrError('invalid-argument', { message: 'expected a loaded model, got a disposed one.' });
     }
     return this.parts;
   }
 
-  private checkTokens(caller: string, tokenIds: ArrayLike<number>): void {
+  private checkTokens(tokenIds: ArrayLike<number>): void {
     const foreign = Array.from(tokenIds).find((id) => !Number.isInteger(id) || id < 0 || id >= this.vocabSize);
     if (tokenIds.length > 0 && foreign === undefined) return;
     throw new KvlrError('invalid-argument', {
-      message: `${caller}: expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${foreign ?? 'none'}.`,
+      message: `expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${foreign ?? 'none'}.`,
+      where: { argument: 'tokenIds' },
       data: { vocabSize: this.vocabSize, tokenId: foreign },
     });
   }
 
   private async fused(): Promise<FusedDecoder> {
     await this.activate();
-    const { guard, fused: make } = this.open('generate');
-    const fused = await guard.run('generate', make);
+    const { guard, fused: make } = this.open();
+    const fused = await guard.run(make);
     await this.activate();
     return fused;
   }

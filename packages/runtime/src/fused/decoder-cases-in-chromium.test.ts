@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { type ModulePage, missingChromium, openModulePage } from '@kvlr/testkit/chromium';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { decoderCases, drawTokens } from '../testing/decoder-cases.ts';
+import { decoderCases, sampleTokens } from '../testing/decoder-cases.ts';
 import type * as casesPage from '../testing/decoder-cases-page.ts';
 import { expectCaseLogits } from '../testing/expect-case-logits.ts';
 
@@ -22,8 +22,8 @@ describe.skipIf(missingChromium)(`a packed decoder on WebGPU in Chromium ${missi
     expect(dispatches).toBeGreaterThan(0);
   });
 
-  it('draws the tokens that plain JavaScript draws', async () => {
-    expect(await opened.page.evaluate(() => testModule.drawTokensOnGpu())).toEqual(await drawTokens('cpu'));
+  it('samples the tokens that plain JavaScript samples', async () => {
+    expect(await opened.page.evaluate(() => testModule.sampleTokensOnGpu())).toEqual(await sampleTokens('cpu'));
     expect(opened.problems).toEqual([]);
   });
 });

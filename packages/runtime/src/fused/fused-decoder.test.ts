@@ -8,7 +8,7 @@ import { countDeviceBytes } from '../testing/count-device-bytes.ts';
 import { dequantisedModel } from '../testing/dequantised-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 
-const ids = randomTokenIds(12, 50);
+const ids = randomTokenIds(24, 50);
 const source = createTinyModel({ numAttentionHeads: 6, numKeyValueHeads: 2, attentionBias: true });
 const formats: WeightFormat[] = ['f32', 'f16', 'int8', 'int4'];
 
@@ -82,3 +82,46 @@ describe.each(await testedBackends())('a packed model on $backend', ({ backend, 
     for (const later of held.slice(2)) expect(later).toEqual(held[2]);
   });
 });
+
+describe.each(await testedBackends())('windows behind a coded cache on $backend', ({ backend, skip }) => {
+  // An emulated GPU takes seconds for the shaders of one format.
+  const tested = backend === 'webgpu' ? (['int8'] as const) : (['f16', 'int8', 'int4'] as const);
+  // How far coding alone moves the logits, at least: what is compared is not the f32 model twice.
+  const moved = { f16: 1e-6, int8: 1e-4, int4: 1e-3 } as const;
+
+  it.skipIf(skip).each(tested)('%s: are what decoding token by token gives', async (dtype) => {
+    const exact = await loadModel(source, { backend, weights: 'f32' });
+    const coded = await loadModel(source, { backend, weights: 'f32', cache: { dtype } });
+    const window = await coded.logits(ids);
+    const cache = await coded.createCache(ids.length);
+    expect(cache.dtype).toBe(dtype);
+    const decoded: number[] = [];
+    for (const id of ids) decoded.push(...(await coded.extend(cache, [id])));
+    expect(differenceByRange(window, decoded)).toBeLessThan(1e-5);
+    expect(differenceByRange(window, await exact.logits(ids))).toBeGreaterThan(moved[dtype]);
+    cache.dispose();
+    coded.dispose();
+    exact.dispose();
+  });
+});
+
+it.each([{}, { window: 20 }, { capacity: 2 }, { dtype: 'int8', batch: 2 }] as const)(
+  'runs every kind of step once and leaves the weights alone: caches of %o',
+  async (cache) => {
+    const steps: string[] = [];
+    const plain = await loadModel(createTinyModel(), { backend: 'wasm', weights: 'f32', cache });
+    const held = memory().numTensors;
+    const model = await loadModel(createTinyModel(), {
+      backend: 'wasm',
+      weights: 'f32',
+      cache,
+      warmUp: true,
+      onProgress: ({ completed, total, unit }) => steps.push(`${completed}/${total} ${unit}`),
+    });
+    expect(memory().numTensors).toBe(2 * held);
+    expect(steps.slice(0, 3)).toEqual(['1/3 layers', '2/3 layers', '3/3 layers']);
+    expect(steps.at(-1)).toBe('3/3 pipelines');
+    plain.dispose();
+    model.dispose();
+  },
+);

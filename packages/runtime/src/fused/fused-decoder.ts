@@ -1,5 +1,5 @@
 import type { CacheDtype, DecoderShape, LayerActivations, TapName } from '@kvlr/core';
-import { embedTokens, projectLogits } from '@kvlr/kernels';
+import { embedTokens, projectLogits, sampleTokens } from '@kvlr/kernels';
 import {
   concat,
   gather,
@@ -11,14 +11,12 @@ import {
   tensor1d,
   tidy,
 } from '@tensorflow/tfjs-core';
-import { rmsNorm } from '../blocks/rms-norm.ts';
+import { normByRole } from '../blocks/operations.ts';
+import { download, downloadTaps, type WindowRunner } from '../blocks/stock-decoder.ts';
 import { beginCacheStep } from '../cache/cache-step.ts';
-import { KeyValueCache } from '../cache/key-value-cache.ts';
-import { download } from '../decoder/download.ts';
-import { downloadTaps } from '../decoder/download-taps.ts';
-import type { WindowRunner } from '../decoder/window-runner.ts';
-import { disposeFusedWeights, type FusedWeights } from './fused-weights.ts';
-import { type FusedStages, runFusedLayer } from './run-fused-layer.ts';
+import { type CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
+import { type FusedStages, runFusedLayer } from './fused-layer.ts';
+import { disposePackedWeights, type PackedWeights } from './packed-weights.ts';
 
 /** Tokens of a prompt that are run at once. */
 export const PREFILL_TOKENS = 256;
@@ -28,12 +26,12 @@ const ROWS_ON_GPU = 32;
 
 /** A decoder on the fused kernels and packed weights: tokens behind a cache, and whole windows. */
 export class FusedDecoder implements WindowRunner {
-  readonly weights: FusedWeights;
+  readonly weights: PackedWeights;
   private readonly shape: DecoderShape;
   private readonly windowDtype: CacheDtype;
 
   /** Windows are run behind a cache of `windowDtype`, so that evaluation sees what it costs. */
-  constructor(shape: DecoderShape, weights: FusedWeights, windowDtype: CacheDtype = 'f32') {
+  constructor(shape: DecoderShape, weights: PackedWeights, windowDtype: CacheDtype = 'f32') {
     this.shape = shape;
     this.weights = weights;
     this.windowDtype = windowDtype;
@@ -96,7 +94,9 @@ export class FusedDecoder implements WindowRunner {
   ): Promise<void> {
     const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
     const step = beginCacheStep(cache, [tokenIds.length], tokenIds.length);
-    let stream = tidy(() => embedTokens(tensor1d(tokenIds, 'int32'), this.weights.embedding)) as Tensor2D;
+    let stream = tidy(() =>
+      embedTokens(tensor1d(tokenIds, 'int32'), this.weights.globals.matrices.embedding!),
+    ) as Tensor2D;
     try {
       for (let layer = 0; layer < this.shape.numLayers; layer++) {
         const before = stream;
@@ -116,7 +116,7 @@ export class FusedDecoder implements WindowRunner {
   }
 
   dispose(): void {
-    disposeFusedWeights(this.weights);
+    disposePackedWeights(this.weights);
   }
 
   /** Runs parts of equal place in their prompts; the rows of those sequences that end in it, if any do. */
@@ -153,7 +153,7 @@ export class FusedDecoder implements WindowRunner {
   /** The stream after all layers, [batch * tokens, hiddenSize]. Call inside tf.tidy. */
   private runLayers(cache: KeyValueCache, ids: Tensor, added: readonly number[], tokens: number): Tensor2D {
     const step = beginCacheStep(cache, added, tokens);
-    let stream = embedTokens(ids, this.weights.embedding) as Tensor2D;
+    let stream = embedTokens(ids, this.weights.globals.matrices.embedding!) as Tensor2D;
     for (let layer = 0; layer < this.shape.numLayers; layer++) {
       const before = stream;
       stream = tidy(() => runFusedLayer(before, this.weights, layer, cache, step).after);
@@ -164,22 +164,23 @@ export class FusedDecoder implements WindowRunner {
   }
 
   private readOut(stream: Tensor2D): Tensor2D {
-    const norm = { weight: this.weights.finalNorm, epsilon: this.shape.rmsNormEpsilon };
-    return projectLogits(stream, norm, this.weights.head) as Tensor2D;
+    const { matrices, tensors } = this.weights.globals;
+    const norm = { weight: tensors.finalNorm!, epsilon: this.shape.head.norm!.epsilon };
+    return projectLogits(stream, norm, (matrices.head ?? matrices.embedding)!) as Tensor2D;
   }
 
   private tap(name: TapName, layer: number, before: Tensor2D, stages: FusedStages): Tensor {
     const { shape, weights } = this;
-    const layout = shape.layers[layer]!;
+    const { cache } = shape.layers[layer]!;
     const rows = before.shape[0];
     const queryWidth = shape.numAttentionHeads * shape.headDim;
-    const valueWidth = layout.valueSlots * layout.valueSlotWidth;
+    const valueWidth = cache.valueSlots * cache.valueSlotWidth;
     const keyWidth = stages.projected.shape[1] - queryWidth - valueWidth;
     switch (name) {
       case 'stream':
         return before.clone();
       case 'blockInput':
-        return rmsNorm(before, weights.layers[layer]!.attentionNorm, shape.rmsNormEpsilon);
+        return normByRole(before, shape, weights.layers[layer]!.tensors, 'attentionNorm');
       case 'query':
         return slice(stages.projected, [0, 0], [rows, queryWidth]);
       case 'key':
@@ -197,4 +198,35 @@ export class FusedDecoder implements WindowRunner {
 /** Rows of each sequence for so many new tokens. */
 function rowsOfPart(tokens: number): number {
   return tokens === 1 || getBackend() !== 'webgpu' ? tokens : Math.ceil(tokens / ROWS_ON_GPU) * ROWS_ON_GPU;
+}
+
+/**
+ * Builds the pipelines of prompts, of tokens in a short and in a long context and of choosing tokens, by running each once. Only
+ * the first text would wait for them otherwise. `onStep` is called after each.
+ */
+export async function warmUp(
+  shape: DecoderShape,
+  fused: FusedDecoder,
+  cacheSettings: CacheSettings,
+  onStep: (completed: number, total: number) => void,
+): Promise<void> {
+  // Longer than one chunk of decode attention.
+  const prompt = Array(160).fill(0);
+  const { capacity = prompt.length + 2, window = 0 } = cacheSettings;
+  const length = Math.min(prompt.length, shape.maxPositionEmbeddings - 2, window > 0 ? prompt.length : capacity - 2);
+  const cache = new KeyValueCache(shape, { ...cacheSettings, batch: 1 });
+  const pause = async () => {};
+  try {
+    for (const [place, ids] of [[0], prompt.slice(0, length), [0]].entries()) {
+      if (ids.length === 0) continue;
+      const logits = await fused.extend(cache, [ids], pause);
+      const chosen = sampleTokens(logits);
+      await chosen.data();
+      logits.dispose();
+      chosen.dispose();
+      onStep(place + 1, 3);
+    }
+  } finally {
+    cache.dispose();
+  }
 }

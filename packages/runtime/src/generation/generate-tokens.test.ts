@@ -2,8 +2,8 @@ import { cacheSize } from '@kvlr/core';
 import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { loadModel } from '../decoder/load-model.ts';
+import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
 import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
@@ -41,7 +41,7 @@ describe.each(await testedBackends())('generation on $backend', ({ backend, skip
 describe('generation', () => {
   const load = () => loadModel(createTinyModel({ numKeyValueHeads: 2 }), { backend: 'wasm', weights: 'f32' });
 
-  it('draws the same tokens from the same seed, others from another', async () => {
+  it('samples the same tokens from the same seed, others from another', async () => {
     const model = await load();
     const settings = { maxNewTokens: 20, temperature: 1.5, topK: 20, topP: 0.95 };
     const first = idsOf(await collect(model, { ...settings, seed: 1 }));

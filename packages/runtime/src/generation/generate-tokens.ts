@@ -1,11 +1,14 @@
 import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { entriesOfLength } from '@kvlr/kernels';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import type { CacheSettings } from '../cache/cache-settings.ts';
-import type { KeyValueCache } from '../cache/key-value-cache.ts';
-import { checkGenerationSettings, checkPromptLength } from './check-generation.ts';
-import type { GeneratedToken, GenerationSettings } from './generation-settings.ts';
-import { type DeviceStep, TokenDrawing } from './token-drawing.ts';
+import type { CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
+import {
+  checkGenerationSettings,
+  checkPromptLength,
+  type GeneratedToken,
+  type GenerationSettings,
+} from './generation-settings.ts';
+import { type DeviceStep, TokenSampler } from './token-sampler.ts';
 
 /** What generation needs of a model. */
 export interface GenerationModel {
@@ -45,18 +48,18 @@ export async function* generateTokens(
   const newTokens = Math.min(settings.maxNewTokens, room);
   const cache = settings.cache ?? (await createFittingCache(model, Math.max(1, prompt.length + newTokens - 1)));
   let index = 0;
-  let drawing: TokenDrawing | undefined;
+  let sampler: TokenSampler | undefined;
   try {
     let started = performance.now();
     const logits = await model.guarded(() => model.prefill(cache, forgetAllButPrefix(cache, prompt)));
-    const draw = new TokenDrawing(cache, prompt, logits, model.step, settings);
-    drawing = draw;
+    const sampling = new TokenSampler(cache, prompt, logits, model.step, settings);
+    sampler = sampling;
     while (index < newTokens) {
       throwIfAborted(signal);
       const count = Math.min(tokensPerReadback, newTokens - index);
       const tokens = await model.guarded(async () => {
-        for (let place = 0; place < count; place++) draw.next();
-        return draw.read();
+        for (let place = 0; place < count; place++) sampling.next();
+        return sampling.read();
       });
       const milliseconds = (performance.now() - started) / count;
       for (const token of tokens) {
@@ -72,7 +75,7 @@ export async function* generateTokens(
       await model.activate();
     }
   } finally {
-    drawing?.dispose();
+    sampler?.dispose();
     if (settings.cache === undefined) cache.dispose();
     // Tokens that were run ahead of a stop, or of a reader who left, are no part of the text.
     else if (cache.canTruncate(prompt.length + index)) cache.truncate(prompt.length + index);
@@ -98,4 +101,23 @@ function forgetAllButPrefix(cache: KeyValueCache, prompt: readonly number[]): re
   const kept = cache.canTruncate(shared) ? shared : 0;
   cache.truncate(kept);
   return prompt.slice(kept);
+}
+
+/**
+ * Waits for one turn of the event loop, so that timers, signals and painting get through: on wasm and cpu the reading of
+ * a result is no real wait. setTimeout would be held back to 4 ms in browsers.
+ */
+export function yieldToHost(): Promise<void> {
+  const { setImmediate } = globalThis as { setImmediate?: (resume: () => void) => void };
+  if (setImmediate !== undefined) return new Promise((resolve) => setImmediate(resolve));
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    Object.assign(port1, {
+      onmessage: () => {
+        port1.close();
+        resolve();
+      },
+    });
+    port2.postMessage(undefined);
+  });
 }

@@ -1,12 +1,13 @@
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { KeyValueCache } from '../cache/key-value-cache.ts';
 
 /** How the next token is chosen. */
 export interface SamplingSettings {
   /** Logits are divided by it. 0 takes the most probable token. Default 0. */
   temperature?: number;
-  /** Only the k most probable tokens are drawn from. Default: all. */
+  /** Only the k most probable tokens are sampled from. Default: all. */
   topK?: number;
-  /** Only the most probable tokens that together reach this probability are drawn from, in (0, 1]. Default 1. */
+  /** Only the most probable tokens that together reach this probability are sampled from, in (0, 1]. Default 1. */
   topP?: number;
   /**
    * Above 1 makes tokens of the prompt and of the answer less likely to come again: their logits are divided by it, negative
@@ -17,7 +18,7 @@ export interface SamplingSettings {
 
 export interface GenerationSettings extends SamplingSettings {
   maxNewTokens: number;
-  /** Seed of the draws: same seed, same tokens. Default 0. */
+  /** Seed of the samples: same seed, same tokens. Default 0. */
   seed?: number;
   /** Generation ends when one of these is chosen; that token is not handed out. */
   stopIds?: readonly number[];
@@ -53,4 +54,43 @@ export interface GeneratedToken {
    * position or at the cache's fixed capacity. A text that a stop id ends has none.
    */
   finishReason?: 'length' | 'context-full';
+}
+
+/** Throws 'invalid-argument' for settings out of range. */
+export function checkGenerationSettings(settings: GenerationSettings): void {
+  const { maxNewTokens, temperature = 0, topK = 1, topP = 1, repetitionPenalty = 1, tokensPerReadback = 1 } = settings;
+  const wholeFrom = (least: number, value: number) => Number.isInteger(value) && value >= least;
+  const expectations: [name: string, holds: boolean, expected: string, received: number][] = [
+    ['maxNewTokens', wholeFrom(0, maxNewTokens), 'a whole number from 0', maxNewTokens],
+    ['temperature', temperature >= 0 && Number.isFinite(temperature), 'a finite number from 0', temperature],
+    ['topK', wholeFrom(1, topK), 'a whole number from 1', topK],
+    ['topP', topP > 0 && topP <= 1, 'a number above 0, at most 1', topP],
+    ['repetitionPenalty', repetitionPenalty > 0, 'a number above 0', repetitionPenalty],
+    ['tokensPerReadback', wholeFrom(1, tokensPerReadback), 'a whole number from 1', tokensPerReadback],
+  ];
+  for (const [name, holds, expected, received] of expectations) {
+    if (holds) continue;
+    throw new KvlrError('invalid-argument', {
+      message: `expected ${expected}, got ${received}.`,
+      where: { argument: name },
+      data: { [name]: received },
+    });
+  }
+  if (settings.cache !== undefined && settings.cache.batch !== 1) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected a cache of one sequence, got ${settings.cache.batch}.`,
+      where: { argument: 'cache' },
+      data: { batch: settings.cache.batch },
+    });
+  }
+}
+
+/** Throws 'invalid-argument' for a prompt beyond the model's last position, unless a window lets it run on. */
+export function checkPromptLength({ maxPositionEmbeddings }: DecoderShape, promptTokens: number, window: number): void {
+  if (window > 0 || promptTokens <= maxPositionEmbeddings) return;
+  throw new KvlrError('invalid-argument', {
+    message: `expected a prompt of at most ${maxPositionEmbeddings} tokens, got ${promptTokens}.`,
+    hint: 'Shorten the prompt, for the model knows no positions beyond, or give the cache a window.',
+    data: { maxPositionEmbeddings, promptTokens },
+  });
 }

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
-import { hostNavigator } from '../backends/host-navigator.ts';
+import { hostNavigator } from '../backends/select-backend.ts';
 
 export interface NodeRuntime {
   /** Folder of the wasm files. */

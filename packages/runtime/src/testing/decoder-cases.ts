@@ -1,7 +1,7 @@
 import type { CacheDtype } from '@kvlr/core';
 import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
 import { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from '@kvlr/testkit';
-import type { BackendName } from '../backends/backend-choice.ts';
+import type { BackendName } from '../backends/select-backend.ts';
 import { loadModel } from '../decoder/load-model.ts';
 import { createLatentModel } from './latent-model.ts';
 import { createMixedModel } from './mixed-model.ts';
@@ -71,14 +71,14 @@ export async function runDecoderCase(
   return { logits, dispatches: kernelCounters.total().dispatches };
 }
 
-/** Tokens drawn with every setting of sampling, behind a window that the prompt already goes round. */
-export async function drawTokens(backend: BackendName): Promise<number[]> {
+/** Tokens sampled with every setting of sampling, behind a window that the prompt already goes round. */
+export async function sampleTokens(backend: BackendName): Promise<number[]> {
   const settings = { backend, weights: 'f32', cache: { window: 40, sinks: 2 }, debug: true } as const;
   const model = await loadModel(decoderCases[0]!.source, settings);
   const sampling = { temperature: 1.2, topK: 30, topP: 0.9, repetitionPenalty: 1.3, seed: 5 };
-  const drawn: number[] = [];
+  const sampled: number[] = [];
   const prompt = caseTokenIds.subarray(0, promptTokens);
-  for await (const { tokenId } of model.generate(prompt, { ...sampling, maxNewTokens: 12 })) drawn.push(tokenId);
+  for await (const { tokenId } of model.generate(prompt, { ...sampling, maxNewTokens: 12 })) sampled.push(tokenId);
   model.dispose();
-  return drawn;
+  return sampled;
 }

@@ -26,5 +26,5 @@ export function createLatentModel(keySlots: number, settings: TinyModelSettings 
     );
     base.dense.set(base.tensorName('valueWeight', layer), fill([2 * headDim, base.shape.hiddenSize]));
   }
-  return { ...base, shape: { ...base.shape, layers: base.shape.layers.map(() => layout) } };
+  return { ...base, shape: { ...base.shape, layers: base.shape.layers.map((layer) => ({ ...layer, cache: layout })) } };
 }

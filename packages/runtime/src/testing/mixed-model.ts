@@ -17,5 +17,8 @@ export function createMixedModel(headsOfLayer: readonly number[], settings: Tiny
       base.dense.set(name, { shape, data: data.slice(0, heads * headDim * hiddenSize) });
     }
   });
-  return { ...base, shape: { ...base.shape, layers: headsOfLayer.map((heads) => stockLayout(heads, headDim)) } };
+  const layers = base.shape.layers.map((layer, index) => {
+    return { ...layer, cache: stockLayout(headsOfLayer[index]!, headDim) };
+  });
+  return { ...base, shape: { ...base.shape, layers } };
 }

@@ -18,5 +18,5 @@ export function createRebuiltModel(keySlots: number): ModelSource {
     base.dense.set(base.tensorName('valueWeight', layer), fill([24, hiddenSize]));
     base.dense.set(base.tensorName('outputWeight', layer), fill([hiddenSize, numAttentionHeads * 6]));
   }
-  return { ...base, shape: { ...base.shape, layers: base.shape.layers.map(() => layout) } };
+  return { ...base, shape: { ...base.shape, layers: base.shape.layers.map((layer) => ({ ...layer, cache: layout })) } };
 }

@@ -1,6 +1,5 @@
 import { useSoftwareGpu } from '@kvlr/testkit';
-import type { BackendName } from '../backends/backend-choice.ts';
-import { probeWebGpu } from '../backends/probe-webgpu.ts';
+import { type BackendName, probeWebGpu } from '../backends/select-backend.ts';
 import { prepareNodeRuntime } from '../node/prepare-node-runtime.ts';
 
 /** For tests: every backend, with the reason why it cannot be tested here, if it cannot. */

@@ -1,7 +1,20 @@
 import { Template } from '@huggingface/jinja';
 import type { CheckpointFiles } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
-import type { ChatMessage, ChatSettings } from './chat-message.ts';
+
+/** One turn of a conversation. */
+export interface ChatMessage {
+  /** system, user and assistant are known to most models. */
+  role: 'system' | 'user' | 'assistant' | (string & {});
+  content: string;
+}
+
+export interface ChatSettings {
+  /** Ends the text where the assistant's answer begins. Default true. */
+  addGenerationPrompt?: boolean;
+  /** Further variables of the template, for example `enable_thinking`. */
+  variables?: Record<string, unknown>;
+}
 
 /** A checkpoint's way of writing a conversation down, in Jinja. */
 export interface ChatTemplate {
@@ -41,7 +54,7 @@ export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemp
         });
       } catch (cause) {
         throw new KvlrError('invalid-argument', {
-          message: `renderChat: expected messages that the model's chat template takes, got: ${reasonOf(cause)}`,
+          message: `expected messages that the model's chat template takes, got: ${reasonOf(cause)}`,
           hint: 'Some templates want user and assistant to take turns, or know no system message.',
           data: { location: files.location, roles: messages.map(({ role }) => role) },
           cause,
@@ -64,7 +77,8 @@ function parseTemplate(source: string, file: string, location: string): Template
     return new Template(source);
   } catch (cause) {
     throw new KvlrError('file-malformed', {
-      message: `loadChatTemplate: ${file} (${location}): expected a Jinja template, got: ${reasonOf(cause)}`,
+      message: `expected a Jinja template, got: ${reasonOf(cause)}`,
+      where: { file: `${location}/${file}` },
       hint: 'Download the file again; or generate from a plain prompt.',
       data: { location, file },
       cause,
@@ -76,14 +90,14 @@ function checkMessages(messages: readonly ChatMessage[]): void {
   const wrong = messages.find(({ role, content }) => typeof role !== 'string' || typeof content !== 'string');
   if (messages.length > 0 && wrong === undefined) return;
   throw new KvlrError('invalid-argument', {
-    message: `renderChat: expected messages with role and content, got ${wrong === undefined ? 'none' : JSON.stringify(wrong)}`,
+    message: `expected messages with role and content, got ${wrong === undefined ? 'none' : JSON.stringify(wrong)}`,
     hint: "Pass at least one message, for example { role: 'user', content: 'Hello' }.",
   });
 }
 
 function noTemplate(location: string): KvlrError {
   return new KvlrError('unsupported-feature', {
-    message: `loadChatTemplate: expected a chat template in ${location}, found none`,
+    message: `expected a chat template in ${location}, found none`,
     hint: 'This is a base model, not a chat model: pass the prompt as text, or put a chat_template.jinja beside it.',
     data: { location },
   });

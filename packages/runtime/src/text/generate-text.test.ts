@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { scriptedDecoder } from '../testing/scripted-decoder.ts';
-import { generateText } from './generate-text.ts';
-import type { GeneratedText, TextSettings } from './text-settings.ts';
+import { type GeneratedText, generateText, type TextSettings } from './generate-text.ts';
 
 /** One token for each byte of UTF-8; 256 ends a text. */
 const byteTokenizer = {

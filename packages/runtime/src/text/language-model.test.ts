@@ -7,9 +7,8 @@ import { asciiTokenizerFiles, createTinyModel } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadModel as loadModelInNode } from '../node/load-model.ts';
-import type { LanguageModel } from './language-model.ts';
-import { loadModel } from './load-model.ts';
-import type { GeneratedText, TextSettings } from './text-settings.ts';
+import type { GeneratedText, TextSettings } from './generate-text.ts';
+import { type LanguageModel, loadModel } from './language-model.ts';
 
 const template = "{% for m in messages %}{{ bos_token + m.role + ': ' + m.content + '\\n' }}{% endfor %}assistant:";
 

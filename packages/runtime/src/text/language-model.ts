@@ -1,10 +1,14 @@
-import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
-import type { Tokenizer } from '@kvlr/core';
-import type { DecoderModel } from '../decoder/decoder-model.ts';
-import type { ChatMessage, ChatSettings } from './chat-message.ts';
-import { type ChatTemplate, loadChatTemplate } from './chat-template.ts';
-import { generateText } from './generate-text.ts';
-import type { GeneratedText, TextSettings } from './text-settings.ts';
+import {
+  type CheckpointLocation,
+  type HuggingFaceCheckpoint,
+  type OpenSourceSettings,
+  openSource,
+} from '@kvlr/checkpoint';
+import type { EventListener, ModelSource, Tokenizer } from '@kvlr/core';
+import { type LoadModelSettings, loadModel as loadDecoder } from '../decoder/load-model.ts';
+import type { DecoderModel } from '../decoder/loaded-decoder.ts';
+import { type ChatMessage, type ChatSettings, type ChatTemplate, loadChatTemplate } from './chat-template.ts';
+import { type GeneratedText, generateText, type TextSettings } from './generate-text.ts';
 
 /** What is said to a model: a text to continue, or a conversation to answer. */
 export type Prompt = string | readonly ChatMessage[];
@@ -68,4 +72,69 @@ export class LanguageModel {
     this.#release = async () => {};
     await release();
   }
+}
+
+/** Settings of the decoder. */
+export type LanguageModelSettings = LoadModelSettings;
+
+/**
+ * Loads an open checkpoint with its tokenizer, ready to generate: weights lie on the device once, in f32 unless told
+ * otherwise. The checkpoint stays open, and whoever opened it closes it.
+ * Throws what `loadModel` throws for a bare model, and 'file-missing', 'file-malformed', 'tokenizer-mismatch'.
+ */
+export async function loadLanguageModel(
+  checkpoint: HuggingFaceCheckpoint,
+  settings: LanguageModelSettings = {},
+): Promise<LanguageModel> {
+  const tokenizer = await checkpoint.tokenizer();
+  const decoder = await loadDecoder(checkpoint, { weights: 'f32', ...settings, onEvent: listenerOf(settings) });
+  return new LanguageModel(decoder, tokenizer, checkpoint, async () => {});
+}
+
+/** Opens a checkpoint, loads it, and closes it with the model or when loading fails. */
+export async function loadOpened(
+  open: (onEvent: EventListener) => Promise<HuggingFaceCheckpoint>,
+  settings: LanguageModelSettings,
+): Promise<LanguageModel> {
+  const checkpoint = await open(listenerOf(settings));
+  try {
+    const { decoder, tokenizer } = await loadLanguageModel(checkpoint, settings);
+    return new LanguageModel(decoder, tokenizer, checkpoint, () => checkpoint.close());
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+function listenerOf({ onEvent, onProgress }: LanguageModelSettings): EventListener {
+  return (event) => {
+    onEvent?.(event);
+    if (event.type !== 'progress') return;
+    const { completed, total, unit, detail } = event;
+    onProgress?.({ completed, total, unit, ...(detail !== undefined && { detail }) });
+  };
+}
+
+/** Settings of the model, and of the way to it. */
+export type OpenModelSettings = LanguageModelSettings & OpenSourceSettings;
+
+/**
+ * Loads a model. From a place where a checkpoint lies ('owner/name' on the hub, a URL, files that a user chose; in Node use
+ * the one of `@kvlr/runtime/node`, which takes directories too) comes a `LanguageModel`, text in and text out. From a
+ * `ModelSource` comes the bare `DecoderModel`, ids in and logits out.
+ *
+ * Throws what `openSource` throws, 'backend-unavailable', 'non-finite', 'aborted'; then no device memory is held.
+ */
+export function loadModel(source: ModelSource, settings?: LanguageModelSettings): Promise<DecoderModel>;
+export function loadModel(source: CheckpointLocation, settings?: OpenModelSettings): Promise<LanguageModel>;
+export function loadModel(
+  source: ModelSource | CheckpointLocation,
+  settings: OpenModelSettings = {},
+): Promise<DecoderModel | LanguageModel> {
+  if (isModelSource(source)) return loadDecoder(source, settings);
+  return loadOpened(() => openSource(source, settings), settings);
+}
+
+export function isModelSource(source: ModelSource | CheckpointLocation): source is ModelSource {
+  return typeof source === 'object' && 'tensorName' in source;
 }

@@ -1,0 +1,184 @@
+import { type CacheDtype, createNormalRandom, type RunControl, stockLayout } from '@kvlr/core';
+import { allocateTensor, type CacheFormat, createCacheFormat, decodeAttention } from '@kvlr/kernels';
+import type { AttentionReport, AttentionRow } from '@kvlr/report';
+import { type BackendRequest, selectBackend } from '@kvlr/runtime';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { backend, getBackend, type Tensor, type Tensor3D, tensor, tidy } from '@tensorflow/tfjs-core';
+import { fillWords } from './random-cache.ts';
+import { measureInRounds, pairRounds, percentile, summariseTimes } from './statistics.ts';
+
+export interface AttentionRequest extends RunControl, Pick<BackendRequest, 'backend' | 'wasmPaths'> {
+  numAttentionHeads: number;
+  headDim: number;
+  /** The first is the base of speed-ups. Each divides numAttentionHeads. */
+  keyValueHeads: readonly number[];
+  contexts: readonly number[];
+  dtypes: readonly CacheDtype[];
+  /** Default 5. */
+  rounds?: number;
+  /** Least time of one subject's turn in a round, in which it makes as many calls as fit. Default 50. */
+  turnMilliseconds?: number;
+  /** Bytes of the block that is copied for comparison. Default 64 MiB. */
+  copyBytes?: number;
+}
+
+/**
+ * Times decode attention of one layer alone: a new token over caches that are filled with random entries, for every dtype and
+ * context, the numbers of KV heads taking turns. Beside it the bandwidth of copying: a buffer on the GPU, memory elsewhere.
+ */
+export async function benchmarkAttention(request: AttentionRequest): Promise<AttentionReport> {
+  const { dtypes, contexts, numAttentionHeads, headDim, onEvent } = request;
+  const backend = await selectBackend({ backend: request.backend, wasmPaths: request.wasmPaths });
+  const copyBytesPerSecond = await measureCopy(request);
+  const rows: AttentionRow[] = [];
+  for (const dtype of dtypes) {
+    for (const context of contexts) {
+      onEvent?.({ type: 'note', message: `Attention over ${context} tokens, ${dtype}` });
+      rows.push(...(await measureContext(request, dtype, context)));
+    }
+  }
+  const { adapter } = backend;
+  return {
+    title: `Decode attention of ${numAttentionHeads} query heads of ${headDim}`,
+    numAttentionHeads,
+    headDim,
+    copyBytesPerSecond,
+    rows,
+    environment: { backend: `${backend.backend} (${backend.reason})` },
+    notes: [
+      'GB/s: bytes of the cache by the median time. Copying counts bytes read and bytes written.',
+      ...(adapter?.software ? [`${adapter.name} computes on the CPU: times are not those of a GPU.`] : []),
+    ],
+  };
+}
+
+async function measureCopy({ copyBytes = 2 ** 26, rounds = 5, signal }: AttentionRequest): Promise<number> {
+  const copy = prepareCopy(copyBytes);
+  try {
+    const [times] = await measureInRounds([() => copy.run(4)], { rounds, signal });
+    return (2 * copyBytes * 1000) / percentile(times!, 0.5);
+  } finally {
+    copy.dispose();
+  }
+}
+
+async function measureContext(request: AttentionRequest, dtype: CacheDtype, context: number): Promise<AttentionRow[]> {
+  const { keyValueHeads, numAttentionHeads, headDim, rounds = 5, turnMilliseconds = 50, signal } = request;
+  const subjects: ReturnType<typeof prepareAttention>[] = [];
+  try {
+    for (const heads of keyValueHeads) {
+      const format = createCacheFormat(stockLayout(heads, headDim), dtype);
+      subjects.push(prepareAttention({ format, numAttentionHeads, headDim, context }));
+    }
+    const turns: (() => Promise<number[]>)[] = [];
+    for (const subject of subjects) {
+      await subject.run(1);
+      const calls = Math.max(1, Math.min(500, Math.round(turnMilliseconds / (await subject.run(2)))));
+      turns.push(async () => [await subject.run(calls)]);
+    }
+    const times = await measureInRounds(turns, { rounds, signal });
+    return subjects.map(({ bytesRead }, index) => {
+      const call = summariseTimes(times[index]!.flat());
+      return {
+        context,
+        dtype,
+        keyValueHeads: keyValueHeads[index]!,
+        call,
+        bytesRead,
+        bytesPerSecond: (1000 * bytesRead) / call.p50,
+        ...(index > 0 && { speedup: pairRounds(times[0]!, times[index]!) }),
+      };
+    });
+  } finally {
+    for (const subject of subjects) subject.dispose();
+  }
+}
+
+interface AttentionSubject {
+  /** Milliseconds of one call, from so many in a row. */
+  run(calls: number): Promise<number>;
+  readonly bytesRead: number;
+  dispose(): void;
+}
+
+interface AttentionSettings {
+  format: CacheFormat;
+  numAttentionHeads: number;
+  headDim: number;
+  /** Entries in the cache, the new token's included. */
+  context: number;
+}
+
+/** One layer's decode attention over a cache of random entries on the active backend. */
+function prepareAttention({ format, numAttentionHeads, headDim, context }: AttentionSettings): AttentionSubject {
+  const cache = allocateTensor([1, context, format.entryWords], 'int32') as Tensor3D;
+  fillWords(cache, format, context, 1);
+  const normal = createNormalRandom(2);
+  const numbers = Float32Array.from({ length: numAttentionHeads * headDim }, () => normal() / Math.sqrt(headDim));
+  const queries = tensor(numbers, [1, 1, numAttentionHeads, headDim]);
+  const sequences = tensor([context - 1, 1, 0], [1, 3], 'int32');
+  const attributes = { format, window: { window: 0, sinks: 0 }, longest: context };
+  return {
+    bytesRead: 4 * context * format.entryWords,
+    async run(calls) {
+      const started = performance.now();
+      let last: Tensor | undefined;
+      for (let call = 0; call < calls; call++) {
+        last?.dispose();
+        last = tidy(() => decodeAttention({ queries, cache, sequences }, attributes));
+      }
+      // Reading the last result waits for all calls, since a GPU runs them in order.
+      await last!.data();
+      last!.dispose();
+      return (performance.now() - started) / calls;
+    },
+    dispose() {
+      for (const each of [cache, queries, sequences]) each.dispose();
+    },
+  };
+}
+
+interface CopySubject {
+  /** Milliseconds of one copy, from so many in a row. */
+  run(copies: number): Promise<number>;
+  dispose(): void;
+}
+
+/** A block of memory that is copied to another where the active backend keeps its tensors: GPU buffers, else host memory. */
+function prepareCopy(bytes: number): CopySubject {
+  return getBackend() === 'webgpu' ? copyOnGpu((backend() as WebGPUBackend).device, bytes) : copyOnHost(bytes);
+}
+
+function copyOnGpu(device: GPUDevice, size: number): CopySubject {
+  const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  const source = device.createBuffer({ size, usage });
+  const target = device.createBuffer({ size, usage });
+  return {
+    async run(copies) {
+      await device.queue.onSubmittedWorkDone();
+      const started = performance.now();
+      const encoder = device.createCommandEncoder();
+      for (let copy = 0; copy < copies; copy++) encoder.copyBufferToBuffer(source, 0, target, 0, size);
+      device.queue.submit([encoder.finish()]);
+      await device.queue.onSubmittedWorkDone();
+      return (performance.now() - started) / copies;
+    },
+    dispose() {
+      source.destroy();
+      target.destroy();
+    },
+  };
+}
+
+function copyOnHost(bytes: number): CopySubject {
+  const source = new Float32Array(bytes / 4).fill(1);
+  const target = new Float32Array(bytes / 4);
+  return {
+    async run(copies) {
+      const started = performance.now();
+      for (let copy = 0; copy < copies; copy++) target.set(source);
+      return (performance.now() - started) / copies;
+    },
+    dispose() {},
+  };
+}

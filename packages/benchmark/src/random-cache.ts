@@ -1,0 +1,81 @@
+import { createNormalRandom, createRandom } from '@kvlr/core';
+import { type CacheFormat, writeInPlace } from '@kvlr/kernels';
+import type { KeyValueCache } from '@kvlr/runtime';
+import type { Tensor3D } from '@tensorflow/tfjs-core';
+
+/**
+ * Makes an empty cache hold `length` tokens of every sequence: seeded random ids with seeded random keys and values, so that decoding
+ * far into a context can be timed without running a long prompt. Throws 'invalid-argument' where a fixed capacity is too small.
+ */
+export function fillCache(cache: KeyValueCache, length: number, seed = 0): void {
+  cache.reserve(length);
+  cache.formats.forEach((format, layer) => {
+    fillWords(cache.wordsOf(layer), format, length, seed + layer);
+  });
+  cache.advance(Array.from({ length: cache.batch }, (_, b) => randomTokenIds(length, cache.shape.vocabSize, seed + b)));
+}
+
+/** Seeded random token ids. */
+export function randomTokenIds(count: number, vocabSize: number, seed = 0): number[] {
+  const uniform = createRandom(seed);
+  return Array.from({ length: count }, () => Math.floor(uniform() * vocabSize));
+}
+
+/** Random entries that are made; longer caches repeat them. */
+const BLOCK_ENTRIES = 128;
+
+/** Fills the first `entries` places of every sequence in one layer's words, [batch, capacity, entryWords], with random entries. */
+export function fillWords(words: Tensor3D, format: CacheFormat, entries: number, seed: number): void {
+  const [batch, capacity, entryWords] = words.shape;
+  const block = randomEntries(format, Math.min(BLOCK_ENTRIES, entries), seed);
+  for (let sequence = 0; sequence < batch; sequence++) {
+    for (let entry = 0; entry < entries; entry += BLOCK_ENTRIES) {
+      const count = Math.min(BLOCK_ENTRIES, entries - entry);
+      writeInPlace(words, (sequence * capacity + entry) * entryWords, block.subarray(0, count * entryWords));
+    }
+  }
+}
+
+/** Scale and offset of quantised slots as halves, so that their numbers lie in about -1..1: 2^-7 or 2^-3, and -1. */
+const headers = { int8: 0x2000 | (0xbc00 << 16), int4: 0x3000 | (0xbc00 << 16) };
+
+/** Seeded random cache entries as the words that a cache of this format holds, [entries * entryWords]; numbers of order 1. */
+function randomEntries(format: CacheFormat, entries: number, seed: number): Int32Array {
+  const words = new Int32Array(entries * format.entryWords);
+  const uniform = createRandom(seed);
+  const { dtype } = format;
+  switch (dtype) {
+    case 'f32': {
+      const normal = createNormalRandom(seed);
+      const floats = new Float32Array(words.buffer);
+      for (let i = 0; i < floats.length; i++) floats[i] = normal();
+      return words;
+    }
+    case 'f16':
+      for (let i = 0; i < words.length; i++) words[i] = randomHalf(uniform) | (randomHalf(uniform) << 16);
+      return words;
+    case 'int8':
+    case 'int4':
+      for (let i = 0; i < words.length; i++) words[i] = uniform() * 2 ** 32;
+      for (const start of slotStarts(format, entries)) words[start] = headers[dtype];
+      return words;
+  }
+}
+
+/** A half between 1/8 and 2 of either sign. */
+function randomHalf(uniform: () => number): number {
+  const sign = uniform() < 0.5 ? 0x8000 : 0;
+  const exponent = 12 + Math.floor(uniform() * 4);
+  return sign | (exponent << 10) | Math.floor(uniform() * 1024);
+}
+
+/** The first word of every slot. */
+function* slotStarts(format: CacheFormat, entries: number): Generator<number> {
+  const { layout, keySlotWords, valueSlotWords, entryWords } = format;
+  for (let entry = 0; entry < entries; entry++) {
+    const start = entry * entryWords;
+    for (let slot = 0; slot < layout.keySlots; slot++) yield start + slot * keySlotWords;
+    const values = start + layout.keySlots * keySlotWords;
+    for (let slot = 0; slot < layout.valueSlots; slot++) yield values + slot * valueSlotWords;
+  }
+}

@@ -1,0 +1,159 @@
+import type { DenseTensor, KvlrEvent } from '@kvlr/core';
+import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
+import { memory } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
+import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
+import {
+  applyReconstruction,
+  type ReconstructedLayer,
+  type ReconstructionRequest,
+  reconstructBlocks,
+} from './reconstruct-blocks.ts';
+
+const teacher = createTinyModel({ seed: 4, attentionBias: true });
+const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));
+const settings = {
+  steps: 12,
+  warmupSteps: 2,
+  windowsPerStep: 2,
+  evaluateEvery: 4,
+  refitOutput: false,
+  learningRate: 0.02,
+};
+let request: ReconstructionRequest;
+
+beforeAll(async () => {
+  const student = await meanPooledStudent(teacher, 2);
+  request = {
+    teacher,
+    student,
+    windows: windows.slice(0, 6),
+    heldOutWindows: windows.slice(6),
+    settings,
+    backend: 'wasm',
+  };
+});
+
+const numbers = (layers: readonly ReconstructedLayer[]): number[] =>
+  layers.flatMap(({ tensors }) => [...tensors.values()].flatMap(({ data }) => [...data]));
+
+describe.each(await testedBackends())('on $backend', ({ backend, skip }) => {
+  it.skipIf(skip)('brings every block nearer, by the same steps as on the CPU', async () => {
+    const few = { ...settings, steps: 4, evaluateEvery: 2 };
+    const reference = await reconstructBlocks({ ...request, settings: few, backend: 'cpu' });
+    const { layers, history } = await reconstructBlocks({ ...request, settings: few, backend });
+    for (const { initialError, finalError, points } of history) {
+      expect(finalError).toBeLessThan(initialError);
+      expect(points.at(-1)!.trainError!).toBeLessThan(points.at(-2)!.trainError!);
+    }
+    expect(differenceByRange(numbers(layers), numbers(reference.layers))).toBeLessThan(1e-3);
+  });
+});
+
+it('starts from what applyReconstruction makes of its result', async () => {
+  const short = { ...request, settings: { ...settings, steps: 4 } };
+  const { layers, history } = await reconstructBlocks(short);
+  const again = await reconstructBlocks({ ...short, student: applyReconstruction(request.student, layers) });
+  again.history.forEach(({ initialError }, layer) => {
+    if (layer === 0) expect(initialError).toBeCloseTo(history[layer]!.finalError, 6);
+  });
+});
+
+it('keeps the start where no step helps on the held-out windows', async () => {
+  const { layers, history } = await reconstructBlocks({ ...request, settings: { ...settings, learningRate: 50 } });
+  for (const { initialError, finalError } of history) expect(finalError).toBe(initialError);
+  for (const { tensors } of layers) {
+    for (const [name, { data }] of tensors) expect(data).toEqual(await request.student.tensors.readFloat32(name));
+  }
+});
+
+it('leaves a student exact that lost nothing', async () => {
+  const dense = new Map<string, DenseTensor>(teacher.dense);
+  const twins = createTinyModel({ seed: 4, attentionBias: true });
+  for (const [name, { shape, data }] of dense) {
+    if (!/[kv]_proj/.test(name)) continue;
+    const headSize = data.length / teacher.shape.numKeyValueHeads;
+    const copied = Float32Array.from(
+      data,
+      (_, index) => data[(index % headSize) + Math.floor(index / headSize / 2) * 2 * headSize]!,
+    );
+    twins.dense.set(name, { shape, data: copied });
+  }
+  const student = await meanPooledStudent(twins, 2);
+  const { history } = await reconstructBlocks({ ...request, teacher: twins, student });
+  for (const { finalError } of history) expect(finalError).toBeLessThan(1e-10);
+});
+
+it('resumes after a layer with the same result as without a break', async () => {
+  const saved: ReconstructedLayer[] = [];
+  const whole = await reconstructBlocks({ ...request, onLayerDone: (layer) => void saved.push(layer) });
+  expect(saved.map(({ layer }) => layer)).toEqual([0, 1]);
+  const trained: number[] = [];
+  const resumed = await reconstructBlocks({
+    ...request,
+    completedLayers: saved.slice(0, 1),
+    onLayerDone: ({ layer }) => void trained.push(layer),
+  });
+  expect(trained).toEqual([1]);
+  expect(numbers(resumed.layers)).toEqual(numbers(whole.layers));
+});
+
+it('reports its progress and stops early when nothing is gained', async () => {
+  const events: KvlrEvent[] = [];
+  const { history } = await reconstructBlocks({
+    ...request,
+    settings: { ...settings, learningRate: 50, patience: 2 },
+    onEvent: (event) => events.push(event),
+  });
+  expect(history.map(({ points }) => points.map(({ step }) => step))).toEqual([
+    [0, 4, 8],
+    [0, 4, 8],
+  ]);
+  const progress = events.filter((event) => event.type === 'progress');
+  expect(progress.map(({ completed }) => completed)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 17, 18, 19, 20]);
+  expect(progress[0]).toMatchObject({ stage: 'recovery', total: 24, unit: 'steps' });
+  expect(progress[0]!.detail).toBe('layer 1 of 2');
+});
+
+it('stops on the signal and leaves no tensors behind', async () => {
+  const before = memory().numTensors;
+  const control = new AbortController();
+  const running = reconstructBlocks({
+    ...request,
+    signal: control.signal,
+    onEvent: (event) => {
+      if (event.type === 'progress' && event.completed === 15) control.abort();
+    },
+  });
+  await expect(running).rejects.toMatchObject({ code: 'aborted' });
+  expect(memory().numTensors).toBe(before);
+  await reconstructBlocks(request);
+  expect(memory().numTensors).toBe(before);
+});
+
+it('refuses what does not fit together', async () => {
+  const refuse = (changes: Partial<ReconstructionRequest>, error: object) =>
+    expect(reconstructBlocks({ ...request, ...changes })).rejects.toMatchObject(error);
+  await refuse(
+    { teacher: createTinyModel({ numLayers: 3 }) },
+    { code: 'invalid-argument', data: { name: 'numLayers' } },
+  );
+  await refuse({ heldOutWindows: [] }, { code: 'text-too-short' });
+  await refuse(
+    { windows: [windows[0]!, windows[1]!.slice(1)] },
+    { code: 'invalid-argument', data: { lengths: [16, 15] } },
+  );
+  await refuse(
+    {
+      windows: [Int32Array.of(1, 2, 50), ...windows].map((ids) => ids.slice(0, 3)),
+      heldOutWindows: [windows[0]!.slice(0, 3)],
+    },
+    {
+      code: 'tokenizer-mismatch',
+    },
+  );
+  const [layer] = (await reconstructBlocks({ ...request, settings: { ...settings, steps: 1 } })).layers;
+  await refuse({ completedLayers: [{ ...layer!, layer: 1 }] }, { code: 'run-mismatch' });
+  await refuse({ settings: { steps: -1 } }, { code: 'invalid-argument', data: { setting: 'steps' } });
+});

@@ -1,0 +1,73 @@
+import { throwIfAborted } from '@kvlr/core';
+import { createMatrix, innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
+import { attentionBlock, createSequenceContext } from '@kvlr/runtime';
+import { add, matMul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { type StreamPairs, stackWindows } from './streams.ts';
+import type { BlockTask } from './train-attention.ts';
+
+/** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
+const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];
+
+/** Second moments of the attended values o with themselves and with what the stream lacks after the block, r. */
+interface OutputMoments {
+  /** Sum of o o^T over tokens. */
+  gram: Matrix;
+  /** Sum of o r^T. */
+  lack: Matrix;
+  /** Sum of |r|^2. */
+  energy: number;
+}
+
+/**
+ * Moves the output projection to the least-squares optimum for the block's present attention, in closed form: the change
+ * W minimises the sum of |r - W^T o|^2 + lambda |W|^2 over the training windows. Of a few strengths lambda, and of leaving
+ * the projection as it is, the one with the least held-out error is taken. An output bias stays as it is.
+ */
+export async function refitOutput(task: BlockTask): Promise<void> {
+  const train = await outputMoments(task, task.train);
+  const heldOut = await outputMoments(task, task.heldOut);
+  let best: { change?: Matrix; error: number } = { error: heldOut.energy };
+  for (const ridge of RIDGES) {
+    const change = solveRidge(train.gram, train.lack, ridge * (trace(train.gram) / train.gram.rows));
+    const error = heldOut.energy - 2 * innerProduct(change, heldOut.lack) + energyOf(change, heldOut.gram);
+    if (error < best.error) best = { change, error };
+  }
+  if (best.change !== undefined) task.attention.moveOutput(best.change);
+}
+
+async function outputMoments(task: BlockTask, pairs: StreamPairs): Promise<OutputMoments> {
+  const { attention, shape, layer, signal } = task;
+  const tokens = pairs.inputs[0]!.length / shape.hiddenSize;
+  const context = createSequenceContext({ shape, batch: 1, tokens });
+  let sums: Tensor[] | undefined;
+  try {
+    for (const window of pairs.inputs.keys()) {
+      throwIfAborted(signal);
+      const earlier = sums;
+      sums = tidy(() => {
+        const stream = stackWindows(pairs.inputs, [window], shape.hiddenSize);
+        const { attended, blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
+        const reached = add(stream, blockOutput);
+        const lack = sub(stackWindows(pairs.targets, [window], shape.hiddenSize), reached);
+        const moments = [matMul(attended, attended, true), matMul(attended, lack, true), sum(square(lack))];
+        return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
+      });
+      for (const tensor of earlier ?? []) tensor.dispose();
+    }
+    const [gram, lack, energy] = sums!;
+    return { gram: await download(gram!), lack: await download(lack!), energy: (await energy!.data())[0]! };
+  } finally {
+    for (const tensor of sums ?? []) tensor.dispose();
+    context.dispose();
+  }
+}
+
+async function download(matrix: Tensor): Promise<Matrix> {
+  const [rows, columns] = matrix.shape as [number, number];
+  return createMatrix(rows, columns, Float64Array.from(await matrix.data()));
+}
+
+/** Sum of |change^T o|^2 over the tokens behind the gram matrix. */
+function energyOf(change: Matrix, gram: Matrix): number {
+  return innerProduct(multiply(gram, change), change);
+}

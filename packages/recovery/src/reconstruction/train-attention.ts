@@ -1,0 +1,135 @@
+import { type DecoderShape, throwIfAborted } from '@kvlr/core';
+import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
+import { div, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
+import { AdamOptimizer } from '../training/adam-optimizer.ts';
+import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
+import type { TrainableAttention } from '../training/trained-attention.ts';
+import type { ReconstructionSettings } from './reconstruction-settings.ts';
+import { refitOutput } from './refit-output.ts';
+import { type StreamPairs, stackWindows } from './streams.ts';
+
+/** One block in training and what it is trained on. */
+export interface BlockTask {
+  attention: TrainableAttention;
+  shape: DecoderShape;
+  layer: number;
+  train: StreamPairs;
+  heldOut: StreamPairs;
+  signal?: AbortSignal;
+}
+
+/**
+ * Squared distance between the stream after the block and the original one over a batch of windows, as a share of the
+ * energy of what the original block adds. Differentiable in the projections; call inside tf.tidy.
+ */
+function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], context: SequenceContext): Scalar {
+  const { attention, shape, layer } = task;
+  const stream = stackWindows(pairs.inputs, batch, shape.hiddenSize);
+  const target = stackWindows(pairs.targets, batch, shape.hiddenSize);
+  const { weights } = attention;
+  const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
+  const reached = streamAfterAttention(stream, blockOutput, weights, shape);
+  return div(sum(square(sub(reached, target))), pairs.energy * batch.length);
+}
+
+/** The block's error over all held-out windows. */
+async function heldOutError(task: BlockTask): Promise<number> {
+  const { shape, heldOut, signal } = task;
+  const tokens = heldOut.inputs[0]!.length / shape.hiddenSize;
+  const context = createSequenceContext({ shape, batch: 1, tokens });
+  let total = 0;
+  try {
+    for (const window of heldOut.inputs.keys()) {
+      throwIfAborted(signal);
+      const error = tidy(() => blockError(task, heldOut, [window], context));
+      total += (await error.data())[0]!;
+      error.dispose();
+    }
+  } finally {
+    context.dispose();
+  }
+  return total / heldOut.inputs.length;
+}
+
+export interface TrainingPoint {
+  step: number;
+  /** Mean error of the training steps since the last point; none before the first step. */
+  trainError?: number;
+  heldOutError: number;
+}
+
+export interface AttentionTrainingRequest extends BlockTask {
+  settings: ReconstructionSettings;
+  onStep?: (step: number) => void;
+}
+
+/**
+ * Brings the stream after one attention block to the original one: the output projection in closed form, then all
+ * projections by Adam, then the output projection in closed form again, since Adam has changed what it reads. Leaves the
+ * block at the values with the least held-out error, those of the start included. Returns the course of that error; the
+ * closed forms add a second point at the first and the last step.
+ */
+export async function trainAttention(request: AttentionTrainingRequest): Promise<TrainingPoint[]> {
+  const { attention, settings } = request;
+  const points: TrainingPoint[] = [];
+  const look: Look = async (step, trainError) => {
+    const error = await heldOutError(request);
+    const isBest = points.every((point) => error < point.heldOutError);
+    points.push({ step, trainError, heldOutError: error });
+    if (isBest) attention.keep();
+    return isBest;
+  };
+  await look(0);
+  if (settings.refitOutput) {
+    await refitOutput(request);
+    await look(0);
+  }
+  if (settings.steps > 0) {
+    const lastStep = await takeSteps(request, look);
+    attention.restore();
+    if (settings.refitOutput) {
+      await refitOutput(request);
+      await look(lastStep);
+    }
+  }
+  attention.restore();
+  return points;
+}
+
+/** Measures the held-out error, keeps the block's values when it is the least so far, and says whether it was. */
+type Look = (step: number, trainError?: number) => Promise<boolean>;
+
+/** Trains by Adam until the steps or the patience are used up; returns the number of steps taken. */
+async function takeSteps(request: AttentionTrainingRequest, look: Look): Promise<number> {
+  const { attention, shape, layer, train, settings, signal } = request;
+  const windowsPerStep = Math.min(settings.windowsPerStep, train.inputs.length);
+  const tokens = train.inputs[0]!.length / shape.hiddenSize;
+  const context = createSequenceContext({ shape, batch: windowsPerStep, tokens });
+  const optimizer = new AdamOptimizer(await attention.parameters());
+  const batches = batchOrder(train.inputs.length, windowsPerStep, settings.seed + layer);
+  let trainErrors: number[] = [];
+  let looksWithoutGain = 0;
+  let step = 0;
+  try {
+    while (step < settings.steps && looksWithoutGain < settings.patience) {
+      throwIfAborted(signal);
+      const batch = batches.next().value;
+      const { value, grads } = variableGrads(() => blockError(request, train, batch, context), attention.variables());
+      optimizer.apply(grads, learningRateAt(step, settings));
+      trainErrors.push((await value.data())[0]!);
+      for (const tensor of [value, ...Object.values(grads)]) tensor.dispose();
+      await yieldToHost();
+      step += 1;
+      if (step % settings.evaluateEvery === 0 || step === settings.steps) {
+        const isBest = await look(step, trainErrors.reduce((total, error) => total + error, 0) / trainErrors.length);
+        looksWithoutGain = isBest ? 0 : looksWithoutGain + 1;
+        trainErrors = [];
+      }
+      request.onStep?.(step);
+    }
+  } finally {
+    optimizer.dispose();
+    context.dispose();
+  }
+  return step;
+}

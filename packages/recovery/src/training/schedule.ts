@@ -1,0 +1,44 @@
+import { createRandom } from '@kvlr/core';
+
+/**
+ * Endless batches of window indices: all windows in a seeded random order, then again in another. A batch may straddle two
+ * rounds, so that every window is seen equally often whatever the batch size.
+ */
+export function* batchOrder(windowCount: number, windowsPerBatch: number, seed: number): Generator<number[], never> {
+  const random = createRandom(seed);
+  let waiting: number[] = [];
+  while (true) {
+    while (waiting.length < windowsPerBatch) waiting = waiting.concat(shuffled(windowCount, random));
+    yield waiting.slice(0, windowsPerBatch);
+    waiting = waiting.slice(windowsPerBatch);
+  }
+}
+
+/** Fisher and Yates. */
+function shuffled(count: number, random: () => number): number[] {
+  const order = Array.from({ length: count }, (_, index) => index);
+  for (let last = count - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [order[last], order[other]] = [order[other]!, order[last]!];
+  }
+  return order;
+}
+
+/**
+ * Learning rate at a step, 0-based: a linear rise over the first `warmupSteps`, then half a cosine down to zero
+ * (Loshchilov and Hutter 2017, without restarts).
+ */
+export function learningRateAt(
+  step: number,
+  schedule: { learningRate: number; steps: number; warmupSteps: number },
+): number {
+  const { learningRate, steps, warmupSteps } = schedule;
+  if (step < warmupSteps) return (learningRate * (step + 1)) / warmupSteps;
+  const progress = (step - warmupSteps) / Math.max(1, steps - warmupSteps);
+  return (learningRate * (1 + Math.cos(Math.PI * progress))) / 2;
+}
+
+/** Lets the host's timers and signals run: on wasm and cpu the reading of a result is no real wait. */
+export function yieldToHost(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}

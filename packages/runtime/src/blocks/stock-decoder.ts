@@ -1,0 +1,156 @@
+import {
+  type DecoderShape,
+  globalTensors,
+  type LayerActivations,
+  type ModelSource,
+  type TapName,
+  throwIfAborted,
+} from '@kvlr/core';
+import { add, gather, matMul, type Tensor, type Tensor1D, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { decoderLayer } from './decoder-layer.ts';
+import { normByRole, scaled, softCapped } from './operations.ts';
+import { createSequenceContext } from './sequence-context.ts';
+import { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './weights.ts';
+
+/** Teacher-forced windows: what evaluation and calibration ask of a decoder. Calls come checked, on the active backend. */
+export interface WindowRunner {
+  /** [tokens, vocabSize] */
+  logits(tokenIds: Int32Array): Promise<Float32Array>;
+  forEachLayer(
+    tokenIds: Int32Array,
+    taps: readonly TapName[],
+    visit: (activations: LayerActivations) => Promise<void>,
+  ): Promise<void>;
+}
+
+/** All weights of a decoder on the device. */
+export interface DecoderTensors {
+  readonly shape: DecoderShape;
+  /** What is there once: `globalTensors`. */
+  readonly globals: TensorsByRole;
+  readonly layers: readonly LayerTensors[];
+}
+
+/** Uploads a whole model to the active backend; on an error or abort nothing stays there. Throws 'tensor-missing', 'tensor-shape'. */
+export async function uploadDecoder(source: ModelSource, signal?: AbortSignal): Promise<DecoderTensors> {
+  const { shape } = source;
+  const globals = await uploadTensors(source, globalTensors(shape));
+  const layers: LayerTensors[] = [];
+  try {
+    for (let layer = 0; layer < shape.numLayers; layer++) {
+      throwIfAborted(signal);
+      layers.push(await uploadLayer(source, layer));
+    }
+  } catch (error) {
+    disposeDecoder({ shape, globals, layers });
+    throw error;
+  }
+  return { shape, globals, layers };
+}
+
+/** Frees a model's tensors. */
+export function disposeDecoder({ globals, layers }: DecoderTensors): void {
+  for (const tensors of [globals, ...layers]) disposeTensors(tensors);
+}
+
+/** The stream before the first layer, [tokens, hiddenSize], of ids at these positions. Call inside tf.tidy. */
+export function embed(
+  ids: Tensor1D,
+  positions: ArrayLike<number>,
+  { shape, globals }: Pick<DecoderTensors, 'shape' | 'globals'>,
+): Tensor2D {
+  const { scale, learnedPositions } = shape.embedding;
+  let stream: Tensor2D = gather(globals.embedding as Tensor2D, ids);
+  if (globals.embeddingProjection) stream = matMul(stream, globals.embeddingProjection);
+  stream = scaled(stream, scale);
+  if (learnedPositions) {
+    const rows = Int32Array.from(positions, (position) => position + learnedPositions.offset);
+    stream = add(stream, gather(globals.positionEmbedding!, tensor1d(rows, 'int32')));
+  }
+  return normByRole(stream, shape, globals, 'embeddingNorm');
+}
+
+/** Logits [rows, vocabSize] of the stream after the last layer, differentiable in the stream. Call inside tf.tidy. */
+export function readOut(stream: Tensor2D, { shape, globals }: DecoderTensors): Tensor2D {
+  const { scale, softCap } = shape.head;
+  const normed = normByRole(stream, shape, globals, 'finalNorm');
+  const projected = globals.headProjection ? matMul(normed, globals.headProjection) : normed;
+  const products: Tensor2D = matMul(projected, (globals.languageModelHead ?? globals.embedding)!, false, true);
+  const bias = globals.languageModelHeadBias;
+  return softCapped(scaled(bias ? add(products, bias) : products, scale), softCap);
+}
+
+/** Whole windows through the differentiable blocks on tfjs's own operations, in float32: every decoder that a shape can describe. */
+export class StockDecoder implements WindowRunner {
+  readonly tensors: DecoderTensors;
+
+  constructor(tensors: DecoderTensors) {
+    this.tensors = tensors;
+  }
+
+  async logits(tokenIds: Int32Array): Promise<Float32Array> {
+    const { shape, layers } = this.tensors;
+    const result = tidy(() => {
+      const context = createSequenceContext({ shape, batch: 1, tokens: tokenIds.length });
+      let stream = this.embed(tokenIds);
+      layers.forEach((weights, layer) => {
+        stream = tidy(() => decoderLayer(stream, weights, { shape, layer, context }).after);
+      });
+      return readOut(stream, this.tensors);
+    });
+    return download(result);
+  }
+
+  async forEachLayer(
+    tokenIds: Int32Array,
+    taps: readonly TapName[],
+    visit: (activations: LayerActivations) => Promise<void>,
+  ): Promise<void> {
+    const { shape, layers } = this.tensors;
+    const context = createSequenceContext({ shape, batch: 1, tokens: tokenIds.length });
+    let stream = tidy(() => this.embed(tokenIds));
+    try {
+      for (const [layer, weights] of layers.entries()) {
+        const before = stream;
+        const [after, ...tapped] = tidy(() => {
+          const { after, stages } = decoderLayer(before, weights, { shape, layer, context });
+          const wanted = taps.map((tap) => (tap === 'stream' ? before.clone() : stages[tap].clone()));
+          return [after, ...wanted];
+        });
+        before.dispose();
+        stream = after!;
+        await visit(await downloadTaps(layer, tokenIds.length, taps, tapped));
+      }
+    } finally {
+      stream.dispose();
+      context.dispose();
+    }
+  }
+
+  dispose(): void {
+    disposeDecoder(this.tensors);
+  }
+
+  private embed(tokenIds: Int32Array): Tensor2D {
+    return embed(tensor1d(tokenIds, 'int32'), Array.from(tokenIds.keys()), this.tensors);
+  }
+}
+
+/** The values of a float32 tensor, which is disposed. */
+export async function download(tensor: Tensor): Promise<Float32Array> {
+  const values = (await tensor.data()) as Float32Array;
+  tensor.dispose();
+  return values;
+}
+
+/** What the taps of a layer show, read from the device one after another; frees the tensors. */
+export async function downloadTaps(
+  layer: number,
+  tokens: number,
+  taps: readonly TapName[],
+  tapped: readonly (Tensor | undefined)[],
+): Promise<LayerActivations> {
+  const activations: LayerActivations = { layer, tokens };
+  for (const [position, tap] of taps.entries()) activations[tap] = await download(tapped[position]!);
+  return activations;
+}

@@ -1,0 +1,95 @@
+import { sampleTokens } from '@kvlr/kernels';
+import { concat, type Tensor, type Tensor2D, tensor2d, tidy } from '@tensorflow/tfjs-core';
+import type { KeyValueCache } from '../cache/key-value-cache.ts';
+import type { GeneratedToken, GenerationSettings } from './generation-settings.ts';
+import { logProbability } from './sample-token.ts';
+
+/** Stands in the cache's list for an id that only the device knows yet. */
+const UNREAD = -1;
+
+export type SampledToken = Pick<GeneratedToken, 'tokenId' | 'logprob'>;
+
+/** One token's step on the device: logits [1, vocabSize] after the token of this id, int32 [1]. */
+export type DeviceStep = (cache: KeyValueCache, ids: Tensor) => Tensor2D;
+
+/** One text in the making: samples tokens on the device and reads their ids back when asked to. */
+export class TokenSampler {
+  private readonly cache: KeyValueCache;
+  private readonly settings: GenerationSettings;
+  private readonly step: DeviceStep;
+  /** Prompt and all ids that were read. */
+  private readonly text: number[];
+  private readonly history: Tensor2D | undefined;
+  private logits: Tensor2D | undefined;
+  private sampled: Tensor[] = [];
+  /** Of the sampled tokens, where log probabilities are wanted. */
+  private keptLogits: Tensor2D[] = [];
+  private newest: Tensor | undefined;
+  private count = 0;
+
+  /** Takes over the logits after the prompt. */
+  constructor(
+    cache: KeyValueCache,
+    prompt: readonly number[],
+    logits: Tensor2D,
+    step: DeviceStep,
+    settings: GenerationSettings,
+  ) {
+    this.cache = cache;
+    this.settings = settings;
+    this.step = step;
+    this.text = [...prompt];
+    this.logits = logits;
+    if ((settings.repetitionPenalty ?? 1) !== 1) {
+      const ids = new Int32Array(prompt.length + settings.maxNewTokens + 1).fill(UNREAD);
+      ids.set(prompt);
+      this.history = tensor2d(ids, [1, ids.length], 'int32');
+    }
+  }
+
+  /** Chooses the next token, after having run the one before. */
+  next(): void {
+    if (this.logits === undefined) {
+      this.cache.reserve(1);
+      this.logits = this.step(this.cache, this.newest!);
+      this.cache.advance([[UNREAD]]);
+    }
+    const logits = this.logits;
+    const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0 } = this.settings;
+    const sampling = { temperature, topK, topP, repetitionPenalty, seed, step: this.count };
+    const history = this.history && { ids: this.history, length: this.text.length + this.sampled.length };
+    const ids = tidy(() => sampleTokens(logits, sampling, history));
+    this.count++;
+    if (this.settings.logprobs) this.keptLogits.push(logits);
+    else logits.dispose();
+    this.logits = undefined;
+    // What was read before is of use to no one but the step that has just run.
+    if (this.sampled.length === 0) this.newest?.dispose();
+    this.sampled.push(ids);
+    this.newest = ids;
+  }
+
+  /** All tokens chosen since the last reading. */
+  async read(): Promise<SampledToken[]> {
+    const joined = this.sampled.length === 1 ? this.newest! : concat(this.sampled);
+    const ids = Array.from((await joined.data()) as Int32Array);
+    if (joined !== this.newest) joined.dispose();
+    for (const each of this.sampled) if (each !== this.newest) each.dispose();
+    this.sampled = [];
+    this.text.push(...ids);
+    const held = this.cache.tokenIds[0]!;
+    for (let place = held.length - 1; held[place] === UNREAD; place--) held[place] = this.text[place]!;
+    const tokens: SampledToken[] = ids.map((tokenId) => ({ tokenId }));
+    for (const [place, logits] of this.keptLogits.entries()) {
+      tokens[place]!.logprob = logProbability((await logits.data()) as Float32Array, ids[place]!);
+      logits.dispose();
+    }
+    this.keptLogits = [];
+    return tokens;
+  }
+
+  dispose(): void {
+    for (const each of this.sampled) if (each !== this.newest) each.dispose();
+    for (const each of [this.newest, this.logits, this.history, ...this.keptLogits]) each?.dispose();
+  }
+}
