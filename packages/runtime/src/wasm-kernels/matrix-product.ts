@@ -34,8 +34,8 @@ interface View {
 
 /**
  * Replaces the matrix product of the wasm backend. The stock kernel reaches XNNPACK only for one plain product; with a
- * batch or with a transposed factor it falls to a scalar loop more than ten times slower. This one makes every case
- * of plain products: factors are transposed by copying, and each matrix of a batch is multiplied in place through a view
+ * batch or with a transposed factor it falls to a scalar loop more than ten times slower. This one composes
+ * every case of plain products: factors are transposed by copying, and each matrix of a batch is multiplied in place through a view
  * of the tensor's memory. Gradients of matMul are products with transposed factors, so training gains as well.
  */
 export function installMatrixProduct(): void {
