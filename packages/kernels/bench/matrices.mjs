@@ -1,6 +1,6 @@
 // Times the matrices of one decoder step on the wasm backend, for every weight format, beside tfjs's own product.
 // Build first (`npx tsup` here and in ../core), then: node bench/matrices.mjs [tokens] [hidden] [intermediate] [vocabulary] [layers]
-// Figures are the least CPU time of several runs; the formats take turns, so that a busy machine is busy for all of them.
+// Figures are the least CPU time of several runs; the formats alternate, so that a busy machine is busy for all of them.
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';

@@ -25,7 +25,7 @@ interface EmscriptenModule {
 
 /**
  * Functions that work on the heap of tfjs's wasm backend. What is returned gives those of a backend, assembled at the first call;
- * undefined where the engine has no vectors or the page forbids to make modules.
+ * undefined where the engine has no vectors or the page forbids making modules.
  */
 export function functionsOnHeap<Name extends string>(
   functions: () => WasmFunction[],

@@ -66,7 +66,7 @@ interface WebAssemblyApi {
 
 /**
  * The exports of a module, instantiated at once; undefined where WebAssembly or its vectors are missing, or where the page
- * forbids to make modules. An error in the module itself looks the same: tests show that it is valid.
+ * forbids making modules. An error in the module itself looks the same: tests show that it is valid.
  */
 export function instantiateModule<Exports>(bytes: Uint8Array, imports: object = {}): Exports | undefined {
   const { WebAssembly } = globalThis as { WebAssembly?: WebAssemblyApi };

@@ -112,7 +112,7 @@ export function attendOnHost(
 }
 
 /**
- * Weighted sums of values that grow tile by tile, one for each row (Milakov and Gimelshein 2018): when a higher score turns up, what
+ * Weighted sums of values that grow tile by tile, one for each row (Milakov and Gimelshein 2018): when a higher score comes, what
  * was summed so far shrinks. The sums lie in `result`, which begins as zeros.
  */
 class OnlineSoftmax {
@@ -142,7 +142,7 @@ class OnlineSoftmax {
     if (highest === Number.NEGATIVE_INFINITY) return;
     const shrink = Math.exp(before - highest);
     if (shrink !== 1) for (let c = 0; c < values.width; c++) result[at + c] = result[at + c]! * shrink;
-    const total = this.totals[row]! * shrink + this.math.weigh(scores, first, end, highest);
+    const total = this.totals[row]! * shrink + this.math.exponentiate(scores, first, end, highest);
     this.math.add(scores, first, values.rows(first, end - first), result, at);
     this.highest[row] = highest;
     this.totals[row] = total;

@@ -1,19 +1,22 @@
 import { type CacheDtype, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
 import { differenceByRange } from '@kvlr/testkit';
 import { memory, type Tensor, tensor, zeros } from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createCacheFormat } from '../cache/cache-format.ts';
+import { type CacheWindow, createCacheFormat, entriesOfLength } from '../cache/cache-format.ts';
 import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { createRotationTable } from '../cache/rotation-table.ts';
 import { decodeSlot, viewCache } from '../cache/slot-codec.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { decodeAttention, prefillAttention } from './attention.ts';
+import { DECODE_LANES, planDecode, planPrefill } from './workgroup-plan.ts';
 
 interface Case {
-  name: string;
   heads: number;
   headDim: number;
   layout: LayerCacheLayout;
+  /** Of a stretch of the prompt. */
+  tokens: number;
 }
 
 const latent = (keySlots: number, keySlotWidth: number, valueSlots: number): LayerCacheLayout => ({
@@ -23,27 +26,34 @@ const latent = (keySlots: number, keySlotWidth: number, valueSlots: number): Lay
   valueSlotWidth: 8,
   keys: 'latent',
 });
-const cases: Case[] = [
-  { name: 'all heads', heads: 4, headDim: 8, layout: stockLayout(4, 8) },
-  { name: 'groups', heads: 8, headDim: 12, layout: stockLayout(2, 12) },
-  { name: 'one wide KV head', heads: 8, headDim: 40, layout: stockLayout(1, 40) },
-  { name: 'one latent', heads: 4, headDim: 8, layout: latent(1, 18, 2) },
-  { name: 'a latent for each group', heads: 8, headDim: 8, layout: latent(4, 9, 2) },
-];
+const cases = {
+  'all heads': { heads: 4, headDim: 8, layout: stockLayout(4, 8), tokens: 37 },
+  groups: { heads: 8, headDim: 12, layout: stockLayout(2, 12), tokens: 37 },
+  'one KV head': { heads: 8, headDim: 40, layout: stockLayout(1, 40), tokens: 37 },
+  'one latent': { heads: 4, headDim: 8, layout: latent(1, 18, 2), tokens: 37 },
+  'a latent for each group': { heads: 8, headDim: 8, layout: latent(4, 9, 2), tokens: 37 },
+  'groups of 128': { heads: 4, headDim: 128, layout: stockLayout(2, 128), tokens: 20 },
+  'one KV head of 128': { heads: 8, headDim: 128, layout: stockLayout(1, 128), tokens: 20 },
+  'groups of 256': { heads: 4, headDim: 256, layout: stockLayout(2, 256), tokens: 20 },
+  'one KV head of 256': { heads: 8, headDim: 256, layout: stockLayout(1, 256), tokens: 20 },
+  'a slot as wide as they come': { heads: 2, headDim: 2048, layout: stockLayout(1, 2048), tokens: 5 },
+} satisfies Record<string, Case>;
+type CaseName = keyof typeof cases;
 /** Latent keys are made of so many heads. */
 const sourceHeads = 4;
 
 function modelOf({ heads, headDim, layout }: Case) {
   const normal = createNormalRandom(5);
   const numbers = (count: number, scale: number) => Float32Array.from({ length: count }, () => scale * normal());
-  const keyWidth = layout.keys === 'latent' ? sourceHeads * headDim : layout.keySlots * headDim;
+  const isLatent = layout.keys === 'latent';
+  const keyWidth = isLatent ? sourceHeads * headDim : layout.keySlots * headDim;
   const frequencies = Float64Array.from({ length: headDim / 2 }, (_, j) => 100 ** ((-2 * j) / headDim));
   return {
     frequencies,
     keyWidth,
     rowWidth: heads * headDim + keyWidth + layout.valueSlots * layout.valueSlotWidth,
-    keyEncoder: numbers(keyWidth * layout.keySlots * layout.keySlotWidth, 0.3),
-    queryEncoder: numbers(heads * headDim * layout.keySlotWidth, 0.3),
+    keyEncoder: numbers(isLatent ? keyWidth * layout.keySlots * layout.keySlotWidth : 0, 0.3),
+    queryEncoder: numbers(isLatent ? heads * headDim * layout.keySlotWidth : 0, 0.3),
     rows: (count: number) => numbers(count, 1),
   };
 }
@@ -71,10 +81,11 @@ function oracle(
         rotated.reduce((sum, q, i) => sum + q * model.queryEncoder[(h * headDim + i) * layout.keySlotWidth + c]!, 0),
       );
     };
+    const queries = new Map([...new Set(queryPositions)].map((position) => [position, queryAt(position)]));
     const keyStart = Math.floor((h * layout.keySlots) / heads) * layout.keySlotWidth;
     const valueStart = Math.floor((h * layout.valueSlots) / heads) * layout.valueSlotWidth;
     const scores = entries.map(({ keys }, n) =>
-      queryAt(queryPositions[n]!).reduce((sum, q, c) => sum + (q * keys[keyStart + c]!) / Math.sqrt(headDim), 0),
+      queries.get(queryPositions[n]!)!.reduce((sum, q, c) => sum + (q * keys[keyStart + c]!) / Math.sqrt(headDim), 0),
     );
     const highest = Math.max(...scores);
     const weights = scores.map((score) => Math.exp(score - highest));
@@ -109,80 +120,152 @@ async function readCache(cache: Tensor, given: Case, dtype: CacheDtype, sequence
 }
 
 const dtypes: CacheDtype[] = ['f32', 'f16', 'int8', 'int4'];
-const none = { window: 0, sinks: 0 };
+const allCases = (Object.keys(cases) as CaseName[]).flatMap((name) => dtypes.map((dtype) => [name, dtype] as const));
+/** An emulated GPU takes seconds to build the shaders of one case: each layout once, each dtype several times. */
+const gpuCases = [
+  ['all heads', 'f32'],
+  ['groups', 'f16'],
+  ['one KV head', 'int8'],
+  ['one latent', 'int4'],
+  ['a latent for each group', 'f16'],
+  ['groups of 128', 'int8'],
+  ['one KV head of 128', 'f16'],
+  ['groups of 256', 'int4'],
+  ['one KV head of 256', 'f32'],
+  ['a slot as wide as they come', 'f32'],
+] as const;
+
+/** A cache and what its kernels are called with. */
+function attentionOf(given: Case, dtype: CacheDtype, batch: number, capacity: number, window: CacheWindow) {
+  const { layout, heads, headDim } = given;
+  const model = modelOf(given);
+  const format = createCacheFormat(layout, dtype);
+  const cache = zeros([batch, capacity, format.entryWords], 'int32');
+  const rotation = tensor(createRotationTable(model.frequencies, 400), [258, headDim]);
+  const encoders =
+    layout.keys === 'latent'
+      ? {
+          keyEncoder: tensor(model.keyEncoder, [model.keyWidth, layout.keySlots * layout.keySlotWidth]),
+          queryEncoder: tensor(model.queryEncoder, [heads, headDim, layout.keySlotWidth]),
+        }
+      : {};
+  return {
+    model,
+    cache,
+    /** Appends `length` rows of each sequence, of which `added` are real, and attends from them. */
+    async attend(rows: Float32Array, held: number[], added: number[], length: number): Promise<Float32Array> {
+      const projected = tensor(rows, [batch * length, model.rowWidth]);
+      const sequences = tensor(
+        held.flatMap((tokens, b) => [tokens, added[b]!, 0]),
+        [batch, 3],
+        'int32',
+      );
+      const shared = { format, window, ring: window.window > 0, numAttentionHeads: heads, headDim, tokens: length };
+      const queries = rotateAndAppend({ projected, cache, sequences, rotation, ...encoders }, shared);
+      const longest = Math.max(...held.map((tokens, b) => entriesOfLength(tokens + added[b]!, window)));
+      const kernel = length === 1 ? decodeAttention : prefillAttention;
+      const attended = kernel({ queries, cache, sequences }, { format, window, longest });
+      const result = await attended.data<'float32'>();
+      for (const each of [projected, sequences, queries, attended]) each.dispose();
+      return result;
+    },
+    dispose() {
+      for (const each of [cache, rotation, ...Object.values(encoders)]) each.dispose();
+    },
+  };
+}
 
 describe.each(await testedBackends())('attention over a cache on $backend', ({ backend, skip }) => {
-  const all = cases.flatMap((given) => dtypes.map((dtype) => ({ given, dtype, name: given.name })));
-  // An emulated GPU takes seconds to build the shaders of one case: each layout and each dtype once.
-  const table = backend === 'webgpu' ? all.filter((_, index) => index % 5 === 0 || index === 17) : all;
-
-  it.skipIf(skip).each(table)(
-    '$name, $dtype: prompts of unequal length, then a token each',
-    async ({ given, dtype }) => {
+  it.skipIf(skip).each(backend === 'webgpu' ? gpuCases : allCases)(
+    '%s, %s: prompts of unequal length, then a token each',
+    async (name, dtype) => {
       await useBackend(backend);
       const before = memory().numTensors;
       await withoutGpuErrors(async () => {
-        const { layout, heads, headDim } = given;
-        const model = modelOf(given);
-        const format = createCacheFormat(layout, dtype);
-        const capacity = 300;
-        const tokens = 37;
-        const cache = zeros([3, capacity, format.entryWords], 'int32');
-        const rotation = tensor(createRotationTable(model.frequencies, 400), [258, headDim]);
-        const keyEncoder = tensor(model.keyEncoder, [model.keyWidth, layout.keySlots * layout.keySlotWidth]);
-        const queryEncoder = tensor(model.queryEncoder, [heads, headDim, layout.keySlotWidth]);
-        const encoders = layout.keys === 'latent' ? { keyEncoder, queryEncoder } : {};
-        const shared = { format, window: none, ring: false, numAttentionHeads: heads, headDim };
-        const counts = [37, 0, 20];
+        const given: Case = cases[name];
+        const { heads, layout, tokens } = given;
+        const { model, cache, attend, dispose } = attentionOf(given, dtype, 3, 150, { window: 0, sinks: 0 });
+        const counts = [tokens, 0, Math.ceil(tokens / 2)];
         const held = [0, 0, 0];
         // Two stretches of a prompt and two single tokens: from the start, behind a prefix, and with one sequence at rest.
         for (const [stretch, length] of [tokens, tokens, 1, 1].entries()) {
           const rows = model.rows(3 * length * model.rowWidth);
           const added = counts.map((count) => Math.min(count, length));
-          const projected = tensor(rows, [3 * length, model.rowWidth]);
-          const sequences = tensor(
-            held.flatMap((tokens, b) => [tokens, added[b]!, 0]),
-            [3, 3],
-            'int32',
-          );
-          const queries = rotateAndAppend(
-            { projected, cache, sequences, rotation, ...encoders },
-            { ...shared, tokens: length },
-          );
-          const longest = Math.max(...held.map((tokens, b) => tokens + added[b]!));
-          const attend = length === 1 ? decodeAttention : prefillAttention;
-          const attended = attend({ queries, cache, sequences }, { format, window: none, longest });
-          const result = (await attended.data()) as Float32Array;
+          const result = await attend(rows, held, added, length);
           const width = heads * layout.valueSlotWidth;
           for (const [b, count] of added.entries()) {
             const entries = await readCache(cache, given, dtype, b, held[b]! + count);
-            for (const token of stretch % 2 === 0 ? [0, count - 1] : [Math.floor(count / 2)]) {
+            const looked = stretch % 2 === 0 ? [0, count - 1] : [Math.floor(count / 2)];
+            for (const token of looked.filter((token) => token >= 0 && token < count)) {
               const row = b * length + token;
-              const received = result.slice(row * width, (row + 1) * width);
-              if (token < 0 || token >= count) continue;
               const position = held[b]! + token;
               const visible = entries.slice(0, position + 1);
               const source = rows.subarray(row * model.rowWidth, (row + 1) * model.rowWidth);
-              const expected = oracle(
-                given,
-                model,
-                source,
-                visible.map(() => position),
-                visible,
-              );
-              expect(differenceByRange(received, expected)).toBeLessThan(1e-5);
+              const expected = oracle(given, model, source, Array(position + 1).fill(position), visible);
+              expect(differenceByRange(result.slice(row * width, (row + 1) * width), expected)).toBeLessThan(1e-5);
             }
-            if (count < length)
-              expect(
-                result.slice((b * length + count) * width, (b + 1) * length * width).every((value) => value === 0),
-              ).toBe(true);
+            const padding = result.slice((b * length + count) * width, (b + 1) * length * width);
+            expect(padding.every((value) => value === 0)).toBe(true);
             held[b]! += count;
           }
-          for (const each of [projected, sequences, queries, attended]) each.dispose();
         }
-        for (const each of [cache, rotation, keyEncoder, queryEncoder]) each.dispose();
+        dispose();
       });
       expect(memory().numTensors).toBe(before);
     },
+  );
+
+  it.skipIf(skip).each(['groups of 256', 'a slot as wide as they come'] as const)(
+    '%s: a token at a time over sinks and a window',
+    async (name) => {
+      await useBackend(backend);
+      await withoutGpuErrors(async () => {
+        const given: Case = cases[name];
+        const window = { window: 4, sinks: 2 };
+        const { model, cache, attend, dispose } = attentionOf(given, 'f32', 1, 6, window);
+        for (let position = 0; position < 9; position++) {
+          const row = model.rows(model.rowWidth);
+          const result = await attend(row, [position], [1], 1);
+          const entries = await readCache(cache, given, 'f32', 0, Math.min(position + 1, 6));
+          // The sinks stand just before the window, however far on the text is.
+          const seenFrom = entries.map((_, place) => (place < 2 ? Math.min(position, 5) : position));
+          expect(differenceByRange(result, oracle(given, model, row, seenFrom, entries))).toBeLessThan(1e-5);
+        }
+        dispose();
+      });
+    },
+  );
+});
+
+it('fits in the workgroup memory that every GPU grants, whatever the heads', () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(1, 2, 4, 8),
+      fc.constantFrom(1, 2, 3, 4, 8, 16),
+      fc.integer({ min: 1, max: 2048 }),
+      fc.integer({ min: 1, max: 2048 }),
+      fc.constantFrom(...dtypes),
+      fc.constantFrom(1, 2),
+      (keySlots, headsOfSlot, keySlotWidth, valueSlotWidth, dtype, variants) => {
+        const layout = { keySlots, keySlotWidth, valueSlots: keySlots, valueSlotWidth, keys: 'latent' as const };
+        const format = createCacheFormat(layout, dtype);
+        const decode = planDecode(format, keySlots * headsOfSlot, variants);
+        const queries = (rows: number, held: boolean) => (held ? variants * rows * keySlotWidth : 1);
+        const decodeNumbers =
+          queries(decode.heads, decode.holdsQueries) +
+          decode.heads * decode.chunk +
+          decode.scratch +
+          DECODE_LANES +
+          2 * decode.heads;
+        expect(4 * decodeNumbers).toBeLessThanOrEqual(16384);
+        const prefill = planPrefill(format, variants);
+        const prefillNumbers =
+          queries(prefill.rows, prefill.holdsQueries) +
+          prefill.rows * (prefill.tile + 3) +
+          prefill.tile * (Math.max(keySlotWidth, valueSlotWidth) + 1);
+        expect(4 * prefillNumbers).toBeLessThanOrEqual(16384);
+      },
+    ),
+    { numRuns: 2000 },
   );
 });

@@ -43,7 +43,7 @@ const prefill = defineFusedKernel<AttentionInputs, AttentionAttributes>({
 /**
  * Causal attention of several new tokens of each sequence over its cache, which holds them already: tiles with an online
  * softmax (Dao et al. 2022, arXiv 2205.14135), so that no table of tokens times entries is kept. The cache must not be a ring
- * that has come round; see `copyEntries`. Returns the attended values, float32
+ * whose oldest entries are overwritten; see `copyEntries`. Returns the attended values, float32
  * [batch * tokens, numAttentionHeads * valueSlotWidth], zeros in padding rows. Layouts 'stock' and 'latent'.
  */
 export function prefillAttention(

@@ -71,7 +71,7 @@ function prefillSource(format: CacheFormat, plan: PrefillPlan, given: PrefillCas
       loadQueries,
       loadSlots,
       scoreTile,
-      weighTile,
+      exponentiateTile,
       main,
     ].join('\n'),
   };
@@ -187,9 +187,9 @@ const scoreTile = `
     }
   }`;
 
-const weighTile = `
+const exponentiateTile = `
   /** Scores become weights; what was summed so far is to be multiplied by shrinks. */
-  fn weighTile(block: Block, count: i32, lane: i32) {
+  fn exponentiateTile(block: Block, count: i32, lane: i32) {
     for (var r = lane; r < block.rows; r += lanes) {
       let before = highest[r];
       var high = before;
@@ -231,7 +231,7 @@ const main = `
       scoreTile(block, first, here, lane);
       workgroupBarrier();
       loadSlots(block.values + first * entryWords, here, valueNumberWords, valueSlotWidth, lane);
-      weighTile(block, here, lane);
+      exponentiateTile(block, here, lane);
       workgroupBarrier();
       var place = 0;
       for (var o = lane; o < block.rows * valueSlotWidth; o += lanes) {

@@ -20,7 +20,7 @@ interface Slots {
   count: number;
 }
 
-/** Places behind the scores of a tile that `RowMath.weigh` takes for itself. */
+/** Places behind the scores of a tile that `RowMath.exponentiate` takes for itself. */
 export const SPARE_SCORES = 4;
 
 /** The inner loops of attention. Numbers lie where tensors do: on wasm in the heap. */
@@ -31,7 +31,7 @@ export interface RowMath {
    * scores[n] = e^(scores[n] - highest) for first <= n < end, and returns their sum. The last `SPARE_SCORES` places of the array
    * may be written to as well.
    */
-  weigh(scores: Float32Array, first: number, end: number, highest: number): number;
+  exponentiate(scores: Float32Array, first: number, end: number, highest: number): number;
   /** result[to ..] += sum of weights[from + n] * row n */
   add(weights: Float32Array, from: number, rows: Rows, result: Float32Array, to: number): void;
   /** Decodes slots into rows without gaps. */
@@ -48,7 +48,7 @@ export const plainRowMath: RowMath = {
       scores[to + n] = sum;
     }
   },
-  weigh(scores, first, end, highest) {
+  exponentiate(scores, first, end, highest) {
     let total = 0;
     for (let n = first; n < end; n++) {
       const weight = Math.exp(scores[n]! - highest);

@@ -65,7 +65,7 @@ it.each([4, 12, 32, 72])('scores rows of %i numbers and adds them up as plain Ja
   for (const each of tensors) each.dispose();
 });
 
-it('weighs scores as plain JavaScript does, however far below the highest they are', async () => {
+it('exponentiates scores as plain JavaScript does, however far below the highest they are', async () => {
   await testedBackends();
   await useBackend('wasm');
   const wasm = backend() as BackendWasm;
@@ -79,8 +79,8 @@ it('weighs scores as plain JavaScript does, however far below the highest they a
     [5, 67],
   ] as const) {
     const expected = Float32Array.from(given);
-    const total = plainRowMath.weigh(expected, first, end, highest);
-    expect(vectorRowMath(wasm).weigh(scores, first, end, highest) / total).toBeCloseTo(1, 6);
+    const total = plainRowMath.exponentiate(expected, first, end, highest);
+    expect(vectorRowMath(wasm).exponentiate(scores, first, end, highest) / total).toBeCloseTo(1, 6);
     // A difference of single precision is less exact the greater it is.
     for (let n = first; n < end; n++)
       expect(Math.abs(scores[n]! - expected[n]!)).toBeLessThan(5e-6 * expected[n]! + 1e-37);

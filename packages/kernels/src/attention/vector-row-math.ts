@@ -17,16 +17,16 @@ import { plainRowMath, type RowMath, SPARE_SCORES } from './row-math.ts';
 
 const packed: PackedCacheDtype[] = ['f16', 'int8', 'int4'];
 
-const functionsOf = functionsOnHeap<'score1' | 'score4' | 'weigh' | 'add1' | 'add4' | `unpack_${PackedCacheDtype}`>(
-  () => [
-    scoreFunction(1),
-    scoreFunction(4),
-    weighFunction(),
-    addFunction(1),
-    addFunction(4),
-    ...packed.map((dtype) => unpackSlotsFunction(`unpack_${dtype}`, dtype)),
-  ],
-);
+const functionsOf = functionsOnHeap<
+  'score1' | 'score4' | 'exponentiate' | 'add1' | 'add4' | `unpack_${PackedCacheDtype}`
+>(() => [
+  scoreFunction(1),
+  scoreFunction(4),
+  exponentiateFunction(),
+  addFunction(1),
+  addFunction(4),
+  ...packed.map((dtype) => unpackSlotsFunction(`unpack_${dtype}`, dtype)),
+]);
 
 /** The loops of attention with vectors on the heap of the wasm backend; plain ones where the engine has none. */
 export function vectorRowMath(backend: BackendWasm): RowMath {
@@ -46,13 +46,13 @@ export function vectorRowMath(backend: BackendWasm): RowMath {
           functions.score1(address(query, at), from + bytes * whole, into + 4 * whole, rest, width / 4, bytes);
       }
     },
-    weigh(scores, first, end, highest) {
+    exponentiate(scores, first, end, highest) {
       const rest = (end - first) % 4;
       const whole = end - rest;
-      if (whole === first) return plainRowMath.weigh(scores, first, end, highest);
+      if (whole === first) return plainRowMath.exponentiate(scores, first, end, highest);
       const spare = scores.length - SPARE_SCORES;
-      functions.weigh(address(scores, first), (whole - first) / 4, bitsOfFloat(highest), address(scores, spare));
-      return scores[spare]! + plainRowMath.weigh(scores, whole, end, highest);
+      functions.exponentiate(address(scores, first), (whole - first) / 4, bitsOfFloat(highest), address(scores, spare));
+      return scores[spare]! + plainRowMath.exponentiate(scores, whole, end, highest);
     },
     add(weights, from, rows, result, to) {
       const { numbers, at: first, stride, width, count } = rows;
@@ -148,12 +148,12 @@ const coefficients = [1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1, 1];
  * (scores, vectors, bits of the highest score, where the sum goes): scores become e^(score - highest), e^x = 2^n e^r with
  * x = n ln 2 + r.
  */
-function weighFunction(): WasmFunction {
+function exponentiateFunction(): WasmFunction {
   const floats = (value: number): Code => bitsInLanes(bitsOfFloat(value));
   /** 2^n of whole numbers from -126 to 127: n is the exponent of a float's bits. */
   const powerOfTwo = (exponent: Local): Code =>
     i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(local.get(exponent)), bitsInLanes(127)), 23);
-  return wasmFunction('weigh', [i32, i32, i32, i32], ([scores, vectors, highest, total], declare) => {
+  return wasmFunction('exponentiate', [i32, i32, i32, i32], ([scores, vectors, highest, total], declare) => {
     const [top, sum, x, whole, value] = [v128, v128, v128, v128, v128].map(declare) as [
       Local,
       Local,

@@ -29,7 +29,7 @@ export function unpackSlotsFunction(name: string, dtype: PackedCacheDtype): Wasm
       const bits = i32x4.shl(v128.load16x4_s(local.get(word)), 13);
       return [...v128.store(local.get(rows), halfToFloat(bits)), ...advance(word, 8)];
     };
-    /** The two nibbles of a byte become the two bytes of a 16-bit number, and these in turn numbers of their own. */
+    /** The two nibbles of a byte become the two bytes of a 16-bit number, and these then numbers of their own. */
     const readNibbles = (): Code => {
       const low = v128.and(local.get(codes), bitsInLanes(0x000f000f));
       const high = v128.and(i16x8.shl(local.get(codes), 4), bitsInLanes(0x0f000f00));

@@ -114,7 +114,7 @@ export function unpackFunction(name: string, format: WeightFormat): WasmFunction
   });
 }
 
-/** Sums that are added to by turns, so that an addition need not wait for the one before. */
+/** Sums that are added to alternately, so that an addition need not wait for the one before. */
 const independentSums = 4;
 
 /**
