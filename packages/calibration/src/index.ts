@@ -1,6 +1,5 @@
 export { CalibrationText, type SampleSettings, type SplitSettings, type SplitWindows } from './calibration-text.ts';
 export { type CalibrationRequest, collectStatistics } from './collect-statistics.ts';
-export { mergeStatistics } from './merge-statistics.ts';
-export { statisticsFromBundle, statisticsToBundle } from './statistics-bundle.ts';
+export { mergeStatistics, statisticsFromBundle, statisticsToBundle } from './statistics.ts';
 export { encodeDocuments, hashTexts, readTexts, type TextDocument, type TextFile } from './text.ts';
 export { type SourceWindow, type SourceWindowSettings, type TextPurpose, windowsBySource } from './windows.ts';
