@@ -4,7 +4,7 @@ import { type AttentionAttributes, type AttentionInputs, attendOnHost } from './
 import { decodeAttentionOnGpu } from './decode-attention-webgpu.ts';
 import { prefillAttentionOnGpu } from './prefill-attention-webgpu.ts';
 import { plainRowMath } from './row-math.ts';
-import { vectorRowMath } from './vector-row-math.ts';
+import { vectorRowMath } from './row-math-wasm.ts';
 
 /** Bytes of cache that a call reads when every entry is read once. */
 function attentionBytes({ cache }: AttentionInputs, { format, longest }: AttentionAttributes): number {

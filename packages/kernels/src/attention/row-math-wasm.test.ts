@@ -8,7 +8,7 @@ import { encodeSlot, viewCache } from '../cache/slot-codec.ts';
 import { hostFloats, hostWords } from '../tensors.ts';
 import { testedBackends, useBackend } from '../testing/tested-backends.ts';
 import { plainRowMath, SPARE_SCORES } from './row-math.ts';
-import { vectorRowMath } from './vector-row-math.ts';
+import { vectorRowMath } from './row-math-wasm.ts';
 
 const count = 5;
 
