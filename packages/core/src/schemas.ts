@@ -1,5 +1,13 @@
 import { z } from 'zod';
 
+export {
+  budgetPolicySchema,
+  groupingStrategySchema,
+  keyPluginSchema,
+  methodPluginSchema,
+  valuePluginSchema,
+} from './schemas/plugins.ts';
+
 /** How the second moments are gathered. */
 const calibrationSchema = z.strictObject({
   /** Windows drawn at random from the calibration text. */

@@ -1,4 +1,4 @@
-export { budgetPolicies, compressionMethods } from '@kvlr/compression';
+export { compressionMethods } from '@kvlr/compression';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
 export {
   bestRecipes,
@@ -43,7 +43,13 @@ export {
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml, resolveKeyValueHeads } from './recipe.ts';
 export { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from './recover.ts';
 export type { StageTime } from './run/context.ts';
-export { type BudgetChoice, type GroupingChoice, groupingStrategies, type MethodChoice } from './run/plugin-choices.ts';
+export {
+  type BudgetChoice,
+  budgetPolicies,
+  type GroupingChoice,
+  groupingStrategies,
+  type MethodChoice,
+} from './run/plugin-choices.ts';
 export { artefactNames, MemoryRunStore, type RunStore } from './run/store.ts';
 export { type CacheBudget, describeBudget, foreseeBudget } from './stages/budget.ts';
 export { type Judgement, type LogitDifference, logitDifference } from './stages/judge.ts';

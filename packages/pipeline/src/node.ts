@@ -1,9 +1,7 @@
 export { claimOutput, claimRunDirectory, type OutputClaim } from './node/claim-output.ts';
 export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadArchitecture } from './node/load-architecture.ts';
-export { loadBudget } from './node/load-budget.ts';
-export { loadGrouping } from './node/load-grouping.ts';
-export { loadMethod } from './node/load-method.ts';
+export { loadBudget, loadGrouping, loadMethod } from './node/load-plugins.ts';
 export {
   compareToDirectory,
   compressToDirectory,
