@@ -3,10 +3,10 @@ import { differenceByRange } from '@kvlr/testkit';
 import { memory, type Tensor, tensor, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type CacheWindow, createCacheFormat, entriesOfLength } from '../cache/cache-format.ts';
+import { type CacheFormat, type CacheWindow, createCacheFormat, entriesOfLength } from '../cache/cache-format.ts';
 import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { createRotationTable } from '../cache/rotation-table.ts';
-import { decodeSlot, viewCache } from '../cache/slot-codec.ts';
+import { decodedEntry } from '../testing/oracles.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { decodeAttention, prefillAttention } from './attention.ts';
 import { DECODE_LANES, planDecode, planPrefill } from './workgroup-plan.ts';
@@ -97,26 +97,13 @@ function oracle(
   return result;
 }
 
-/** What a cache's entries hold, as the kernels are to see them. */
-async function readCache(cache: Tensor, given: Case, dtype: CacheDtype, sequence: number, count: number) {
-  const { layout } = given;
-  const format = createCacheFormat(layout, dtype);
-  const view = viewCache(Int32Array.from((await cache.data()) as Int32Array));
-  const [, capacity] = cache.shape as [number, number];
-  return Array.from({ length: count }, (_, n) => {
-    const start = (sequence * capacity + n) * format.entryWords;
-    const keys = new Float32Array(layout.keySlots * layout.keySlotWidth);
-    const values = new Float32Array(layout.valueSlots * layout.valueSlotWidth);
-    for (let slot = 0; slot < layout.keySlots; slot++) {
-      const { keySlotWidth } = layout;
-      decodeSlot(view, start + slot * format.keySlotWords, dtype, keys, slot * keySlotWidth, keySlotWidth);
-    }
-    for (let slot = 0; slot < layout.valueSlots; slot++) {
-      const at = start + layout.keySlots * format.keySlotWords + slot * format.valueSlotWords;
-      decodeSlot(view, at, dtype, values, slot * layout.valueSlotWidth, layout.valueSlotWidth);
-    }
-    return { keys, values };
-  });
+/** The first entries of a sequence. */
+async function entriesOf(cache: Tensor, format: CacheFormat, sequence: number, count: number) {
+  const words = Int32Array.from(await cache.data<'int32'>());
+  const capacity = cache.shape[1]!;
+  return Array.from({ length: count }, (_, n) =>
+    decodedEntry(words, format, (sequence * capacity + n) * format.entryWords),
+  );
 }
 
 const dtypes: CacheDtype[] = ['f32', 'f16', 'int8', 'int4'];
@@ -151,6 +138,7 @@ function attentionOf(given: Case, dtype: CacheDtype, batch: number, capacity: nu
       : {};
   return {
     model,
+    format,
     cache,
     /** Appends `length` rows of each sequence, of which `added` are real, and attends from them. */
     async attend(rows: Float32Array, held: number[], added: number[], length: number): Promise<Float32Array> {
@@ -184,7 +172,7 @@ describe.each(await testedBackends())('attention over a cache on $backend', ({ b
       await withoutGpuErrors(async () => {
         const given: Case = cases[name];
         const { heads, layout, tokens } = given;
-        const { model, cache, attend, dispose } = attentionOf(given, dtype, 3, 150, { window: 0, sinks: 0 });
+        const { model, format, cache, attend, dispose } = attentionOf(given, dtype, 3, 150, { window: 0, sinks: 0 });
         const counts = [tokens, 0, Math.ceil(tokens / 2)];
         const held = [0, 0, 0];
         // Two stretches of a prompt and two single tokens: from the start, behind a prefix, and with one sequence at rest.
@@ -194,7 +182,7 @@ describe.each(await testedBackends())('attention over a cache on $backend', ({ b
           const result = await attend(rows, held, added, length);
           const width = heads * layout.valueSlotWidth;
           for (const [b, count] of added.entries()) {
-            const entries = await readCache(cache, given, dtype, b, held[b]! + count);
+            const entries = await entriesOf(cache, format, b, held[b]! + count);
             const looked = stretch % 2 === 0 ? [0, count - 1] : [Math.floor(count / 2)];
             for (const token of looked.filter((token) => token >= 0 && token < count)) {
               const row = b * length + token;
@@ -222,11 +210,11 @@ describe.each(await testedBackends())('attention over a cache on $backend', ({ b
       await withoutGpuErrors(async () => {
         const given: Case = cases[name];
         const window = { window: 4, sinks: 2 };
-        const { model, cache, attend, dispose } = attentionOf(given, 'f32', 1, 6, window);
+        const { model, format, cache, attend, dispose } = attentionOf(given, 'f32', 1, 6, window);
         for (let position = 0; position < 9; position++) {
           const row = model.rows(model.rowWidth);
           const result = await attend(row, [position], [1], 1);
-          const entries = await readCache(cache, given, 'f32', 0, Math.min(position + 1, 6));
+          const entries = await entriesOf(cache, format, 0, Math.min(position + 1, 6));
           // The sinks stand just before the window, however far on the text is.
           const seenFrom = entries.map((_, place) => (place < 2 ? Math.min(position, 5) : position));
           expect(differenceByRange(result, oracle(given, model, row, seenFrom, entries))).toBeLessThan(1e-5);

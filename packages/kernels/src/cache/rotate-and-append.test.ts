@@ -1,21 +1,16 @@
 import { type CacheDtype, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
 import { memory, tensor, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { decodedEntry } from '../testing/oracles.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { createCacheFormat } from './cache-format.ts';
 import { rotateAndAppend } from './rotate-and-append.ts';
 import { createRotationTable, readRotation } from './rotation-table.ts';
-import { decodeSlot, viewCache } from './slot-codec.ts';
 
 const headDim = 8;
 const half = headDim / 2;
 const heads = 4;
 const frequencies = Float64Array.from({ length: half }, (_, j) => 50 ** (-j / half));
-const layouts: Record<string, LayerCacheLayout> = {
-  stock: stockLayout(2, headDim),
-  latent: { keySlots: 2, keySlotWidth: 7, valueSlots: 1, valueSlotWidth: 6, keys: 'latent' },
-  rebuilt: { keySlots: 1, keySlotWidth: 10, valueSlots: 2, valueSlotWidth: 5, keys: 'rebuilt' },
-};
 /** Largest error as a share of the largest number: half a step of a code and the rounding of its offset. */
 const tolerances: Record<CacheDtype, number> = { f32: 1e-6, f16: 6e-4, int8: 6e-3, int4: 0.08 };
 
@@ -36,8 +31,48 @@ function productOf(row: number[], matrix: Float32Array, outputs: number): number
   return Array.from({ length: outputs }, (_, o) => row.reduce((sum, x, i) => sum + x * matrix[i * outputs + o]!, 0));
 }
 
+interface Case {
+  layout: LayerCacheLayout;
+  /** Of all heads of a projected row. */
+  keyWidth: number;
+  encoders: Partial<Record<'keyEncoder' | 'queryEncoder', Float32Array>>;
+  /** Keys as the cache is to hold them, and queries, from rotated ones or as they come. */
+  keysOf(row: Float32Array, position: number): number[];
+  queriesOf(rotated: number[]): number[];
+}
+
+const keyEncoder = numbers(3 * headDim * 2 * 7);
+const queryEncoder = numbers(heads * headDim * 7);
+const cases: Record<'stock' | 'latent' | 'rebuilt', Case> = {
+  stock: {
+    layout: stockLayout(2, headDim),
+    keyWidth: 2 * headDim,
+    encoders: {},
+    keysOf: rotated,
+    queriesOf: (query) => query,
+  },
+  latent: {
+    layout: { keySlots: 2, keySlotWidth: 7, valueSlots: 1, valueSlotWidth: 6, keys: 'latent' },
+    keyWidth: 3 * headDim,
+    encoders: { keyEncoder, queryEncoder },
+    keysOf: (row, position) => productOf(rotated(row, position), keyEncoder, 2 * 7),
+    queriesOf: (query) =>
+      Array.from({ length: heads }, (_, h) => {
+        const encoder = queryEncoder.slice(h * headDim * 7, (h + 1) * headDim * 7);
+        return productOf(query.slice(h * headDim, (h + 1) * headDim), encoder, 7);
+      }).flat(),
+  },
+  rebuilt: {
+    layout: { keySlots: 1, keySlotWidth: 10, valueSlots: 2, valueSlotWidth: 5, keys: 'rebuilt' },
+    keyWidth: 10,
+    encoders: {},
+    keysOf: (row) => Array.from(row),
+    queriesOf: (query) => query,
+  },
+};
+
 describe.each(await testedBackends())('appending on $backend', ({ backend, skip }) => {
-  const all = Object.keys(layouts).flatMap((kind) =>
+  const all = (['stock', 'latent', 'rebuilt'] as const).flatMap((kind) =>
     (['f32', 'f16', 'int8', 'int4'] as const).map((dtype) => ({ kind, dtype })),
   );
   const table = backend === 'webgpu' ? all.filter((_, index) => [0, 3, 5, 6, 9].includes(index)) : all;
@@ -46,72 +81,53 @@ describe.each(await testedBackends())('appending on $backend', ({ backend, skip 
     await useBackend(backend);
     const before = memory().numTensors;
     await withoutGpuErrors(async () => {
-      const layout = layouts[kind]!;
+      const { layout, keyWidth, encoders, keysOf, queriesOf } = cases[kind];
       const format = createCacheFormat(layout, dtype);
-      const keySize = layout.keySlots * layout.keySlotWidth;
-      const keyWidth = kind === 'latent' ? 3 * headDim : keySize;
-      const valueWidth = layout.valueSlots * layout.valueSlotWidth;
-      const rowWidth = heads * headDim + keyWidth + valueWidth;
+      const rowWidth = heads * headDim + keyWidth + layout.valueSlots * layout.valueSlotWidth;
       const rows = numbers(2 * 2 * rowWidth);
-      const encoders = { key: numbers(keyWidth * keySize), query: numbers(heads * headDim * layout.keySlotWidth) };
       const projected = tensor(rows, [4, rowWidth]);
       const cache = zeros([2, 9, format.entryWords], 'int32');
       // The second sequence is a long one of which the places lag 300 behind; it gets one token alone.
       const sequences = tensor([4, 2, 0, 305, 1, 300], [2, 3], 'int32');
       const rotation = tensor(createRotationTable(frequencies, 310), [258, headDim]);
-      const keyEncoder = tensor(encoders.key, [keyWidth, keySize]);
-      const queryEncoder = tensor(encoders.query, [heads, headDim, layout.keySlotWidth]);
+      const shapes = {
+        keyEncoder: [keyWidth, layout.keySlots * layout.keySlotWidth],
+        queryEncoder: [heads, headDim, layout.keySlotWidth],
+      };
+      const encoderTensors = Object.fromEntries(
+        Object.entries(encoders).map(([name, values]) => [name, tensor(values, shapes[name as keyof typeof shapes])]),
+      );
       const queries = rotateAndAppend(
-        { projected, cache, sequences, rotation, ...(kind === 'latent' ? { keyEncoder, queryEncoder } : {}) },
+        { projected, cache, sequences, rotation, ...encoderTensors },
         { format, window: { window: 0, sinks: 0 }, ring: false, numAttentionHeads: heads, headDim, tokens: 2 },
       );
-      const words = Int32Array.from((await cache.data()) as Int32Array);
-      const view = viewCache(words);
-      const queryValues = (await queries.data()) as Float32Array;
+      const words = Int32Array.from(await cache.data<'int32'>());
+      const queryValues = await queries.data<'float32'>();
       const queryStride = queries.size / 4;
-      const written = new Set<number>();
       for (const [row, sequence, place, position] of [
         [0, 0, 4, 4],
         [1, 0, 5, 5],
         [2, 1, 5, 305],
       ] as const) {
         const source = rows.subarray(row * rowWidth, (row + 1) * rowWidth);
-        const query = rotated(source.slice(0, heads * headDim), position);
-        const key = source.slice(heads * headDim, heads * headDim + keyWidth);
-        const rotatedKey = kind === 'rebuilt' ? Array.from(key) : rotated(key, position);
-        const keys = kind === 'latent' ? productOf(rotatedKey, encoders.key, keySize) : rotatedKey;
+        const keys = keysOf(source.slice(heads * headDim, heads * headDim + keyWidth), position);
         const values = source.slice(heads * headDim + keyWidth);
         const start = (sequence * 9 + place) * format.entryWords;
-        for (let word = 0; word < format.entryWords; word++) written.add(start + word);
-        const received = new Float32Array(keySize + valueWidth);
-        for (let slot = 0; slot < layout.keySlots; slot++) {
-          const width = layout.keySlotWidth;
-          decodeSlot(view, start + slot * format.keySlotWords, dtype, received, slot * width, width);
-        }
-        for (let slot = 0; slot < layout.valueSlots; slot++) {
-          const at = start + layout.keySlots * format.keySlotWords + slot * format.valueSlotWords;
-          decodeSlot(view, at, dtype, received, keySize + slot * layout.valueSlotWidth, layout.valueSlotWidth);
-        }
+        const received = decodedEntry(words, format, start);
+        words.fill(0, start, start + format.entryWords);
         const largest = Math.max(...keys.map(Math.abs), ...values.map(Math.abs));
         [...keys, ...values].forEach((expected, c) => {
-          expect(Math.abs(received[c]! - expected)).toBeLessThan(tolerances[dtype] * largest);
+          const number = [...received.keys, ...received.values][c]!;
+          expect(Math.abs(number - expected)).toBeLessThan(tolerances[dtype] * largest);
         });
-        const expectedQuery =
-          kind === 'latent'
-            ? Array.from({ length: heads }, (_, h) => {
-                const size = headDim * layout.keySlotWidth;
-                const encoder = encoders.query.slice(h * size, (h + 1) * size);
-                return productOf(query.slice(h * headDim, (h + 1) * headDim), encoder, layout.keySlotWidth);
-              }).flat()
-            : query;
-        expectedQuery.forEach((expected, c) => {
+        queriesOf(rotated(source.slice(0, heads * headDim), position)).forEach((expected, c) => {
           expect(queryValues[row * queryStride + c]).toBeCloseTo(expected / Math.sqrt(headDim), 4);
         });
       }
-      words.forEach((word, index) => {
-        if (!written.has(index)) expect(word).toBe(0);
-      });
-      for (const each of [projected, cache, sequences, rotation, keyEncoder, queryEncoder, queries]) each.dispose();
+      // No other word was written.
+      expect(words.every((word) => word === 0)).toBe(true);
+      for (const each of [projected, cache, sequences, rotation, queries, ...Object.values(encoderTensors)])
+        each.dispose();
     });
     expect(memory().numTensors).toBe(before);
   });

@@ -2,7 +2,7 @@ import { createNormalRandom } from '@kvlr/core';
 import { differenceByRange } from '@kvlr/testkit';
 import { memory, tensor1d } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { dequantised } from '../testing/oracle-projection.ts';
+import { dequantised } from '../testing/oracles.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { packedByteLength, weightFormats } from '../weights/pack-weights.ts';
 import { PackedMatrix } from '../weights/packed-matrix.ts';

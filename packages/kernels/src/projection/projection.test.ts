@@ -4,9 +4,9 @@ import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import { backend as activeBackend, memory, type Tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { kernelCounters } from '../fused-kernel.ts';
-import { dequantised, oracleNorm, oracleProduct } from '../testing/oracle-projection.ts';
+import { dequantised, oracleNorm, oracleProduct } from '../testing/oracles.ts';
 import { type TestedBackend, testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
-import { type WeightFormat, weightFormats } from '../weights/pack-weights.ts';
+import type { WeightFormat } from '../weights/pack-weights.ts';
 import { PackedMatrix } from '../weights/packed-matrix.ts';
 import { gatedFeedForward, normProject, projectAdd } from './projection.ts';
 import type { Activation } from './projection-host.ts';
@@ -17,21 +17,26 @@ function tolerance(backend: TestedBackend, format: WeightFormat): number {
   return backend === 'wasm' && format.startsWith('int') ? 1e-4 : 1e-5;
 }
 
-type Shape = [tokens: number, rows: number, columns: number];
+type Shape = [tokens: number, rows: number, columns: number, shards: number];
 
 /** Tokens for both programs of WebGPU; columns that fill whole groups, whole vectors, or neither. */
-const shapes: Shape[] = [
-  [1, 19, 64],
-  [3, 70, 40],
-  [16, 9, 36],
-  [5, 13, 27],
-  [17, 70, 96],
-  [40, 33, 45],
-];
+const shapes = {
+  one: [1, 19, 64, 1],
+  three: [3, 70, 40, 2],
+  sixteen: [16, 9, 36, 1],
+  five: [5, 13, 27, 1],
+  seventeen: [17, 70, 96, 1],
+  forty: [40, 33, 45, 1],
+} satisfies Record<string, Shape>;
 
 /** On WebGPU every shape is a shader, and a software GPU compiles for half a second. */
-function shapesFor(backend: TestedBackend, gpuShapes: Shape[]): Shape[] {
-  return backend === 'webgpu' ? gpuShapes : shapes;
+function shapesFor(backend: TestedBackend, onGpu: (keyof typeof shapes)[]): Shape[] {
+  return backend === 'webgpu' ? onGpu.map((name) => shapes[name]) : Object.values(shapes);
+}
+
+/** Dispatches of a product on WebGPU; none elsewhere. */
+function dispatchesOf(backend: TestedBackend, shards: number): number {
+  return backend === 'webgpu' ? shards : 0;
 }
 
 /** Random numbers that are exact in single precision. */
@@ -61,47 +66,44 @@ const silu = (value: number) => value / (1 + Math.exp(-value));
 
 for (const { backend, skip } of await testedBackends()) {
   describe.skipIf(skip)(`on ${backend}${skip ? `: ${skip}` : ''}`, () => {
-    it.each(weightFormats)(
-      '%s: norm, projection and bias agree with Float64 on the unpacked weights',
-      async (format) => {
-        await useBackend(backend);
-        const held = memory().numTensors;
-        for (const [tokens, rows, columns] of shapesFor(
-          backend,
-          format === 'int4' ? [shapes[1]!, shapes[2]!, shapes[5]!] : [shapes[3]!, shapes[4]!],
-        )) {
-          const x = randomValues(tokens * columns, 1);
-          const weight = randomValues(columns, 2);
-          const values = randomValues(rows * columns, 3, 0.2);
-          const bias = randomValues(rows, 4);
-          const shards = tokens === 3 ? 2 : 1;
-          const matrix = inShards(values, rows, columns, format, shards);
-          const tensors = { x: tensor2d(x, [tokens, columns]), weight: tensor1d(weight), bias: tensor1d(bias) };
-          kernelCounters.reset();
-          const received = await withoutGpuErrors(async () => {
-            const result = normProject(tensors.x, { weight: tensors.weight, epsilon: 1e-5 }, matrix, tensors.bias);
-            expect(result.shape).toEqual([tokens, rows]);
-            return dataAndDispose(result);
-          });
-          expect(kernelCounters.byKernel()).toEqual({
-            KvlrNormProject: { calls: 1, dispatches: backend === 'webgpu' ? shards : 0, bytesRead: matrix.byteLength },
-          });
-          const product = oracleProduct(
-            oracleNorm(x, weight, 1e-5),
-            dequantised(values, rows, columns, format),
-            columns,
-          );
-          const expected = product.map((value, place) => value + bias[place % rows]!);
-          expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
-          for (const each of [...Object.values(tensors), matrix]) each.dispose();
-        }
-        expect(memory().numTensors).toBe(held);
-      },
-    );
-
-    it.each(['f32', 'f16'] as const)('%s: projection, bias and residual agree', async (format) => {
+    it.each<[WeightFormat, (keyof typeof shapes)[]]>([
+      ['f32', ['five', 'seventeen']],
+      ['f16', ['five', 'seventeen']],
+      ['int8', ['five', 'seventeen']],
+      ['int4', ['three', 'sixteen', 'forty']],
+    ])('%s: norm, projection and bias agree with Float64 on the unpacked weights', async (format, onGpu) => {
       await useBackend(backend);
-      for (const [tokens, rows, columns] of shapesFor(backend, [shapes[format === 'f32' ? 3 : 4]!])) {
+      const held = memory().numTensors;
+      for (const [tokens, rows, columns, shards] of shapesFor(backend, onGpu)) {
+        const x = randomValues(tokens * columns, 1);
+        const weight = randomValues(columns, 2);
+        const values = randomValues(rows * columns, 3, 0.2);
+        const bias = randomValues(rows, 4);
+        const matrix = inShards(values, rows, columns, format, shards);
+        const tensors = { x: tensor2d(x, [tokens, columns]), weight: tensor1d(weight), bias: tensor1d(bias) };
+        kernelCounters.reset();
+        const received = await withoutGpuErrors(async () => {
+          const result = normProject(tensors.x, { weight: tensors.weight, epsilon: 1e-5 }, matrix, tensors.bias);
+          expect(result.shape).toEqual([tokens, rows]);
+          return dataAndDispose(result);
+        });
+        expect(kernelCounters.byKernel()).toEqual({
+          KvlrNormProject: { calls: 1, dispatches: dispatchesOf(backend, shards), bytesRead: matrix.byteLength },
+        });
+        const product = oracleProduct(oracleNorm(x, weight, 1e-5), dequantised(values, rows, columns, format), columns);
+        const expected = product.map((value, place) => value + bias[place % rows]!);
+        expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
+        for (const each of [...Object.values(tensors), matrix]) each.dispose();
+      }
+      expect(memory().numTensors).toBe(held);
+    });
+
+    it.each([
+      ['f32', 'five'],
+      ['f16', 'seventeen'],
+    ] as const)('%s: projection, bias and residual agree', async (format, onGpu) => {
+      await useBackend(backend);
+      for (const [tokens, rows, columns] of shapesFor(backend, [onGpu])) {
         const x = randomValues(tokens * columns, 1);
         const values = randomValues(rows * columns, 3, 0.2);
         const bias = randomValues(rows, 4);
@@ -112,7 +114,7 @@ for (const { backend, skip } of await testedBackends()) {
         const received = await withoutGpuErrors(() =>
           dataAndDispose(projectAdd(tensors[0], matrix, tensors[1], tensors[2])),
         );
-        expect(kernelCounters.total().dispatches).toBe(backend === 'webgpu' ? 1 : 0);
+        expect(kernelCounters.total().dispatches).toBe(dispatchesOf(backend, 1));
         const product = oracleProduct(x, dequantised(values, rows, columns, format), columns);
         const expected = product.map((value, place) => value + bias[place % rows]! + residual[place]!);
         expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
@@ -120,9 +122,12 @@ for (const { backend, skip } of await testedBackends()) {
       }
     });
 
-    it.each(['int8', 'int4'] as const)('%s: norm, gate, up and activation agree', async (format) => {
+    it.each([
+      ['int8', 'three'],
+      ['int4', 'seventeen'],
+    ] as const)('%s: norm, gate, up and activation agree', async (format, onGpu) => {
       await useBackend(backend);
-      for (const [tokens, rows, columns] of shapesFor(backend, [shapes[format === 'int4' ? 4 : 1]!])) {
+      for (const [tokens, rows, columns] of shapesFor(backend, [onGpu])) {
         const x = randomValues(tokens * columns, 1);
         const weight = randomValues(columns, 2);
         const gateValues = randomValues(rows * columns, 3, 0.2);
@@ -135,7 +140,7 @@ for (const { backend, skip } of await testedBackends()) {
           const norm = { weight: tensors.weight, epsilon: 1e-6 };
           return dataAndDispose(gatedFeedForward(tensors.x, norm, { gate, up, activation: 'silu' }));
         });
-        expect(kernelCounters.total().dispatches).toBe(backend === 'webgpu' ? 1 : 0);
+        expect(kernelCounters.total().dispatches).toBe(dispatchesOf(backend, 1));
         const normed = oracleNorm(x, weight, 1e-6);
         const product = (values: Float32Array) =>
           oracleProduct(normed, dequantised(values, rows, columns, format), columns);

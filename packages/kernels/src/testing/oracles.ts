@@ -1,3 +1,5 @@
+import { type CacheFormat, slotsOf } from '../cache/cache-format.ts';
+import { decodeSlot, viewCache } from '../cache/slot-codec.ts';
 import { packWeights, unpackWeights, type WeightFormat } from '../weights/pack-weights.ts';
 
 /** The values that a matrix has after packing: what kernels on packed weights are compared with. */
@@ -31,4 +33,22 @@ export function oracleProduct(x: ArrayLike<number>, matrix: ArrayLike<number>, c
     }
   }
   return result;
+}
+
+/** The numbers of the entry that begins at word `start` of a cache, as kernels are to see them. */
+export function decodedEntry(
+  words: Int32Array,
+  format: CacheFormat,
+  start: number,
+): { keys: Float32Array; values: Float32Array } {
+  const view = viewCache(words);
+  const numbersOf = (part: 'keys' | 'values') => {
+    const { slots, width, slotWords, offset } = slotsOf(format, part);
+    const numbers = new Float32Array(slots * width);
+    for (let slot = 0; slot < slots; slot++) {
+      decodeSlot(view, start + offset + slot * slotWords, format.dtype, numbers, slot * width, width);
+    }
+    return numbers;
+  };
+  return { keys: numbersOf('keys'), values: numbersOf('values') };
 }
