@@ -24,7 +24,8 @@ export async function poolHeads(model: ModelSource, layer: number, groups: numbe
     layer,
     groups: Array.from({ length: groups }, (_, group) => Array.from({ length: size }, (__, i) => group * size + i)),
     queryOrder: Array.from({ length: numAttentionHeads }, (_, head) => head),
-    layout: stockLayout(groups, headDim),
+    slots: stockLayout(groups, headDim),
+    keys: { kind: 'stock' },
     weights: {
       query: await read('queryWeight'),
       key: pool(await read('keyWeight')),
