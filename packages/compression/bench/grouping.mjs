@@ -1,10 +1,11 @@
 // Times the grouping of a layer of 32 heads of width 128 into 8, statistics loaded: as many layers at once as there are
-// threads, each on random statistics with planted groups. Build first (`npx tsup` here and in ../core, ../linalg, ../rope),
-// then: node bench/grouping.mjs [strategy] [threads]
+// threads, each on random statistics with planted groups. Build first (`npx tsup` here and in ../core, ../linalg, ../rope,
+// ../grouping), then: node bench/grouping.mjs [strategy] [threads]
 import { once } from 'node:events';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { mergeCosts } from '@kvlr/compression';
 import { createNormalRandom, createRandom } from '@kvlr/core';
-import { groupHeads, resolveGrouping } from '@kvlr/grouping';
+import { groupHeads, namedGroupings } from '@kvlr/grouping';
 import { createMatrix, multiplyTransposed } from '@kvlr/linalg';
 
 const heads = 32;
@@ -43,18 +44,18 @@ async function groupOneLayer({ strategy, seed }) {
   const start = once(parentPort, 'message');
   parentPort.postMessage('ready');
   await start;
-  const found = await groupHeads(resolveGrouping(strategy), request);
+  const found = await groupHeads(namedGroupings(mergeCosts, 'lost-energy')[strategy].strategy, request);
   parentPort.postMessage(found.filter((group) => new Set(group.map((head) => familyOf[head])).size === 1).length);
 }
 
 function randomLayer(seed) {
   const normal = createNormalRandom(seed);
   const gaussians = Float64Array.from({ length: 1 << 20 }, normal);
-  const draw = createRandom(seed + 1);
+  const uniform = createRandom(seed + 1);
   /** Numbers from a pool: this fills tens of millions of entries. */
   function randomArray(length, scale = 1) {
-    const offset = Math.floor(draw() * gaussians.length);
-    const stride = 2 * Math.floor(draw() * 1000) + 1;
+    const offset = Math.floor(uniform() * gaussians.length);
+    const stride = 2 * Math.floor(uniform() * 1000) + 1;
     return Float64Array.from({ length }, (_, i) => scale * gaussians[(offset + stride * i) % gaussians.length]);
   }
 
@@ -77,13 +78,13 @@ function randomLayer(seed) {
   const familyOf = Array.from({ length: heads }, (_, head) => order.indexOf(head) % groups);
   const querySecondMoment = new Float64Array(heads * headDim * headDim);
   for (let row = 0; row < heads * headDim; row += 1) {
-    querySecondMoment[row * headDim + (row % headDim)] = 0.2 + draw();
+    querySecondMoment[row * headDim + (row % headDim)] = 0.2 + uniform();
   }
   const empty = new Float64Array(0);
   const request = {
     layer: 0,
-    heads,
-    groups,
+    numKeyValueHeads: heads,
+    wanted: groups,
     headDim,
     numAttentionHeads: heads,
     cost: undefined,

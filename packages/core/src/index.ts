@@ -72,7 +72,6 @@ export type { Checkpoint, ModelSource } from './model/model-source.ts';
 export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
 export type { Tokenizer } from './model/tokenizer.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plugins/budget-policy.ts';
-export { defaultExport, defaultFunction, type FunctionExport } from './plugins/default-export.ts';
 export type {
   CostPort,
   GroupCost,

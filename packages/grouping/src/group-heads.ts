@@ -38,7 +38,7 @@ async function answerOf(strategy: GroupingStrategy, request: GroupingRequest): P
     if (KvlrError.isInstance(cause)) throw cause;
     throw new KvlrError('grouping-invalid', {
       message: `expected ${request.wanted} groups, got an exception: ${cause instanceof Error ? cause.message : String(cause)}`,
-      hint: 'Mend the strategy; the exception it threw is the cause of this error.',
+      hint: 'Correct the strategy; the exception it threw is the cause of this error.',
       data: { layer: request.layer, numKeyValueHeads: request.numKeyValueHeads, wanted: request.wanted },
       cause,
     });

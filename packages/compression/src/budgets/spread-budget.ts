@@ -66,7 +66,7 @@ function readEntry(entry: unknown, layer: number, { unit, candidates }: BudgetRe
 function invalid(expected: string, received: string, where: KvlrErrorPlace = {}, cause?: unknown): KvlrError {
   return new KvlrError('budget-invalid', {
     message: `expected ${expected}, got ${received}`,
-    hint: 'Mend the policy: it answers with one of `candidates` for every layer, within `total`.',
+    hint: 'Correct the policy: it answers with one of `candidates` for every layer, within `total`.',
     where,
     cause,
   });

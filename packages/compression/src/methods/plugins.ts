@@ -124,7 +124,7 @@ function guarded<Arguments extends [SourceLayer, ...unknown[]], Result>(
       if (KvlrError.isInstance(cause)) throw cause.with({ module, layer });
       throw new KvlrError('plugin-invalid', {
         message: `${part} failed: ${cause instanceof Error ? cause.message : cause}`,
-        hint: 'Mend the module.',
+        hint: 'Correct the module.',
         where: { module, layer },
         data: { module, part, layer },
         cause,
