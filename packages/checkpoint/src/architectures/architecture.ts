@@ -24,11 +24,11 @@ export type NamedNumber =
 /**
  * Where an entry of a decoder's shape comes from:
  * a constant of the family; `field`, the first of these fields of config.json that is there and not null ('a.b' is field b of
- * the object a), else `default`; `of`, a number of the shape; `not`, the opposite of a flag; or one of two, by a condition.
+ * the object a), else `default`, which null stands for none instead where the field is `nullable`; `of`, a number of the shape; `not`, the opposite of a flag; or one of two, by a condition.
  */
 export type Setting =
   | Literal
-  | ({ field: string | readonly string[]; default?: Setting | undefined } & Arithmetic)
+  | ({ field: string | readonly string[]; default?: Setting | undefined; nullable?: boolean | undefined } & Arithmetic)
   | ({ of: NamedNumber } & Arithmetic)
   | { not: Setting }
   | { when: Setting; is?: Literal | undefined; use: Setting; otherwise: Setting };
@@ -51,7 +51,10 @@ export interface ShapeRules {
     vocabSize: Setting;
     maxPositionEmbeddings: Setting;
     numAttentionHeads: Setting;
-    /** [as many as query heads] */
+    /**
+     * [as many as query heads] Where no field tells it, the family's classes hold no fewer KV heads than they had, and a model
+     * with fewer is written in kvlr's own form.
+     */
     numKeyValueHeads?: Setting | undefined;
     /** [hiddenSize / numAttentionHeads] */
     headDim?: Setting | undefined;
@@ -182,8 +185,6 @@ export interface ArchitectureDescriptor {
   modelTypes: readonly string[];
   /** Class name that transformers gives the model, for configs written from scratch. */
   className: string;
-  /** Whether the family's own classes hold fewer KV heads than query heads. Where not, the result is kvlr's own form. */
-  groupedQueryAttention: Setting;
   shape: ShapeRules;
   refused: readonly RefusedSetting[];
   /** What stands for '{prefix}' in names: some files of a family leave it out. */
@@ -198,26 +199,35 @@ export interface ArchitectureDescriptor {
   gguf?: GgufFamily | undefined;
 }
 
-/** A description of a family that gives only what differs from another one, entry by entry. */
-export type PartialArchitecture = Partial<Omit<ArchitectureDescriptor, 'shape'>> & {
+type OrNone<Entries> = { [Entry in keyof Entries]?: Entries[Entry] | null };
+
+/** A description of a family that gives only what differs from another one, entry by entry; null where that has something. */
+export type PartialArchitecture = Partial<Omit<ArchitectureDescriptor, 'shape' | 'tensors' | 'gguf'>> & {
   like?: string | undefined;
-  shape?: { [Part in keyof ShapeRules]?: Partial<NonNullable<ShapeRules[Part]>> } | undefined;
+  shape?: OrNone<{ [Part in keyof ShapeRules]: Partial<NonNullable<ShapeRules[Part]>> }> | undefined;
+  tensors?: OrNone<ArchitectureDescriptor['tensors']> | undefined;
+  gguf?: GgufFamily | null | undefined;
 };
 
 /** A family whose description gives only what differs from `base`. A role that is named anew leaves the base's fused tensors. */
 export function extendArchitecture(base: ArchitectureDescriptor, given: PartialArchitecture): ArchitectureDescriptor {
-  const { like: _, ...own } = given;
+  const { like: _, gguf = base.gguf, ...own } = given;
   const fusedAnew = (own.fused ?? []).flatMap(({ roles }) => roles);
   const namedAnew = [...Object.keys(own.tensors ?? {}), ...fusedAnew];
   const keptTensors = Object.entries(base.tensors).filter(([role]) => !(fusedAnew as string[]).includes(role));
   const parts = Object.keys({ ...base.shape, ...own.shape }) as (keyof ShapeRules)[];
-  const shape = parts.map((part) => [part, { ...base.shape[part], ...own.shape?.[part] }]);
+  const shape = parts
+    .filter((part) => own.shape?.[part] !== null)
+    .map((part) => [part, { ...base.shape[part], ...own.shape?.[part] }] as const);
+  const tensors = Object.entries({ ...Object.fromEntries(keptTensors), ...own.tensors });
+  const { gguf: __, ...inherited } = base;
   return {
-    ...base,
+    ...inherited,
     ...own,
-    shape: Object.fromEntries(shape),
+    shape: Object.fromEntries(shape) as unknown as ShapeRules,
     refused: own.refused ?? base.refused,
-    tensors: { ...Object.fromEntries(keptTensors), ...own.tensors },
+    tensors: Object.fromEntries(tensors.filter(([, name]) => name !== null)),
+    ...(gguf && { gguf }),
     fused: [...base.fused.filter(({ roles }) => !roles.some((role) => namedAnew.includes(role))), ...(own.fused ?? [])],
   };
 }

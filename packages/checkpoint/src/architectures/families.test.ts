@@ -2,9 +2,13 @@ import { expect, it } from 'vitest';
 import { findArchitecture } from './families.ts';
 
 it.each([
-  ['bloom', 'ALiBi'],
-  ['qwen3', 'between their projections and RoPE'],
-  ['gpt_neox', 'ArchitectureDescriptor'],
+  ['qwen3_moe', 'expert layers'],
+  ['granitemoe', 'expert layers'],
+  ['deepseek_v3', 'latent attention'],
+  ['lfm2', 'convolutions'],
+  ['mamba', 'keep a state'],
+  ['gemma3', 'text model alone'],
+  ['gpt_imaginary', 'ArchitectureDescriptor'],
 ])('says what can be done about %s', (modelType, part) => {
   expect(() => findArchitecture(modelType)).toThrow(
     expect.objectContaining({ code: 'unknown-architecture', hint: expect.stringContaining(part) }),

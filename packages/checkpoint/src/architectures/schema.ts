@@ -24,7 +24,7 @@ const setting: z.ZodType = z.lazy(() =>
   z.union(
     [
       literal,
-      z.strictObject({ field: names, default: setting.optional(), ...arithmetic }),
+      z.strictObject({ field: names, default: setting.optional(), nullable: z.boolean().optional(), ...arithmetic }),
       z.strictObject({ of: namedNumber, ...arithmetic }),
       z.strictObject({ not: setting }),
       z.strictObject({ when: setting, is: literal.optional(), use: setting, otherwise: setting }),
@@ -83,11 +83,14 @@ const place = z.union([names, z.strictObject({ name: names, transposed: z.litera
   error: 'expected the name of a tensor, or { "name", "transposed": true }',
 });
 
+function placesOfRoles<Place extends z.ZodType>(one: Place) {
+  return Object.fromEntries(role.options.map((name) => [name, one.optional()]));
+}
+
 const description = {
   name: z.string().min(1),
   modelTypes: z.array(z.string().min(1)).min(1),
   className: z.string().min(1),
-  groupedQueryAttention: setting,
   shape: z.strictObject({
     ...shapeParts,
     embedding: shapeParts.embedding.optional(),
@@ -104,9 +107,7 @@ const description = {
     }),
   ),
   prefixes: z.array(z.string()).min(1).optional(),
-  tensors: z
-    .strictObject(Object.fromEntries(role.options.map((name) => [name, place.optional()])))
-    .superRefine(checkNames),
+  tensors: z.strictObject(placesOfRoles(place)).superRefine(checkNames),
   fused: z.array(
     z.strictObject({
       name: names,
@@ -136,8 +137,12 @@ const partialSchema = z.strictObject({
     .strictObject({
       ...description,
       shape: z
-        .strictObject(Object.fromEntries(Object.entries(shapeParts).map(([part, rules]) => [part, rules.partial()])))
+        .strictObject(
+          Object.fromEntries(Object.entries(shapeParts).map(([part, rules]) => [part, rules.partial().nullable()])),
+        )
         .partial(),
+      tensors: z.strictObject(placesOfRoles(place.nullable())).superRefine(checkNames),
+      gguf: description.gguf.nullable(),
     })
     .partial().shape,
 });
@@ -145,7 +150,7 @@ const partialSchema = z.strictObject({
 /** Every role has a name of its own, with the layer's number where there is one for each layer. */
 function checkNames(tensors: Record<string, unknown>, context: z.RefinementCtx): void {
   const seen = new Map<string, string>();
-  for (const [name, given] of Object.entries(tensors)) {
+  for (const [name, given] of Object.entries(tensors).filter(([, place]) => place !== null)) {
     const ofLayer = isLayerRole(name as TensorRole);
     const templates = [(given as { name?: string | string[] }).name ?? (given as string | string[])].flat();
     for (const template of templates) {

@@ -1,14 +1,19 @@
 import { type LayerShape, type PositionShape, withPlace } from '@kvlr/core';
 import { parseRopeParameters } from '@kvlr/rope';
 import type { ShapeRules } from '../architectures/architecture.ts';
+import { decodeBfloat16, encodeBfloat16 } from '../dtypes.ts';
 import { type ConfigReader, fieldOf, malformedConfig, unsupportedConfig } from './settings.ts';
 
 type Window = LayerShape['window'];
 
-/** Attention windows by layer: what `layer_types` says where it stands, else the family's pattern. */
+/**
+ * Attention windows by layer: what `layer_types` says where it stands, else the family's pattern. A window as long as the context
+ * hides nothing, and counts as none.
+ */
 export function layerWindows(reader: ConfigReader, rules: ShapeRules['window'], numLayers: number): Window[] {
   const size = rules === undefined ? undefined : reader.optional(rules.size);
-  if (rules === undefined || size === undefined) return Array.from({ length: numLayers }, () => undefined);
+  const hidesNothing = size === undefined || size >= reader.numbers.maxPositionEmbeddings!;
+  if (rules === undefined || hidesNothing) return Array.from({ length: numLayers }, () => undefined);
   const types = layerTypes(reader, numLayers);
   const from = reader.count(rules.from ?? 0, 0);
   const fullEvery = reader.optional(rules.fullEvery);
@@ -39,8 +44,10 @@ export function layerPositions(
     Array.from({ length: numLayers }, (_, layer) => value(layer));
   if (kind === 'none') return every(() => ({ kind }));
   if (kind === 'alibi') {
-    const slopes = alibiSlopes(rules.slopes ?? 'bloom', numAttentionHeads);
-    return every(() => ({ kind, slopes }));
+    const { slopes: rule = 'bloom' } = rules;
+    const slopes = alibiSlopes(rule, numAttentionHeads);
+    const rounded = { slopes: roundToBfloat16(slopes), roundedScale: 1 / Math.sqrt(headDim) };
+    return every(() => ({ kind, ...(rule === 'falcon' ? rounded : { slopes }) }));
   }
   const isWithout = layersWithout(reader, rules.without);
   const full = ropeOf(reader, rules, headDim, 'full_attention');
@@ -96,6 +103,10 @@ function layersWithout(reader: ConfigReader, rules: ShapeRules['positions']['wit
     throw malformedConfig(rules.field, `a list of ${numLayers} of 0 and 1`, list);
   }
   return (layer) => list[layer] === 0;
+}
+
+function roundToBfloat16(numbers: readonly number[]): number[] {
+  return [...decodeBfloat16(encodeBfloat16(Float32Array.from(numbers)))];
 }
 
 /**

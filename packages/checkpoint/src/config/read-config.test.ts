@@ -2,6 +2,8 @@ import { type DecoderShape, layerRope } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { findArchitecture } from '../architectures/families.ts';
+import { goldens } from '../testing/goldens.ts';
+import { alibiSlopes } from './positions.ts';
 import { modelShapeFromConfig } from './read-config.ts';
 
 const llamaConfig = {
@@ -13,6 +15,7 @@ const llamaConfig = {
   vocab_size: 50,
 };
 const ropeOf = (shape: DecoderShape) => layerRope(shape, 0)?.rope;
+const golden = (name: string, config: Record<string, unknown> = {}) => ({ ...goldens[name]!.config, ...config });
 const shapeOf = (config: Record<string, unknown>) =>
   modelShapeFromConfig({ ...llamaConfig, ...config }, findArchitecture(config.model_type ?? 'llama'));
 
@@ -64,8 +67,13 @@ describe('modelShapeFromConfig', () => {
   });
 
   it.each([
-    ['a sliding window', { model_type: 'mistral', sliding_window: 1024 }, 'sliding_window'],
-    ['a switched-on sliding window', { model_type: 'qwen2', use_sliding_window: true }, 'use_sliding_window'],
+    [
+      'residuals behind the norm',
+      golden('bloom', { apply_residual_connection_post_layernorm: true }),
+      'apply_residual',
+    ],
+    ['a norm of each head', golden('stablelm_parallel', { qk_layernorm: true }), 'qk_layernorm'],
+    ['scores by layer', golden('gpt2', { scale_attn_by_inverse_layer_idx: true }), 'scale_attn_by_inverse_layer_idx'],
     ['quantised weights', { quantization_config: { quant_method: 'awq' } }, 'quantization_config'],
     ['rotary positions on a part of the head', { partial_rotary_factor: 0.5 }, 'partial_rotary_factor'],
     ['another scaling of positions', { rope_scaling: { type: 'mrope', factor: 4 } }, 'mrope'],
@@ -124,5 +132,145 @@ describe('modelShapeFromConfig', () => {
     expect(shapeOf({ kvlr: { format: 1, layers: [layout, layout] } }).layers[0]!.cache.keySlotWidth).toBe(12);
     const narrow = { ...layout, value_slots: 4, value_slot_width: 3 };
     expect(shapeOf({ kvlr: { format: 1, layers: [layout, narrow] } }).layers[1]!.cache.valueSlotWidth).toBe(3);
+  });
+});
+
+describe('modelShapeFromConfig of other families', () => {
+  const shapeOfGolden = (name: string, config: Record<string, unknown> = {}) => {
+    const whole = golden(name, config);
+    return modelShapeFromConfig(whole, findArchitecture(whole.model_type));
+  };
+  const windows = ({ layers }: DecoderShape) => layers.map(({ window }) => window ?? 0);
+  const kinds = ({ layers }: DecoderShape) => layers.map(({ positions }) => positions.kind);
+
+  it.each<[string, Record<string, unknown>, number[]]>([
+    ['mistral', {}, [16, 16, 16]],
+    ['mistral', { sliding_window: undefined, max_position_embeddings: 32768 }, [4096, 4096, 4096]],
+    ['mistral', { sliding_window: null, max_position_embeddings: 32768 }, [0, 0, 0]],
+    ['qwen2_swa', {}, [0, 16, 16]],
+    ['qwen2_swa', { max_window_layers: 0 }, [16, 16, 16]],
+    ['qwen2_swa', { use_sliding_window: false }, [0, 0, 0]],
+    ['qwen2_swa', { layer_types: ['sliding_attention', 'full_attention', 'full_attention'] }, [16, 0, 0]],
+    ['gemma2', {}, [16, 0, 16]],
+    ['gemma3_text', {}, [16, 16, 0]],
+    ['gemma3_text', { sliding_window_pattern: 2 }, [16, 0, 16]],
+    ['starcoder2', {}, [16, 16]],
+  ])('reads the windows of %s with %j', (name, config, expected) => {
+    expect(windows(shapeOfGolden(name, config))).toEqual(expected);
+  });
+
+  it('reads RoPE of two kinds of layers, in both spellings', () => {
+    const [local, , full] = shapeOfGolden('gemma3_text').layers;
+    expect(local!.positions).toMatchObject({ kind: 'rope', rope: { type: 'default', theta: 1e4 }, rotaryDim: 16 });
+    expect(full!.positions).toMatchObject({ kind: 'rope', rope: { type: 'linear', theta: 1e6, factor: 8 } });
+    const newer = {
+      ...{ rope_theta: undefined, rope_scaling: undefined, rope_local_base_freq: undefined },
+      rope_parameters: {
+        sliding_attention: { rope_type: 'default', rope_theta: 1e4 },
+        full_attention: { rope_type: 'linear', rope_theta: 1e6, factor: 8 },
+      },
+    };
+    expect(shapeOfGolden('gemma3_text', newer)).toEqual(shapeOfGolden('gemma3_text'));
+    expect(shapeOfGolden('gemma3_text', { rope_local_base_freq: undefined })).toEqual(shapeOfGolden('gemma3_text'));
+  });
+
+  it('leaves out the positions of some layers', () => {
+    expect(kinds(shapeOfGolden('smollm3'))).toEqual(['rope', 'none', 'rope']);
+    const byInterval = { no_rope_layers: undefined, no_rope_layer_interval: 3 };
+    expect(kinds(shapeOfGolden('smollm3', byInterval))).toEqual(['rope', 'rope', 'none']);
+    expectKvlrError(() => shapeOfGolden('smollm3', { no_rope_layers: [1] }), 'file-malformed', 'no_rope_layers');
+  });
+
+  it.each<[string, Record<string, unknown>, number]>([
+    ['phi', {}, 4],
+    ['phi3_partial', {}, 12],
+    ['phi3_fused', {}, 8],
+    ['stablelm_parallel', {}, 4],
+    ['gpt_neox_parallel', {}, 4],
+    ['gpt_neox_parallel', { rotary_pct: undefined }, 4],
+    ['gpt_neox_seq', {}, 4],
+    ['gptj', {}, 8],
+  ])('rotates a part of the head in %s with %j', (name, config, rotaryDim) => {
+    expect(shapeOfGolden(name, config).layers[0]!.positions).toMatchObject({ rotaryDim });
+  });
+
+  it('knows the older names of fields', () => {
+    const { rotary_emb_base: _, ...positions } = golden('gpt_neox_parallel') as Record<string, unknown>;
+    expect(ropeOf(shapeOfGolden('gpt_neox_parallel', { rotary_emb_base: 500 }))!.theta).toBe(500);
+    const newer = { ...positions, rope_parameters: { rope_type: 'default', rope_theta: 500 } };
+    expect(ropeOf(modelShapeFromConfig(newer, findArchitecture('gpt_neox')))!.theta).toBe(500);
+    const { n_embed, ...bloom } = golden('bloom') as Record<string, unknown>;
+    expect(modelShapeFromConfig({ ...bloom, hidden_size: n_embed }, findArchitecture('bloom'))).toEqual(
+      shapeOfGolden('bloom'),
+    );
+  });
+
+  it.each<[string, Record<string, unknown>, Partial<DecoderShape['blocks']>]>([
+    ['phi', {}, { before: 'shared', parallel: true }],
+    ['gpt_neox_parallel', {}, { before: 'each', parallel: true }],
+    ['stablelm_parallel', { use_parallel_residual: false }, { before: 'each', parallel: false }],
+    ['falcon_mqa', {}, { before: 'shared', parallel: true }],
+    ['falcon_alibi', {}, { before: 'each', parallel: false }],
+    ['falcon_mqa', { new_decoder_architecture: true, num_kv_heads: 2 }, { before: 'each', parallel: true }],
+    [
+      'falcon_mqa',
+      { new_decoder_architecture: true, num_kv_heads: 2, num_ln_in_parallel_attn: 1 },
+      { before: 'shared', parallel: true },
+    ],
+    ['gemma2', {}, { before: 'each', after: 'branch' }],
+    ['olmo2', {}, { before: 'none', after: 'branch' }],
+    ['opt_prenorm', {}, { before: 'each', after: 'none' }],
+    ['opt_postnorm', {}, { before: 'none', after: 'stream' }],
+    ['granite', {}, { residualScale: 0.5 }],
+  ])('reads how the blocks of %s with %j stand', (name, config, blocks) => {
+    expect(shapeOfGolden(name, config).blocks).toMatchObject(blocks);
+  });
+
+  it('reads heads, caps and factors', () => {
+    expect(shapeOfGolden('falcon_mqa').numKeyValueHeads).toBe(1);
+    expect(shapeOfGolden('falcon_mqa', { new_decoder_architecture: true, num_kv_heads: 2 }).numKeyValueHeads).toBe(2);
+    const gemma2 = shapeOfGolden('gemma2');
+    expect(gemma2.attention).toMatchObject({ scoreScale: 24 ** -0.5, softCap: 2 });
+    expect(gemma2.head).toMatchObject({ tied: true, softCap: 5 });
+    expect(gemma2.embedding.scale).toBe(Math.sqrt(32));
+    expect(shapeOfGolden('gemma2', { attn_logit_softcapping: undefined }).attention.softCap).toBe(50);
+    expect(shapeOfGolden('gemma2', { attn_logit_softcapping: null }).attention.softCap).toBeUndefined();
+    expect(shapeOfGolden('granite')).toMatchObject({
+      embedding: { scale: 6 },
+      attention: { scoreScale: 0.2 },
+      head: { scale: 0.5 },
+    });
+    expect(shapeOfGolden('olmo').attention.clip).toBe(1);
+    expect(shapeOfGolden('mpt_alibi', { attn_config: { softmax_scale: 1 } }).attention.scoreScale).toBe(1);
+    expect(shapeOfGolden('opt_postnorm')).toMatchObject({
+      embedding: { width: 16, learnedPositions: { count: 66, offset: 2 } },
+    });
+    expect(shapeOfGolden('opt_postnorm').head.norm).toBeUndefined();
+    expect(shapeOfGolden('phi', { qk_layernorm: true }).attention.queryKeyNorm).toMatchObject({
+      over: 'head',
+      bias: true,
+    });
+  });
+
+  it('takes the tanh form of GELU for Gemma, whatever older files call it', () => {
+    expect(shapeOfGolden('gemma', { hidden_act: 'gelu' }).feedForward.activation).toBe('gelu_pytorch_tanh');
+    expect(shapeOfGolden('bloom').feedForward.activation).toBe('gelu_pytorch_tanh');
+    expect(shapeOfGolden('gpt2').feedForward.activation).toBe('gelu_pytorch_tanh');
+    expect(shapeOfGolden('mpt_alibi').feedForward.activation).toBe('gelu');
+  });
+});
+
+describe('alibiSlopes', () => {
+  it('halves from head to head where there are eight', () => {
+    const halves = [1, 2, 3, 4, 5, 6, 7, 8].map((power) => 2 ** -power);
+    expect(alibiSlopes('bloom', 8)).toEqual(halves);
+    expect(alibiSlopes('mpt', 8)).toEqual(halves);
+  });
+
+  it('puts heads beyond a power of two between the others, MPT in another order', () => {
+    expect(alibiSlopes('bloom', 6)).toEqual([2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8, 2 ** -1, 2 ** -3]);
+    expect(alibiSlopes('mpt', 6)).toEqual([2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8, 2 ** -1, 2 ** -3]);
+    expect(alibiSlopes('bloom', 12).slice(8)).toEqual([2 ** -0.5, 2 ** -1.5, 2 ** -2.5, 2 ** -3.5]);
+    expect(alibiSlopes('mpt', 12).slice(0, 2)).toEqual([2 ** -1, 2 ** -2]);
   });
 });

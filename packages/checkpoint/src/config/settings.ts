@@ -107,7 +107,9 @@ export class ConfigReader {
     }
     const names = [setting.field].flat();
     const field = names.find((name) => fieldOf(this.config, name) !== undefined);
-    const found = field === undefined ? this.#evaluate(setting.default ?? null).value : fieldOf(this.config, field);
+    const isNone = setting.nullable === true && names.some((name) => this.config[name] === null);
+    const fallback = () => (isNone ? undefined : this.#evaluate(setting.default ?? null).value);
+    const found = field === undefined ? fallback() : fieldOf(this.config, field);
     return { value: typeof found === 'number' ? calculate(found, setting) : found, field: field ?? names[0]! };
   }
 

@@ -3,7 +3,7 @@ import { formatRopeScaling } from '@kvlr/rope';
 import type { ArchitectureDescriptor, ShapeRules } from '../architectures/architecture.ts';
 import { decodeNativeConfig, encodeNativeConfig, uniformKeyValueHeads } from './native.ts';
 import { modelShapeFromConfig } from './read-config.ts';
-import { ConfigReader, writeSetting } from './settings.ts';
+import { writeSetting } from './settings.ts';
 
 type Config = Record<string, unknown>;
 
@@ -24,8 +24,10 @@ export function configFromModelShape(
   config['dtype' in config ? 'dtype' : 'torch_dtype'] = dtype;
   const { size, attention = {}, feedForward } = descriptor.shape;
   const uniformHeads = uniformKeyValueHeads(shape);
-  writeSetting(config, size.numKeyValueHeads, uniformHeads ?? shape.numKeyValueHeads);
   const before = modelShapeFromConfig(config, descriptor);
+  if (before.numKeyValueHeads !== (uniformHeads ?? shape.numKeyValueHeads)) {
+    writeSetting(config, size.numKeyValueHeads, uniformHeads ?? shape.numKeyValueHeads);
+  }
   if (before.attention.inputBias !== shape.attention.inputBias) {
     writeSetting(config, attention.inputBias, shape.attention.inputBias);
   }
@@ -37,10 +39,7 @@ export function configFromModelShape(
   }
   const written = modelShapeFromConfig(config, descriptor);
   requireBiases(shape, written, descriptor);
-  const isStock =
-    uniformHeads !== undefined &&
-    written.numKeyValueHeads === uniformHeads &&
-    (uniformHeads === shape.numAttentionHeads || new ConfigReader(config).flag(descriptor.groupedQueryAttention));
+  const isStock = uniformHeads !== undefined && written.numKeyValueHeads === uniformHeads;
   return isStock ? config : encodeNativeConfig(config, shape);
 }
 

@@ -1,5 +1,12 @@
-import { decoderTensors, KvlrError, type ModelSource, type TensorInfo, type TensorSource } from '@kvlr/core';
-import { decodeFloats, dtypeSize, findNonFinite } from '../dtypes.ts';
+import {
+  countElements,
+  decoderTensors,
+  KvlrError,
+  type ModelSource,
+  type TensorInfo,
+  type TensorSource,
+} from '@kvlr/core';
+import { decodeFloats, dtypeSize, findNonFinite, tensorByteLength } from '../dtypes.ts';
 import type { SafetensorsSource } from '../safetensors/read.ts';
 import { cutPart, isPlain, type StoredPart, type StoredTensor } from './stored-tensors.ts';
 
@@ -44,20 +51,19 @@ export class CheckpointTensors implements TensorSource {
     if (virtual === undefined) return this.#files.info(name);
     const { dtype } = this.#files.info(virtual.stored.name);
     const { shape } = virtual.part;
-    const count = shape.reduce((product, size) => product * size, 1);
-    return { name, dtype, shape: [...shape], byteLength: count * dtypeSize(dtype) };
+    return { name, dtype, shape: [...shape], byteLength: tensorByteLength(dtype, shape) };
   }
 
   async readBytes(name: string): Promise<Uint8Array> {
     const virtual = this.#virtual.get(name);
     if (virtual === undefined) return this.#files.readBytes(name);
     const { stored, part } = virtual;
-    const { byteLength, dtype } = this.#files.info(stored.name);
+    const { dtype } = this.#files.info(stored.name);
     const [first, ...more] = part.rows;
     if (stored.transposed || more.length > 0) {
       return cutPart(stored, part, await this.#files.readBytes(stored.name), dtypeSize(dtype));
     }
-    const rowBytes = byteLength / stored.shape[0]!;
+    const rowBytes = countElements(part.shape.slice(1)) * dtypeSize(dtype);
     return this.#files.readByteRange(stored.name, first![0] * rowBytes, first![1] * rowBytes);
   }
 

@@ -107,9 +107,9 @@ describe('openCheckpoint refuses', () => {
   it('an unknown architecture, listing the known ones', async () => {
     const files = await tinyCheckpointFiles();
     editJson(files, 'config.json', (config) => {
-      config.model_type = 'gpt_neox';
+      config.model_type = 'gpt_imaginary';
     });
-    await expectKvlrError(() => open(files), 'unknown-architecture', /llama.*mistral.*qwen2.*gpt_neox/);
+    await expectKvlrError(() => open(files), 'unknown-architecture', /llama.*mistral.*qwen2.*gpt_imaginary/);
   });
 
   it('head counts that do not divide', async () => {

@@ -45,15 +45,17 @@ export interface StoredTensor {
   parts: StoredPart[];
 }
 
-/** Whether a stored tensor is the decoder's own, byte for byte. */
-export function isPlain({ parts, transposed }: StoredTensor): boolean {
-  return parts.length === 1 && !transposed;
+/** Whether a stored tensor is one of the decoder's, in the same shape. */
+export function isPlain({ shape, parts: [first, ...more], transposed }: StoredTensor): boolean {
+  return more.length === 0 && !transposed && shape.length === first!.shape.length;
 }
 
 /** Where a tensor lies, as the family's description says. */
 interface Place {
   template: string;
-  transposed: boolean;
+  transposed?: boolean;
+  /** True for a norm whose scales lie as [heads, headDim]. */
+  byHeads?: boolean;
   fused?: FusedTensor;
 }
 
@@ -76,7 +78,7 @@ export function tensorLayout(
 ): TensorLayout {
   const places = placesOf(architecture, has);
   const placeOf = (role: TensorRole): Place => {
-    if (isNativeRole(role)) return { template: nativeNames[role], transposed: false };
+    if (isNativeRole(role)) return { template: nativeNames[role] };
     const place = places.get(role === 'languageModelHead' && tied ? 'embedding' : role);
     if (place !== undefined) return place;
     throw new KvlrError('plugin-invalid', {
@@ -87,9 +89,9 @@ export function tensorLayout(
     });
   };
   const tensorName: TensorLayout['tensorName'] = (role, layer) => {
-    const { template, transposed, fused } = placeOf(role);
+    const { template, transposed, byHeads, fused } = placeOf(role);
     const name = fillLayer(template, role, layer);
-    return transposed || fused !== undefined ? `${name}[${role}]` : name;
+    return transposed || byHeads || fused !== undefined ? `${name}[${role}]` : name;
   };
   return {
     tensorName,
@@ -111,7 +113,7 @@ export function tensorLayout(
 
 function storedTensor(
   name: string,
-  { transposed, fused }: Place,
+  { transposed, byHeads, fused }: Place,
   tensors: DecoderTensor[],
   shape: DecoderShape,
   nameOf: TensorLayout['tensorName'],
@@ -134,8 +136,9 @@ function storedTensor(
     });
     return { ...tensor, name: nameOf(tensor.role, tensor.layer), rows: heads === 1 ? [[start, first]] : ranges };
   });
-  const stored = fused === undefined ? [...inOrder[0]!.shape] : [rows, ...inOrder[0]!.shape.slice(1)];
-  const isTurned = transposed && stored.length === 2;
+  const columns = inOrder[0]!.shape.slice(1);
+  const stored = byHeads ? [rows / shape.headDim, shape.headDim] : [rows, ...columns];
+  const isTurned = transposed === true && columns.length === 1;
   return { name, shape: isTurned ? stored.reverse() : stored, transposed: isTurned, parts };
 }
 
@@ -146,7 +149,7 @@ function rank(roles: readonly TensorRole[], { role }: DecoderTensor): number {
 
 /** The place of each role that the family names, and of the biases that are named after weights. */
 function placesOf(
-  { tensors, fused, prefixes = [''] }: ArchitectureDescriptor,
+  { tensors, fused, prefixes = [''], shape }: ArchitectureDescriptor,
   has: (name: string) => boolean,
 ): Map<TensorRole, Place> {
   const namesOf = (names: TensorNames): string[] =>
@@ -159,12 +162,13 @@ function placesOf(
   for (const tensor of fused) {
     const template = choose(tensor.name);
     for (const role of tensor.roles) {
-      places.set(role, { template, transposed: tensor.transposed ?? false, fused: tensor });
+      places.set(role, { template, transposed: tensor.transposed === true, fused: tensor });
     }
   }
   for (const [role, given] of Object.entries(tensors)) {
     const [names, transposed] = typeof given === 'object' && 'name' in given ? [given.name, true] : [given, false];
-    places.set(role as NamedTensorRole, { template: choose(names), transposed });
+    const byHeads = shape.attention?.queryKeyNorm?.over === 'heads' && /^(query|key)Norm$/.test(role);
+    places.set(role as NamedTensorRole, { template: choose(names), transposed, byHeads });
   }
   for (const [role, place] of [...places]) {
     const bias = (role.endsWith('Weight') ? role.replace(/Weight$/, 'Bias') : `${role}Bias`) as TensorRole;
@@ -230,12 +234,12 @@ function byteOffsetFits({ byteOffset }: Uint8Array, size: number): boolean {
 /** Copies the numbers of a part from or to the stored tensor; `places` turns places in part and stored into target and source. */
 function copyRows(
   { shape, transposed }: StoredTensor,
-  { rows }: StoredPart,
+  { rows, shape: partShape }: StoredPart,
   target: Numbers,
   source: Numbers,
   places: (own: number, theirs: number) => [target: number, source: number],
 ): void {
-  const width = transposed ? shape[0]! : countElements(shape.slice(1));
+  const width = transposed ? shape[0]! : countElements(partShape.slice(1));
   let row = 0;
   for (const [from, to] of rows) {
     if (transposed) {

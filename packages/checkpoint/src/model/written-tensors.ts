@@ -9,7 +9,7 @@ import {
 } from '@kvlr/core';
 import { dtypeSize, encodeFloats, isWeightDtype, tensorByteLength, type WeightDtype } from '../dtypes.ts';
 import type { TensorPlan } from '../safetensors/write.ts';
-import { joinParts, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
+import { isPlain, joinParts, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
 
 export interface TensorPlanSettings {
   /** The model it was made from: its tensors' types are kept, and changed or new weights take the type it uses. */
@@ -66,8 +66,7 @@ function planStored(model: ModelSource, stored: StoredTensor, settings: TensorPl
     async read() {
       const bytes: Uint8Array[] = [];
       for (const part of parts) bytes.push(await readAs(model, part, dtype));
-      const isWhole = stored.parts.length === 1 && !stored.transposed;
-      return isWhole ? bytes[0]! : joinParts(stored, bytes, dtypeSize(dtype));
+      return isPlain(stored) ? bytes[0]! : joinParts(stored, bytes, dtypeSize(dtype));
     },
   };
 }

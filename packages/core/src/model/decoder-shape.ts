@@ -96,6 +96,11 @@ export type PositionShape =
       kind: 'alibi';
       /** Added to a score: slope times (key position - query position). One a query head, of the whole model's heads. */
       slopes: readonly number[];
+      /**
+       * Where it is given, a score gets this factor times bfloat16(slope * key position) instead, the key position counted from 0:
+       * Falcon rounds the product, whatever the type of its weights, and adds it before scores are scaled.
+       */
+      roundedScale?: number;
     };
 
 /** What may differ from layer to layer. */
