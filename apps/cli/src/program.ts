@@ -1,16 +1,6 @@
-import { loadArchitecture } from '@kvlr/pipeline/node';
 import { Command } from 'commander';
 import { version } from '../package.json';
-import type { CommandContext } from './command-context.ts';
-import { addBenchCommand } from './commands/bench.ts';
-import { addCompareCommand } from './commands/compare.ts';
-import { addCompressCommand } from './commands/compress.ts';
-import { addDemoCommand } from './commands/demo.ts';
-import { addEvalCommand } from './commands/eval.ts';
-import { addExportCommand } from './commands/export.ts';
-import { addGenerateCommand } from './commands/generate.ts';
-import { addInspectCommand } from './commands/inspect.ts';
-import { addRecoverCommand } from './commands/recover.ts';
+import type { CommandContext } from './terminal/terminal.ts';
 
 const description = `Makes the KV cache of a language model smaller.
 
@@ -32,6 +22,65 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage (an unknown command, option, name or value, or one that does not fit
 the model), 130 stopped with Ctrl-C.`;
 
+/** Gives a command its arguments, options, help and action. */
+type Define = (command: Command, context: CommandContext) => void;
+
+interface NamedCommand {
+  description: string;
+  /** What stands behind the name in the list of commands. */
+  usage: string;
+  /** Imported when the command is asked for: what it needs takes longer to load than the list of commands to print. */
+  load(): Promise<{ define: Define }>;
+}
+
+const commands: Readonly<Record<string, NamedCommand>> = {
+  compress: {
+    description: 'give a model fewer KV heads: writes a checkpoint and a report of what it cost and saves',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/compress.ts'),
+  },
+  inspect: {
+    description: 'what a checkpoint is: architecture, KV bytes per token, and how low-rank its caches are',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/inspect.ts'),
+  },
+  recover: {
+    description: 'train a compressed checkpoint back towards the model it was made from',
+    usage: '[options] <CKPT>',
+    load: () => import('./commands/recover.ts'),
+  },
+  eval: {
+    description: 'perplexity of a checkpoint, and its distance from the model it was made from',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/eval.ts'),
+  },
+  compare: {
+    description: 'methods at every ratio on one model, as one table and in order: what each would cost',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/compare.ts'),
+  },
+  generate: {
+    description: 'continue a prompt, or answer it, token by token',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/generate.ts'),
+  },
+  bench: {
+    description: 'time, bytes and dispatches of a model, beside one with fewer KV heads, in one run',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/bench.ts'),
+  },
+  export: {
+    description: 'write a checkpoint in the format of another engine',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/export.ts'),
+  },
+  demo: {
+    description: 'serves the browser demo: the embedded model is compressed in the page and runs beside the original',
+    usage: '[options]',
+    load: () => import('./commands/demo.ts'),
+  },
+};
+
 /** The command line: one file of ./commands for each command. */
 export function createProgram(context: CommandContext): Command {
   const program = new Command('kvlr')
@@ -44,22 +93,24 @@ export function createProgram(context: CommandContext): Command {
       'a JSON file that describes a model family; may be given again',
       (file: string, earlier: string[] = []) => [...earlier, file],
     )
+    .hook('preSubcommand', async (_, command) => {
+      const { define } = await commands[command.name()]!.load();
+      define(command, context);
+    })
     .hook('preAction', async () => {
       const { architecture = [] } = program.opts<{ architecture?: string[] }>();
+      if (architecture.length === 0) return;
+      const { loadArchitecture } = await import('@kvlr/pipeline/node');
       context.architectures.push(...(await Promise.all(architecture.map(loadArchitecture))));
     })
-    .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
+    .configureHelp({
+      showGlobalOptions: true,
+      helpWidth: 110,
+      subcommandTerm: (command) => `${command.name()} ${commands[command.name()]?.usage ?? '[command]'}`,
+    })
     .configureOutput({ writeOut: context.terminal.writeOut, writeErr: context.terminal.writeError, outputError() {} })
     .addHelpText('after', afterHelp)
     .exitOverride();
-  addCompressCommand(program, context);
-  addInspectCommand(program, context);
-  addRecoverCommand(program, context);
-  addEvalCommand(program, context);
-  addCompareCommand(program, context);
-  addGenerateCommand(program, context);
-  addBenchCommand(program, context);
-  addExportCommand(program, context);
-  addDemoCommand(program, context);
+  for (const [name, { description: text }] of Object.entries(commands)) program.command(name).description(text);
   return program;
 }

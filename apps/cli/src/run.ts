@@ -1,10 +1,9 @@
 import { KvlrError } from '@kvlr/core';
 import { CommanderError } from 'commander';
-import type { CommandContext } from './command-context.ts';
 import { createProgram } from './program.ts';
-import { errorToJson, exitCodeOf, formatError } from './terminal/format-error.ts';
-import { createEventRenderer } from './terminal/render-events.ts';
-import type { Terminal } from './terminal/terminal.ts';
+import { errorToJson, exitCodeOf, formatError } from './terminal/errors.ts';
+import { createEventRenderer } from './terminal/events.ts';
+import type { CommandContext, Terminal } from './terminal/terminal.ts';
 
 /**
  * The whole program in one call: arguments without `node kvlr`, a terminal, a signal that stops the work.
@@ -33,26 +32,33 @@ export async function run(
     },
   };
   try {
-    const words = argumentList.length === 0 ? ['--help'] : [...argumentList];
-    await createProgram(context).parseAsync(words, { from: 'user' });
+    await createProgram(context).parseAsync(wordsOf(argumentList), { from: 'user' });
     return 0;
   } catch (caught) {
     renderer.stop();
     if (caught instanceof CommanderError && caught.exitCode === 0) return 0;
     const error = caught instanceof CommanderError ? usageError(caught) : caught;
-    context.printJson(errorToJson(error));
-    terminal.writeError(formatError(error, argumentList.includes('--verbose'), terminal.colors));
+    const command = argumentList.find((word) => !word.startsWith('-')) ?? '';
+    context.printJson(errorToJson(error, command));
+    const verbose = argumentList.includes('--verbose');
+    terminal.writeError(formatError(error, { command, verbose, colors: terminal.colors }));
     return exitCodeOf(error);
   } finally {
     renderer.stop();
   }
 }
 
+/** 'kvlr' is 'kvlr --help', and 'kvlr help NAME' is 'kvlr NAME --help': a command is complete once it is loaded. */
+function wordsOf([first, second, ...rest]: readonly string[]): string[] {
+  if (first === undefined) return ['--help'];
+  if (first === 'help') return second === undefined ? ['--help'] : [second, '--help', ...rest];
+  return second === undefined ? [first] : [first, second, ...rest];
+}
+
 /** A command line that commander refused, as an error like every other. */
 function usageError(error: CommanderError): KvlrError {
-  const unknownHelp = error.code === 'commander.help';
   return new KvlrError('usage', {
-    message: unknownHelp ? 'help: expected the name of a command' : error.message.replace(/^error: /, ''),
+    message: error.message.replace(/^error: /, ''),
     hint: 'See kvlr --help, or kvlr COMMAND --help.',
     cause: error,
   });

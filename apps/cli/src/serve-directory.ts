@@ -33,9 +33,9 @@ const contentTypes: Record<string, string> = {
 export async function serveDirectory(directory: string, port: number): Promise<DirectoryServer> {
   if (!(await isFile(join(directory, 'index.html')))) {
     throw new KvlrError('file-missing', {
-      message: `serveDirectory: expected a page at ${join(directory, 'index.html')}, found none`,
+      message: 'expected a page, found none',
       hint: 'Build the demo first: pnpm build.',
-      data: { file: join(directory, 'index.html') },
+      where: { file: join(directory, 'index.html') },
     });
   }
   const server = createServer((request, response) => {
@@ -92,7 +92,7 @@ async function isFile(path: string): Promise<boolean> {
 
 function portError(port: number, cause: Error): KvlrError {
   return new KvlrError('network', {
-    message: `serveDirectory: expected to listen on port ${port}, got: ${cause.message}`,
+    message: `expected to listen on port ${port}, got: ${cause.message}`,
     hint: 'Choose another one with --port, or --port 0 for any free one.',
     data: { port },
     cause,

@@ -1,8 +1,8 @@
 import { cp, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
 import { SpoilableRun } from './support/spoilable-run.ts';
+import { runCli } from './support/tiny-run.ts';
 
 let run: SpoilableRun;
 beforeEach(async () => {
@@ -95,7 +95,7 @@ describe('a base with another tokenizer', () => {
     await run.editJson('tokenizer.json', (tokenizer) => {
       (tokenizer.model as { merges: string[] }).merges = [];
     });
-    const texts = ['--eval-text', run.inputs.evaluation, '--windows', '1', '--window-length', '33'];
+    const texts = ['--eval-text', run.evaluation, '--windows', '1', '--window-length', '33'];
     const outcome = await runCli(['eval', run.model, '--against', base, '--backend', 'cpu', '--json', ...texts]);
     expect(JSON.parse(outcome.out).error).toMatchObject({
       code: 'tokenizer-mismatch',
@@ -115,25 +115,25 @@ describe('bad wishes', () => {
   });
 
   it('an empty calibration text', async () => {
-    await writeFile(run.inputs.calibration, ' \n');
-    await run.expectFailure('text-empty', run.inputs.calibration);
+    await writeFile(run.calibration, ' \n');
+    await run.expectFailure('text-empty', run.calibration);
   });
 
   it('a calibration text that is too short', async () => {
-    await writeFile(run.inputs.calibration, 'Too short.');
-    await run.expectFailure('text-too-short', run.inputs.calibration);
+    await writeFile(run.calibration, 'Too short.');
+    await run.expectFailure('text-too-short', run.calibration);
   });
 
   it('an evaluation text that is too short', async () => {
-    await writeFile(run.inputs.evaluation, 'Too short.');
-    await run.expectFailure('text-too-short', run.inputs.evaluation);
+    await writeFile(run.evaluation, 'Too short.');
+    await run.expectFailure('text-too-short', run.evaluation);
   });
 
   it('a dry run refuses it as well', async () => {
-    await writeFile(run.inputs.calibration, 'Too short.');
-    expect(JSON.parse((await run.compress('--dry-run')).out).error.code).toBe('text-too-short');
+    await writeFile(run.calibration, 'Too short.');
+    expect(JSON.parse((await run.run('--dry-run')).out).error.code).toBe('text-too-short');
     await mkdir(run.output, { recursive: true });
-    expect(JSON.parse((await run.compress('--dry-run')).out).error.code).toBe('file-exists');
+    expect(JSON.parse((await run.run('--dry-run')).out).error.code).toBe('file-exists');
   });
 
   it('a text file that does not exist', async () => {
@@ -141,8 +141,8 @@ describe('bad wishes', () => {
   });
 
   it('a recipe with an entry that does not exist', async () => {
-    await writeFile(run.inputs.recipe, 'windows: 3\n');
-    await run.expectFailure('recipe-invalid', run.inputs.recipe);
+    await writeFile(run.recipe, 'windows: 3\n');
+    await run.expectFailure('recipe-invalid', run.recipe);
   });
 
   it.each([
@@ -164,7 +164,7 @@ describe('bad wishes', () => {
 
 describe('bad usage', () => {
   it('an unknown grouping ends with exit code 2, before anything is written', async () => {
-    const outcome = await run.compress('--grouping', 'alphabetical');
+    const outcome = await run.run('--grouping', 'alphabetical');
     expect(JSON.parse(outcome.out).error.code).toBe('usage');
     expect(outcome.exitCode).toBe(2);
     expect(await readdir(run.directory)).not.toContain('results');

@@ -47,7 +47,7 @@ describe('a bad place for the output', () => {
     await mkdir(run.output, { recursive: true });
     await writeFile(join(run.output, 'thesis.tex'), 'years of work');
     for (const more of [[], ['--overwrite']]) {
-      const outcome = await run.compress(...more);
+      const outcome = await run.run(...more);
       expect(JSON.parse(outcome.out).error).toMatchObject({ code: 'file-exists', data: { file: run.output } });
       expect(outcome.exitCode).toBe(1);
     }
@@ -56,36 +56,36 @@ describe('a bad place for the output', () => {
   });
 
   it('an earlier result: it stays until its successor is complete', async () => {
-    expect((await run.compress()).exitCode).toBe(0);
+    expect((await run.run()).exitCode).toBe(0);
     const weights = await readFile(join(run.output, 'model.safetensors'));
-    expect(JSON.parse((await run.compress('--kv-heads', '1')).out).error.code).toBe('file-exists');
+    expect(JSON.parse((await run.run('--kv-heads', '1')).out).error.code).toBe('file-exists');
     fullDisk.below = join(run.directory, 'results', '.out.partial');
-    expect(JSON.parse((await run.compress('--kv-heads', '1', '--overwrite')).out).error.code).toBe('disk-full');
+    expect(JSON.parse((await run.run('--kv-heads', '1', '--overwrite')).out).error.code).toBe('disk-full');
     expect(await readFile(join(run.output, 'model.safetensors'))).toEqual(weights);
     fullDisk.below = undefined;
-    expect((await run.compress('--kv-heads', '1', '--overwrite')).exitCode).toBe(0);
+    expect((await run.run('--kv-heads', '1', '--overwrite')).exitCode).toBe(0);
     expect(await readFile(join(run.output, 'model.safetensors'))).not.toEqual(weights);
     expect((await readdir(join(run.directory, 'results'))).sort()).toEqual(['out', 'out.run']);
   });
 
   it('a disk that is full when the run directory is written', async () => {
-    fullDisk.below = join(run.directory, 'results', 'out.run', '3-factors');
-    await run.expectFailure('disk-full', '3-factors.safetensors');
-    expect(await readdir(join(run.directory, 'results', 'out.run'))).not.toContain('3-factors.safetensors.partial');
+    fullDisk.below = join(run.directory, 'results', 'out.run', '4-factors');
+    await run.expectFailure('disk-full', '4-factors.safetensors');
+    expect(await readdir(join(run.directory, 'results', 'out.run'))).not.toContain('4-factors.safetensors.partial');
   });
 
   it('a disk that is full when the checkpoint is written; the same command then goes on', async () => {
     fullDisk.below = join(run.directory, 'results', '.out.partial');
     await run.expectFailure('disk-full', 'model.safetensors');
     fullDisk.below = undefined;
-    const outcome = await run.compress();
+    const outcome = await run.run();
     expect(outcome.exitCode).toBe(0);
     const kept = JSON.parse(outcome.out).stages.filter((stage: { skipped: boolean }) => stage.skipped);
     expect(kept.map(({ stage }: { stage: string }) => stage)).toContain('recovery');
   });
 
   it('the run directory of another model', async () => {
-    expect((await run.compress()).exitCode).toBe(0);
+    expect((await run.run()).exitCode).toBe(0);
     await rm(run.output, { recursive: true });
     await cp(run.model, join(run.directory, 'other'), { recursive: true });
     run.model = join(run.directory, 'other');

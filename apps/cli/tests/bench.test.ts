@@ -1,19 +1,11 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import type { BenchmarkReport } from '@kvlr/report';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
-import { writeTinyCheckpoint } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runCli, TinyRun } from './support/tiny-run.ts';
 
-let directory: string;
-let model: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-bench-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { model } = tiny;
 
 const quick = ['--contexts', '8,40', '--prompt', '8', '--tokens', '2', '--rounds', '2', '--backend', 'cpu'];
 
@@ -48,7 +40,7 @@ describe('kvlr bench', () => {
   });
 
   it('times a checkpoint beside another, and writes Markdown', async () => {
-    const output = join(directory, 'speed.md');
+    const output = tiny.path('speed.md');
     const { exitCode, out, error } = await runCli([
       'bench',
       model,
@@ -68,7 +60,7 @@ describe('kvlr bench', () => {
   });
 
   it('writes JSON for several sequences at once', async () => {
-    const output = join(directory, 'speed.json');
+    const output = tiny.path('speed.json');
     await benchJson('--batch', '1,3', '--contexts', '8', '--shares', '1/4', '-o', output);
     const report: BenchmarkReport = JSON.parse(await readFile(output, 'utf8'));
     expect(report.decodes.map(({ batch }) => batch)).toEqual([1, 1, 3, 3]);

@@ -1,30 +1,15 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
-import { asciiTokenizerFiles, createTinyModel } from '@kvlr/testkit';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { examplePath } from './support/example-path.ts';
-import { runCli } from './support/run-cli.ts';
-import { writeTinyInputs } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { examplePath, runCli, TinyRun } from './support/tiny-run.ts';
 
 const example = examplePath('budgets/taper.mjs');
 
-let directory: string;
-let model: string;
-let inputs: string[];
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-budget-'));
-  model = join(directory, 'model');
-  const extraFiles = { ...asciiTokenizerFiles(), 'README.md': '# A tiny model\n' };
-  await writeCheckpointDirectory(model, createTinyModel({ vocabSize: 100, numLayers: 6 }), { extraFiles });
-  const { calibration, evaluation, recipe } = await writeTinyInputs(join(directory, 'inputs'));
-  inputs = ['--calibration', calibration, '--eval-text', evaluation, '--recipe', recipe, '--backend', 'cpu'];
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create({ numLayers: 6 });
+afterAll(() => tiny.remove());
+const { model, directory } = tiny;
 
-const compress = (output: string, ...more: string[]) =>
-  runCli(['compress', model, '-o', join(directory, output), ...inputs, '--recover', 'none', ...more]);
+const compress = (output: string, ...more: string[]) => runCli(tiny.compress(output, '--recover', 'none', ...more));
 
 describe('kvlr compress --budget', () => {
   it('takes a budget by path; its result says which engines load it, and goes to llama.cpp as deci', async () => {
@@ -53,7 +38,7 @@ describe('kvlr compress --budget', () => {
   it('is compared with others, as is a module of one’s own', async () => {
     const output = join(directory, 'compared');
     const { exitCode, out } = await runCli([
-      ...['compare', model, '-o', output, ...inputs, '--recover', 'none'],
+      ...['compare', model, '-o', output, '--recipe', tiny.recipe, ...tiny.texts, '--recover', 'none'],
       ...['--ratios', '1/2', '--budgets', 'uniform', example],
     ]);
     expect(exitCode).toBe(0);
@@ -71,7 +56,7 @@ describe('kvlr compress --budget', () => {
   });
 
   it.each([
-    ['a name that is none', 'fair', undefined, 'expected one of uniform'],
+    ['a name that is none', 'fair', '', 'expected a budget policy: one of uniform'],
     [
       'a module without a policy',
       './own.mjs',
@@ -79,8 +64,8 @@ describe('kvlr compress --budget', () => {
       'expected a default export that is a budget policy',
     ],
   ])('refuses %s', async (_, name, source, message) => {
-    const path = source === undefined ? name : join(directory, name);
-    if (source !== undefined) await writeFile(path, source);
+    const path = /\.mjs$/.test(name) ? join(directory, name) : name;
+    await writeFile(join(directory, 'own.mjs'), source);
     for (const more of [[], ['--dry-run']]) {
       const outcome = await compress('refused', '--budget', path, ...more);
       expect(outcome.exitCode).not.toBe(0);

@@ -1,38 +1,18 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
-import { hashBytes, parseRecipeYaml } from '@kvlr/pipeline';
+import { sha256 } from '@kvlr/core';
+import { parseRecipeYaml } from '@kvlr/pipeline';
 import { formatMeasurement } from '@kvlr/report';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { examplePath } from './support/example-path.ts';
-import { runCli, runJson } from './support/run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { examplePath, runCli, runJson, runToError, TinyRun } from './support/tiny-run.ts';
 
 const interleaved = examplePath('grouping/interleaved.mjs');
 const strongestHead = examplePath('methods/strongest-head.mjs');
 
-let directory: string;
-let model: string;
-let inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-commands-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-  inputs = await writeTinyInputs(join(directory, 'inputs'));
-});
-afterAll(() => rm(directory, { recursive: true }));
-
-const compressArguments = (output: string, ...more: string[]) => [
-  ...['compress', model, '-o', join(directory, output), '--recipe', inputs.recipe, '--backend', 'cpu'],
-  ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, ...more],
-];
-
-const evalArguments = (checkpoint: string, ...more: string[]) => [
-  ...['eval', checkpoint, '--eval-text', inputs.evaluation, '--windows', '2', '--window-length', '33'],
-  ...['--backend', 'cpu', ...more],
-];
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { directory, model } = tiny;
 
 describe('kvlr --help', () => {
   it('names every command, examples and exit codes', async () => {
@@ -58,7 +38,7 @@ describe('kvlr inspect', () => {
   });
 
   it('measures spectra on request', async () => {
-    const texts = ['--calibration', inputs.calibration, '--windows', '2', '--backend', 'cpu'];
+    const texts = ['--calibration', tiny.calibration, '--windows', '2', '--backend', 'cpu'];
     const { spectra } = await runJson(['inspect', model, '--spectra', ...texts]);
     expect(spectra).toHaveLength(2);
     expect(spectra[0].values).toHaveLength(32);
@@ -78,15 +58,15 @@ describe('kvlr inspect', () => {
 
 describe('kvlr compress', () => {
   it('writes a checkpoint that is judged as the report says, with every other tensor untouched', async () => {
-    const result = await runJson(compressArguments('half', '--kv-heads', '2'));
+    const result = await runJson(tiny.compress('half', '--kv-heads', '2'));
     expect(result.report.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
     expect(result.peakMemoryBytes).toBeGreaterThan(1e6);
 
     const source = await openCheckpointDirectory(model);
     const compressed = await openCheckpointDirectory(join(directory, 'half'));
     expect(compressed.config.num_key_value_heads).toBe(2);
-    for (const { name } of source.tensors.list()) {
-      if (/self_attn/.test(name)) continue;
+    const untouched = source.tensors.list().filter(({ name }) => !/self_attn/.test(name));
+    for (const { name } of untouched) {
       expect(await compressed.tensors.readBytes(name), name).toEqual(await source.tensors.readBytes(name));
     }
     const recipe = parseRecipeYaml(await readFile(join(directory, 'half', 'recipe.yaml'), 'utf8'));
@@ -100,7 +80,7 @@ describe('kvlr compress', () => {
     expect(card).toContain('stay under its licence: mit.');
     expect(card).not.toContain(directory);
 
-    const harness = await runJson(evalArguments(join(directory, 'half'), '--against', model));
+    const harness = await runJson(tiny.evaluate(join(directory, 'half'), '--against', model));
     const { perplexity, againstBase } = result.report.result;
     expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(perplexity.value, 4);
     expect(harness.results.kvlr_texts['kl_divergence,none']).toBeCloseTo(againstBase.klDivergence.value, 5);
@@ -109,7 +89,7 @@ describe('kvlr compress', () => {
   });
 
   it('prints cache sizes, time per stage and peak memory for people, and progress elsewhere', async () => {
-    const { out, error, exitCode } = await runCli(compressArguments('people', '--recover', 'none', '--dtype', 'F16'));
+    const { out, error, exitCode } = await runCli(tiny.compress('people', '--recover', 'none', '--dtype', 'F16'));
     expect(exitCode).toBe(0);
     expect(out).toMatch(/KV cache per token\s+512 B\s+256 B/);
     expect(out).toMatch(/Time +inspect .*statistics .*evaluation /);
@@ -120,8 +100,8 @@ describe('kvlr compress', () => {
   });
 
   it('takes a grouping of one’s own', async () => {
-    await runJson(compressArguments('interleaved', '--grouping', interleaved, '--recover', 'none'));
-    const saved = JSON.parse(await readFile(join(directory, 'interleaved.run', '2-grouping.json'), 'utf8'));
+    await runJson(tiny.compress('interleaved', '--grouping', interleaved, '--recover', 'none'));
+    const saved = JSON.parse(await readFile(join(directory, 'interleaved.run', '3-grouping.json'), 'utf8'));
     expect(saved.value[0]).toEqual([
       [0, 2],
       [1, 3],
@@ -129,10 +109,10 @@ describe('kvlr compress', () => {
   });
 
   it('takes a method of one’s own, and records which', async () => {
-    await runJson(compressArguments('strongest', '--method', strongestHead, '--recover', 'none'));
+    await runJson(tiny.compress('strongest', '--method', strongestHead, '--recover', 'none'));
     const recipe = parseRecipeYaml(await readFile(join(directory, 'strongest', 'recipe.yaml'), 'utf8'));
     expect(recipe.method).toBe(strongestHead);
-    expect(recipe.source?.methodHash).toBe(await hashBytes(await readFile(strongestHead)));
+    expect(recipe.source?.methodHash).toBe(await sha256(await readFile(strongestHead)));
     // What the method promises: each shared head is one of the group's two heads as it was.
     const readKeys = async (path: string) => {
       const checkpoint = await openCheckpointDirectory(path);
@@ -147,7 +127,7 @@ describe('kvlr compress', () => {
   });
 
   it('repeats a result from the recipe that lies beside it', async () => {
-    await runJson(compressArguments('again', '--recipe', join(directory, 'half', 'recipe.yaml')));
+    await runJson(tiny.compress('again', '--recipe', join(directory, 'half', 'recipe.yaml')));
     const weights = (name: string) => readFile(join(directory, name, 'model.safetensors'));
     expect(await weights('again')).toEqual(await weights('half'));
   });
@@ -161,7 +141,7 @@ describe('kvlr compress', () => {
 
   it('only estimates with --dry-run', async () => {
     const before = (await readdir(directory)).sort();
-    const { estimate } = await runJson(compressArguments('dry', '--dry-run'));
+    const { estimate } = await runJson(tiny.compress('dry', '--dry-run'));
     expect(estimate.keyValueHeads).toBe(2);
     for (const figure of ['memoryBytes', 'outputBytes', 'runDirectoryBytes', 'seconds']) {
       expect(estimate[figure], figure).toBeGreaterThan(0);
@@ -171,7 +151,7 @@ describe('kvlr compress', () => {
 
   it('ends with 130 when stopped, leaves no output, and goes on from there', async () => {
     const stop = new AbortController();
-    const running = runCli(compressArguments('stopped', '--json'), stop.signal);
+    const running = runCli(tiny.compress('stopped', '--json'), stop.signal);
     const runDirectory = join(directory, 'stopped.run');
     while (!(await readdir(runDirectory).catch((): string[] => [])).includes('1-statistics.safetensors')) {
       await new Promise((resolve) => setTimeout(resolve, 1));
@@ -181,7 +161,7 @@ describe('kvlr compress', () => {
     expect(exitCode).toBe(130);
     expect(JSON.parse(out).error).toMatchObject({ code: 'aborted', hint: expect.stringContaining('same command') });
     expect(await readdir(directory)).not.toContain('stopped');
-    const { stages } = await runJson(compressArguments('stopped'));
+    const { stages } = await runJson(tiny.compress('stopped'));
     const kept = stages.filter((stage: { skipped: boolean }) => stage.skipped);
     expect(kept.map(({ stage }: { stage: string }) => stage)).toContain('statistics');
   });
@@ -217,8 +197,7 @@ describe('kvlr export', () => {
     const file = join(directory, 'tiny.gguf');
     await runJson(['export', model, '--gguf', file]);
     expect((await readFile(file)).subarray(0, 4).toString()).toBe('GGUF');
-    const refused = await runCli(['export', model, '--gguf', file, '--json']);
-    expect(JSON.parse(refused.out).error.code).toBe('file-exists');
+    expect(await runToError(['export', model, '--gguf', file])).toMatchObject({ code: 'file-exists' });
     await runJson(['export', model, '--gguf', file, '--overwrite']);
   });
 });

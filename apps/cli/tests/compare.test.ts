@@ -1,33 +1,22 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { examplePath } from './support/example-path.ts';
-import { runCli, runJson } from './support/run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { examplePath, runCli, runJson, TinyRun } from './support/tiny-run.ts';
 
 const interleaved = examplePath('grouping/interleaved.mjs');
 const strongestHead = examplePath('methods/strongest-head.mjs');
 
-let directory: string;
-let model: string;
-let inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-compare-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-  inputs = await writeTinyInputs(join(directory, 'inputs'));
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { directory, model } = tiny;
 
 describe('kvlr compare', () => {
   it('writes one table of methods and ratios', async () => {
     const output = join(directory, 'comparison');
     const argumentList = [
-      ...['compare', model, '-o', output, '--recipe', inputs.recipe, '--backend', 'cpu', '--ratios', '1/2,1/8'],
+      ...['compare', model, '-o', output, '--recipe', tiny.recipe, '--backend', 'cpu', '--ratios', '1/2,1/8'],
       ...['--methods', 'mean-pool', strongestHead],
-      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation],
     ];
     const { out, exitCode } = await runCli(argumentList);
     expect(exitCode).toBe(0);
@@ -47,14 +36,14 @@ describe('which rows kvlr compare has', () => {
   const rowsOf = async (...more: string[]) => {
     const { report } = await runJson([
       ...['compare', model, '-o', join(directory, 'rows'), '--overwrite', '--backend', 'cpu', '--ratios', '1/2'],
-      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, ...more],
+      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation, ...more],
     ]);
     return report;
   };
   const names = ({ rows }: { rows: { method: string }[] }) => rows.map(({ method }) => method);
 
   it('are all methods and the recipes behind them with --all, in order with paired differences', async () => {
-    const report = await rowsOf('--all', '--recipe', inputs.recipe, '--windows', '1');
+    const report = await rowsOf('--all', '--recipe', tiny.recipe, '--windows', '1');
     const stated = ['mean-pool', 'kq-svd', 'palu', 'clover', 'rope-exact-joint', 'rope-averaged'];
     expect(names(report)).toEqual(expect.arrayContaining(stated));
     expect(names(report).slice(-2)).toEqual(['rope-averaged-refit', 'default-recipe']);
@@ -64,7 +53,7 @@ describe('which rows kvlr compare has', () => {
   });
 
   it('are methods before and after reconstruction with --initialisations', async () => {
-    const report = await rowsOf('--initialisations', 'mean-pool', 'svd-w', '--recipe', inputs.recipe);
+    const report = await rowsOf('--initialisations', 'mean-pool', 'svd-w', '--recipe', tiny.recipe);
     expect(names(report)).toEqual(['mean-pool', 'mean-pool+light', 'svd-w', 'svd-w+light']);
     expect(report.orders[0].ranks[1].toNext.perplexityRatio.standardError).toBeGreaterThanOrEqual(0);
     const { exitCode, error } = await runCli(['compare', model, '--initialisations', '--recover', 'none']);
@@ -81,9 +70,9 @@ describe('which rows kvlr compare has', () => {
 describe('kvlr compare --groupings', () => {
   it('judges named groupings and a module of one’s own', async () => {
     const { report } = await runJson([
-      ...['compare', model, '-o', join(directory, 'groupings'), '--recipe', inputs.recipe, '--backend', 'cpu'],
+      ...['compare', model, '-o', join(directory, 'groupings'), '--recipe', tiny.recipe, '--backend', 'cpu'],
       ...['--ratios', '1/2', '--recover', 'none', '--groupings', 'lost-keys', interleaved],
-      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation],
+      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation],
     ]);
     expect(report.rows.map(({ method }: { method: string }) => method)).toEqual(['lost-keys', interleaved]);
     for (const { lostEnergy } of report.rows) expect(lostEnergy).toBeGreaterThan(0);

@@ -1,24 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli, runJson } from './support/run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runCli, runJson, TinyRun } from './support/tiny-run.ts';
 
-let directory: string;
-let model: string;
-let evaluation: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-eval-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-  ({ evaluation } = await writeTinyInputs(join(directory, 'inputs')));
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
 
-const evalArguments = (...more: string[]) => [
-  ...['eval', model, '--eval-text', evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu', ...more],
-];
+const evalArguments = (...more: string[]) => tiny.evaluate(tiny.model, ...more);
 
 describe('kvlr eval --cache-dtype', () => {
   it('sets caches of fewer bits beside f32', async () => {

@@ -1,18 +1,11 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
-import { writeTinyCheckpoint } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runCli, TinyRun } from './support/tiny-run.ts';
 
-let directory: string;
-let model: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-export-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { directory, model } = tiny;
 
 describe('kvlr export --onnx', () => {
   it.each([

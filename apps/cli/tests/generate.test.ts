@@ -1,25 +1,18 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
-import { writeTinyCheckpoint } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runCli, TinyRun } from './support/tiny-run.ts';
 
-let directory: string;
-let model: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-generate-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { model } = tiny;
 
 const generate = (...options: string[]) =>
   runCli(['generate', model, '--prompt', 'The sea', '-n', '8', '--backend', 'cpu', ...options]);
 
 async function generateJson(...options: string[]) {
   const { exitCode, out, error } = await generate('--json', ...options);
-  expect(error).not.toContain('mend');
+  expect(error).not.toContain('hint');
   expect(exitCode).toBe(0);
   return JSON.parse(out);
 }

@@ -1,12 +1,9 @@
-import { readFile } from 'node:fs/promises';
-import { readTexts } from '@kvlr/calibration';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { compress } from '@kvlr/pipeline';
 import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { expect, it } from 'vitest';
-
-const readDocuments = async (path: string) => readTexts([{ name: path, text: await readFile(path, 'utf8') }]);
+import { readDocuments } from './support/compress-reference.ts';
 
 /** As the goldens of @kvlr/pipeline, on real weights and on wasm: six digits, since another processor may sum in another order. */
 it('the embedded model comes out as before', async () => {

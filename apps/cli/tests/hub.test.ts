@@ -1,19 +1,13 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LocalHub, startLocalHub } from '@kvlr/testkit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { runCli } from './support/run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { runCli, TinyRun } from './support/tiny-run.ts';
 
-let directory: string;
+const tiny = await TinyRun.create();
+const { directory, model, recipe } = tiny;
 let hub: LocalHub;
-let recipe: string;
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-hub-cli-'));
-  const model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-  ({ recipe } = await writeTinyInputs(join(directory, 'inputs')));
   const files = (await readdir(model)).map(async (name) => [name, await readFile(join(model, name))] as const);
   hub = await startLocalHub(Object.fromEntries(await Promise.all(files)));
 });
@@ -28,7 +22,7 @@ afterEach(() => {
 });
 afterAll(async () => {
   await hub.close();
-  await rm(directory, { recursive: true });
+  await tiny.remove();
 });
 
 describe('a hub id as CKPT', () => {
@@ -38,7 +32,7 @@ describe('a hub id as CKPT', () => {
     expect(error).toContain('Loading team/tiny');
     const { name, id } = JSON.parse(out);
     expect(name).toBe('team/tiny');
-    expect(JSON.parse((await runCli(['inspect', join(directory, 'model'), '--json'])).out).id).toBe(id);
+    expect(JSON.parse((await runCli(['inspect', model, '--json'])).out).id).toBe(id);
     for (const command of [
       ['generate', 'team/tiny', '--prompt', 'The sea', '-n', '2', '--backend', 'cpu'],
       ['export', 'team/tiny', '--onnx', join(directory, 'onnx')],
@@ -50,7 +44,7 @@ describe('a hub id as CKPT', () => {
     }
   });
 
-  it('says how to mend a refusal', async () => {
+  it('says how to go on after a refusal', async () => {
     hub.refuse = { status: 401, message: 'Invalid credentials' };
     const { exitCode, error } = await runCli(['eval', 'team/tiny']);
     expect(exitCode).toBe(1);

@@ -45,8 +45,12 @@ describe('llama.cpp with an exported model', () => {
     await oracle.dispose();
   });
 
-  const withRope = (rope: RopeParameters): ModelSource =>
-    overlayModel(checkpoint, { shape: { ...checkpoint.shape, rope }, tensors: new Map(), id: rope.type });
+  const withRope = (rope: RopeParameters): ModelSource => {
+    const { shape } = checkpoint;
+    const positions = { kind: 'rope', rope, rotaryDim: shape.headDim, pairs: 'half-split' } as const;
+    const layers = shape.layers.map((layer) => ({ ...layer, positions }));
+    return overlayModel(checkpoint, { shape: { ...shape, layers }, tensors: new Map(), id: rope.type });
+  };
   const llama3 = { lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositionEmbeddings: 64 };
   const variants: [string, () => ModelSource | Promise<ModelSource>][] = [
     ['the model as it is', () => checkpoint],

@@ -1,36 +1,25 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeSafetensors, tensorLayout } from '@kvlr/checkpoint';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { architectureFromJson } from '@kvlr/checkpoint/schemas';
 import { decoderTensors } from '@kvlr/core';
 import { parseRecipeYaml } from '@kvlr/pipeline';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { examplePath } from './support/example-path.ts';
-import { runCli, runJson } from './support/run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { examplePath, runCli, runJson, TinyRun } from './support/tiny-run.ts';
 
 const strongestPairs = examplePath('keys/strongest-pairs.mjs');
 const strongestValues = examplePath('values/strongest-coordinates.mjs');
 const strongestCoordinates = examplePath('rope-strategies/strongest-coordinates.mjs');
 const family = examplePath('architectures/renamed.json');
 
-let directory: string;
-let model: string;
-let inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-plugins-'));
-  model = join(directory, 'model');
-  await writeTinyCheckpoint(model);
-  inputs = await writeTinyInputs(join(directory, 'inputs'));
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { directory, model } = tiny;
 
 const compressArguments = (checkpoint: string, output: string, ...more: string[]) => [
-  ...['compress', checkpoint, '-o', join(directory, output), '--recipe', inputs.recipe, '--backend', 'cpu'],
-  ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--recover', 'none', ...more],
+  ...['compress', checkpoint, '-o', join(directory, output), '--recipe', tiny.recipe, ...tiny.texts],
+  ...['--recover', 'none', ...more],
 ];
 
 describe('the two sides of a method', () => {
@@ -79,11 +68,11 @@ describe('the two sides of a method', () => {
 
   it('are the row of the recipe in a comparison', async () => {
     const recipe = join(directory, 'own-rows.yaml');
-    const own = parseRecipeYaml(await readFile(inputs.recipe, 'utf8'));
+    const own = parseRecipeYaml(await readFile(tiny.recipe, 'utf8'));
     await writeFile(recipe, JSON.stringify({ ...own, method: { keys: strongestPairs, values: 'svd-a' } }));
     const { report } = await runJson([
       ...['compare', model, '-o', join(directory, 'compared'), '--recipe', recipe, '--backend', 'cpu'],
-      ...['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--ratios', '1/2'],
+      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation, '--ratios', '1/2'],
       ...['--methods', 'mean-pool', '--budget', examplePath('budgets/taper.mjs')],
     ]);
     const titles = report.rows.map(({ title }: { title: string }) => title);
@@ -113,7 +102,7 @@ describe('--architecture', () => {
     expect(shape).toMatchObject({ architecture: 'renamed', numKeyValueHeads: 4 });
     const { report } = await runJson(compressArguments(renamed, 'small-renamed', '--architecture', family));
     const small = join(directory, 'small-renamed');
-    const judge = ['--eval-text', inputs.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
+    const judge = ['--eval-text', tiny.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
     const harness = await runJson(['eval', small, '--against', renamed, '--architecture', family, ...judge]);
     expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(report.result.perplexity.value, 4);
 
@@ -131,7 +120,7 @@ describe('--architecture', () => {
     for (const [file, code] of [
       [wrong, 'plugin-invalid'],
       [join(directory, 'none.json'), 'file-missing'],
-      [inputs.calibration, 'plugin-invalid'],
+      [tiny.calibration, 'plugin-invalid'],
     ] as const) {
       const { exitCode, out } = await runCli(['inspect', model, '--architecture', file, '--json']);
       expect(exitCode).toBe(1);

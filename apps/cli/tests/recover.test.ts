@@ -1,29 +1,18 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
 import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from './support/run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { tinyDistillation, tinyRecipe } from '@kvlr/testkit';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runCli, TinyRun } from './support/tiny-run.ts';
 
-let directory: string;
-let texts: string[];
-let recipe: string;
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { texts } = tiny;
 
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-recover-'));
-  await writeTinyCheckpoint(join(directory, 'model'));
-  const inputs = await writeTinyInputs(join(directory, 'inputs'));
-  texts = ['--calibration', inputs.calibration, '--eval-text', inputs.evaluation, '--backend', 'cpu'];
-  recipe = join(directory, 'distil.yaml');
-  const base = parseRecipeYaml(await readFile(inputs.recipe, 'utf8'));
-  const distillation = { preset: 'light' as const, steps: 2, piecesPerStep: 1, evaluateEvery: 1, windowLength: 32 };
-  const recovery = { ...base.recovery, preset: 'none' as const, distillation };
-  await writeFile(recipe, formatRecipeYaml(parseRecipe({ ...base, recovery })));
-});
-afterAll(() => rm(directory, { recursive: true }));
+const recipe = tiny.path('distil.yaml');
+const recovery = { ...tinyRecipe.recovery, preset: 'none' as const, distillation: { ...tinyDistillation, steps: 2 } };
+await writeFile(recipe, formatRecipeYaml(parseRecipe({ ...tinyRecipe, recovery })));
 
-const place = (name: string) => join(directory, name);
+const place = (name: string) => tiny.path(name);
 
 describe('kvlr recover', () => {
   it('trains a checkpoint back towards its teacher', async () => {

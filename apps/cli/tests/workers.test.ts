@@ -1,27 +1,18 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { writeTinyCheckpoint, writeTinyInputs } from './support/tiny-files.ts';
+import { afterAll, expect, it } from 'vitest';
+import { TinyRun } from './support/tiny-run.ts';
 
 /** The program as it is installed, in a process of its own: what threads do to the end of a process shows only there. */
 const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
-let directory: string;
-let evaluation: string;
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'kvlr-workers-'));
-  await writeTinyCheckpoint(join(directory, 'model'));
-  ({ evaluation } = await writeTinyInputs(join(directory, 'inputs')));
-});
-afterAll(() => rm(directory, { recursive: true }));
+const tiny = await TinyRun.create();
+afterAll(() => tiny.remove());
+const { model, evaluation } = tiny;
 
 function evaluate(workers: number): Promise<{ exitCode: number; out: string }> {
   const options = ['--eval-text', evaluation, '--windows', '2', '--window-length', '33', '--backend', 'wasm', '--json'];
-  const argumentList = [program, 'eval', join(directory, 'model'), ...options, '--workers', String(workers)];
+  const argumentList = [program, 'eval', model, ...options, '--workers', String(workers)];
   return new Promise((resolve) => {
     const child = execFile(process.execPath, argumentList, (_, out) =>
       resolve({ exitCode: child.exitCode ?? -1, out }),

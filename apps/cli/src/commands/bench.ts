@@ -12,10 +12,8 @@ import { type BenchmarkReport, benchmarkMarkdown, formatRatio } from '@kvlr/repo
 import { benchmarkTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { withModel } from '../inputs/open-model.ts';
+import { withModel } from '../inputs/models.ts';
 import { describeMachine } from '../machine.ts';
-import { parseBytes, parseCount, parseCounts, parseShares } from '../options/parse-values.ts';
 import {
   addBackendOption,
   addPackingOptions,
@@ -24,7 +22,9 @@ import {
   modelArgument,
   modelArgumentHelp,
   type PackingOptions,
-} from '../options/shared-options.ts';
+} from '../options/options.ts';
+import { parseBytes, parseCount, parseCounts, parseShares } from '../options/parse-values.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 interface BenchOptions extends PackingOptions {
   against?: string;
@@ -55,10 +55,8 @@ Examples:
   kvlr bench --shape smollm2-135m --weights int8 --cache-dtype f16 --contexts 2048,8000 --tokens 4 --rounds 3
   kvlr bench ./model --backend webgpu --batch 1,4,16 --memory 4GB --largest-batch`;
 
-export function addBenchCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('bench')
-    .description('time, bytes and dispatches of a model, beside one with fewer KV heads, in one run')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .option(
       '--against <ckpt>',
@@ -106,14 +104,14 @@ export function addBenchCommand(program: Command, context: CommandContext): void
 
 function checkArguments(path: string | undefined, { shape, output, memory, largestBatch }: BenchOptions): void {
   if (largestBatch && memory === undefined) {
-    throw new KvlrError('usage', { message: 'bench: expected --memory with --largest-batch, got none.' });
+    throw new KvlrError('usage', { message: 'expected --memory with --largest-batch, got none.' });
   }
   if (shape !== undefined && path !== undefined) {
-    throw new KvlrError('usage', { message: `bench: expected CKPT or --shape, got ${path} and ${shape}.` });
+    throw new KvlrError('usage', { message: `expected CKPT or --shape, got ${path} and ${shape}.` });
   }
   const foreign = output?.find((file) => !['.json', '.md'].includes(extname(file)));
   if (foreign !== undefined) {
-    throw new KvlrError('usage', { message: `bench: expected -o to end in .json or .md, got ${foreign}.` });
+    throw new KvlrError('usage', { message: `expected -o to end in .json or .md, got ${foreign}.` });
   }
 }
 
@@ -191,8 +189,9 @@ async function writeReport(path: string, report: BenchmarkReport): Promise<void>
     await writeFile(path, text);
   } catch (cause) {
     throw new KvlrError('write-failed', {
-      message: `bench: expected to write ${path}, but that failed.`,
-      data: { path },
+      message: `expected to write the report, got: ${cause instanceof Error ? cause.message : cause}`,
+      hint: 'Check that the directory exists and that you may write there.',
+      where: { file: path },
       cause,
     });
   }

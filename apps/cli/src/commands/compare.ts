@@ -1,23 +1,20 @@
 import { join } from 'node:path';
 import { artefactNames, bestRecipes, budgetPolicies, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
-import { compareToDirectory, loadGrouping, type WorkerPool } from '@kvlr/pipeline/node';
+import { compareToDirectory } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import { comparisonTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
-import type { CommandContext } from '../command-context.ts';
 import {
   type ComparisonRowOptions,
   defaultRecovery,
   loadComparisonRows,
   shortList,
-} from '../inputs/load-comparison-rows.ts';
-import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
-import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { locationOf, type OpenedModel, withModel } from '../inputs/open-model.ts';
-import { withWorkers } from '../inputs/with-workers.ts';
+} from '../inputs/comparison-rows.ts';
+import { locationOf, type OpenedModel, withModel, withWorkers } from '../inputs/models.ts';
+import { loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
+import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
-import { parseCount, parseShares } from '../options/parse-values.ts';
 import {
   addBudgetOption,
   addComputeOptions,
@@ -30,10 +27,11 @@ import {
   type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
-} from '../options/shared-options.ts';
+} from '../options/options.ts';
+import { parseCount, parseShares } from '../options/parse-values.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
-import { listNames } from '../terminal/list-names.ts';
-import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
+import { listNames } from '../terminal/texts.ts';
 
 interface CompareOptions
   extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget'>,
@@ -79,7 +77,7 @@ Examples:
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
 Methods:
-${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
+${listNames(compressionMethods, ({ title, portable }) => (portable ? title : `${title} (kvlr only)`))}
 
 Groupings:
 ${listNames(groupingStrategies, ({ description }) => description)}
@@ -87,10 +85,8 @@ ${listNames(groupingStrategies, ({ description }) => description)}
 Budgets:
 ${listNames(budgetPolicies, ({ description }) => description)}`;
 
-export function addCompareCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('compare')
-    .description('methods at every ratio on one model, as one table and in order: what each would cost')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the tables go', 'kvlr-comparison')
     .option(
@@ -136,47 +132,32 @@ export function addCompareCommand(program: Command, context: CommandContext): vo
     .option('--overwrite', 'replace a comparison that is complete')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompareOptions) =>
-      nameTextFiles(options, () =>
-        withModel(path, context, (model) =>
-          sayThatItResumes(() =>
-            withWorkers(options.workers, model.checkpoint, (workers) => compare(model, options, workers, context)),
-          ),
-        ),
-      ),
+      nameTextFiles(options, () => withModel(path, context, (model) => compare(model, options, context))),
     );
 }
 
-async function compare(
-  model: OpenedModel,
-  options: CompareOptions,
-  workers: WorkerPool | undefined,
-  context: CommandContext,
-): Promise<void> {
-  const recipe = await loadRecipe({ ...options, recover: options.recover ?? defaultRecovery(options) });
-  const { evaluation } = recipe;
-  const grouping = await loadGrouping(recipe.grouping);
-  const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
-  await prepareNodeRuntime();
-  const report = await compareToDirectory({
+async function compare(model: OpenedModel, options: CompareOptions, context: CommandContext): Promise<void> {
+  const { onEvent, signal } = context;
+  const loaded = await loadRecipe({ ...options, recover: options.recover ?? defaultRecovery(options) });
+  const windowsPerSource = options.windows ?? loaded.evaluation.windowsPerSource;
+  const recipe = { ...loaded, evaluation: { ...loaded.evaluation, windowsPerSource } };
+  const request = {
     model: model.checkpoint,
     modelName: model.name,
     modelLocation: locationOf(model),
-    recipe: {
-      ...recipe,
-      evaluation: { ...evaluation, windowsPerSource: options.windows ?? evaluation.windowsPerSource },
-    },
-    grouping,
-    texts,
-    ...(await loadComparisonRows(options, recipe)),
-    ratios: options.ratios,
+    recipe,
+    texts: await loadRunTexts(options),
+    rows: await loadComparisonRows(options, model.checkpoint, recipe),
     references: model.embedded && options.evalText === undefined ? prototypeFigure : undefined,
-    runtime: { backend: options.backend, workers },
     output: options.output,
     overwrite: options.overwrite,
     environment: describeMachine,
-    onEvent: context.onEvent,
-    signal: context.signal,
-  });
+    ...{ onEvent, signal },
+  };
+  await prepareNodeRuntime();
+  const report = await withWorkers(options.workers, model.checkpoint, (workers) =>
+    compareToDirectory({ ...request, runtime: { backend: options.backend, workers } }),
+  );
   context.print(`\n${comparisonTerminal(report, { details: true, styles: context.terminal.styles })}\n`);
   context.print(`Peak memory  ${formatBytes(report.environment?.peakMemoryBytes ?? peakMemoryBytes())}`);
   context.print(`Report       ${join(options.output, artefactNames.comparisonHtml)}`);

@@ -1,47 +1,38 @@
-import { join, relative, resolve } from 'node:path';
-import { CalibrationText } from '@kvlr/calibration';
+import { totalmem } from 'node:os';
+import { join, relative } from 'node:path';
+import { artefactNames, budgetPolicies, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
 import {
-  artefactNames,
-  budgetPolicies,
-  compressionMethods,
-  estimateCompression,
-  foreseeBudget,
-  groupingStrategies,
-  inspectModel,
-} from '@kvlr/pipeline';
-import {
-  claimOutput,
   compressToDirectory,
-  loadBudget,
-  loadGrouping,
-  loadMethod,
+  type DirectoryCompressionRequest,
+  planCompressionToDirectory,
   runDirectoryOf,
 } from '@kvlr/pipeline/node';
 import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
-import { selectBackend } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { loadRecipe, type RecipeOptions } from '../inputs/load-recipe.ts';
-import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { locationOf, type OpenedModel, withModel } from '../inputs/open-model.ts';
-import { recipeNames } from '../inputs/read-recipe.ts';
-import { examplesDirectory, recipesDirectory } from '../inputs/shipped-directories.ts';
-import { withWorkers } from '../inputs/with-workers.ts';
+import { locationOf, type OpenedModel, withModel, withWorkers } from '../inputs/models.ts';
+import {
+  examplesDirectory,
+  loadPlugins,
+  loadRecipe,
+  type RecipeOptions,
+  recipeNames,
+  recipesDirectory,
+} from '../inputs/recipes.ts';
+import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
-import { parseBytes } from '../options/parse-values.ts';
-import { addRecipeOptions } from '../options/recipe-options.ts';
 import {
   addComputeOptions,
+  addRecipeOptions,
   addTextOptions,
   type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
-} from '../options/shared-options.ts';
-import { estimateToText } from '../terminal/estimate-to-text.ts';
-import { listNames, wrapNames } from '../terminal/list-names.ts';
-import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
+} from '../options/options.ts';
+import { parseBytes } from '../options/parse-values.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
+import { listNames, planToText, wrapNames } from '../terminal/texts.ts';
 
 interface CompressOptions extends RecipeOptions, TextOptions, ComputeOptions {
   output: string;
@@ -74,7 +65,7 @@ Recipes (--recipe NAME), one for each row of kvlr compare --all, in ${recipesDir
 ${wrapNames(recipeNames())}
 
 Methods:
-${listNames(compressionMethods, ({ title, layout }) => (layout === 'latent' ? `${title} (kvlr only)` : title))}
+${listNames(compressionMethods, ({ title, portable }) => (portable ? title : `${title} (kvlr only)`))}
 
 Groupings:
 ${listNames(groupingStrategies, ({ description }) => description)}
@@ -82,10 +73,8 @@ ${listNames(groupingStrategies, ({ description }) => description)}
 Budgets, all with the total that --keep or --kv-heads gives (one that differs by layer runs in kvlr and llama.cpp only):
 ${listNames(budgetPolicies, ({ description }) => description)}`;
 
-export function addCompressCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('compress')
-    .description('give a model fewer KV heads: writes a checkpoint and a report of what it cost and saves')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-out');
   addRecipeOptions(command);
@@ -97,79 +86,51 @@ export function addCompressCommand(program: Command, context: CommandContext): v
     .option('--dry-run', 'print memory, disk and time that it would take, and do nothing')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompressOptions) =>
-      sayThatItResumes(() =>
-        nameTextFiles(options, () =>
-          withModel(path, context, (model) => (options.dryRun ? estimate : compress)(model, options, context)),
-        ),
+      nameTextFiles(options, () =>
+        withModel(path, context, (model) => (options.dryRun ? plan : compress)(model, options, context)),
       ),
     );
 }
 
-async function estimate(
-  { checkpoint, name }: OpenedModel,
+async function requestOf(
+  model: OpenedModel,
   options: CompressOptions,
-  context: CommandContext,
-): Promise<void> {
+  { onEvent, signal }: CommandContext,
+): Promise<DirectoryCompressionRequest> {
   const recipe = await loadRecipe(options);
-  // A dry run refuses what the run itself would refuse before it begins to compute.
-  await inspectModel(checkpoint, recipe);
-  const [method] = await Promise.all([
-    loadMethod(recipe.method),
-    loadGrouping(recipe.grouping),
-    loadBudget(recipe.budget.policy),
-  ]);
-  const documents = await loadEvaluationTexts(options);
-  const output = resolve(options.output);
-  await claimOutput({
-    output,
-    runDirectory: runDirectoryOf({ output, runDirectory: options.run }),
-    overwrite: options.overwrite ?? false,
-    modelId: checkpoint.id,
-    modelLocation: checkpoint.location,
-  });
-  const { windows: count, windowLength: length, seed } = recipe.calibration;
-  const text = new CalibrationText(await loadCalibrationTexts(options), await checkpoint.tokenizer());
-  text.sample({ count, length, seed });
+  return {
+    model: model.checkpoint,
+    modelName: model.name,
+    modelLocation: locationOf(model),
+    recipe,
+    ...(await loadPlugins(recipe)),
+    texts: await loadRunTexts(options),
+    runtime: { backend: options.backend },
+    output: options.output,
+    runDirectory: options.run,
+    overwrite: options.overwrite,
+    maxShardBytes: options.maxShardSize,
+    machineMemoryBytes: totalmem(),
+    environment: describeMachine,
+    ...{ onEvent, signal },
+  };
+}
+
+async function plan(model: OpenedModel, options: CompressOptions, context: CommandContext): Promise<void> {
+  const request = await requestOf(model, options, context);
   await prepareNodeRuntime();
-  const choice = await selectBackend({ backend: options.backend });
-  const evaluationSources = new Set(documents.map((document) => document.source)).size;
-  const request = { model: checkpoint, recipe, backend: choice.backend, evaluationSources };
-  const estimated = estimateCompression(request);
-  const budget = await foreseeBudget(checkpoint, recipe, method?.method);
-  context.print(estimateToText(name, choice, estimated, { policy: recipe.budget.policy, budget }));
-  context.printJson({ backend: choice, estimate: estimated, budget });
+  const planned = await planCompressionToDirectory(request);
+  context.print(planToText(model.name, planned));
+  context.printJson({ backend: planned.backend, estimate: planned.estimate, budget: planned.budget });
 }
 
 async function compress(model: OpenedModel, options: CompressOptions, context: CommandContext): Promise<void> {
-  const { checkpoint } = model;
-  const recipe = await loadRecipe(options);
-  const grouping = await loadGrouping(recipe.grouping);
-  const method = await loadMethod(recipe.method);
-  const budget = await loadBudget(recipe.budget.policy);
-  const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
+  const request = await requestOf(model, options, context);
   await prepareNodeRuntime();
-  const result = await withWorkers(options.workers, checkpoint, (workers) =>
-    compressToDirectory({
-      model: checkpoint,
-      modelName: model.name,
-      modelLocation: locationOf(model),
-      recipe,
-      grouping,
-      method,
-      budget,
-      texts,
-      runtime: { backend: options.backend, workers },
-      output: options.output,
-      runDirectory: options.run,
-      overwrite: options.overwrite,
-      maxShardBytes: options.maxShardSize,
-      environment: describeMachine,
-      onEvent: context.onEvent,
-      signal: context.signal,
-    }),
+  const { report, stages } = await withWorkers(options.workers, model.checkpoint, (workers) =>
+    compressToDirectory({ ...request, runtime: { ...request.runtime, workers } }),
   );
-  const { report, stages } = result;
-  const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
+  const runDirectory = runDirectoryOf(request);
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
   const times = stages.map((stage) => `${stage.stage} ${formatWorkTime([stage])}`);
   context.print(`\n${compressionTerminal(report, context.terminal.styles)}\n`);

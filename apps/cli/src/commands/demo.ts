@@ -1,16 +1,14 @@
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import type { CommandContext } from '../command-context.ts';
 import { parsePort } from '../options/parse-values.ts';
 import { serveDirectory } from '../serve-directory.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 /** The demo's page, copied beside this program when it is built. */
 const demoDirectory = fileURLToPath(new URL('./demo', import.meta.url));
 
-export function addDemoCommand(program: Command, context: CommandContext): void {
-  program
-    .command('demo')
-    .description('serve the browser demo: the embedded model is compressed in the page and runs beside the original')
+export function define(command: Command, context: CommandContext): void {
+  command
     .option('--port <n>', 'port to listen on; 0 takes any free one', parsePort, 4173)
     .action(async (options: { port: number }) => {
       const server = await serveDirectory(demoDirectory, options.port);

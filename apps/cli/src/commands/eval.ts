@@ -5,19 +5,18 @@ import { formatBytes } from '@kvlr/report';
 import { cacheDtypesTerminal, evaluationTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { type OpenedModel, withModel } from '../inputs/open-model.ts';
-import { withWorkers } from '../inputs/with-workers.ts';
+import { type OpenedModel, withModel, withWorkers } from '../inputs/models.ts';
+import { loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
 import { peakMemoryBytes } from '../machine.ts';
-import { parseCacheDtypes, parseCount } from '../options/parse-values.ts';
 import {
   addComputeOptions,
   addTextOptions,
   type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
-} from '../options/shared-options.ts';
+} from '../options/options.ts';
+import { parseCacheDtypes, parseCount } from '../options/parse-values.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 interface EvalOptions extends TextOptions, ComputeOptions {
   against?: string;
@@ -40,10 +39,8 @@ Examples:
   kvlr eval --cache-dtype f16,int8,int4               what a cache of fewer bits costs
   kvlr eval ./small --eval-text my-texts.jsonl --json > results.json`;
 
-export function addEvalCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('eval')
-    .description('perplexity of a checkpoint, and its distance from the model it was made from')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .option('--against <ckpt>', 'the model it was made from; "embedded" for the embedded one')
     .addOption(

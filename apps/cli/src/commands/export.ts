@@ -3,9 +3,9 @@ import type { WeightDtype } from '@kvlr/checkpoint';
 import { writeGguf, writeOnnxDirectory } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
 import { type Command, Option } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { type OpenedModel, withModel } from '../inputs/open-model.ts';
-import { modelArgument, modelArgumentHelp } from '../options/shared-options.ts';
+import { type OpenedModel, withModel } from '../inputs/models.ts';
+import { modelArgument, modelArgumentHelp } from '../options/options.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 interface ExportOptions {
   gguf?: string;
@@ -22,10 +22,8 @@ Examples:
   kvlr export ./small --gguf small.gguf --dtype F16
   kvlr export ./small --onnx ./small-onnx --dtype F16`;
 
-export function addExportCommand(program: Command, context: CommandContext): void {
-  program
-    .command('export')
-    .description('write a checkpoint in the format of another engine')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .option('--gguf <file>', 'a GGUF file for llama.cpp')
     .option('--onnx <dir>', 'an ONNX directory for transformers.js and ONNX Runtime')
@@ -57,7 +55,7 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
   }
   if (onnx !== undefined && gguf === undefined) {
     if (dtype === 'BF16') {
-      throw usageError('export: expected --dtype F32 or F16 with --onnx, got BF16', 'Take F16 or F32.');
+      throw usageError('expected --dtype F32 or F16 with --onnx, got BF16', 'Take F16 or F32.');
     }
     return async ({ checkpoint }) => {
       await writeOnnxDirectory(onnx, checkpoint, checkpoint, { ...settings, dtype });
@@ -65,7 +63,7 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
     };
   }
   throw usageError(
-    `export: expected one of --gguf and --onnx, got ${gguf === undefined ? 'neither' : 'both'}`,
+    `expected one of --gguf and --onnx, got ${gguf === undefined ? 'neither' : 'both'}`,
     'Name the file or the directory to write: --gguf FILE for llama.cpp, --onnx DIR for transformers.js.',
   );
 }

@@ -3,9 +3,7 @@ import { formatBytes } from '@kvlr/report';
 import { type ChatMessage, type GeneratedText, type LanguageModel, loadLanguageModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { withModel } from '../inputs/open-model.ts';
-import { parseCount, parseNonNegative, parsePositive, parseSeed, parseShare } from '../options/parse-values.ts';
+import { withModel } from '../inputs/models.ts';
 import {
   addBackendOption,
   addPackingOptions,
@@ -13,7 +11,9 @@ import {
   modelArgument,
   modelArgumentHelp,
   type PackingOptions,
-} from '../options/shared-options.ts';
+} from '../options/options.ts';
+import { parseCount, parseNonNegative, parsePositive, parseSeed, parseShare } from '../options/parse-values.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 interface GenerateOptions extends PackingOptions {
   prompt: string;
@@ -37,10 +37,8 @@ Examples:
   kvlr generate --prompt "Call me Ishmael." --weights int8 --cache-dtype int8
   kvlr generate ./my-chat-model --chat --prompt "What is a KV cache?" --stop "###"`;
 
-export function addGenerateCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('generate')
-    .description('continue a prompt, or answer it, token by token')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .requiredOption('-p, --prompt <text>', 'what to continue; with --chat what the user says')
     .option('--chat', 'put the prompt into the chat template of the checkpoint')
@@ -48,16 +46,16 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
     .option('-n, --max-new-tokens <n>', 'stop after so many tokens', parseCount, 64)
     .option(
       '--temperature <t>',
-      'divides the logits before drawing; 0 always takes the likeliest token',
+      'divides the logits before sampling; 0 always takes the likeliest token',
       parseNonNegative,
       0,
     )
-    .option('--top-k <n>', 'draw from the n likeliest tokens only', parseCount)
-    .option('--top-p <share>', 'draw from the likeliest tokens that together have this probability', parseShare)
+    .option('--top-k <n>', 'sample from the n likeliest tokens only', parseCount)
+    .option('--top-p <share>', 'sample from the likeliest tokens that together have this probability', parseShare)
     .option('--repetition-penalty <p>', 'above 1: tokens that came before come again less often', parsePositive)
     .option('--stop <texts...>', 'texts that end the answer')
     .option('--logprobs', 'print the log probability of each token')
-    .option('--seed <n>', 'same seed, same draws', parseSeed, 0);
+    .option('--seed <n>', 'same seed, same tokens', parseSeed, 0);
   addBackendOption(addPackingOptions(command))
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
@@ -84,7 +82,7 @@ export function addGenerateCommand(program: Command, context: CommandContext): v
 function requireChatForSystem({ system, chat }: GenerateOptions): void {
   if (system === undefined || chat) return;
   throw new KvlrError('usage', {
-    message: 'generate: expected --chat beside --system, got none',
+    message: 'expected --chat beside --system, got none',
     hint: 'Add --chat, or put what the model is told into the prompt.',
   });
 }

@@ -4,28 +4,25 @@ import { effectiveRank, energyShare, formatBytes, formatExactBytes, type LayerSp
 import { spectraTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { loadCalibrationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { withModel } from '../inputs/open-model.ts';
-import { withWorkers } from '../inputs/with-workers.ts';
-import { parseCount } from '../options/parse-values.ts';
+import { withModel, withWorkers } from '../inputs/models.ts';
+import { loadCalibrationTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
 import {
   addComputeOptions,
   addTextOptions,
   type ComputeOptions,
   modelArgument,
   modelArgumentHelp,
-} from '../options/shared-options.ts';
+} from '../options/options.ts';
+import { parseCount } from '../options/parse-values.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 interface InspectOptions extends TextOptions, ComputeOptions {
   spectra?: boolean;
   windows: number;
 }
 
-export function addInspectCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('inspect')
-    .description('what a checkpoint is: architecture, KV bytes per token, and how low-rank its caches are')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument(modelArgument, modelArgumentHelp)
     .option('--spectra', 'run the calibration text and print how much of each cache a part of its directions holds')
     .option('--windows <n>', 'windows of 512 tokens for --spectra', parseCount, 8);
@@ -45,7 +42,7 @@ export function addInspectCommand(program: Command, context: CommandContext): vo
       context.print(`Layers               ${shape.numLayers}, width ${shape.hiddenSize}`);
       context.print(`Heads                ${describeHeads(shape)}`);
       context.print(
-        `Context              ${shape.maxPositionEmbeddings.toLocaleString('en-US')} tokens, RoPE ${shape.rope.type}`,
+        `Context              ${shape.maxPositionEmbeddings.toLocaleString('en-US')} tokens, ${describePositions(shape)}`,
       );
       context.print(
         `KV cache per token   ${formatExactBytes(cache.bytesPerToken)}${describeProduct(shape, cache.bytesPerElement)}`,
@@ -92,7 +89,7 @@ function describeKeyValueHeads(shape: DecoderShape): string {
     case 'stock':
       return `${shape.numKeyValueHeads} KV heads`;
     case 'per-layer heads': {
-      const counts = shape.layers.map(({ keySlots }) => keySlots).join(' ');
+      const counts = shape.layers.map(({ cache: { keySlots } }) => keySlots).join(' ');
       return `${counts} KV heads by layer (kvlr, and llama.cpp through GGUF)`;
     }
     default:
@@ -100,9 +97,18 @@ function describeKeyValueHeads(shape: DecoderShape): string {
   }
 }
 
+function describePositions({ layers }: DecoderShape): string {
+  const kinds = layers.map(({ positions }) =>
+    positions.kind === 'rope' ? `RoPE ${positions.rope.type}` : positions.kind,
+  );
+  return [...new Set(kinds)].join(', ');
+}
+
 /** The product behind the figure, for ordinary grouped-query attention. */
 function describeProduct(shape: DecoderShape, bytesPerElement: number): string {
-  const stock = shape.layers.every((layout) => layout.keys === 'stock' && layout.keySlots === shape.numKeyValueHeads);
+  const stock = shape.layers.every(
+    ({ cache: layout }) => layout.keys === 'stock' && layout.keySlots === shape.numKeyValueHeads,
+  );
   if (!stock) return '';
   return ` = 2 x ${shape.numLayers} layers x ${shape.numKeyValueHeads} KV heads x ${shape.headDim} x ${bytesPerElement} bytes`;
 }

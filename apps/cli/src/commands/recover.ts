@@ -7,11 +7,9 @@ import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import type { CommandContext } from '../command-context.ts';
-import { changeDistillation } from '../inputs/load-recipe.ts';
-import { loadCalibrationTexts, loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/load-texts.ts';
-import { locationOf, type OpenedModel, withModel } from '../inputs/open-model.ts';
-import { readRecipe } from '../inputs/read-recipe.ts';
+import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
+import { changeDistillation, readRecipe } from '../inputs/recipes.ts';
+import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import {
   addBackendOption,
@@ -22,8 +20,8 @@ import {
   addTextOptions,
   type BackendChoice,
   type DistillChoice,
-} from '../options/shared-options.ts';
-import { sayThatItResumes } from '../terminal/say-that-it-resumes.ts';
+} from '../options/options.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
 
 interface RecoverOptions extends TextOptions {
   teacher: string;
@@ -50,10 +48,8 @@ Examples:
   kvlr recover ./small --teacher embedded -o ./recovered --distill light
   kvlr recover ./small --teacher ./model -o ./recovered --distill none --recover full`;
 
-export function addRecoverCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('recover')
-    .description('train a compressed checkpoint back towards the model it was made from')
+export function define(command: Command, context: CommandContext): void {
+  command
     .argument('<CKPT>', 'directory of the compressed checkpoint')
     .requiredOption('--teacher <ckpt>', 'the model it was made from; "embedded" for the embedded one')
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-recovered');
@@ -68,11 +64,9 @@ export function addRecoverCommand(program: Command, context: CommandContext): vo
     .addHelpText('after', afterHelp)
     .action(async (path: string, options: RecoverOptions) => {
       const training = await loadTraining(options);
-      await sayThatItResumes(() =>
-        nameTextFiles(options, () =>
-          withModel(path, context, (model) =>
-            withModel(options.teacher, context, (teacher) => recover(model, teacher, training, options, context)),
-          ),
+      await nameTextFiles(options, () =>
+        withModel(path, context, (model) =>
+          withModel(options.teacher, context, (teacher) => recover(model, teacher, training, options, context)),
         ),
       );
     });
@@ -85,7 +79,7 @@ async function recover(
   options: RecoverOptions,
   context: CommandContext,
 ): Promise<void> {
-  const texts = { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
+  const texts = await loadRunTexts(options);
   await prepareNodeRuntime();
   const { report, course, stages } = await recoverToDirectory({
     model: model.checkpoint,
@@ -138,7 +132,7 @@ async function loadTraining({ recipe: path, recover: preset, distill, seed }: Re
   };
   if (recovery.preset === 'none' && distillation === undefined) {
     throw new KvlrError('usage', {
-      message: 'recover: expected block reconstruction or distillation, got neither',
+      message: 'expected block reconstruction or distillation, got neither',
       hint: 'Ask for --distill light or full, for --recover light or full, or for both.',
     });
   }

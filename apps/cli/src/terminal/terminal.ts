@@ -1,3 +1,5 @@
+import type { ArchitectureDescriptor } from '@kvlr/checkpoint';
+import type { EventListener } from '@kvlr/core';
 import type { TerminalStyles } from '@kvlr/report/terminal';
 import pc from 'picocolors';
 
@@ -13,6 +15,21 @@ export interface Terminal {
   colors: ReturnType<typeof pc.createColors>;
   /** How results on stdout are stressed. */
   styles: TerminalStyles;
+}
+
+/** What every command works with. Made once per run of the program. */
+export interface CommandContext {
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  readonly onEvent: EventListener;
+  /** True with --json: results are printed with `printJson` instead of `print`. */
+  readonly json: boolean;
+  /** Model families besides the built-in ones: those of --architecture. */
+  readonly architectures: ArchitectureDescriptor[];
+  /** Writes a result for people; silent with --json. */
+  print(text: string): void;
+  /** Writes a result for machines; silent without --json. */
+  printJson(value: unknown): void;
 }
 
 /** The terminal of this process. */

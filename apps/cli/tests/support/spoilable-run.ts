@@ -1,46 +1,26 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { type CliOutcome, runCli } from './run-cli.ts';
-import { writeTinyCheckpoint, writeTinyInputs } from './tiny-files.ts';
+import { type CliOutcome, runCli, TinyRun } from './tiny-run.ts';
 
-/** A tiny model, its texts and the place of its result, in a directory of its own: each test makes one and spoils it. */
-export class SpoilableRun {
-  readonly directory: string;
-  model: string;
-  readonly output: string;
-  readonly inputs: Awaited<ReturnType<typeof writeTinyInputs>>;
+/** A tiny run that a test makes for itself and spoils. Its result goes to a directory of its own. */
+export class SpoilableRun extends TinyRun {
+  readonly output = this.path('results', 'out');
 
-  private constructor(directory: string, model: string, inputs: SpoilableRun['inputs']) {
-    this.directory = directory;
-    this.model = model;
-    this.output = join(directory, 'results', 'out');
-    this.inputs = inputs;
+  static override async create(): Promise<SpoilableRun> {
+    const spoilable = new SpoilableRun(await mkdtemp(join(tmpdir(), 'kvlr-bad-')));
+    await spoilable.writeFiles();
+    return spoilable;
   }
 
-  static async create(): Promise<SpoilableRun> {
-    const directory = await mkdtemp(join(tmpdir(), 'kvlr-bad-'));
-    const model = join(directory, 'model');
-    await writeTinyCheckpoint(model);
-    return new SpoilableRun(directory, model, await writeTinyInputs(join(directory, 'inputs')));
+  run(...more: string[]): Promise<CliOutcome> {
+    return runCli(this.compress(join('results', 'out'), '--json', ...more));
   }
 
-  remove(): Promise<void> {
-    return rm(this.directory, { recursive: true });
-  }
-
-  compress(...more: string[]): Promise<CliOutcome> {
-    const { calibration, evaluation, recipe } = this.inputs;
-    return runCli([
-      ...['compress', this.model, '-o', this.output, '--recipe', recipe, '--backend', 'cpu', '--json'],
-      ...['--calibration', calibration, '--eval-text', evaluation, ...more],
-    ]);
-  }
-
-  /** Compresses, which has to fail with this code, name the file, say how to mend it, and leave no output. */
+  /** Compresses, which has to fail with this code, name the file, say how to go on, and leave no output. */
   async expectFailure(code: string, named: string, more: readonly string[] = [], exitCode = 1): Promise<void> {
-    const outcome = await this.compress(...more);
+    const outcome = await this.run(...more);
     const { error } = JSON.parse(outcome.out);
     expect(error.code).toBe(code);
     expect(error.message).toContain(named);

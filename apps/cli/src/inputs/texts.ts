@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { readTexts, type TextDocument } from '@kvlr/calibration';
 import { KvlrError } from '@kvlr/core';
+import type { RunTexts } from '@kvlr/pipeline';
 import { referenceTextPaths } from '@kvlr/reference-model/node';
 
 /** The options that name texts. Without them the embedded ones are used. */
@@ -19,6 +20,11 @@ export function loadEvaluationTexts({ evalText }: TextOptions): Promise<TextDocu
   return loadTexts(evalText ?? [referenceTextPaths.validation]);
 }
 
+/** Reads both. */
+export async function loadRunTexts(options: TextOptions): Promise<RunTexts> {
+  return { calibration: await loadCalibrationTexts(options), evaluation: await loadEvaluationTexts(options) };
+}
+
 /** Does work on texts; an error about a text that is too short names the files it was read from. */
 export async function nameTextFiles<Value>(options: TextOptions, work: () => Promise<Value>): Promise<Value> {
   try {
@@ -26,12 +32,7 @@ export async function nameTextFiles<Value>(options: TextOptions, work: () => Pro
   } catch (error) {
     if (!KvlrError.isInstance(error) || error.code !== 'text-too-short') throw error;
     const files = error.data.purpose === 'calibration' ? options.calibration : options.evalText;
-    throw new KvlrError('text-too-short', {
-      message: `${error.message} (${files?.join(', ') ?? 'embedded'})`,
-      hint: error.hint,
-      data: { ...error.data, files },
-      cause: error,
-    });
+    throw error.with({ file: files?.join(', ') ?? 'embedded' });
   }
 }
 
@@ -44,9 +45,9 @@ async function readText(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (cause) {
     throw new KvlrError('file-missing', {
-      message: `loadTexts: expected a text file at ${path}, got: ${cause instanceof Error ? cause.message : cause}`,
+      message: `expected a text file, got: ${cause instanceof Error ? cause.message : cause}`,
       hint: 'Name .txt or .jsonl files that exist, or leave the option out to use the embedded texts.',
-      data: { file: path },
+      where: { file: path },
       cause,
     });
   }

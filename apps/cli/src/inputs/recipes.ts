@@ -1,8 +1,12 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { parseRecipe } from '@kvlr/pipeline';
-import type { DistillChoice } from '../options/shared-options.ts';
-import { readRecipe } from './read-recipe.ts';
+import { type PluginChoices, parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
+import { loadBudget, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
+import type { DistillChoice } from '../options/options.ts';
 
 /** The options of a command that change the recipe. What is absent leaves the recipe as it is. */
 export interface RecipeOptions {
@@ -20,6 +24,15 @@ export interface RecipeOptions {
   distill?: DistillChoice;
   dtype?: Recipe['dtype'];
   seed?: number;
+}
+
+/** Loads the modules that a recipe names. Throws KvlrError 'usage' for unknown names; 'file-missing' or 'plugin-invalid' for modules. */
+export async function loadPlugins(recipe: Recipe): Promise<PluginChoices> {
+  return {
+    method: await loadMethod(recipe.method),
+    grouping: await loadGrouping(recipe.grouping),
+    budget: await loadBudget(recipe.budget.policy),
+  };
 }
 
 /** The recipe of --recipe, or the default one, changed by the other options. Throws KvlrError 'usage', 'recipe-invalid'. */
@@ -73,4 +86,49 @@ export function changeDistillation(
   return preset === 'none'
     ? undefined
     : parseRecipe({ recovery: { distillation: { ...distillation, preset } } }).recovery.distillation;
+}
+
+/**
+ * Reads the recipe of a file, or the one of this name among those that come with kvlr.
+ * Throws KvlrError 'usage' for an unknown name; 'file-missing' or 'recipe-invalid' for a file.
+ */
+export async function readRecipe(nameOrPath: string): Promise<Recipe> {
+  const path = /^[\w-]+$/.test(nameOrPath) ? pathOfRecipe(nameOrPath) : nameOrPath;
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new KvlrError('file-missing', {
+      message: 'expected a recipe, found no readable file',
+      hint: 'Name one of those in kvlr compress --help, or a recipe.yaml such as the one beside every checkpoint that kvlr wrote.',
+      where: { file: path },
+      cause,
+    });
+  });
+  return parseRecipeYaml(text, path);
+}
+
+/** Names of the recipes that come with kvlr. */
+export function recipeNames(): string[] {
+  const files = readdirSync(recipesDirectory).filter((file) => file.endsWith('.yaml'));
+  return files.map((file) => basename(file, '.yaml')).sort();
+}
+
+function pathOfRecipe(name: string): string {
+  const names = recipeNames();
+  if (names.includes(name)) return join(recipesDirectory, `${name}.yaml`);
+  throw new KvlrError('usage', {
+    message: `expected one of ${names.join(', ')}, got "${name}"`,
+    hint: 'Name one of these recipes, or give the path of a file, such as ./recipe.yaml.',
+    data: { received: name },
+  });
+}
+
+/** One recipe for each row of the comparison: NAME.yaml. */
+export const recipesDirectory = shippedDirectory('recipes');
+
+/** A working plug-in of each kind. */
+export const examplesDirectory = shippedDirectory('examples');
+
+/** A directory that comes with the program: beside it when it is built, at the root of the repository before. */
+function shippedDirectory(name: string): string {
+  const beside = fileURLToPath(new URL(`./${name}`, import.meta.url));
+  return existsSync(beside) ? beside : fileURLToPath(new URL(`../../../../${name}`, import.meta.url));
 }

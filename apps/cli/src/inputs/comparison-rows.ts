@@ -1,17 +1,20 @@
-import { KvlrError } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import {
   bestRecipes,
   budgetPolicies,
-  type ComparedBudget,
-  type ComparedGrouping,
-  type ComparisonRequest,
+  budgetRows,
+  type ComparedRows,
   compressionMethods,
+  groupingRows,
   groupingStrategies,
+  initialisationRows,
   type MethodChoice,
+  methodRows,
 } from '@kvlr/pipeline';
 import { loadBudget, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
-import type { DistillChoice } from '../options/shared-options.ts';
+import type { DistillChoice } from '../options/options.ts';
+import { loadPlugins } from './recipes.ts';
 
 /** The options of `compare` that say which rows its table has. Lists that may be empty are true without names. */
 export interface ComparisonRowOptions {
@@ -20,6 +23,7 @@ export interface ComparisonRowOptions {
   initialisations?: string[] | true;
   groupings?: string[] | true;
   budgets?: string[] | true;
+  ratios?: number[];
   recover?: Recipe['recovery']['preset'];
   distill?: DistillChoice;
   recipe?: string;
@@ -28,11 +32,6 @@ export interface ComparisonRowOptions {
 /** One of each kind, for a first look: what the plain command compares. */
 export const shortList = ['mean-pool', 'align-then-merge', 'svd-w', 'svd-a', 'palu', 'rope-averaged'];
 
-/** Names of the methods whose results any engine loads. */
-const stockMethods = Object.entries(compressionMethods).flatMap(([name, { layout }]) =>
-  layout === 'stock' ? [name] : [],
-);
-
 /** The preset of reconstruction without --recover; undefined leaves the recipe's own. */
 export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOptions['recover'] {
   if (options.recipe !== undefined || options.all || options.groupings || options.budgets || options.distill)
@@ -40,16 +39,16 @@ export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOpt
   return options.initialisations ? 'light' : 'none';
 }
 
-/** Loads what the rows need. Throws KvlrError 'usage' for unknown names; 'file-missing' or 'plugin-invalid' for modules. */
+/**
+ * The rows that the options ask for.
+ *
+ * @throws KvlrError 'usage' for unknown names; 'file-missing' or 'plugin-invalid' for modules; 'heads-not-divisible'.
+ */
 export async function loadComparisonRows(
   options: ComparisonRowOptions,
+  model: { shape: DecoderShape },
   recipe: Recipe,
-): Promise<
-  Pick<
-    ComparisonRequest,
-    'methods' | 'method' | 'budget' | 'ownMethods' | 'recipes' | 'reconstructEach' | 'groupings' | 'budgets'
-  >
-> {
+): Promise<ComparedRows> {
   const reconstructs = recipe.recovery.preset !== 'none';
   if (options.initialisations && !reconstructs) {
     throw new KvlrError('usage', {
@@ -57,32 +56,29 @@ export async function loadComparisonRows(
       hint: 'Use --recover light or full, or --methods to compare closed forms alone.',
     });
   }
-  const methods = listMethods(options);
-  return {
-    methods,
-    method: await loadMethod(recipe.method),
-    budget: await loadBudget(recipe.budget.policy),
-    ownMethods: await loadMethods(methods),
-    recipes: options.all && reconstructs ? bestRecipes : undefined,
-    reconstructEach: options.initialisations !== undefined,
-    groupings: options.groupings && (await loadGroupings(options.groupings)),
-    budgets: options.budgets && (await loadBudgets(options.budgets)),
-  };
+  const request = { model, recipe, ...(await loadPlugins(recipe)), ratios: options.ratios };
+  if (options.groupings) {
+    const names = options.groupings === true ? groupingStrategies.names : options.groupings;
+    const groupings = names.map(async (name) => ({ name, choice: await loadGrouping(name) }));
+    return groupingRows({ ...request, groupings: await Promise.all(groupings) });
+  }
+  if (options.budgets) {
+    const names = options.budgets === true ? budgetPolicies.names : options.budgets;
+    const budgets = names.map(async (name) => ({ name, choice: await loadBudget(name) }));
+    return budgetRows({ ...request, budgets: await Promise.all(budgets) });
+  }
+  if (options.initialisations) {
+    const methods = options.initialisations === true ? portableMethods() : options.initialisations;
+    return initialisationRows({ ...request, methods, ownMethods: await loadMethods(methods) });
+  }
+  const methods = options.all ? compressionMethods.names : (options.methods ?? shortList);
+  const recipes = options.all && reconstructs ? bestRecipes : undefined;
+  return methodRows({ ...request, methods, recipes, ownMethods: await loadMethods(methods) });
 }
 
-function listMethods({ all, methods, initialisations }: ComparisonRowOptions): string[] {
-  if (initialisations) return initialisations === true ? stockMethods : initialisations;
-  return all ? Object.keys(compressionMethods) : (methods ?? shortList);
-}
-
-function loadGroupings(wanted: string[] | true): Promise<ComparedGrouping[]> {
-  const names = wanted === true ? Object.keys(groupingStrategies) : wanted;
-  return Promise.all(names.map(async (name) => ({ name, choice: await loadGrouping(name) })));
-}
-
-function loadBudgets(wanted: string[] | true): Promise<ComparedBudget[]> {
-  const names = wanted === true ? Object.keys(budgetPolicies) : wanted;
-  return Promise.all(names.map(async (name) => ({ name, choice: await loadBudget(name) })));
+/** Names of the methods whose results any engine loads. */
+function portableMethods(): string[] {
+  return compressionMethods.names.filter((name) => compressionMethods.get(name).portable);
 }
 
 /** The methods among these that are modules, by the path that names them. */

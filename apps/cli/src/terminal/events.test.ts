@@ -1,7 +1,7 @@
 import type { KvlrEvent } from '@kvlr/core';
 import pc from 'picocolors';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createEventRenderer } from './render-events.ts';
+import { createEventRenderer } from './events.ts';
 
 function renderPlain(): { lines: () => string[]; send: (...events: KvlrEvent[]) => void } {
   let written = '';
