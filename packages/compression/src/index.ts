@@ -55,11 +55,10 @@ export {
 export type {
   CompressedKeys,
   CompressionMethod,
-  GroupAttendedMoments,
   GroupFactors,
   KeyMethod,
   KeyProjections,
   RopeStrategy,
   ValueMethod,
 } from './ports.ts';
-export { type LayerData, readAttentionWeights, type SourceLayer } from './source-layer.ts';
+export { type GroupAttendedMoments, type LayerData, readAttentionWeights, type SourceLayer } from './source-layer.ts';

@@ -2,15 +2,6 @@ import type { CachedKeys, HeadGroups } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
 import type { SourceLayer } from './source-layer.ts';
 
-/** Second moments of what the query heads of one group would attend to in the values of all its heads. */
-export interface GroupAttendedMoments {
-  /** KV heads of the group, and the query heads that read them. */
-  heads: readonly number[];
-  queryHeads: readonly number[];
-  /** E[u_h u_g^T] of query heads h and g, [n][n] of [t*D, t*D]. */
-  moments: Matrix[][];
-}
-
 /**
  * Rank-r factors of the t heads of a group: head i of the group is approximated by decoders[i] * encoder * u, where u is
  * the heads' vectors side by side. `encoder` is [r, t*D], each decoder [D, r].

@@ -10,7 +10,7 @@ import {
   type RopeParameters,
   rolesOfAttentionWeights,
 } from '@kvlr/core';
-import type { GroupAttendedMoments } from './ports.ts';
+import type { Matrix } from '@kvlr/linalg';
 
 /** One layer as it is before compression: H query heads, K KV heads, head width D, hidden width d. */
 export interface SourceLayer {
@@ -21,6 +21,15 @@ export interface SourceLayer {
   statistics?: LayerStatistics | undefined;
   /** Moments of attended values of the groups that the layer is compressed to, for methods that need them. */
   attended?: readonly GroupAttendedMoments[] | undefined;
+}
+
+/** Second moments of what the query heads of one group would attend to in the values of all its heads. */
+export interface GroupAttendedMoments {
+  /** KV heads of the group, and the query heads that read them. */
+  heads: readonly number[];
+  queryHeads: readonly number[];
+  /** E[u_h u_g^T] of query heads h and g, [n][n] of [t*D, t*D]. */
+  moments: Matrix[][];
 }
 
 /** What moments and costs read of a layer. A `SourceLayer` is one, and so is what a grouping strategy is told. */

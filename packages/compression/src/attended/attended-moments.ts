@@ -8,8 +8,7 @@ import {
 } from '@kvlr/core';
 import { hstack, SecondMoment, selectTiles } from '@kvlr/linalg';
 import { projectionsOfHeads } from '../heads.ts';
-import type { GroupAttendedMoments } from '../ports.ts';
-import type { SourceLayer } from '../source-layer.ts';
+import type { GroupAttendedMoments, SourceLayer } from '../source-layer.ts';
 import { type AttentionLayer, attendedValues, type BlockInputs } from './attention.ts';
 
 /** Memory that is taken without being asked for more: the default of `AttendedMoments`. */

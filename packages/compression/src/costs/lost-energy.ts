@@ -204,7 +204,7 @@ const relativeRidge = 1e-8;
  * M_i = L_i L_i^T the output metric of head i. Any such root of M gives the spectra of M^(1/2) C M^(1/2). Blocks are
  * computed when they are first asked for: a search looks at few of the K (K + 1) / 2 there are.
  */
-export class WeighedValues {
+class WeighedValues {
   /** Sum over all heads of the energy of their values in the output metric. */
   readonly totalEnergy: number;
   /** tr(M_i C_ii), per head. */

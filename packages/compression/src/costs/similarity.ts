@@ -100,7 +100,7 @@ function whitening(moment: Matrix): Matrix {
  *
  * @param distances [K, K], symmetric.
  */
-export function pairwiseCost(distances: Float64Array, numKeyValueHeads: number): GroupCost {
+function pairwiseCost(distances: Float64Array, numKeyValueHeads: number): GroupCost {
   return (group) => {
     let sum = 0;
     for (let right = 1; right < group.length; right++) {

@@ -12,7 +12,7 @@ export const totalCost = (groups: readonly (readonly number[])[], cost: GroupCos
   groups.reduce((sum, group) => sum + cost(group), 0);
 
 /** Every partition of `free` into groups of `size`, by plain recursion: an oracle. */
-export function everyPartition(free: readonly number[], size: number): number[][][] {
+function everyPartition(free: readonly number[], size: number): number[][][] {
   const [first, ...others] = free;
   if (first === undefined) return [[]];
   const choose = (items: readonly number[], count: number): number[][] =>
