@@ -21,8 +21,6 @@ export {
   codedCacheSize,
 } from './cache/cache-bytes.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
-export { countElements } from './model/count-elements.ts';
-export { countParameters } from './model/count-parameters.ts';
 export {
   type Activation,
   type AttentionShape,
@@ -68,9 +66,16 @@ export {
   queryOrder,
   separateHeads,
 } from './model/heads.ts';
-export type { Checkpoint, ModelSource } from './model/model-source.ts';
-export type { DenseTensor, TensorBundle, TensorDtype, TensorInfo, TensorSink, TensorSource } from './model/tensors.ts';
-export type { Tokenizer } from './model/tokenizer.ts';
+export { type Checkpoint, countParameters, type ModelSource, type Tokenizer } from './model/model-source.ts';
+export {
+  countElements,
+  type DenseTensor,
+  type TensorBundle,
+  type TensorDtype,
+  type TensorInfo,
+  type TensorSink,
+  type TensorSource,
+} from './model/tensors.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plugins/budget-policy.ts';
 export type {
   CostPort,
@@ -80,7 +85,6 @@ export type {
   NamedCost,
   RankedCost,
 } from './plugins/grouping-strategy.ts';
-export type { EventListener, KvlrEvent, RunControl, StageName } from './running/events.ts';
 export { canonicalJson, sha256 } from './running/hash.ts';
 export {
   KvlrError,
@@ -89,7 +93,6 @@ export {
   type KvlrErrorPlace,
   withPlace,
 } from './running/kvlr-error.ts';
-export { mapInOrder, type OrderedWork } from './running/map-in-order.ts';
 export { createNormalRandom, createRandom } from './running/random.ts';
 export {
   type ImportedModule,
@@ -99,4 +102,12 @@ export {
   type Resolved,
   type StandardSchema,
 } from './running/registry.ts';
-export { throwIfAborted } from './running/throw-if-aborted.ts';
+export {
+  type EventListener,
+  type KvlrEvent,
+  mapInOrder,
+  type OrderedWork,
+  type RunControl,
+  type StageName,
+  throwIfAborted,
+} from './running/run-control.ts';

@@ -1,7 +1,19 @@
 import type { DecoderShape } from './decoder-shape.ts';
 import type { TensorRole } from './decoder-tensors.ts';
-import type { TensorSource } from './tensors.ts';
-import type { Tokenizer } from './tokenizer.ts';
+import { countElements, type TensorSource } from './tensors.ts';
+
+/** Port: text to token ids and back. */
+export interface Tokenizer {
+  readonly vocabSize: number;
+  readonly beginOfSequenceId: number | undefined;
+  readonly endOfSequenceIds: number[];
+  /**
+   * Ids of the text alone: no special tokens are added, and special tokens written in the text are not recognised, unless
+   * asked for, as for what a chat template made.
+   */
+  encode(text: string, settings?: { recogniseSpecialTokens?: boolean }): number[];
+  decode(ids: readonly number[], settings?: { skipSpecialTokens?: boolean }): string;
+}
 
 /** What a runtime needs to run a model: its numbers, its tensors, and how they are named. */
 export interface ModelSource {
@@ -21,4 +33,9 @@ export interface Checkpoint extends ModelSource {
   readonly config: Record<string, unknown>;
   tokenizer(): Promise<Tokenizer>;
   close(): Promise<void>;
+}
+
+/** How many numbers the tensors of a model hold; tied embeddings count once. */
+export function countParameters({ tensors }: Pick<ModelSource, 'tensors'>): number {
+  return tensors.list().reduce((sum, { shape }) => sum + countElements(shape), 0);
 }

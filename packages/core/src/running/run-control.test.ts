@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { mapInOrder } from './map-in-order.ts';
+import { mapInOrder, throwIfAborted } from './run-control.ts';
 
 const later = (turns: number) => new Promise<void>((resolve) => setTimeout(resolve, turns));
 
@@ -52,4 +52,14 @@ test('an abort ends the work', async () => {
   };
   const running = mapInOrder({ items: [0, 1, 2], concurrency: 1, signal: controller.signal, work });
   await expect(running).rejects.toMatchObject({ code: 'aborted' });
+});
+
+test('throws only once the signal has fired', () => {
+  const controller = new AbortController();
+  throwIfAborted(undefined);
+  throwIfAborted(controller.signal);
+  controller.abort('enough');
+  expect(() => throwIfAborted(controller.signal)).toThrowError(
+    expect.objectContaining({ code: 'aborted', cause: 'enough' }),
+  );
 });

@@ -1,4 +1,39 @@
-import { throwIfAborted } from './throw-if-aborted.ts';
+import { KvlrError } from './kvlr-error.ts';
+
+/** Names of the pipeline's stages, in the order in which they run. */
+export type StageName =
+  | 'inspect'
+  | 'statistics'
+  | 'budget'
+  | 'grouping'
+  | 'factors'
+  | 'recovery'
+  | 'evaluation'
+  | 'report'
+  | 'write';
+
+/** What libraries emit while they work. Only apps draw. */
+export type KvlrEvent =
+  | { type: 'stage-started'; stage: StageName; title: string }
+  | { type: 'progress'; stage: StageName; completed: number; total: number; unit: string; detail?: string }
+  | { type: 'stage-finished'; stage: StageName; seconds: number; skipped: boolean; detail?: string }
+  | { type: 'note'; message: string; data?: Record<string, unknown> }
+  | { type: 'warning'; message: string; data?: Record<string, unknown> };
+
+export type EventListener = (event: KvlrEvent) => void;
+
+/** What every long-running function of kvlr accepts. */
+export interface RunControl {
+  onEvent?: EventListener;
+  signal?: AbortSignal;
+}
+
+/** Throws a KvlrError with code 'aborted' once the signal has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new KvlrError('aborted', { message: 'The work was stopped before it was done.', cause: signal.reason });
+  }
+}
 
 export interface OrderedWork<Item, Result> {
   items: readonly Item[];
