@@ -18,6 +18,7 @@ export {
   gatedFeedForward,
   type NormWeights,
   normProject,
+  project,
   projectAdd,
   projectLogits,
 } from './projection/projection.ts';

@@ -103,6 +103,13 @@ export function normProject(x: Tensor, norm: NormWeights, matrix: PackedMatrix, 
   return runNormProject({ x, norm, matrix, bias });
 }
 
+const runProject = defineProjection('KvlrProject');
+
+/** A projection alone: W x + bias, float32 [tokens, rows] from x [tokens, columns]. One dispatch per shard. Throws 'tensor-shape'. */
+export function project(x: Tensor, matrix: PackedMatrix, bias?: Tensor): Tensor {
+  return runProject({ x, matrix, bias });
+}
+
 const runProjectAdd = defineProjection('KvlrProjectAdd');
 
 /**

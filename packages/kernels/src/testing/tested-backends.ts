@@ -45,7 +45,8 @@ async function webGpuProblem(): Promise<string | false> {
     try {
       const { create, globals } = await import('webgpu');
       Object.assign(globalThis, globals);
-      Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) }, configurable: true });
+      const gpu = withLeastMemory(create([]));
+      Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
     } catch (error) {
       return `the package webgpu does not load: ${error}`;
     }
@@ -54,4 +55,21 @@ async function webGpuProblem(): Promise<string | false> {
   await import('@tensorflow/tfjs-backend-webgpu');
   const adapter = await host.navigator?.gpu?.requestAdapter();
   return adapter ? false : `no Vulkan adapter: neither a GPU nor a software one (${noSoftwareGpu})`;
+}
+
+/** Gives devices the workgroup memory that every GPU grants and no more: a shader that takes more is a validation error. */
+function withLeastMemory(gpu: GPU): GPU {
+  const requestAdapter = gpu.requestAdapter.bind(gpu);
+  gpu.requestAdapter = async (options) => {
+    const adapter = await requestAdapter(options);
+    const requestDevice = adapter?.requestDevice.bind(adapter);
+    if (adapter && requestDevice) {
+      adapter.requestDevice = (descriptor) => {
+        const requiredLimits = { ...descriptor?.requiredLimits, maxComputeWorkgroupStorageSize: 16384 };
+        return requestDevice({ ...descriptor, requiredLimits });
+      };
+    }
+    return adapter;
+  };
+  return gpu;
 }

@@ -72,6 +72,11 @@ it.skipIf(skip)('builds a pipeline once for each shape, and a bind group once fo
   vi.restoreAllMocks();
 });
 
+it.skipIf(skip)('runs in the workgroup memory that every GPU grants', async () => {
+  await useBackend('webgpu');
+  expect((backend() as WebGPUBackend).device.limits.maxComputeWorkgroupStorageSize).toBe(16384);
+});
+
 it.skipIf(skip)('shows a broken shader as a validation error', async () => {
   await useBackend('webgpu');
   const broken = withoutGpuErrors(async () => {
