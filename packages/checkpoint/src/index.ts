@@ -10,6 +10,7 @@ export type {
   TensorNames,
 } from './architectures/architecture.ts';
 export { architectures, findArchitecture } from './architectures/families.ts';
+export { beyondLlama } from './config/llama-kind.ts';
 export { uniformKeyValueHeads } from './config/native.ts';
 export { modelShapeFromConfig } from './config/read-config.ts';
 export { configFromModelShape } from './config/write-config.ts';
@@ -42,7 +43,13 @@ export {
 } from './model/open.ts';
 export { type StoredPart, type StoredTensor, type TensorLayout, tensorLayout } from './model/stored-tensors.ts';
 export { applyCompression, type ModelChanges, overlayModel } from './model/variant.ts';
-export { type PlannedTensor, plannedBytes, planTensors, type TensorPlanSettings } from './model/written-tensors.ts';
+export {
+  type PlannedTensor,
+  plannedBytes,
+  planTensors,
+  roundModel,
+  type TensorPlanSettings,
+} from './model/written-tensors.ts';
 export { type OnnxFile, type OnnxSettings, onnxFiles } from './onnx/files.ts';
 export type { OnnxFloatDtype } from './onnx/format.ts';
 export { decodeTensorBundle, encodeTensorBundle } from './safetensors/bundle.ts';

@@ -1,4 +1,4 @@
-import { applyCompression, type WeightDtype } from '@kvlr/checkpoint';
+import { applyCompression, roundModel, type WeightDtype } from '@kvlr/checkpoint';
 import type { CalibrationStatistics, EventListener, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type CompressionReport, formatBytes, modelCard, type RunEnvironment } from '@kvlr/report';
@@ -13,7 +13,7 @@ import { artefactNames, MemoryRunStore, type RunStore, writeText } from './run/s
 import { type CacheBudget, chooseBudget } from './stages/budget.ts';
 import { computeFactors } from './stages/factors.ts';
 import { chooseGroups } from './stages/grouping.ts';
-import { type Judgement, judge, roundModel } from './stages/judge.ts';
+import { type Judgement, judge } from './stages/judge.ts';
 import { type Recovery, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
 import { gatherStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';

@@ -20,6 +20,14 @@ describe('planCompression', () => {
 
   const refused: [string, string, (run: PlanRequest) => Partial<PlanRequest>][] = [
     ['heads that do not divide', 'heads-not-divisible', () => ({ recipe: { ...tinyRecipe, keyValueHeads: 3 } })],
+    [
+      'a decoder of another kind',
+      'unsupported-feature',
+      ({ model }) => {
+        const layers = model.shape.layers.map((layer) => ({ ...layer, window: 16 }));
+        return { model: { ...model, shape: { ...model.shape, layers } } };
+      },
+    ],
     ['an unknown method', 'usage', () => ({ recipe: { ...tinyRecipe, method: 'magic' } })],
     ['an unknown grouping', 'usage', () => ({ recipe: { ...tinyRecipe, grouping: 'magic' } })],
     ['an unknown budget', 'usage', () => ({ recipe: { ...tinyRecipe, budget: { policy: 'magic' } } })],

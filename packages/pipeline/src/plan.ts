@@ -1,4 +1,5 @@
 import { CalibrationText, hashTexts, type SourceWindow, type TextDocument, windowsBySource } from '@kvlr/calibration';
+import { beyondLlama } from '@kvlr/checkpoint';
 import { budgetPolicies, type CompressionMethod, resolveMethod } from '@kvlr/compression';
 import {
   type CacheSize,
@@ -134,6 +135,15 @@ export function checkModel({ shape, location }: Checkpoint, recipe: Recipe): voi
       message: `expected a model with ordinary grouped-query attention, got ${keys} keys in ${keySlots} slots with ${valueSlots} value slots`,
       hint: 'Compress the model that this one was made from.',
       where: { file: location },
+    });
+  }
+  const beyond = beyondLlama(shape);
+  if (beyond !== undefined) {
+    throw new KvlrError('unsupported-feature', {
+      message: `expected a decoder of LLaMA's kind to compress, got ${beyond}`,
+      hint: 'This model runs in kvlr as it is; kvlr does not merge its heads.',
+      where: { file: location },
+      data: { architecture: shape.architecture, received: beyond },
     });
   }
   const { calibration, recovery, evaluation } = recipe;

@@ -1,5 +1,5 @@
 import { encodeDocuments } from '@kvlr/calibration';
-import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
+import { type HuggingFaceCheckpoint, roundModel } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type CompressionReport, modelCard } from '@kvlr/report';
@@ -12,7 +12,7 @@ import { formatRecipeYaml, parseRecipe, parseRecipeYaml, resolveDistillation, re
 import { artefactKey } from './run/artefact.ts';
 import { RunContext, type StageTime } from './run/context.ts';
 import { artefactNames, MemoryRunStore, writeText } from './run/store.ts';
-import { type Judgement, judge, roundModel } from './stages/judge.ts';
+import { type Judgement, judge } from './stages/judge.ts';
 import { type Distillation, distillationWindows, reconstructionWindows, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
 

@@ -1,4 +1,5 @@
 import {
+  type DenseTensor,
   decoderTensors,
   isCompressedRole,
   type ModelSource,
@@ -7,9 +8,10 @@ import {
   type TensorRole,
   tensorRoles,
 } from '@kvlr/core';
-import { dtypeSize, encodeFloats, isWeightDtype, tensorByteLength, type WeightDtype } from '../dtypes.ts';
+import { decodeFloats, dtypeSize, encodeFloats, isWeightDtype, tensorByteLength, type WeightDtype } from '../dtypes.ts';
 import type { TensorPlan } from '../safetensors/write.ts';
 import { isPlain, joinParts, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
+import { overlayModel } from './variant.ts';
 
 export interface TensorPlanSettings {
   /** The model it was made from: its tensors' types are kept, and changed or new weights take the type it uses. */
@@ -22,8 +24,8 @@ export interface TensorPlanSettings {
 
 /** A tensor of the files to be written, and how its bytes are made when its turn comes. */
 export interface PlannedTensor extends TensorPlan {
-  /** What the decoder uses it for; empty for what it does not use. */
-  roles: TensorRole[];
+  /** The decoder's tensors that it holds, and their names in the model; none for what the decoder does not use. */
+  parts: { role: TensorRole; name: string }[];
   read(): Promise<Uint8Array>;
 }
 
@@ -45,7 +47,7 @@ export function planTensors(model: ModelSource, settings: TensorPlanSettings = {
       planned.set(stored.name, planStored(model, stored, settings));
     if (stored !== undefined || unused.has(info.name)) continue;
     const read = () => model.tensors.readBytes(info.name);
-    planned.set(info.name, { name: info.name, dtype: info.dtype, shape: info.shape, roles: [], read });
+    planned.set(info.name, { name: info.name, dtype: info.dtype, shape: info.shape, parts: [], read });
   }
   return [...planned.values()];
 }
@@ -55,6 +57,32 @@ export function plannedBytes(model: ModelSource, settings: TensorPlanSettings = 
   return planTensors(model, settings).reduce((sum, { dtype, shape }) => sum + tensorByteLength(dtype, shape), 0);
 }
 
+/**
+ * The model as it will be read back after it was written: every changed weight rounded to the nearest number that its
+ * element type in the file holds. The model itself when nothing is rounded.
+ *
+ * @param source The model it was made from, whose types are kept.
+ * @param dtype One type for all weights, instead.
+ * @throws KvlrError 'numerical' when a number does not fit into F16.
+ */
+export async function roundModel(
+  model: ModelSource,
+  source: TensorPlanSettings['source'],
+  dtype: WeightDtype | undefined,
+): Promise<ModelSource> {
+  const tensors = new Map<string, DenseTensor>();
+  for (const planned of planTensors(model, { source, dtype })) {
+    if (planned.dtype !== 'F16' && planned.dtype !== 'BF16') continue;
+    for (const { name } of planned.parts) {
+      const info = model.tensors.info(name);
+      if (info.dtype === planned.dtype) continue;
+      const bytes = encodeFloats(planned.dtype, await model.tensors.readFloat32(name), name);
+      tensors.set(name, { shape: info.shape, data: decodeFloats(planned.dtype, bytes) });
+    }
+  }
+  return tensors.size === 0 ? model : overlayModel(model, { shape: model.shape, tensors, id: `${model.id}, rounded` });
+}
+
 function planStored(model: ModelSource, stored: StoredTensor, settings: TensorPlanSettings): PlannedTensor {
   const parts = stored.parts.map(({ role, layer }) => model.tensors.info(model.tensorName(role, layer)));
   const dtype = plannedDtype(stored, parts, settings);
@@ -62,7 +90,7 @@ function planStored(model: ModelSource, stored: StoredTensor, settings: TensorPl
     name: stored.name,
     dtype,
     shape: stored.shape,
-    roles: stored.parts.map(({ role }) => role),
+    parts: stored.parts.map(({ role, layer }) => ({ role, name: model.tensorName(role, layer) })),
     async read() {
       const bytes: Uint8Array[] = [];
       for (const part of parts) bytes.push(await readAs(model, part, dtype));

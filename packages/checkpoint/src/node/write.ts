@@ -84,7 +84,7 @@ async function smallFiles(
   shards: readonly Shard[],
   source: HuggingFaceCheckpoint | undefined,
 ): Promise<Record<string, string | Uint8Array>> {
-  const { dtype } = plan.find(({ roles }) => roles.includes('queryWeight'))!;
+  const { dtype } = plan.find(({ parts }) => parts.some(({ role }) => role === 'queryWeight'))!;
   const config = configFromModelShape(model.shape, architecture, torchDtypeName(dtype), source?.config);
   return {
     ...(source === undefined ? {} : await auxiliaryFiles(source.files)),

@@ -1,3 +1,4 @@
+import { roundModel } from '@kvlr/checkpoint';
 import { cacheSize, countParameters, type LogitSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { evaluate } from '@kvlr/evaluation';
@@ -8,7 +9,6 @@ import { describeRecovery } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { MemoryRunStore, subStore } from '../run/store.ts';
-import { roundModel } from '../stages/judge.ts';
 import type { ComparedRow } from './rows.ts';
 
 /** What all rows of a comparison share. */
