@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { version } from '../package.json';
-import type { CommandContext } from './terminal/terminal.ts';
+import type { CommandContext, Terminal } from './terminal/terminal.ts';
 
 const description = `Makes the KV cache of a language model smaller.
 
@@ -81,8 +81,13 @@ const commands: Readonly<Record<string, NamedCommand>> = {
   },
 };
 
-/** The command line: one file of ./commands for each command. */
-export function createProgram(context: CommandContext): Command {
+/**
+ * The command line: one file of ./commands for each command.
+ *
+ * @param openContext Called once, for the command that is asked for.
+ */
+export function createProgram(terminal: Terminal, openContext: () => Promise<CommandContext>): Command {
+  let context: CommandContext;
   const program = new Command('kvlr')
     .description(description)
     .version(version)
@@ -95,6 +100,7 @@ export function createProgram(context: CommandContext): Command {
     )
     .hook('preSubcommand', async (_, command) => {
       const { define } = await commands[command.name()]!.load();
+      context = await openContext();
       define(command, context);
     })
     .hook('preAction', async () => {
@@ -108,7 +114,7 @@ export function createProgram(context: CommandContext): Command {
       helpWidth: 110,
       subcommandTerm: (command) => `${command.name()} ${commands[command.name()]?.usage ?? '[command]'}`,
     })
-    .configureOutput({ writeOut: context.terminal.writeOut, writeErr: context.terminal.writeError, outputError() {} })
+    .configureOutput({ writeOut: terminal.writeOut, writeErr: terminal.writeError, outputError() {} })
     .addHelpText('after', afterHelp)
     .exitOverride();
   for (const [name, { description: text }] of Object.entries(commands)) program.command(name).description(text);

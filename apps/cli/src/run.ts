@@ -2,7 +2,7 @@ import { KvlrError } from '@kvlr/core';
 import { CommanderError } from 'commander';
 import { createProgram } from './program.ts';
 import { errorToJson, exitCodeOf, formatError } from './terminal/errors.ts';
-import { createEventRenderer } from './terminal/events.ts';
+import type { EventRenderer } from './terminal/events.ts';
 import type { CommandContext, Terminal } from './terminal/terminal.ts';
 
 /**
@@ -15,37 +15,43 @@ export async function run(
   terminal: Terminal,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<number> {
-  const renderer = createEventRenderer(terminal);
   const json = argumentList.includes('--json');
-  const context: CommandContext = {
-    terminal,
-    signal,
-    json,
-    onEvent: renderer.onEvent,
-    architectures: [],
-    print: (text) => {
-      renderer.stop();
-      if (!json) terminal.writeOut(`${text}\n`);
-    },
-    printJson: (value) => {
-      if (json) terminal.writeOut(`${JSON.stringify(value, undefined, 2)}\n`);
-    },
+  // Made with the first command: what it needs takes longer to load than the list of commands to print.
+  let renderer: EventRenderer | undefined;
+  const openContext = async (): Promise<CommandContext> => {
+    const { createEventRenderer } = await import('./terminal/events.ts');
+    const { onEvent, stop } = createEventRenderer(terminal);
+    renderer = { onEvent, stop };
+    return {
+      ...{ terminal, signal, json, onEvent, architectures: [] },
+      print: (text) => {
+        stop();
+        if (!json) terminal.writeOut(`${text}\n`);
+      },
+      printJson: (value) => {
+        if (json) terminal.writeOut(jsonText(value));
+      },
+    };
   };
   try {
-    await createProgram(context).parseAsync(wordsOf(argumentList), { from: 'user' });
+    await createProgram(terminal, openContext).parseAsync(wordsOf(argumentList), { from: 'user' });
     return 0;
   } catch (caught) {
-    renderer.stop();
+    renderer?.stop();
     if (caught instanceof CommanderError && caught.exitCode === 0) return 0;
     const error = caught instanceof CommanderError ? usageError(caught) : caught;
     const command = argumentList.find((word) => !word.startsWith('-')) ?? '';
-    context.printJson(errorToJson(error, command));
     const verbose = argumentList.includes('--verbose');
+    if (json) terminal.writeOut(jsonText(errorToJson(error, command)));
     terminal.writeError(formatError(error, { command, verbose, colors: terminal.colors }));
     return exitCodeOf(error);
   } finally {
-    renderer.stop();
+    renderer?.stop();
   }
+}
+
+function jsonText(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
 /** 'kvlr' is 'kvlr --help', and 'kvlr help NAME' is 'kvlr NAME --help': a command is complete once it is loaded. */
