@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { referenceTexts } from './reference-texts.ts';
+import { referenceTexts } from './index.ts';
 
 /** Path of the embedded checkpoint's directory, for everything that opens a Hugging Face directory. */
 export const referenceModelDirectory: string = fileURLToPath(new URL('../model', import.meta.url));
