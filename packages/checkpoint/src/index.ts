@@ -13,7 +13,7 @@ export { architectures, findArchitecture } from './architectures/families.ts';
 export { beyondLlama } from './config/llama-kind.ts';
 export { uniformKeyValueHeads } from './config/native.ts';
 export { modelShapeFromConfig } from './config/read-config.ts';
-export { configFromModelShape } from './config/write-config.ts';
+export { configFromModelShape, nativeReason } from './config/write-config.ts';
 export {
   decodeBfloat16,
   decodeFloat16,

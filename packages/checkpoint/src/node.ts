@@ -1,6 +1,5 @@
-export { createDirectoryFiles } from './node/directory.ts';
 export { downloadHubModel, type HubDownloadSettings } from './node/hub-cache.ts';
-export { type OpenSourceSettings, openCheckpointDirectory, openSource } from './node/open.ts';
+export { createDirectoryFiles, type OpenSourceSettings, openCheckpointDirectory, openSource } from './node/open.ts';
 export { requireWritable } from './node/replace.ts';
 export {
   type WriteCheckpointSettings,

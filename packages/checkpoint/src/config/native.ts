@@ -24,12 +24,25 @@ export function stockHeads(layout: LayerCacheLayout, headDim: number): number | 
   return keys === 'stock' && valueSlots === keySlots && valueSlotWidth === headDim ? keySlots : undefined;
 }
 
+/** What a cache has that stock grouped-query attention has not, whatever its count of heads by layer, in words. */
+export function beyondStock({ layers, headDim }: Pick<DecoderShape, 'layers' | 'headDim'>): string | undefined {
+  const layouts = layers.map(({ cache }) => cache);
+  const native = layouts.find(({ keys }) => keys !== 'stock');
+  if (native !== undefined) return `${native.keys} keys`;
+  if (layouts.some(({ keySlots, valueSlots }) => keySlots !== valueSlots)) return 'fewer key heads than value heads';
+  return layouts.some(({ valueSlotWidth }) => valueSlotWidth !== headDim) ? 'values narrower than a head' : undefined;
+}
+
 /**
  * Cache layouts that the configs of a family cannot express (latent keys, KV heads that differ by layer, fewer KV heads where
  * the family knows of none) stand in a section `kvlr` of config.json; model_type becomes 'kvlr', so that other engines refuse
- * the file instead of misreading it.
+ * the file instead of misreading it. `numKeyValueHeads` is what the rest of the config says.
  */
-export function encodeNativeConfig(config: Record<string, unknown>, shape: DecoderShape): Record<string, unknown> {
+export function encodeNativeConfig(
+  config: Record<string, unknown>,
+  shape: DecoderShape,
+  { numKeyValueHeads }: Pick<DecoderShape, 'numKeyValueHeads'>,
+): Record<string, unknown> {
   return {
     ...config,
     architectures: ['KvlrForCausalLM'],
@@ -38,6 +51,7 @@ export function encodeNativeConfig(config: Record<string, unknown>, shape: Decod
       format: 1,
       model_type: config.model_type,
       architectures: config.architectures,
+      ...(numKeyValueHeads !== shape.numKeyValueHeads && { num_key_value_heads: shape.numKeyValueHeads }),
       layers: shape.layers.map(({ cache }) => ({
         keys: cache.keys,
         key_slots: cache.keySlots,
@@ -53,13 +67,20 @@ export function encodeNativeConfig(config: Record<string, unknown>, shape: Decod
 export function decodeNativeConfig(config: Record<string, unknown>): {
   config: Record<string, unknown>;
   rawLayers: unknown[] | undefined;
+  /** Where it differs from what the config says. */
+  numKeyValueHeads?: number;
 } {
   const { kvlr: section, ...rest } = config;
   if (section === undefined || section === null) return { config, rawLayers: undefined };
-  const { format, model_type, architectures, layers } = section as Record<string, unknown>;
+  const { format, model_type, architectures, layers, num_key_value_heads: heads } = section as Record<string, unknown>;
   if (format !== 1) throw malformedConfig('kvlr.format', '1 (a newer kvlr may have written this file)', format);
   if (!Array.isArray(layers)) throw malformedConfig('kvlr.layers', 'a list', layers);
-  return { config: { ...rest, model_type, architectures }, rawLayers: layers };
+  const stock = { config: { ...rest, model_type, architectures }, rawLayers: layers };
+  if (heads === undefined) return stock;
+  if (!Number.isSafeInteger(heads) || (heads as number) < 1) {
+    throw malformedConfig('kvlr.num_key_value_heads', 'a whole number of at least 1', heads);
+  }
+  return { ...stock, numKeyValueHeads: heads as number };
 }
 
 /** Checks the raw layouts of a native section against the model's numbers. */

@@ -94,6 +94,7 @@ describe('modelShapeFromConfig', () => {
     ['a fractional size', { num_hidden_layers: 1.5 }, 'num_hidden_layers'],
     ['a size in words', { hidden_size: 'big' }, 'hidden_size'],
     ['no layers', { num_hidden_layers: 0 }, 'num_hidden_layers'],
+    ['more layers than any model has', { num_hidden_layers: 5e9 }, 'num_hidden_layers'],
     ['an epsilon below zero', { rms_norm_eps: -1 }, 'rms_norm_eps'],
     ['a flag that is no flag', { tie_word_embeddings: 'yes' }, 'tie_word_embeddings'],
     ['an odd head width', { head_dim: 7 }, 'head_dim'],

@@ -21,6 +21,9 @@ const activations: Record<string, Activation> = {
   gelu_new: 'gelu_pytorch_tanh',
   gelu_fast: 'gelu_pytorch_tanh',
 };
+/** What a config.json may claim before memory is taken for it. */
+export const configLimits = { layers: 10_000 } as const;
+
 const normsBefore: Record<string, BlockShape['before']> = { each: 'each', shared: 'shared', none: 'none' };
 const normsAfter: Record<string, BlockShape['after']> = { none: 'none', branch: 'branch', stream: 'stream' };
 
@@ -32,15 +35,15 @@ export function modelShapeFromConfig(
   config: Record<string, unknown>,
   descriptor: ArchitectureDescriptor,
 ): DecoderShape {
-  const { config: stockConfig, rawLayers } = decodeNativeConfig(config);
+  const { config: stockConfig, rawLayers, numKeyValueHeads } = decodeNativeConfig(config);
   const { shape: rules } = descriptor;
   const reader = new ConfigReader(stockConfig);
-  const numLayers = reader.size('numLayers', rules.size.numLayers);
+  const numLayers = reader.size('numLayers', rules.size.numLayers, configLimits.layers);
   const hiddenSize = reader.size('hiddenSize', rules.size.hiddenSize);
   const vocabSize = reader.count(rules.size.vocabSize);
   const maxPositionEmbeddings = reader.size('maxPositionEmbeddings', rules.size.maxPositionEmbeddings);
   refuseUnsupported(reader, descriptor);
-  const heads = readHeads(reader, rules, hiddenSize);
+  const heads = readHeads(reader, rules, hiddenSize, numKeyValueHeads);
   const { headDim } = heads;
   const norm = readNorm(reader, rules.norm, rules.norm);
   const { embedding = {}, attention = {}, feedForward, blocks = {}, head } = rules;
@@ -116,9 +119,10 @@ function readNorm(reader: ConfigReader, rules: NormRules, usual: ShapeRules['nor
   };
 }
 
-function readHeads(reader: ConfigReader, { size, positions }: ShapeRules, hiddenSize: number) {
+function readHeads(reader: ConfigReader, { size, positions }: ShapeRules, hiddenSize: number, stated?: number) {
   const numAttentionHeads = reader.size('numAttentionHeads', size.numAttentionHeads);
-  const numKeyValueHeads = reader.size('numKeyValueHeads', size.numKeyValueHeads ?? { of: 'numAttentionHeads' });
+  const keyValueHeads = stated ?? size.numKeyValueHeads ?? { of: 'numAttentionHeads' };
+  const numKeyValueHeads = reader.size('numKeyValueHeads', keyValueHeads);
   const { fields } = reader;
   if (numAttentionHeads % numKeyValueHeads !== 0) {
     throw notDivisible(fields.numAttentionHeads!, numAttentionHeads, fields.numKeyValueHeads!, numKeyValueHeads);

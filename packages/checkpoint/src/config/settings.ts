@@ -51,10 +51,12 @@ export class ConfigReader {
     this.config = config;
   }
 
-  /** Reads a size and keeps it under its name. */
-  size(name: NamedNumber, setting: Setting): number {
-    this.fields[name] = this.#evaluate(setting).field;
+  /** Reads a size, at most `most`, and keeps it under its name. */
+  size(name: NamedNumber, setting: Setting, most = Number.MAX_SAFE_INTEGER): number {
+    const { field } = this.#evaluate(setting);
     const value = this.count(setting);
+    if (value > most) throw malformedConfig(field, `at most ${most}`, value);
+    this.fields[name] = field;
     this.numbers[name] = value;
     return value;
   }

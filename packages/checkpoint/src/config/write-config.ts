@@ -1,7 +1,7 @@
 import { type DecoderShape, KvlrError } from '@kvlr/core';
 import { formatRopeScaling } from '@kvlr/rope';
 import type { ArchitectureDescriptor, ShapeRules } from '../architectures/architecture.ts';
-import { decodeNativeConfig, encodeNativeConfig, uniformKeyValueHeads } from './native.ts';
+import { beyondStock, decodeNativeConfig, encodeNativeConfig, uniformKeyValueHeads } from './native.ts';
 import { modelShapeFromConfig } from './read-config.ts';
 import { writeSetting } from './settings.ts';
 
@@ -40,7 +40,23 @@ export function configFromModelShape(
   const written = modelShapeFromConfig(config, descriptor);
   requireBiases(shape, written, descriptor);
   const isStock = uniformHeads !== undefined && written.numKeyValueHeads === uniformHeads;
-  return isStock ? config : encodeNativeConfig(config, shape);
+  return isStock ? config : encodeNativeConfig(config, shape, written);
+}
+
+/**
+ * Why a model of this shape is written in kvlr's own form; undefined where the family's own classes load it, in every engine
+ * that has the family.
+ */
+export function nativeReason(
+  shape: DecoderShape,
+  descriptor: ArchitectureDescriptor,
+  sourceConfig?: Config,
+): string | undefined {
+  const beyond = beyondStock(shape);
+  if (beyond !== undefined) return beyond;
+  if (uniformKeyValueHeads(shape) === undefined) return 'another number of KV heads in each layer';
+  const { model_type: written } = configFromModelShape(shape, descriptor, 'float32', sourceConfig);
+  return written === 'kvlr' ? `${descriptor.name} models hold as many KV heads as query heads` : undefined;
 }
 
 function freshConfig(shape: DecoderShape, descriptor: ArchitectureDescriptor): Config {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expectKvlrError } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../model/open.ts';
-import { createDirectoryFiles } from '../node/directory.ts';
+import { createDirectoryFiles } from '../node/open.ts';
 import { type FileContents, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import type { CheckpointFiles } from './files.ts';
 import { createBrowserFiles, createMemoryFiles } from './files.ts';

@@ -1,7 +1,7 @@
 import { KvlrError, layerRope, type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
 import type { GgufFamily } from '../architectures/architecture.ts';
 import { beyondLlama } from '../config/llama-kind.ts';
-import { uniformKeyValueHeads } from '../config/native.ts';
+import { beyondStock, uniformKeyValueHeads } from '../config/native.ts';
 import { encodeFloats, tensorByteLength, type WeightDtype } from '../dtypes.ts';
 import type { ByteSink } from '../files/files.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
@@ -71,18 +71,11 @@ function requireSettings({ shape }: ModelSource, family: GgufFamily): void {
 
 /** KV heads of each layer. */
 function requireStockHeads({ shape }: ModelSource): number[] {
-  const stock = 'stock grouped-query attention';
-  const hint = 'Compress with a stock method to export it.';
-  const layouts = shape.layers.map(({ cache }) => cache);
-  const native = layouts.find(({ keys }) => keys !== 'stock');
-  if (native !== undefined) throw unsupported(stock, `${native.keys} keys`, hint);
-  if (layouts.some(({ keySlots, valueSlots }) => keySlots !== valueSlots)) {
-    throw unsupported(stock, 'fewer key heads than value heads', hint);
+  const beyond = beyondStock(shape);
+  if (beyond !== undefined) {
+    throw unsupported('stock grouped-query attention', beyond, 'Compress with a stock method to export it.');
   }
-  if (layouts.some(({ valueSlotWidth }) => valueSlotWidth !== shape.headDim)) {
-    throw unsupported(stock, 'values narrower than a head', hint);
-  }
-  return layouts.map(({ keySlots }) => keySlots);
+  return shape.layers.map(({ cache }) => cache.keySlots);
 }
 
 function unsupported(expected: string, received: string, hint?: string): KvlrError {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countElements, decoderTensors, type TensorRole } from '@kvlr/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { nativeReason } from '../config/write-config.ts';
 import { encodeFloats } from '../dtypes.ts';
 import { createMemoryFiles } from '../files/files.ts';
 import { openCheckpointDirectory } from '../node/open.ts';
@@ -97,6 +98,29 @@ describe.each(mergeable)('a checkpoint of %s', (name, golden) => {
 });
 
 describe('fewer KV heads stand', () => {
+  it('in a kvlr section beside latent keys of a model that has been compressed before', async () => {
+    const source = await openNumbered(goldens.gpt2!);
+    const layers = source.shape.layers.map((_, layer) => randomCompressedLayer(source.shape, { layer, groups: 2 }));
+    const half = applyCompression(source, layers);
+    const latent = applyCompression(half, [randomCompressedLayer(half.shape, { layer: 1, groups: 1, latentRank: 3 })]);
+    await writeCheckpointDirectory(join(parent, 'twice'), latent, { source });
+    const written = await openCheckpointDirectory(join(parent, 'twice'));
+    expect(written.shape).toEqual(latent.shape);
+    expect(written.shape.numKeyValueHeads).toBe(2);
+    await written.close();
+  });
+
+  it.each([
+    ['gpt2', { groups: 2 }, /gpt2 models hold as many KV heads/],
+    ['qwen3', { groups: 1, latentRank: 4 }, /latent keys/],
+  ])('elsewhere than in the config of %s with %j, which says why', async (name, settings, reason) => {
+    const source = await openNumbered(goldens[name]!);
+    const layers = source.shape.layers.map((_, layer) => randomCompressedLayer(source.shape, { layer, ...settings }));
+    const { shape } = applyCompression(source, layers);
+    expect(nativeReason(shape, source.architecture, source.config)).toMatch(reason);
+    expect(nativeReason(source.shape, source.architecture, source.config)).toBeUndefined();
+  });
+
   const typeOf = async (name: string) => {
     const source = await openNumbered(goldens[name]!);
     const layers = source.shape.layers.map((_, layer) => randomCompressedLayer(source.shape, { layer, groups: 1 }));

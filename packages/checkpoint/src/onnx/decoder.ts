@@ -1,7 +1,7 @@
 import { decoderTensors, KvlrError, layerRope, type ModelSource, type TensorRole } from '@kvlr/core';
 import { ropeFrequencies, ropeTables } from '@kvlr/rope';
 import { beyondLlama } from '../config/llama-kind.ts';
-import { uniformKeyValueHeads } from '../config/native.ts';
+import { beyondStock, uniformKeyValueHeads } from '../config/native.ts';
 import { attentionBlock, feedForwardBlock, type LayerInputs } from './blocks.ts';
 import type { OnnxFloatDtype, OnnxGraph } from './format.ts';
 import { GraphBuilder, plainTensor, transposedTensor } from './graph.ts';
@@ -133,10 +133,8 @@ function ropeCaches(
 function requireUniformHeads({ shape }: ModelSource): number {
   const uniform = uniformKeyValueHeads(shape);
   if (uniform !== undefined) return uniform;
-  const native = shape.layers.find(({ cache }) => cache.keys !== 'stock');
-  const received = native
-    ? `${native.cache.keys} keys`
-    : `head counts by layer ${shape.layers.map(({ cache }) => describeHeads(cache)).join(', ')}`;
+  const received =
+    beyondStock(shape) ?? `head counts by layer ${shape.layers.map(({ cache }) => cache.keySlots).join(', ')}`;
   throw new KvlrError('unsupported-feature', {
     message: `expected stock grouped-query attention with one KV head count for all layers, got ${received}`,
     hint: 'Compress with a stock method and one head count for every layer to export it.',
@@ -163,8 +161,4 @@ function requireHeadWidth(headDim: number): void {
     hint: 'ONNX Runtime attends to no other width: run this model in kvlr, or export it as GGUF.',
     data: { headDim },
   });
-}
-
-function describeHeads({ keySlots, valueSlots }: { keySlots: number; valueSlots: number }): string {
-  return keySlots === valueSlots ? String(keySlots) : `${keySlots}/${valueSlots}`;
 }
