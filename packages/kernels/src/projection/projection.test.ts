@@ -29,9 +29,14 @@ const shapes = {
   forty: [40, 33, 45, 1],
 } satisfies Record<string, Shape>;
 
-/** On WebGPU every shape is a shader, and a software GPU compiles for half a second. */
-function shapesFor(backend: TestedBackend, onGpu: (keyof typeof shapes)[]): Shape[] {
-  return backend === 'webgpu' ? onGpu.map((name) => shapes[name]) : Object.values(shapes);
+type ShapeName = keyof typeof shapes;
+
+/** Every format with every shape; on WebGPU those named: each is a shader, and a software GPU takes seconds to build it. */
+function casesFor(backend: TestedBackend, onGpu: Partial<Record<WeightFormat, ShapeName[]>>) {
+  return (Object.keys(onGpu) as WeightFormat[]).flatMap((format) => {
+    const names = backend === 'webgpu' ? onGpu[format]! : (Object.keys(shapes) as ShapeName[]);
+    return names.map((name) => ({ format, name }));
+  });
 }
 
 /** Dispatches of a product on WebGPU; none elsewhere. */
@@ -66,15 +71,19 @@ const silu = (value: number) => value / (1 + Math.exp(-value));
 
 for (const { backend, skip } of await testedBackends()) {
   describe.skipIf(skip)(`on ${backend}${skip ? `: ${skip}` : ''}`, () => {
-    it.each<[WeightFormat, (keyof typeof shapes)[]]>([
-      ['f32', ['five', 'seventeen']],
-      ['f16', ['five', 'seventeen']],
-      ['int8', ['five', 'seventeen']],
-      ['int4', ['three', 'sixteen', 'forty']],
-    ])('%s: norm, projection and bias agree with Float64 on the unpacked weights', async (format, onGpu) => {
-      await useBackend(backend);
-      const held = memory().numTensors;
-      for (const [tokens, rows, columns, shards] of shapesFor(backend, onGpu)) {
+    it.each(
+      casesFor(backend, {
+        f32: ['five', 'seventeen'],
+        f16: ['five', 'seventeen'],
+        int8: ['five', 'seventeen'],
+        int4: ['three', 'sixteen', 'forty'],
+      }),
+    )(
+      '$format, $name tokens: norm, projection and bias agree with Float64 on the unpacked weights',
+      async ({ format, name }) => {
+        await useBackend(backend);
+        const held = memory().numTensors;
+        const [tokens, rows, columns, shards] = shapes[name];
         const x = randomValues(tokens * columns, 1);
         const weight = randomValues(columns, 2);
         const values = randomValues(rows * columns, 3, 0.2);
@@ -94,16 +103,15 @@ for (const { backend, skip } of await testedBackends()) {
         const expected = product.map((value, place) => value + bias[place % rows]!);
         expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
         for (const each of [...Object.values(tensors), matrix]) each.dispose();
-      }
-      expect(memory().numTensors).toBe(held);
-    });
+        expect(memory().numTensors).toBe(held);
+      },
+    );
 
-    it.each([
-      ['f32', 'five'],
-      ['f16', 'seventeen'],
-    ] as const)('%s: projection, bias and residual agree', async (format, onGpu) => {
-      await useBackend(backend);
-      for (const [tokens, rows, columns] of shapesFor(backend, [onGpu])) {
+    it.each(casesFor(backend, { f32: ['five'], f16: ['seventeen'] }))(
+      '$format, $name tokens: projection, bias and residual agree',
+      async ({ format, name }) => {
+        await useBackend(backend);
+        const [tokens, rows, columns] = shapes[name];
         const x = randomValues(tokens * columns, 1);
         const values = randomValues(rows * columns, 3, 0.2);
         const bias = randomValues(rows, 4);
@@ -119,15 +127,14 @@ for (const { backend, skip } of await testedBackends()) {
         const expected = product.map((value, place) => value + bias[place % rows]! + residual[place]!);
         expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
         for (const each of [...tensors, matrix]) each.dispose();
-      }
-    });
+      },
+    );
 
-    it.each([
-      ['int8', 'three'],
-      ['int4', 'seventeen'],
-    ] as const)('%s: norm, gate, up and activation agree', async (format, onGpu) => {
-      await useBackend(backend);
-      for (const [tokens, rows, columns] of shapesFor(backend, [onGpu])) {
+    it.each(casesFor(backend, { int8: ['three'], int4: ['seventeen'] }))(
+      '$format, $name tokens: norm, gate, up and activation agree',
+      async ({ format, name }) => {
+        await useBackend(backend);
+        const [tokens, rows, columns] = shapes[name];
         const x = randomValues(tokens * columns, 1);
         const weight = randomValues(columns, 2);
         const gateValues = randomValues(rows * columns, 3, 0.2);
@@ -148,8 +155,8 @@ for (const { backend, skip } of await testedBackends()) {
         const expected = product(gateValues).map((value, place) => silu(value) * upProduct[place]!);
         expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
         for (const each of [...Object.values(tensors), gate, up]) each.dispose();
-      }
-    });
+      },
+    );
 
     // Values of scipy.special: x Phi(x), and with the tanh approximation of Hendrycks and Gimpel.
     it.each<[Activation, number[]]>([
