@@ -168,13 +168,36 @@ export interface FusedTensor {
   transposed?: boolean | undefined;
 }
 
+/** What some of llama.cpp's architectures read from a GGUF file and others do not, by the key behind the architecture's name. */
+export const ggufKeys = [
+  'attention.sliding_window',
+  'attention.clamp_kqv',
+  'attention.scale',
+  'attn_logit_softcapping',
+  'final_logit_softcapping',
+  'use_parallel_residual',
+  'embedding_scale',
+  'residual_scale',
+  'logit_scale',
+] as const;
+
+/**
+ * How llama.cpp knows a family. Which key and which tensor of a GGUF file stand for what is the same for all families; what a
+ * file does not say is as in the family's own defaults.
+ */
 export interface GgufFamily {
-  /** general.architecture of the GGUF file. */
+  /** general.architecture of the file. */
   architecture: string;
   /** Whether the two rows that rotary positions rotate together lie side by side or half a head apart. */
   rowOrder: 'interleaved' | 'half-split';
-  /** Whether the engine reads a correction of each frequency from rope_freqs.weight. */
-  frequencyFactors: boolean;
+  /** Whether it reads a correction of each frequency from rope_freqs.weight. */
+  frequencyFactors?: boolean | undefined;
+  /** Keys that it reads besides those of every architecture. */
+  keys?: readonly (typeof ggufKeys)[number][] | undefined;
+  /** Projections that its files hold as one: q, k and v; gate and up. */
+  fused?: readonly ('attn_qkv' | 'ffn_up')[] | undefined;
+  /** Number of layers from which its scores are scaled by the width of the model over the number of heads (Gemma's 27B models). */
+  layersScaledByWidth?: number | undefined;
 }
 
 /** A model family as data: how its config.json tells the decoder's shape, and where its tensors lie. */

@@ -1,6 +1,6 @@
 import { isLayerRole, isNativeRole, KvlrError, type TensorRole, tensorRoles } from '@kvlr/core';
 import { z } from 'zod';
-import { type ArchitectureDescriptor, extendArchitecture, type PartialArchitecture } from './architecture.ts';
+import { type ArchitectureDescriptor, extendArchitecture, ggufKeys, type PartialArchitecture } from './architecture.ts';
 import { architectures } from './families.ts';
 
 const literal = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -120,7 +120,10 @@ const description = {
     .strictObject({
       architecture: z.string().min(1),
       rowOrder: z.enum(['interleaved', 'half-split']),
-      frequencyFactors: z.boolean(),
+      frequencyFactors: z.boolean().optional(),
+      keys: z.array(z.enum(ggufKeys)).optional(),
+      fused: z.array(z.enum(['attn_qkv', 'ffn_up'])).optional(),
+      layersScaledByWidth: z.int().min(1).optional(),
     })
     .optional(),
 };

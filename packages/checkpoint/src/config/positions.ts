@@ -45,6 +45,8 @@ export function layerPositions(
   if (kind === 'none') return every(() => ({ kind }));
   if (kind === 'alibi') {
     const { slopes: rule = 'bloom' } = rules;
+    // As transformers' sdpa attention, its default, computes Falcon; its eager attention adds the same numbers twice, to the mask
+    // and to the scores.
     const slopes = alibiSlopes(rule, numAttentionHeads);
     const rounded = { slopes: roundToBfloat16(slopes), roundedScale: 1 / Math.sqrt(headDim) };
     return every(() => ({ kind, ...(rule === 'falcon' ? rounded : { slopes }) }));

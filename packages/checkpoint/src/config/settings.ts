@@ -138,9 +138,25 @@ export function writeSetting(config: Config, setting: Setting | undefined, value
     writeSetting(config, new ConfigReader(config).holds(setting) ? setting.use : setting.otherwise, value);
   } else {
     const names = [setting.field].flat();
-    const field = names.find((name) => fieldOf(config, name) !== undefined) ?? names[0]!;
+    const isThere = (name: string) => fieldOf(config, name) !== undefined;
+    const field = names.find(isThere) ?? names.find((name) => !name.includes('.')) ?? names[0]!;
     const { power = 1, times = 1, plus = 0 } = setting;
-    const raw = typeof value === 'number' ? ((value - plus) / times) ** (1 / power) : value;
-    if (!field.includes('.')) config[field] = raw;
+    const raw = typeof value === 'number' ? withoutRounding(((value - plus) / times) ** (1 / power)) : value;
+    writeField(config, field.split('.'), raw);
   }
+}
+
+/** Objects on the way are copied, since a config may share them with the one it was made from. */
+function writeField(config: Config, [step, ...more]: string[], value: unknown): void {
+  if (more.length === 0) config[step!] = value;
+  else {
+    const inner = { ...(config[step!] as Config | undefined) };
+    writeField(inner, more, value);
+    config[step!] = inner;
+  }
+}
+
+/** The number that was meant: a power of a root misses it by a bit. */
+function withoutRounding(number: number): number {
+  return Number(number.toPrecision(14));
 }

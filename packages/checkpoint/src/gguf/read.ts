@@ -1,6 +1,6 @@
 import { countElements, KvlrError, type KvlrErrorCode, type TensorDtype } from '@kvlr/core';
 import { findNonFinite, isTensorDtype } from '../dtypes.ts';
-import { type CheckpointFiles, fileTruncated } from '../files/files.ts';
+import type { CheckpointFiles } from '../files/files.ts';
 import { decodeGguf, type GgufType, ggufByteLength, ggufTypeOfCode } from './blocks.ts';
 
 /** What a GGUF header may claim before it is believed, and why no more. */
@@ -17,10 +17,10 @@ export const ggufLimits = {
   keyBytes: 65_535,
   /** ggml's own bound of axes. */
   dimensions: 4,
-  /** Four times the merges of the largest vocabulary. */
-  arrayLength: 4 * 1024 * 1024,
+  /** Entries of all lists together: six times the tokens, types, scores and merges of the largest vocabulary. */
+  listEntries: 8_000_000,
   /** Lists of lists are in the format; deeper ones are in no file. */
-  arrayDepth: 2,
+  listDepth: 2,
   /** Of where tensors begin. Files have 32; a page of memory is the most that a loader could want. */
   alignment: 65_536,
 } as const;
@@ -150,6 +150,7 @@ function asNumber(value: bigint): number | bigint {
 class Cursor {
   readonly fileSize: number;
   position = 0;
+  #listEntries = 0;
   readonly #bytes: Uint8Array;
   readonly #file: string;
   readonly #text = new TextDecoder();
@@ -196,10 +197,11 @@ class Cursor {
   value(type: number, depth: number): GgufMetadataValue {
     if (type === stringType) return this.#text.decode(this.take(this.integer('a text')));
     if (type !== arrayType) return this.#number(type);
-    if (depth === ggufLimits.arrayDepth)
-      throw this.malformed(`lists at most ${ggufLimits.arrayDepth} deep`, 'deeper ones');
+    if (depth === ggufLimits.listDepth)
+      throw this.malformed(`lists at most ${ggufLimits.listDepth} deep`, 'deeper ones');
     const elementType = this.uint32();
-    const length = this.count('entries of a list', ggufLimits.arrayLength);
+    const length = this.count('entries of all lists', ggufLimits.listEntries - this.#listEntries);
+    this.#listEntries += length;
     return Array.from({ length }, () => this.value(elementType, depth + 1));
   }
 
@@ -220,7 +222,12 @@ class Cursor {
   }
 
   truncated(expectedBytes: number): KvlrError {
-    return fileTruncated('GGUF', this.#file, expectedBytes, this.fileSize);
+    return new KvlrError('file-truncated', {
+      message: `expected ${expectedBytes} bytes, got ${this.fileSize}`,
+      hint: 'The file was cut short: download or copy it again.',
+      where: { file: this.#file },
+      data: { file: this.#file, expected: expectedBytes, received: this.fileSize },
+    });
   }
 }
 
@@ -297,7 +304,13 @@ export class GgufSource {
       message: `expected finite numbers, got ${values[element]} at element ${from * width + element}`,
       hint: 'This weight is damaged: download the file again, or take another revision of the model.',
       where: { file: this.file, tensor: name },
-      data: { location: this.#files.location, file: this.file, tensor: name, element, received: String(values[element]) },
+      data: {
+        location: this.#files.location,
+        file: this.file,
+        tensor: name,
+        element,
+        received: String(values[element]),
+      },
     });
   }
 

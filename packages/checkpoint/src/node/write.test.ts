@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/files.ts';
 import { openCheckpoint } from '../model/open.ts';
 import { applyCompression, overlayModel } from '../model/variant.ts';
-import { plannedBytes } from '../model/written-tensors.ts';
+import { plannedBytes, planTensors } from '../model/written-tensors.ts';
+import { encodeSafetensors } from '../safetensors/write.ts';
 import { randomCompressedLayer } from '../testing/compressed-layer.ts';
 import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { openCheckpointDirectory } from './open.ts';
@@ -29,6 +30,8 @@ const halve = (base: ModelSource) =>
     base,
     base.shape.layers.map((_, layer) => randomCompressedLayer(base.shape, { layer, groups: 2 })),
   );
+
+const encodeFloatBytes = (values: number[]) => new Uint8Array(Float32Array.from(values).buffer);
 
 const readText = (name: string) => readFile(join(directory, name), 'utf8');
 
@@ -125,6 +128,42 @@ describe('writeCheckpointDirectory', () => {
     expect(stock.tensors.list().map(({ name }) => name)).toEqual(source.tensors.list().map(({ name }) => name));
     await stock.close();
     await written.close();
+  });
+
+  it('copies what the decoder does not use, and leaves out biases of the old number of heads', async () => {
+    const files = await tinyCheckpointFiles();
+    const { tensors } = await openCheckpoint(createMemoryFiles(files));
+    const extra = (name: string, values: number[]) => {
+      return { name, dtype: 'F32' as const, shape: [values.length], bytes: encodeFloatBytes(values) };
+    };
+    const kept = await Promise.all(
+      tensors.list().map(async (info) => ({ ...info, bytes: await tensors.readBytes(info.name) })),
+    );
+    const mask = 'model.layers.0.self_attn.mask';
+    const bias = 'model.layers.0.self_attn.k_proj.bias';
+    const weights = encodeSafetensors([...kept, extra(mask, [Number.NEGATIVE_INFINITY, Number.NaN]), extra(bias, [1])]);
+    const source = await openCheckpoint(createMemoryFiles({ ...files, 'model.safetensors': weights }));
+    await writeCheckpointDirectory(directory, halve(source), { source, dtype: 'F16' });
+    const written = await openCheckpointDirectory(directory);
+    expect(await written.tensors.readBytes(mask)).toEqual(encodeFloatBytes([Number.NEGATIVE_INFINITY, Number.NaN]));
+    expect(written.tensors.has(bias)).toBe(false);
+    await written.close();
+  });
+
+  it('writes changed weights of an F64 model as F32, and the others as they are', async () => {
+    const source = await openTiny('F32');
+    const name = source.tensorName('upWeight', 0);
+    const data = Float64Array.from(await source.tensors.readFloat32(name));
+    const shape = source.tensors.info(name).shape;
+    const wide = overlayModel(source, { shape: source.shape, tensors: new Map([[name, { shape, data }]]), id: 'wide' });
+    const narrowed = overlayModel(wide, {
+      ...{ shape: source.shape, id: 'narrowed' },
+      tensors: new Map([[name, { shape, data: Float32Array.from(data) }]]),
+    });
+    const typeOf = (model: ModelSource) => {
+      return planTensors(model, { source: wide }).find((planned) => planned.name === name)!.dtype;
+    };
+    expect([typeOf(wide), typeOf(narrowed)]).toEqual(['F64', 'F32']);
   });
 
   it('writes a model that has no files', async () => {
