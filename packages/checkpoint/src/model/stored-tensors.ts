@@ -138,8 +138,8 @@ function storedTensor(
   });
   const columns = inOrder[0]!.shape.slice(1);
   const stored = byHeads ? [rows / shape.headDim, shape.headDim] : [rows, ...columns];
-  const isTurned = transposed === true && columns.length === 1;
-  return { name, shape: isTurned ? stored.reverse() : stored, transposed: isTurned, parts };
+  const isTransposed = transposed === true && columns.length === 1;
+  return { name, shape: isTransposed ? stored.reverse() : stored, transposed: isTransposed, parts };
 }
 
 /** Biases are ranked as their weights. */
@@ -231,7 +231,7 @@ function byteOffsetFits({ byteOffset }: Uint8Array, size: number): boolean {
   return byteOffset % size === 0;
 }
 
-/** Copies the numbers of a part from or to the stored tensor; `places` turns places in part and stored into target and source. */
+/** Copies the numbers of a part from or to the stored tensor; `places` says which of the two is the target. */
 function copyRows(
   { shape, transposed }: StoredTensor,
   { rows, shape: partShape }: StoredPart,

@@ -13,7 +13,7 @@ export interface LayerInputs {
   totalLength: string;
   cosCache: string;
   sinCache: string;
-  /** Position of each token, where queries and keys are turned before attention instead of in it. */
+  /** Position of each token, where queries and keys are rotated before attention instead of in it. */
   positions?: string;
 }
 
@@ -29,7 +29,7 @@ export function attentionBlock(graph: GraphBuilder, stream: Stream, layer: numbe
   const path = `/model/layers.${layer}/attn`;
   const { normed, sum } = normalise(graph, stream, 'attentionNorm', layer, inputs);
   const bias = shape.attention.inputBias;
-  const turn = (part: 'q' | 'k', heads: string): string =>
+  const rotate = (part: 'q' | 'k', heads: string): string =>
     positions === undefined
       ? heads
       : graph.node(`${path}/${part}_rotary`, 'RotaryEmbedding', [heads, positions, cosCache, sinCache], {
@@ -49,7 +49,7 @@ export function attentionBlock(graph: GraphBuilder, stream: Stream, layer: numbe
     `${path}/GroupQueryAttention`,
     'GroupQueryAttention',
     [
-      ...[turn('q', query), turn('k', key), value, pastKey!, pastValue!],
+      ...[rotate('q', query), rotate('k', key), value, pastKey!, pastValue!],
       ...[inputs.lastPositions, inputs.totalLength],
       ...(positions === undefined ? [cosCache, sinCache] : []),
     ],

@@ -9,7 +9,7 @@ import { GraphBuilder, plainTensor, transposedTensor } from './graph.ts';
 /**
  * A decoder as transformers.js and ONNX Runtime's own model builder lay it out: input_ids, attention_mask and
  * past_key_values.{layer}.key / .value in, logits and present.{layer}.key / .value out; caches are
- * [batch, KV heads, tokens, headDim]. Attention is ONNX Runtime's GroupQueryAttention, which turns queries and keys itself
+ * [batch, KV heads, tokens, headDim]. Attention is ONNX Runtime's GroupQueryAttention, which rotates queries and keys itself
  * by the tables cos_cache and sin_cache; it does so for head widths that are multiples of 16, and for other multiples of 8
  * RotaryEmbedding stands before it. Sequences of a batch are padded behind, not before.
  *
@@ -56,7 +56,7 @@ export function decoderGraph(model: ModelSource, dtype: OnnxFloatDtype): OnnxGra
   return graph.finish();
 }
 
-/** Adds each weight when it is first asked for, in the order in which it is used. Matrices are stored turned. */
+/** Adds each weight when it is first asked for, in the order in which it is used. Matrices are stored transposed. */
 function weightTensors(model: ModelSource, graph: GraphBuilder, dtype: OnnxFloatDtype): LayerInputs['weights'] {
   const key = (role: TensorRole, layer?: number) => `${role} ${layer}`;
   const shapes = new Map(decoderTensors(model.shape).map(({ role, layer, shape }) => [key(role, layer), shape]));
@@ -73,7 +73,7 @@ function weightTensors(model: ModelSource, graph: GraphBuilder, dtype: OnnxFloat
   };
 }
 
-/** The row of the embedding for each id. A tied embedding is stored once, turned, and has them as columns of the head. */
+/** The row of the embedding for each id. A tied embedding is stored once, transposed, and has them as columns of the head. */
 function embed(model: ModelSource, graph: GraphBuilder, weights: LayerInputs['weights'], ids: string): string {
   const node = '/model/embed_tokens/Gather';
   if (!model.shape.head.tied) return graph.node(node, 'Gather', [weights('embedding'), ids]);

@@ -65,9 +65,9 @@ export class GraphBuilder {
   }
 }
 
-/** Numbers that are turned and encoded at a time: beside the matrix itself, only so much is held. */
+/** Numbers that are transposed and encoded at a time: beside the matrix itself, only so much is held. */
 const numbersAtOnce = 1 << 22;
-/** Side of the squares in which a matrix is turned, so that both sides stay in the processor's cache. */
+/** Side of the squares in which a matrix is transposed, so that both sides stay in the processor's cache. */
 const tile = 32;
 
 /** A tensor that is written in the order in which it is stored. */
@@ -112,16 +112,16 @@ function transposeColumns(
   first: number,
   count: number,
 ): Float32Array {
-  const turned = new Float32Array(count * height);
+  const transposed = new Float32Array(count * height);
   for (let top = 0; top < height; top += tile) {
     const bottom = Math.min(top + tile, height);
     for (let left = 0; left < count; left += tile) {
       const right = Math.min(left + tile, count);
       for (let row = top; row < bottom; row++) {
         const start = row * width + first;
-        for (let column = left; column < right; column++) turned[column * height + row] = matrix[start + column]!;
+        for (let column = left; column < right; column++) transposed[column * height + row] = matrix[start + column]!;
       }
     }
   }
-  return turned;
+  return transposed;
 }
