@@ -20,7 +20,7 @@ async function validationWindows(settings?: { length: number; windowsPerSource: 
 }
 
 describe('the embedded model on its validation text', () => {
-  it('has the perplexity that its card states, on wasm', { timeout: 180_000 }, async () => {
+  it('has the perplexity that its card states, on wasm', { timeout: 90_000 }, async () => {
     const model = await loadModel(checkpoint, { backend: 'wasm' });
     const windows = await validationWindows();
     const result = await evaluate({ model, modelId: model.id, windows, cache: cacheSize(model.shape, 4) });
@@ -33,7 +33,7 @@ describe('the embedded model on its validation text', () => {
     expect(result.cache.bytesPerToken).toBe(2 * 6 * 8 * 32 * 4);
   });
 
-  it('has the same logits on WebGPU as on wasm', async (context) => {
+  it('has the same logits on WebGPU as on wasm', { timeout: 90_000 }, async (context) => {
     const { adapter } = await selectBackend({ backend: 'auto' });
     if (!adapter) context.skip(`no WebGPU here: ${webgpuProblem ?? gpuProblem ?? 'no adapter answers'}`);
     const windows = (await validationWindows({ length: 33, windowsPerSource: 1 })).slice(0, 2);
