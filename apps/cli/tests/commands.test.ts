@@ -4,7 +4,7 @@ import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { sha256 } from '@kvlr/core';
 import { parseRecipeYaml } from '@kvlr/pipeline';
 import { formatMeasurement } from '@kvlr/report';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { examplePath, runCli, runJson, runToError, TinyRun } from './support/tiny-run.ts';
 
 const interleaved = examplePath('grouping/interleaved.mjs');
@@ -152,10 +152,11 @@ describe('kvlr compress', () => {
   it('ends with 130 when stopped, leaves no output, and goes on from there', async () => {
     const stop = new AbortController();
     const running = runCli(tiny.compress('stopped', '--json'), stop.signal);
-    const runDirectory = join(directory, 'stopped.run');
-    while (!(await readdir(runDirectory).catch((): string[] => [])).includes('1-statistics.safetensors')) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
+    const written = () => readdir(join(directory, 'stopped.run')).catch((): string[] => []);
+    await vi.waitUntil(async () => (await written()).includes('1-statistics.safetensors'), {
+      timeout: 20_000,
+      interval: 1,
+    });
     stop.abort();
     const { exitCode, out } = await running;
     expect(exitCode).toBe(130);

@@ -46,7 +46,7 @@ describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {
     const disagreements: object[] = [];
     let decisive = 0;
     for (const prompt of prompts) {
-      const tokenIds = Int32Array.from([tokenizer.beginOfSequenceId!, ...tokenizer.encode(prompt)]);
+      const tokenIds = Int32Array.from([...tokenizer.prefixIds, ...tokenizer.encode(prompt)]);
       const logits = await kvlr.logits(tokenIds);
       for (const [position, { first, second }] of (await llamaCpp.predict(tokenIds)).entries()) {
         const row = logits.subarray(position * kvlr.vocabSize, (position + 1) * kvlr.vocabSize);

@@ -76,7 +76,7 @@ describe('llama.cpp with an exported model', () => {
   it.each(variants)('predicts what a Float64 decoder predicts: %s', async (_, createModel) => {
     const model = await createModel();
     const tokenizer = await checkpoint.tokenizer();
-    const tokenIds = Int32Array.from([tokenizer.beginOfSequenceId!, ...tokenizer.encode(texts[0]!)]);
+    const tokenIds = Int32Array.from([...tokenizer.prefixIds, ...tokenizer.encode(texts[0]!)]);
     const oracle = await exportAndOpen(model);
 
     const predictions = await oracle.predict(tokenIds);

@@ -54,7 +54,7 @@ describe('the two sides of a method', () => {
   it('may be a RoPE strategy, whose layout the report names', async () => {
     const output = compressArguments(model, 'latent', '--rope-strategy', strongestCoordinates, '--values', 'svd-a');
     const { report } = await runJson(output);
-    expect(report.resultShape.layers[0]).toMatchObject({ keys: 'latent', keySlots: 1, keySlotWidth: 16 });
+    expect(report.resultShape.layers[0].cache).toMatchObject({ keys: 'latent', keySlots: 1, keySlotWidth: 16 });
     expect(report.result.cache.bytesPerToken).toBe(report.base.cache.bytesPerToken / 2);
     expect(await readFile(join(directory, 'latent', 'README.md'), 'utf8')).toContain('latent keys in the KV cache');
     const small = join(directory, 'latent');

@@ -99,7 +99,7 @@ async function openKvlr(checkpointDirectory: string) {
   return {
     checkpoint,
     model,
-    encode: (text: string) => Int32Array.from([tokenizer.beginOfSequenceId!, ...tokenizer.encode(text)]),
+    encode: (text: string) => Int32Array.from([...tokenizer.prefixIds, ...tokenizer.encode(text)]),
     async close() {
       model.dispose();
       await checkpoint.close();

@@ -176,7 +176,7 @@ export function checkWindows(
 }
 
 /** What decides each artefact of a run: every key depends on those before it. */
-export interface RunKeys {
+interface RunKeys {
   statistics: ArtefactKey;
   /** What layers lose when they are compressed alone: shared by runs with other totals and policies. */
   losses: ArtefactKey;

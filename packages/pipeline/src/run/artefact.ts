@@ -35,7 +35,7 @@ export function addEfforts(parts: readonly (Effort | undefined)[]): Effort | und
 }
 
 /** What an artefact is saved with: the key of what made it, and what making it took. */
-export interface Origin {
+interface Origin {
   key: ArtefactKey;
   /** Undefined where a part of it was made by a run that kept no record. */
   effort: Effort | undefined;

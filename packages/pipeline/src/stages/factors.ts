@@ -62,7 +62,7 @@ export function computeFactors(context: RunContext, request: FactorsRequest): Pr
 }
 
 /** Compressed layers as tensors (F64, flat, `layers.{position}.{part}`) and one JSON header. */
-export const compressedLayersCodec = bundleCodec<CompressedLayer[]>(
+const compressedLayersCodec = bundleCodec<CompressedLayer[]>(
   (layers) => {
     const tensors: TensorBundle['tensors'] = new Map();
     const headers = layers.map(({ weights, keys, ...header }, position) => {

@@ -37,7 +37,7 @@ export type WorkerQuestion = {
 /** A worker's answer, or the error it met, in a form that crosses threads. */
 export type WorkerAnswer = { id: number; answer: unknown } | { id: number; error: WorkerFailure };
 
-export interface WorkerFailure {
+interface WorkerFailure {
   message: string;
   /** Present when it was a KvlrError, with its other fields. */
   code?: KvlrErrorCode;
