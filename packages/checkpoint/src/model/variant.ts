@@ -13,6 +13,7 @@ import {
   type TensorInfo,
   type TensorRole,
 } from '@kvlr/core';
+import { widenHeads } from '@kvlr/rope';
 import { uniformKeyValueHeads } from '../config/native.ts';
 import { findNonFinite, requireLength } from '../dtypes.ts';
 import { nativeTensorName } from './stored-tensors.ts';
@@ -65,7 +66,10 @@ export function overlayModel(base: ModelSource, { shape, tensors: changed, id }:
 /**
  * The model with the given layers' attention replaced: new cache layouts, q/k/v/o (and biases) as float32, and the
  * encoders of latent keys or the decoders of rebuilt ones. Where one layer brings a bias that the base model lacks, the
- * others get one of zeros, since biases are a property of the whole model.
+ * others get one of zeros, since biases are a property of the whole model. So is the width of heads: wide ones come in every
+ * layer or in none.
+ *
+ * @throws KvlrError 'tensor-shape' where weights do not fit; 'invalid-argument' where heads of different widths meet.
  */
 export function applyCompression(base: ModelSource, layers: readonly CompressedLayer[]): ModelSource {
   const byLayer = new Map(layers.map((layer) => [layer.layer, layer]));
@@ -89,15 +93,33 @@ function compressedShape(base: DecoderShape, byLayer: ReadonlyMap<number, Compre
   const had = base.attention;
   const inputBias = had.inputBias || addsInputBias || (addsOutputBias && !had.outputBias);
   const outputBias = had.outputBias || addsOutputBias || (inputBias && !had.inputBias);
+  const widened = widenHeads(base, headWidthOf(base, byLayer));
   const shape: DecoderShape = {
-    ...base,
-    attention: { ...had, inputBias, outputBias },
-    layers: base.layers.map((layer, index) => {
+    ...widened,
+    attention: { ...widened.attention, inputBias, outputBias },
+    layers: widened.layers.map((layer, index) => {
       const compressed = byLayer.get(index);
       return compressed === undefined ? layer : { ...layer, cache: cacheLayout(compressed) };
     }),
   };
   return { ...shape, numKeyValueHeads: uniformKeyValueHeads(shape) ?? base.numKeyValueHeads };
+}
+
+/** Width of the compressed layers' heads in widths of the base's. */
+function headWidthOf(base: DecoderShape, byLayer: ReadonlyMap<number, CompressedLayer>): number {
+  const widths = base.layers.map((_, index) => {
+    const compressed = byLayer.get(index);
+    return compressed?.keys.kind === 'stock' ? compressed.slots.keySlotWidth : base.headDim;
+  });
+  const [first = base.headDim] = widths;
+  const times = first / base.headDim;
+  if (Number.isInteger(times) && widths.every((width) => width === first)) return times;
+  throw new KvlrError('invalid-argument', {
+    message: `expected heads of one width in all layers, a multiple of ${base.headDim}, got ${[...new Set(widths)].join(', ')}`,
+    hint: 'Compress every layer to the same headWidth.',
+    where: { argument: 'layers' },
+    data: { widths },
+  });
 }
 
 const weightOfRole = new Map<TensorRole, keyof AttentionWeights>(
@@ -113,8 +135,8 @@ function replacement(
   const weight = weightOfRole.get(role);
   const data = weight === undefined ? nativeWeight(role, compressed) : compressed?.weights[weight];
   if (data !== undefined) return Float32Array.from(data);
-  const isNewBias = weight !== undefined && shape.length === 1 && (compressed !== undefined || !isInBase);
-  return isNewBias ? new Float32Array(shape[0]!) : undefined;
+  const isBias = weight !== undefined && /^(query|key|value|output)Bias$/.test(weight);
+  return isBias && (compressed !== undefined || !isInBase) ? new Float32Array(shape[0]!) : undefined;
 }
 
 function nativeWeight(role: TensorRole, compressed: CompressedLayer | undefined): Float64Array | undefined {

@@ -15,7 +15,7 @@ import { overlayModel } from './variant.ts';
 
 export interface TensorPlanSettings {
   /** The model it was made from: its tensors' types are kept, and changed or new weights take the type it uses. */
-  source?: (ModelSource & { layout?: TensorLayout }) | undefined;
+  source?: (ModelSource & { layout?: TensorLayout; writtenDtype?: WeightDtype }) | undefined;
   /** One type for all weights, instead. */
   dtype?: WeightDtype | undefined;
   /** Where tensors lie in the files. Default: as in those of the source, else each under the model's own name. */
@@ -106,7 +106,8 @@ function plannedDtype(
 ): TensorDtype {
   const own = infos[0]!.dtype;
   if (!isWeightDtype(own)) return own;
-  if (wanted !== undefined) return wanted;
+  const told = wanted ?? source?.writtenDtype;
+  if (told !== undefined) return told;
   const { role, layer } = first!;
   const name = source?.tensorName(role, layer);
   const kept = name !== undefined && source?.tensors.has(name) ? source.tensors.info(name).dtype : undefined;
@@ -136,6 +137,6 @@ function ownLayout({ tensorName }: ModelSource): TensorLayout {
 
 /** Every name that a projection's weight or bias, or a tensor of kvlr's own layouts, may have. */
 function projectionNames(model: ModelSource): Set<string> {
-  const roles = tensorRoles.filter(isCompressedRole);
+  const roles = tensorRoles.filter((role) => isCompressedRole(role) && !/Norm/.test(role));
   return new Set(model.shape.layers.flatMap((_, layer) => roles.map((role) => model.tensorName(role, layer))));
 }

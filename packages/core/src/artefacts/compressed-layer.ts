@@ -1,7 +1,10 @@
 import type { LayerCacheLayout } from '../model/decoder-shape.ts';
 import type { TensorRole } from '../model/decoder-tensors.ts';
 
-/** Float64 weights of one layer's attention, matrices [out, in] row-major, biases [out] where the model has them. */
+/**
+ * Float64 weights of one layer's attention, matrices [out, in] row-major, biases [out] and norms of queries and keys where the model
+ * has them, as wide as `AttentionShape.queryKeyNorm` says and as the file holds them.
+ */
 export interface AttentionWeights {
   query: Float64Array;
   key: Float64Array;
@@ -11,6 +14,10 @@ export interface AttentionWeights {
   keyBias?: Float64Array;
   valueBias?: Float64Array;
   outputBias?: Float64Array;
+  queryNorm?: Float64Array;
+  queryNormBias?: Float64Array;
+  keyNorm?: Float64Array;
+  keyNormBias?: Float64Array;
 }
 
 /** The tensor that each of the weights is in a model. */
@@ -23,6 +30,10 @@ export const rolesOfAttentionWeights = {
   keyBias: 'keyBias',
   valueBias: 'valueBias',
   outputBias: 'outputBias',
+  queryNorm: 'queryNorm',
+  queryNormBias: 'queryNormBias',
+  keyNorm: 'keyNorm',
+  keyNormBias: 'keyNormBias',
 } as const satisfies Record<keyof AttentionWeights, TensorRole>;
 
 /** Keys as any engine with grouped-query attention caches them: projected and rotated, one head of headDim a slot. */

@@ -67,9 +67,12 @@ export function isNativeRole(
   return role === 'latentKeyEncoder' || role === 'latentQueryEncoder' || role === 'rebuiltKeyDecoder';
 }
 
-/** Whether compression may replace tensors of this role: the projections of attention and what kvlr's layouts add to them. */
+/**
+ * Whether compression may replace tensors of this role: the projections of attention, the norms of queries and keys, and what
+ * kvlr's layouts add to them.
+ */
 export function isCompressedRole(role: TensorRole): boolean {
-  return isNativeRole(role) || /^(query|key|value|output)(Weight|Bias)$/.test(role);
+  return isNativeRole(role) || /^((query|key|value|output)(Weight|Bias)|(query|key)Norm(Bias)?)$/.test(role);
 }
 
 /** A tensor that a decoder of some shape has. */

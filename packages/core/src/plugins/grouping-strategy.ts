@@ -1,5 +1,6 @@
 import type { AttentionWeights } from '../artefacts/compressed-layer.ts';
 import type { LayerStatistics } from '../artefacts/statistics.ts';
+import type { PositionShape } from '../model/decoder-shape.ts';
 
 /**
  * Cost of letting some KV heads share one, >= 0 and the smaller the better. Does not depend on the order of the heads. The
@@ -18,6 +19,8 @@ export interface GroupingRequest {
   wanted: number;
   headDim: number;
   numAttentionHeads: number;
+  /** How the layer knows positions, which decides what its keys may share. Left out: RoPE over whole heads. */
+  positions?: PositionShape | undefined;
   /** Cost of letting these heads share one: share of the layer's energy that is lost, >= 0. Present with statistics. */
   cost: GroupCost | undefined;
   /** The layer's attention weights, for strategies that read them. */
