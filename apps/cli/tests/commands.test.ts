@@ -57,7 +57,7 @@ describe('kvlr inspect', () => {
 });
 
 describe('kvlr compress', () => {
-  it('writes a checkpoint that is judged as the report says, with every other tensor untouched', async () => {
+  it('writes a checkpoint that is evaluated as the report says, with every other tensor untouched', async () => {
     const result = await runJson(tiny.compress('half', '--kv-heads', '2'));
     expect(result.report.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
     expect(result.peakMemoryBytes).toBeGreaterThan(1e6);

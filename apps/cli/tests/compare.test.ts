@@ -68,7 +68,7 @@ describe('which rows kvlr compare has', () => {
 });
 
 describe('kvlr compare --groupings', () => {
-  it('judges named groupings and a module of one’s own', async () => {
+  it('evaluates named groupings and a module of one’s own', async () => {
     const { report } = await runJson([
       ...['compare', model, '-o', join(directory, 'groupings'), '--recipe', tiny.recipe, '--backend', 'cpu'],
       ...['--ratios', '1/2', '--recover', 'none', '--groupings', 'lost-keys', interleaved],

@@ -9,13 +9,13 @@ const evalArguments = (...more: string[]) => tiny.evaluate(tiny.model, ...more);
 describe('kvlr eval --cache-dtype', () => {
   it('sets caches of fewer bits beside f32', async () => {
     const plain = await runJson(evalArguments());
-    const judged = await runJson(evalArguments('--cache-dtype', 'f16,int4', '--workers', '1'));
-    expect(judged.map(({ dtype }: { dtype: string }) => dtype)).toEqual(['f32', 'f16', 'int4']);
+    const evaluated = await runJson(evalArguments('--cache-dtype', 'f16,int4', '--workers', '1'));
+    expect(evaluated.map(({ dtype }: { dtype: string }) => dtype)).toEqual(['f32', 'f16', 'int4']);
     // 2 layers x 2 x 4 slots of 8 numbers, with 4 bytes of scale and offset in front of int4's.
-    expect(judged.map(({ kvlr }: { kvlr: { cache: { bytesPerToken: number } } }) => kvlr.cache.bytesPerToken)).toEqual(
-      [32, 16, 8].map((slotBytes) => 16 * slotBytes),
-    );
-    const [f32, f16, int4] = judged.map(({ results }: { results: object }) => Object.values(results)[0]);
+    expect(
+      evaluated.map(({ kvlr }: { kvlr: { cache: { bytesPerToken: number } } }) => kvlr.cache.bytesPerToken),
+    ).toEqual([32, 16, 8].map((slotBytes) => 16 * slotBytes));
+    const [f32, f16, int4] = evaluated.map(({ results }: { results: object }) => Object.values(results)[0]);
     expect(f32['perplexity,none']).toBeCloseTo(plain.results.kvlr_texts['perplexity,none'], 3);
     expect(Math.abs(f16['perplexity_ratio,none'] - 1)).toBeLessThan(1e-3);
     expect(int4['kl_divergence,none']).toBeGreaterThan(10 * Math.abs(f16['kl_divergence,none']));

@@ -9,7 +9,7 @@ import { readDocuments } from './support/compress-reference.ts';
 it('the embedded model comes out as before', async () => {
   await prepareNodeRuntime();
   const model = await openCheckpointDirectory(referenceModelDirectory);
-  const { judgement, report } = await compress({
+  const { evaluation, report } = await compress({
     model,
     recipe: {
       keyValueHeads: 2,
@@ -32,9 +32,9 @@ it('the embedded model comes out as before', async () => {
   });
   await model.close();
   const figures = [
-    judgement.base.perplexity.value,
-    judgement.result.perplexity.value,
-    judgement.result.againstBase!.klDivergence.value,
+    evaluation.base.perplexity.value,
+    evaluation.result.perplexity.value,
+    evaluation.result.againstBase!.klDivergence.value,
     ...report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),
   ];
   expect(figures.map((figure) => figure.toPrecision(6))).toEqual([

@@ -92,7 +92,7 @@ describe('the two sides of a method', () => {
 });
 
 describe('--architecture', () => {
-  it('inspects, compresses and judges a model of a family of one’s own', async () => {
+  it('inspects, compresses and evaluates a model of a family of one’s own', async () => {
     const renamed = join(directory, 'renamed');
     await writeRenamedCheckpoint(renamed);
     const refused = await runCli(['inspect', renamed, '--json']);
@@ -102,8 +102,8 @@ describe('--architecture', () => {
     expect(shape).toMatchObject({ architecture: 'renamed', numKeyValueHeads: 4 });
     const { report } = await runJson(compressArguments(renamed, 'small-renamed', '--architecture', family));
     const small = join(directory, 'small-renamed');
-    const judge = ['--eval-text', tiny.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
-    const harness = await runJson(['eval', small, '--against', renamed, '--architecture', family, ...judge]);
+    const evaluate = ['--eval-text', tiny.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
+    const harness = await runJson(['eval', small, '--against', renamed, '--architecture', family, ...evaluate]);
     expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(report.result.perplexity.value, 4);
 
     const same = await runJson(compressArguments(model, 'small-llama'));

@@ -10,7 +10,7 @@ export {
 
 /** How the second moments are gathered. */
 const calibrationSchema = z.strictObject({
-  /** Windows drawn at random from the calibration text. */
+  /** Windows sampled from the calibration text. */
   windows: z.int().min(1).default(48),
   /** Tokens a window. */
   windowLength: z.int().min(2).default(512),
@@ -85,7 +85,7 @@ const budgetSchema = z.strictObject({
   windows: z.int().min(1).default(8),
   /** Tokens a window; all but the first are predicted. */
   windowLength: z.int().min(2).default(257),
-  /** Seed by which these windows are drawn. */
+  /** Seed by which these windows are sampled. */
   seed: z.int().min(0).default(0),
 });
 
@@ -101,7 +101,7 @@ const methodSchema = z.union([
   z.strictObject({ ropeStrategy: methodPart, values: methodPart }),
 ]);
 
-/** On what the result is judged. */
+/** On what the result is evaluated. */
 const evaluationSchema = z.strictObject({
   /** Windows taken from the start of each source of text. */
   windowsPerSource: z.int().min(1).default(24),

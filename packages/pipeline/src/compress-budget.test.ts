@@ -22,13 +22,13 @@ describe('compress with a budget', () => {
     const store = new MemoryRunStore();
     const { recovery } = tinyRecipe;
     const budget = { policy: falling, hash: 'falling' };
-    const { model, report, judgement } = await compress(await request({ recovery }, { store, budget }));
+    const { model, report, evaluation } = await compress(await request({ recovery }, { store, budget }));
     expect(model.shape.layers.map(({ cache: { keySlots, valueSlots } }) => [keySlots, valueSlots])).toEqual([
       [4, 4],
       [1, 1],
       [1, 1],
     ]);
-    expect(judgement.result.cache.bytesPerToken).toBe(6 * 2 * 8 * 4);
+    expect(evaluation.result.cache.bytesPerToken).toBe(6 * 2 * 8 * 4);
     const groups: number[][][] = await readJson(store, artefactNames.grouping);
     expect(groups.map((ofLayer) => ofLayer.length)).toEqual([4, 1, 1]);
     expect(report.notes?.join(' ')).toMatch(/KV heads by layer: 4, 1, 1.*LlamaForCausalLM/);
@@ -71,13 +71,13 @@ describe('compress with a budget', () => {
       { keys: 12, values: 12 },
     ];
     const own = { policy: () => layers, hash: 'apart' };
-    const { model, report, judgement } = await compress(await request({ method: 'svd-a' }, { budget: own }));
+    const { model, report, evaluation } = await compress(await request({ method: 'svd-a' }, { budget: own }));
     const widths = model.shape.layers.map(({ cache: { keySlots, keySlotWidth, valueSlots, valueSlotWidth } }) => ({
       keys: keySlots * keySlotWidth,
       values: valueSlots * valueSlotWidth,
     }));
     expect(widths).toEqual(layers);
-    expect(judgement.result.cache.bytesPerToken).toBe(4 * 96);
+    expect(evaluation.result.cache.bytesPerToken).toBe(4 * 96);
     expect(report.notes?.join(' ')).toContain('Numbers per token by layer: keys 28, 8, 12; values 16, 20, 12');
   });
 

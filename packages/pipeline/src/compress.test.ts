@@ -18,7 +18,7 @@ async function request(changes: Partial<CompressionRequest> = {}): Promise<Compr
 }
 
 describe('compress', () => {
-  it('halves the KV heads and judges the result', async () => {
+  it('halves the KV heads and evaluates the result', async () => {
     const store = new MemoryRunStore();
     const result = await compress(await request({ store, modelLocation: 'someone/tiny' }));
     expect(result.model.shape.numKeyValueHeads).toBe(2);
@@ -26,10 +26,10 @@ describe('compress', () => {
       modelId: result.recipe.source!.modelId,
       location: 'someone/tiny',
     });
-    expect(result.judgement.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
-    expect(result.judgement.base.cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
-    expect(result.judgement.result.againstBase?.basePerplexity.value).toBeCloseTo(
-      result.judgement.base.perplexity.value,
+    expect(result.evaluation.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
+    expect(result.evaluation.base.cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
+    expect(result.evaluation.result.againstBase?.basePerplexity.value).toBeCloseTo(
+      result.evaluation.base.perplexity.value,
       6,
     );
     expect(result.report.reconstruction).toHaveLength(2);
@@ -53,25 +53,25 @@ describe('compress', () => {
 
   it('changes nothing when all KV heads are kept, and says so', async () => {
     const { warnings, onEvent } = keepWarnings();
-    const { judgement } = await compress(
+    const { evaluation } = await compress(
       await request({
         onEvent,
         recipe: { ...tinyRecipe, keyValueHeads: { keep: 1 }, recovery: { preset: 'none' }, dtype: 'F32' },
       }),
     );
-    expect(judgement.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
-    expect(judgement.result.againstBase?.topOneAgreement.value).toBe(1);
-    expect(judgement.rounding).toBeUndefined();
+    expect(evaluation.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
+    expect(evaluation.result.againstBase?.topOneAgreement.value).toBe(1);
+    expect(evaluation.rounding).toBeUndefined();
     expect(warnings).toContainEqual(expect.stringContaining('All 4 KV heads are kept'));
   });
 
   it('measures what rounding to F16 changes', async () => {
-    const { judgement, model, writtenModel } = await compress(
+    const { evaluation, model, writtenModel } = await compress(
       await request({ recipe: { ...tinyRecipe, recovery: { preset: 'none' }, dtype: 'F16' } }),
     );
-    expect(judgement.rounding?.dtype).toBe('F16');
-    expect(judgement.rounding?.relativeToRange).toBeGreaterThan(0);
-    expect(judgement.rounding?.relativeToRange).toBeLessThan(0.01);
+    expect(evaluation.rounding?.dtype).toBe('F16');
+    expect(evaluation.rounding?.relativeToRange).toBeGreaterThan(0);
+    expect(evaluation.rounding?.relativeToRange).toBeLessThan(0.01);
     const name = model.tensorName('keyWeight', 0);
     const exact = await model.tensors.readFloat32(name);
     const rounded = await writtenModel.tensors.readFloat32(name);
@@ -86,7 +86,7 @@ describe('compress', () => {
     expect(skippedStages(first.stages)).toEqual([]);
     const second = await compress(await request({ store }));
     expect(skippedStages(second.stages)).toEqual(['statistics', 'grouping', 'factors', 'recovery', 'evaluation']);
-    expect(second.judgement).toEqual(first.judgement);
+    expect(second.evaluation).toEqual(first.evaluation);
     expect(first.stages.map(({ earlierSeconds }) => earlierSeconds)).toEqual(first.stages.map(() => 0));
     const [kept, done] = [true, false].map((wanted) => second.stages.filter(({ skipped }) => skipped === wanted));
     expect(done!.map(({ earlierSeconds }) => earlierSeconds)).toEqual(done!.map(() => 0));
@@ -135,7 +135,7 @@ describe('compress', () => {
     expect(skippedStages(resumed.stages)).toEqual(['statistics', 'grouping', 'factors']);
     const recovery = resumed.stages.find(({ stage }) => stage === 'recovery')!;
     expect(recovery.earlierSeconds).toBeGreaterThan(0);
-    expect(resumed.judgement.result.perplexity.value).toBeCloseTo(uninterrupted.judgement.result.perplexity.value, 5);
+    expect(resumed.evaluation.result.perplexity.value).toBeCloseTo(uninterrupted.evaluation.result.perplexity.value, 5);
   });
 
   it('asks a strategy of the caller for the groups', async () => {

@@ -11,9 +11,9 @@ import { formatRecipeYaml } from './recipe.ts';
 import { RunContext, type Stage, type StageTime } from './run/context.ts';
 import { artefactNames, MemoryRunStore, type RunStore, writeText } from './run/store.ts';
 import { type CacheBudget, chooseBudget } from './stages/budget.ts';
+import { type Evaluation, evaluateResult } from './stages/evaluation.ts';
 import { computeFactors } from './stages/factors.ts';
 import { chooseGroups } from './stages/grouping.ts';
-import { type Judgement, judge } from './stages/judge.ts';
 import { type Recovery, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
 import { gatherStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';
@@ -56,13 +56,13 @@ export interface CompressionResult {
   writtenModel: ModelSource;
   /** How much of its cache each layer keeps. */
   budget: CacheBudget;
-  judgement: Judgement;
+  evaluation: Evaluation;
   report: CompressionReport;
   stages: StageTime[];
 }
 
 /**
- * Gives a model fewer KV heads: statistics, budget, grouping, factors, recovery, judgement, report. What `kvlr compress` does.
+ * Gives a model fewer KV heads: statistics, budget, grouping, factors, recovery, evaluation, report. What `kvlr compress` does.
  * Stages whose artefacts lie in the store, made from the same inputs, are skipped.
  *
  * @throws KvlrError as `planCompression` does; 'aborted' when the signal fires. What was finished by then stays in the store.
@@ -92,7 +92,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
 
   const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
   const written = await roundModel(compressed.model, model, dtype);
-  const judgement = await judge(context, {
+  const evaluation = await evaluateResult(context, {
     ...{ runner, base: model, exact: compressed.model, written, windows: texts.evaluation, key: keys.evaluation },
     dtype: dtype ?? plan.sourceDtype,
     bytesPerElement: plan.cache.bytesPerElement,
@@ -100,11 +100,11 @@ export async function compress(request: CompressionRequest): Promise<Compression
   const { budget, history, course } = compressed;
   const report = await writeReport(context, {
     ...{ modelName, modelLicence: request.modelLicence, model, resultShape: written.shape },
-    ...{ recipe, statistics, budget, history, distillation: course, judgement },
+    ...{ recipe, statistics, budget, history, distillation: course, evaluation },
     environment: context.environment(runner.description),
   });
   await writeCheckpoint(context, request, { model: compressed.model, dtype, recipeYaml, modelCard: modelCard(report) });
-  return { recipe, model: compressed.model, writtenModel: written, budget, judgement, report, stages: context.stages };
+  return { recipe, model: compressed.model, writtenModel: written, budget, evaluation, report, stages: context.stages };
 }
 
 function describePlan({ model, keyValueHeads, cache }: CompressionPlan, stage: Stage): void {
@@ -130,7 +130,7 @@ export function checkMemory(
   onEvent?.({ type: 'warning', message, data: { memoryBytes, machineMemoryBytes } });
 }
 
-/** What the stages between statistics and judgement work with, whatever they are to do. */
+/** What the stages between statistics and evaluation work with, whatever they are to do. */
 export interface CompressionMeans {
   statistics: CalibrationStatistics;
   runner: ModelRunner;
@@ -143,7 +143,7 @@ export interface CompressedModel extends Recovery {
   groups: number[][][];
 }
 
-/** The stages between statistics and judgement: budget, grouping, factors, recovery. */
+/** The stages between statistics and evaluation: budget, grouping, factors, recovery. */
 export async function compressLayers(
   context: RunContext,
   plan: CompressionPlan,

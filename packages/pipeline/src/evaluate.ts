@@ -44,11 +44,11 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
   }
   const runner = await ModelRunner.create(request.runtime ?? {}, request.onEvent);
   const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
-  const judged = { modelId: model.id, baseModelId: base?.id, windows, cache };
+  const settings = { modelId: model.id, baseModelId: base?.id, windows, cache };
   return evaluationStage(request, windows, ({ control }) =>
     runner.use(model, (decoder) => {
       const against = (baseDecoder?: LogitSource) =>
-        evaluate({ ...control, ...judged, model: decoder, base: baseDecoder });
+        evaluate({ ...control, ...settings, model: decoder, base: baseDecoder });
       return base ? runner.use(base, against) : against();
     }),
   );
@@ -80,7 +80,7 @@ export async function evaluateCacheDtypes(request: CacheDtypesRequest): Promise<
   const windows = await cutWindows(request, model);
   const runner = await ModelRunner.create(request.runtime ?? {}, request.onEvent);
 
-  const judge = async (stage: Stage, part: number, logits: LogitSource, base?: LogitSource) => {
+  const evaluateIn = async (stage: Stage, part: number, logits: LogitSource, base?: LogitSource) => {
     const dtype = dtypes[part]!;
     const evaluation = await evaluate({
       ...stage.part(part, dtypes.length),
@@ -94,11 +94,11 @@ export async function evaluateCacheDtypes(request: CacheDtypesRequest): Promise<
       model,
       async (decoder) => {
         const base = cachedLogits(decoder);
-        const judged = [await judge(stage, 0, base)];
+        const evaluated = [await evaluateIn(stage, 0, base)];
         for (let part = 1; part < dtypes.length; part++) {
-          judged.push(await runner.use(model, (coded) => judge(stage, part, coded, base), dtypes[part]));
+          evaluated.push(await runner.use(model, (coded) => evaluateIn(stage, part, coded, base), dtypes[part]));
         }
-        return judged;
+        return evaluated;
       },
       'f32',
     ),

@@ -131,13 +131,13 @@ const expectSame = (received: readonly number[], expected: readonly number[]) =>
 };
 
 it.each(goldens)('a tiny model comes out as before: %s', async (_, recipe, golden) => {
-  const { judgement, budget, report } = await compress({
+  const { evaluation, budget, report } = await compress({
     ...(await tinyRun(model)),
     recipe: { ...tinyRecipe, ...recipe },
   });
-  const { perplexity, againstBase } = judgement.result;
+  const { perplexity, againstBase } = evaluation.result;
   expect(budget.layers.map(({ keys, values }) => [keys, values])).toEqual(golden.layers);
-  expectSame([judgement.base.perplexity.value], [484.31413008405076]);
+  expectSame([evaluation.base.perplexity.value], [484.31413008405076]);
   expectSame([perplexity.value, againstBase!.klDivergence.value], [golden.perplexity, golden.klDivergence]);
   expectSame(
     report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),

@@ -52,6 +52,6 @@ export {
 } from './run/plugin-choices.ts';
 export { artefactNames, MemoryRunStore, type RunStore } from './run/store.ts';
 export { type CacheBudget, describeBudget, foreseeBudget } from './stages/budget.ts';
-export { type Judgement, type LogitDifference, logitDifference } from './stages/judge.ts';
+export { type Evaluation, type LogitDifference, logitDifference } from './stages/evaluation.ts';
 export type { Distillation } from './stages/recovery.ts';
 export { measureSpectra, type SpectraRequest } from './stages/statistics.ts';

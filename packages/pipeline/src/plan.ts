@@ -231,8 +231,8 @@ async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   // Only a recipe that has a distillation names it in the key: those from before there was any keep theirs.
   const distillation = resolveDistillation(recipe.recovery);
-  const judged = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : [])];
-  const evaluation = await artefactKey({ recovery, evaluationHash }, judged);
+  const evaluated = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : [])];
+  const evaluation = await artefactKey({ recovery, evaluationHash }, evaluated);
   return { statistics, losses, budget, grouping, factors, recovery, evaluation };
 }
 

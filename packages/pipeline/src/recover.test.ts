@@ -32,11 +32,11 @@ async function request(changes: Partial<CheckpointRecoveryRequest> = {}): Promis
 describe('recoverCheckpoint', () => {
   it('brings a checkpoint nearer to its teacher, and is skipped when it is done', async () => {
     const store = new MemoryRunStore();
-    const { judgement, course } = await recoverCheckpoint(await request({ store }));
+    const { evaluation, course } = await recoverCheckpoint(await request({ store }));
     expect(course!.best.heldOutDivergence).toBeLessThan(course!.points[0]!.heldOutDivergence);
-    expect(judgement.result.againstBase!.basePerplexity.value).toBeCloseTo(judgement.base.perplexity.value, 6);
+    expect(evaluation.result.againstBase!.basePerplexity.value).toBeCloseTo(evaluation.base.perplexity.value, 6);
     const again = await recoverCheckpoint(await request({ store }));
-    expect(again.judgement).toEqual(judgement);
+    expect(again.evaluation).toEqual(evaluation);
     expect(skippedStages(again.stages)).toEqual(['recovery', 'evaluation']);
     const other = await recoverCheckpoint(await request({ store, teacher: await openTinyCheckpoint({ seed: 2 }) }));
     expect(other.stages.some(({ skipped }) => skipped)).toBe(false);
@@ -68,7 +68,7 @@ describe('recoverToDirectory', () => {
   it('writes a checkpoint with the trained tensors and the recipe', async () => {
     const output = join(directory, 'recovered');
     const first = await request();
-    const { judgement } = await recoverToDirectory({ ...first, output });
+    const { evaluation } = await recoverToDirectory({ ...first, output });
     const written = await openCheckpointDirectory(output);
     expect(written.shape).toEqual(first.model.shape);
     const name = written.tensorName('queryWeight', 0);
@@ -80,6 +80,6 @@ describe('recoverToDirectory', () => {
     await written.close();
     await expect(recoverToDirectory({ ...first, output })).rejects.toMatchObject({ code: 'file-exists' });
     const again = await recoverToDirectory({ ...first, output, overwrite: true });
-    expect(again.judgement).toEqual(judgement);
+    expect(again.evaluation).toEqual(evaluation);
   });
 });

@@ -12,7 +12,7 @@ import { formatRecipeYaml, parseRecipe, parseRecipeYaml, resolveDistillation, re
 import { artefactKey } from './run/artefact.ts';
 import { RunContext, type StageTime } from './run/context.ts';
 import { artefactNames, MemoryRunStore, writeText } from './run/store.ts';
-import { type Judgement, judge } from './stages/judge.ts';
+import { type Evaluation, evaluateResult } from './stages/evaluation.ts';
 import { type Distillation, distillationWindows, reconstructionWindows, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
 
@@ -32,7 +32,7 @@ export interface CheckpointRecoveryRequest extends RunSettings {
 }
 
 export interface CheckpointRecoveryResult {
-  judgement: Judgement;
+  evaluation: Evaluation;
   report: CompressionReport;
   /** The course of the distillation, where there was one. */
   course: Distillation['course'];
@@ -48,18 +48,18 @@ export interface CheckpointRecoveryResult {
  *   nothing is to be trained, 'text-too-short'; 'aborted' on the signal.
  */
 export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Promise<CheckpointRecoveryResult> {
-  const { model, teacher, recovery, evaluation } = request;
+  const { model, teacher, recovery } = request;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
   requireTraining(recovery);
   await checkTeacher(model, teacher, context.onEvent);
-  const texts = await prepareTexts(await model.tokenizer(), request.texts, evaluation);
+  const texts = await prepareTexts(await model.tokenizer(), request.texts, request.evaluation);
   const { calibration: text, calibrationHash, evaluationHash } = texts;
   await requireSameTokens(request, text.tokenIds);
   reconstructionWindows(text, recovery);
   distillationWindows(text, recovery);
   const recipe: Recipe = {
     ...(await recipeOf(model)),
-    ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation },
+    ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation: request.evaluation },
     source: { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash },
   };
   const recipeYaml = formatRecipeYaml(recipe);
@@ -75,22 +75,22 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   const { history, course } = recovered;
   const written = await roundModel(recovered.model, model, undefined);
   const dtype = attentionDtype(model);
-  const judged = [resolved, resolveDistillation(recovery), evaluation];
-  const judgement = await judge(context, {
+  const evaluated = [resolved, resolveDistillation(recovery), request.evaluation];
+  const evaluation = await evaluateResult(context, {
     ...{ runner, base: teacher, exact: recovered.model, written, windows: texts.evaluation, dtype },
     bytesPerElement: cacheElementBytes(dtype),
-    key: await artefactKey({ ...pair, evaluationHash }, judged),
+    key: await artefactKey({ ...pair, evaluationHash }, evaluated),
   });
   const report = await writeReport(context, {
     modelName: request.teacherName ?? teacher.location,
     modelLicence: await readLicence(teacher.files),
-    ...{ model: teacher, resultShape: written.shape, recipe, judgement, history, distillation: course },
+    ...{ model: teacher, resultShape: written.shape, recipe, evaluation, history, distillation: course },
     environment: context.environment(runner.description),
   });
   await writeCheckpoint(context, request, {
     ...{ model: recovered.model, dtype: undefined, recipeYaml, modelCard: modelCard(report) },
   });
-  return { judgement, report, course, stages: context.stages };
+  return { evaluation, report, course, stages: context.stages };
 }
 
 /** The recipe that a checkpoint carries when kvlr wrote it, or the default one. */

@@ -70,7 +70,7 @@ with the same -o and --overwrite takes them over. DIR holds comparison.html, .md
 every window.
 
 Examples:
-  kvlr compare                                                   the embedded model; each row is judged in about a minute
+  kvlr compare                                                   the embedded model; each row is evaluated in about a minute
   kvlr compare --all -o everything                               the whole table; hours, most of them block reconstruction
   kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
   kvlr compare --budgets --recipe svd-a --ratios 1/4             keys and values apart, in the latent layout
@@ -120,7 +120,7 @@ export function define(command: Command, context: CommandContext): void {
       ).conflicts(['methods', 'budget']),
     )
     .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares)
-    .option('--windows <n>', 'windows of each source of text to judge on (default: 24)', parseCount);
+    .option('--windows <n>', 'windows of each source of text to evaluate on (default: 24)', parseCount);
   addRecoverOption(command, 'block reconstruction of the rows that have one (default: see below)');
   addDistillOption(command, 'a row of the recipe with end-to-end training too (default: none)');
   addGroupingOption(command);

@@ -46,7 +46,7 @@ const afterHelp = () => `
 What happens: second moments of keys, values and queries are gathered on the calibration text; a budget says how many KV
 heads each layer keeps (the same everywhere unless told otherwise); heads are grouped; closed forms give each group one KV
 head, folded into the projections; block reconstruction then trains the attention of each layer back to the original's
-output (full: as many minutes as it needs; light: fewer and smaller steps); the result is judged against the original; OUT
+output (full: as many minutes as it needs; light: fewer and smaller steps); the result is evaluated against the original; OUT
 is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
 
 Everything that resuming needs lies in OUT.run: after Ctrl-C the same command goes on where it was cut.

@@ -116,7 +116,7 @@ async function recover(
   });
 }
 
-/** What is trained, and how the result is judged. */
+/** What is trained, and how the result is evaluated. */
 type Training = Pick<Recipe, 'recovery' | 'evaluation'>;
 
 /** What --recipe says of it, or a full distillation alone, changed by the other options. Throws 'usage' when nothing is trained. */

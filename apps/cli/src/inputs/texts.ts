@@ -15,7 +15,7 @@ export function loadCalibrationTexts({ calibration }: TextOptions): Promise<Text
   return loadTexts(calibration ?? [referenceTextPaths.calibration]);
 }
 
-/** Reads the texts to judge on. */
+/** Reads the texts to evaluate on. */
 export function loadEvaluationTexts({ evalText }: TextOptions): Promise<TextDocument[]> {
   return loadTexts(evalText ?? [referenceTextPaths.validation]);
 }

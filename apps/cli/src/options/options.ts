@@ -54,7 +54,7 @@ export function addTextOptions(command: Command, kinds: { calibration: boolean; 
     command.option('--calibration <files...>', 'texts to calibrate on, .txt or .jsonl (default: the embedded texts)');
   }
   if (kinds.evaluation) {
-    command.option('--eval-text <files...>', 'texts to judge on, .txt or .jsonl (default: the embedded texts)');
+    command.option('--eval-text <files...>', 'texts to evaluate on, .txt or .jsonl (default: the embedded texts)');
   }
   return command;
 }

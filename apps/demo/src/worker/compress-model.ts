@@ -26,14 +26,14 @@ interface DemoCompression {
 /** Runs kvlr's pipeline on the embedded model, as `kvlr compress` does, and states both models' cache and quality. */
 export async function compressModel(request: DemoCompressionRequest): Promise<DemoCompression> {
   const { reference, settings, store, runtime, onEvent, signal } = request;
-  const { model, judgement } = await compress({
+  const { model, evaluation } = await compress({
     model: reference.checkpoint,
     modelName: referenceModelCard.name,
     recipe: recipeOfSettings(settings),
     texts: { calibration: reference.calibration, evaluation: reference.validation },
     ...{ store, runtime, onEvent, signal },
   });
-  const { base, result } = judgement;
+  const { base, result } = evaluation;
   const { perplexityRatio, topOneAgreement } = result.againstBase!;
   return {
     model,

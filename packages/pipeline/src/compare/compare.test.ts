@@ -7,7 +7,7 @@ import { compare, orderRows } from './compare.ts';
 import { budgetRows, groupingRows, methodRows } from './rows.ts';
 
 describe('compare', () => {
-  it('judges methods at every ratio that divides, and the recipe behind them', async () => {
+  it('evaluates methods at every ratio that divides, and the recipe behind them', async () => {
     const store = new MemoryRunStore();
     const run = await tinyRun();
     const rows = methodRows({ ...run, methods: ['mean-pool', 'svd-a'], ratios: [1 / 2, 1 / 4, 1 / 8] });
@@ -50,7 +50,7 @@ describe('compare', () => {
     expect(again.rows).toEqual(report.rows);
   });
 
-  it('judges groupings before and after reconstruction, with what their groups cost', async () => {
+  it('evaluates groupings before and after reconstruction, with what their groups cost', async () => {
     const interleaved = {
       strategy: () => [
         [0, 2],
@@ -85,7 +85,7 @@ describe('compare', () => {
     expect(against.toSorted()).toEqual(others.toSorted());
   });
 
-  it('judges budgets before and after reconstruction, with what each layer keeps', async () => {
+  it('evaluates budgets before and after reconstruction, with what each layer keeps', async () => {
     const uneven = { policy: () => [2, 1], hash: 'uneven' };
     const store = new MemoryRunStore();
     const run = { ...(await tinyRun()), recipe: { ...tinyRecipe, budget: { windows: 1, windowLength: 16 } } };

@@ -25,7 +25,7 @@ it('trains behind the reconstruction, and is skipped when it is done', async () 
   expect(await store.list()).not.toContain('6-distillation/checkpoint.safetensors');
   const second = await compress(await request({ store }));
   expect(recoveries(second).map(([, skipped]) => skipped)).toEqual([true, true]);
-  expect(second.judgement).toEqual(first.judgement);
+  expect(second.evaluation).toEqual(first.evaluation);
 });
 
 it('leaves the artefacts of a recipe without distillation as they are', async () => {
@@ -33,8 +33,8 @@ it('leaves the artefacts of a recipe without distillation as they are', async ()
   await compress(await request({ store, recipe: tinyRecipe }));
   const result = await compress(await request({ store }));
   expect(recoveries(result).map(([, skipped]) => skipped)).toEqual([true, false]);
-  const judged = result.stages.find(({ stage }) => stage === 'evaluation');
-  expect(judged?.skipped).toBe(false);
+  const evaluated = result.stages.find(({ stage }) => stage === 'evaluation');
+  expect(evaluated?.skipped).toBe(false);
 });
 
 it('stops when told to, and goes on behind its last checkpoint to the same result', async () => {
@@ -47,6 +47,6 @@ it('stops when told to, and goes on behind its last checkpoint to the same resul
   const resumed = await compress(await request({ store, onEvent: (event) => events.push(event) }));
   const steps = events.filter((event) => event.type === 'progress' && event.stage === 'recovery');
   expect(steps).toMatchObject([{ completed: 4 }]);
-  expect(resumed.judgement).toEqual(uninterrupted.judgement);
+  expect(resumed.evaluation).toEqual(uninterrupted.evaluation);
   expect(resumed.stages.find(({ title }) => title.startsWith('Distillation'))!.earlierSeconds).toBeGreaterThan(0);
 });

@@ -13,7 +13,7 @@ import { reportContexts } from '../models/facts.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames, writeText } from '../run/store.ts';
 import { type CacheBudget, describeBudget, differsByLayer } from './budget.ts';
-import type { Judgement } from './judge.ts';
+import type { Evaluation } from './evaluation.ts';
 import type { Distillation } from './recovery.ts';
 import { layerSpectra } from './statistics.ts';
 
@@ -27,7 +27,7 @@ export interface ReportRequest {
   recipe: Recipe;
   /** Absent where none were gathered. */
   statistics?: CalibrationStatistics;
-  judgement: Judgement;
+  evaluation: Evaluation;
   history: LayerHistory[];
   distillation?: Distillation['course'];
   environment: RunEnvironment;
@@ -36,7 +36,7 @@ export interface ReportRequest {
 /** The report of a run, as JSON, HTML and Markdown in the store. */
 export function writeReport(context: RunContext, request: ReportRequest): Promise<CompressionReport> {
   return context.stage('report', 'Report', async () => {
-    const { model, modelName, recipe, judgement } = request;
+    const { model, modelName, recipe, evaluation } = request;
     const spectra: LayerSpectra[] = [];
     for (const layer of request.statistics?.layers ?? []) {
       throwIfAborted(context.signal);
@@ -46,8 +46,8 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${request.budget && differsByLayer(request.budget) ? ' on average' : ''}`,
       model: { name: modelName, shape: model.shape, licence: request.modelLicence },
       resultShape: request.resultShape,
-      base: judgement.base,
-      result: judgement.result,
+      base: evaluation.base,
+      result: evaluation.result,
       contexts: reportContexts(model.shape),
       recipe,
       stages: context.stages.map(({ stage: _, ...timing }) => timing),
@@ -81,7 +81,7 @@ function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }
 }
 
 /** What a reader has to know besides the figures. */
-function notesOf({ recipe, judgement, distillation, budget }: ReportRequest, warnings: readonly string[]): string[] {
+function notesOf({ recipe, evaluation, distillation, budget }: ReportRequest, warnings: readonly string[]): string[] {
   const notes: string[] = [];
   if (budget && differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
   if (recipe.recovery.preset === 'light') {
@@ -96,8 +96,8 @@ function notesOf({ recipe, judgement, distillation, budget }: ReportRequest, war
     const change = `${points[0]!.heldOutDivergence.toFixed(4)} to ${best.heldOutDivergence.toFixed(4)}`;
     notes.push(`Distilled on ${tokens} tokens: KL divergence on held-out calibration text from ${change}.`);
   }
-  if (judgement.rounding && judgement.rounding.maximum > 0) {
-    const { dtype, maximum, relativeToRange } = judgement.rounding;
+  if (evaluation.rounding && evaluation.rounding.maximum > 0) {
+    const { dtype, maximum, relativeToRange } = evaluation.rounding;
     const share = (100 * relativeToRange).toPrecision(2);
     notes.push(`Rounding to ${dtype} moves a logit by at most ${maximum.toPrecision(2)}, ${share} % of their range.`);
   }

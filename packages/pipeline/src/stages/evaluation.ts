@@ -6,14 +6,14 @@ import type { RunContext } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
 
 /** How the result does against the model it was made from, on the same windows. */
-export interface Judgement {
+export interface Evaluation {
   base: EvaluationResult;
   result: EvaluationResult;
   /** What rounding to F16 or BF16 alone changed, on the first window; undefined when nothing was rounded. */
   rounding?: LogitDifference & { dtype: TensorDtype };
 }
 
-export interface JudgeRequest {
+export interface EvaluationStageRequest {
   runner: ModelRunner;
   base: ModelSource;
   /** The compressed model in F32, and as it is written. */
@@ -28,25 +28,29 @@ export interface JudgeRequest {
 }
 
 /** Stage 7: perplexity of both models, KL divergence and agreement between them, and what rounding changed. */
-export function judge(context: RunContext, request: JudgeRequest): Promise<Judgement> {
+export function evaluateResult(context: RunContext, request: EvaluationStageRequest): Promise<Evaluation> {
   const { base, exact, written, runner, windows, bytesPerElement, dtype, key } = request;
   const stage = {
     stage: 'evaluation' as const,
     title: 'Perplexity and KL divergence against the original',
     name: artefactNames.evaluation,
     key,
-    codec: jsonCodec<Judgement>(({ result }) => toHarnessJson(result, { date: new Date() })),
-    detail: describeJudgement,
+    codec: jsonCodec<Evaluation>(({ result }) => toHarnessJson(result, { date: new Date() })),
+    detail: describeEvaluation,
   };
-  const judged = ({ id, shape }: ModelSource) => ({ modelId: id, windows, cache: cacheSize(shape, bytesPerElement) });
+  const settingsOf = ({ id, shape }: ModelSource) => ({
+    modelId: id,
+    windows,
+    cache: cacheSize(shape, bytesPerElement),
+  });
   return context.cached(stage, (running) =>
     runner.use(base, async (baseModel) => {
       const baseLogits = cachedLogits(baseModel);
-      const baseResult = await evaluate({ ...running.part(0, 2), ...judged(base), model: baseLogits });
-      return runner.use(written, async (writtenModel): Promise<Judgement> => {
+      const baseResult = await evaluate({ ...running.part(0, 2), ...settingsOf(base), model: baseLogits });
+      return runner.use(written, async (writtenModel): Promise<Evaluation> => {
         const result = await evaluate({
           ...running.part(1, 2),
-          ...judged(written),
+          ...settingsOf(written),
           model: writtenModel,
           base: baseLogits,
           baseModelId: base.id,
@@ -62,7 +66,7 @@ export function judge(context: RunContext, request: JudgeRequest): Promise<Judge
   );
 }
 
-function describeJudgement({ base, result, rounding }: Judgement): string {
+function describeEvaluation({ base, result, rounding }: Evaluation): string {
   const perplexities = `perplexity ${base.perplexity.value.toFixed(2)} -> ${result.perplexity.value.toFixed(2)}`;
   if (!rounding || rounding.maximum === 0) return perplexities;
   const share = (100 * rounding.relativeToRange).toPrecision(2);
