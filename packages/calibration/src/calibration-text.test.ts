@@ -8,7 +8,7 @@ import { hashTexts } from './text.ts';
 /** One token a character, and every token tells its place. */
 const places: Tokenizer = {
   vocabSize: 70_000,
-  beginOfSequenceId: undefined,
+  prefixIds: [],
   endOfSequenceIds: [],
   encode: (text) => Array.from(text, (_, place) => place),
   decode: () => '',

@@ -60,7 +60,7 @@ describe('readTexts', () => {
 /** One token a character; 0 begins and 1 ends a document. */
 const characters: Tokenizer = {
   vocabSize: 70_000,
-  beginOfSequenceId: 0,
+  prefixIds: [0],
   endOfSequenceIds: [1, 2],
   encode: (text) => [...text].map((character) => character.codePointAt(0)!),
   decode: (ids) => String.fromCodePoint(...ids),
@@ -73,7 +73,7 @@ describe('encodeDocuments', () => {
   });
 
   it('adds nothing that the tokenizer has not', () => {
-    const bare = { ...characters, beginOfSequenceId: undefined, endOfSequenceIds: [] };
+    const bare = { ...characters, prefixIds: [], endOfSequenceIds: [] };
     expect([...encodeDocuments([{ source: 's', text: 'ab' }], bare)]).toEqual([97, 98]);
   });
 });

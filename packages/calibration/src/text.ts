@@ -35,13 +35,12 @@ export function readTexts(files: readonly TextFile[]): TextDocument[] {
 }
 
 /**
- * The documents as one stream of token ids: each one between the tokenizer's beginning-of-sequence and (first) end-of-sequence
- * id, as far as the tokenizer has them.
+ * The documents as one stream of token ids: each one between what the tokenizer puts before a text and its (first)
+ * end-of-sequence id, as far as there are such.
  */
 export function encodeDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): Int32Array {
-  const before = tokenizer.beginOfSequenceId === undefined ? [] : [tokenizer.beginOfSequenceId];
   const after = tokenizer.endOfSequenceIds.slice(0, 1);
-  const pieces = documents.flatMap(({ text }) => [before, tokenizer.encode(text), after]);
+  const pieces = documents.flatMap(({ text }) => [tokenizer.prefixIds, tokenizer.encode(text), after]);
   const stream = new Int32Array(pieces.reduce((length, piece) => length + piece.length, 0));
   let position = 0;
   for (const piece of pieces) {

@@ -6,7 +6,7 @@ import { consecutiveWindows, windowsBySource } from './windows.ts';
 /** One token a character; 0 begins and 1 ends a document. */
 const characters: Tokenizer = {
   vocabSize: 70_000,
-  beginOfSequenceId: 0,
+  prefixIds: [0],
   endOfSequenceIds: [1, 2],
   encode: (text) => [...text].map((character) => character.codePointAt(0)!),
   decode: (ids) => String.fromCodePoint(...ids),

@@ -10,10 +10,11 @@ export type {
   TensorNames,
 } from './architectures/architecture.ts';
 export { architectures, findArchitecture } from './architectures/families.ts';
+export { readChatTemplates } from './chat-templates.ts';
 export { beyondLlama } from './config/llama-kind.ts';
 export { uniformKeyValueHeads } from './config/native.ts';
 export { modelShapeFromConfig } from './config/read-config.ts';
-export { configFromModelShape, nativeReason } from './config/write-config.ts';
+export { configFromModelShape, nativeReason, requireWideHeads } from './config/write-config.ts';
 export {
   decodeBfloat16,
   decodeFloat16,
@@ -32,15 +33,10 @@ export {
 } from './files/files.ts';
 export { createHubFiles, type HubAccess, type HubId, parseHubId } from './files/hub.ts';
 export { createUrlFiles, type UrlFilesSettings } from './files/url.ts';
+export type { GgufDtype } from './gguf/blocks.ts';
 export { encodeGguf, type GgufSettings } from './gguf/export.ts';
-export {
-  type CheckpointLocation,
-  type HuggingFaceCheckpoint,
-  type OpenCheckpointSettings,
-  type OpenSourceSettings,
-  openCheckpoint,
-  openSource,
-} from './model/open.ts';
+export { openGguf } from './gguf/open.ts';
+export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open.ts';
 export { type StoredPart, type StoredTensor, type TensorLayout, tensorLayout } from './model/stored-tensors.ts';
 export { applyCompression, type ModelChanges, overlayModel } from './model/variant.ts';
 export {
@@ -52,6 +48,7 @@ export {
 } from './model/written-tensors.ts';
 export { type OnnxFile, type OnnxSettings, onnxFiles } from './onnx/files.ts';
 export type { OnnxFloatDtype } from './onnx/format.ts';
+export { type CheckpointLocation, type OpenSourceSettings, openSource } from './open-source.ts';
 export { decodeTensorBundle, encodeTensorBundle } from './safetensors/bundle.ts';
 export {
   parseSafetensorsHeader,

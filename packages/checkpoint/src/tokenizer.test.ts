@@ -13,7 +13,7 @@ describe('loadTokenizer', () => {
   it('takes special tokens written in a text as plain text, and adds none', async () => {
     const checkpoint = await openCheckpointDirectory(referenceModel);
     const tokenizer = await checkpoint.tokenizer();
-    expect(tokenizer.beginOfSequenceId).toBe(0);
+    expect(tokenizer.prefixIds).toEqual([0]);
     expect(tokenizer.endOfSequenceIds).toEqual([1]);
     const text = 'The whale, “old”, swam\n\n <s> on.';
     const ids = tokenizer.encode(text);

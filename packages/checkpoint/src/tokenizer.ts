@@ -7,7 +7,7 @@ import { type CheckpointFiles, readJsonObject } from './files/files.ts';
  * and model do not belong together. Throws 'file-missing', 'file-malformed', 'tokenizer-mismatch'.
  */
 export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): Promise<Tokenizer> {
-  const raw = await readJsonObject(files, 'tokenizer.json');
+  const raw = await readTokenizerJson(files);
   const { vocabulary, addedTokens } = parseTokenizerFile(raw, files.location);
   for (const [token, id] of [...vocabulary, ...addedTokens.map(({ content, id }) => [content, id] as const)]) {
     if (id < vocabSize) continue;
@@ -18,7 +18,7 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
       data: { location: files.location, file: 'tokenizer.json', vocabSize, token, id },
     });
   }
-  const special = await readSpecialTokenIds(files, vocabulary, addedTokens);
+  const special = await readSpecialTokenIds(files, raw);
   const withSpecials = buildTokenizer(raw, files.location);
   // Text is data: a special token written in it is encoded as the characters it is made of, unless asked for.
   const withoutSpecials = buildTokenizer(
@@ -27,7 +27,7 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
   );
   return {
     vocabSize,
-    beginOfSequenceId: special.beginOfSequenceId,
+    prefixIds: special.prefixIds,
     endOfSequenceIds: special.endOfSequenceIds,
     encode(text, { recogniseSpecialTokens = false } = {}) {
       if (text === '') return [];
@@ -57,27 +57,50 @@ function buildTokenizer(tokenizerFile: object, location: string): HuggingFaceTok
   }
 }
 
+/** tokenizer.json as it stands. Throws 'file-missing', with a hint how to make it from a SentencePiece model that lies in its place. */
+export async function readTokenizerJson(files: CheckpointFiles): Promise<Record<string, unknown>> {
+  const present = await files.list();
+  if (present.includes('tokenizer.json') || !present.includes('tokenizer.model')) {
+    return readJsonObject(files, 'tokenizer.json');
+  }
+  throw new KvlrError('file-missing', {
+    message: `expected this file in ${files.location}, found tokenizer.model alone`,
+    hint: `Make it from tokenizer.model with transformers and sentencepiece: python -c "from transformers import AutoTokenizer as T; T.from_pretrained('DIR').save_pretrained('DIR')", DIR being the checkpoint.`,
+    where: { file: 'tokenizer.json' },
+    data: { location: files.location, file: 'tokenizer.json' },
+  });
+}
+
 export interface SpecialTokenIds {
+  /** The token that the files name as begin of sequence, whether or not it is put before a text. */
   beginOfSequenceId: number | undefined;
   /** The tokenizer's own end of sequence first, then others that stop generation. */
   endOfSequenceIds: number[];
-  /** Whether the model expects the begin-of-sequence token before a text. */
-  addBeginOfSequence: boolean;
+  /** What is put before every text, and behind it. */
+  prefixIds: number[];
+  suffixIds: number[];
+  unknownId: number | undefined;
+  paddingId: number | undefined;
 }
 
 /**
- * Which tokens begin and end a text: the tokens named in tokenizer_config.json, then the ids in generation_config.json
- * and config.json, which may name several that end generation.
+ * Which tokens begin and end a text: the tokens named in tokenizer_config.json, then the ids in generation_config.json and
+ * config.json, which may name several that end generation. Put before a text is what the post-processor of tokenizer.json puts
+ * there; where that has no say, the begin-of-sequence token if tokenizer_config.json says add_bos_token; else nothing, whatever
+ * ids there are.
  */
 export async function readSpecialTokenIds(
   files: CheckpointFiles,
-  vocabulary: ReadonlyMap<string, number>,
-  addedTokens: readonly AddedToken[],
+  tokenizerJson: Record<string, unknown>,
 ): Promise<SpecialTokenIds> {
+  const { vocabulary, addedTokens } = parseTokenizerFile(tokenizerJson, files.location);
   const present = await files.list();
   const readIfPresent = async (name: string): Promise<Record<string, unknown>> =>
     present.includes(name) ? readJsonObject(files, name) : {};
-  const tokenizerConfig = await readIfPresent('tokenizer_config.json');
+  const tokenizerConfig = {
+    ...(await readIfPresent('special_tokens_map.json')),
+    ...(await readIfPresent('tokenizer_config.json')),
+  };
   const generationConfig = await readIfPresent('generation_config.json');
   const config = await readIfPresent('config.json');
 
@@ -88,19 +111,56 @@ export async function readSpecialTokenIds(
   };
   const ids = (value: unknown): number[] =>
     (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isSafeInteger(id));
+  const idOf = (name: string) =>
+    idOfToken(tokenizerConfig[`${name}_token`]) ??
+    ids(generationConfig[`${name}_token_id`])[0] ??
+    ids(config[`${name}_token_id`])[0];
 
-  const beginOfSequenceId =
-    idOfToken(tokenizerConfig.bos_token) ?? ids(generationConfig.bos_token_id)[0] ?? ids(config.bos_token_id)[0];
+  const beginOfSequenceId = idOf('bos');
   const endOfSequenceIds = [
     idOfToken(tokenizerConfig.eos_token),
     ...ids(generationConfig.eos_token_id),
     ...ids(config.eos_token_id),
   ].filter((id) => id !== undefined);
+  const around = idsOfPostProcessor(tokenizerJson.post_processor, files.location);
+  const flagged = (flag: string, id: number | undefined) =>
+    tokenizerConfig[flag] === true && id !== undefined ? [id] : [];
   return {
     beginOfSequenceId,
     endOfSequenceIds: [...new Set(endOfSequenceIds)],
-    addBeginOfSequence: beginOfSequenceId !== undefined && tokenizerConfig.add_bos_token !== false,
+    prefixIds: around?.prefixIds ?? flagged('add_bos_token', beginOfSequenceId),
+    suffixIds: around?.suffixIds ?? flagged('add_eos_token', endOfSequenceIds[0]),
+    unknownId: idOf('unk') ?? idOfToken((tokenizerJson.model as { unk_token?: unknown }).unk_token),
+    paddingId: idOf('pad'),
   };
+}
+
+interface PostProcessor {
+  type?: string;
+  processors?: unknown[];
+  single?: { SpecialToken?: { id?: string }; Sequence?: object }[];
+  special_tokens?: Record<string, { ids?: number[] } | undefined>;
+  cls?: [string, number];
+  sep?: [string, number];
+}
+
+/** What a post-processor puts around one text; undefined for one that has no say in it. Throws 'file-malformed'. */
+function idsOfPostProcessor(
+  value: unknown,
+  location: string,
+): Pick<SpecialTokenIds, 'prefixIds' | 'suffixIds'> | undefined {
+  const { type, processors = [], single, special_tokens: special = {}, cls, sep } = Object(value) as PostProcessor;
+  if (type === 'Sequence') {
+    const found = processors.map((processor) => idsOfPostProcessor(processor, location));
+    return found.find((around) => around !== undefined);
+  }
+  const isPair = (token: unknown): token is [string, number] => Array.isArray(token) && Number.isSafeInteger(token[1]);
+  if (isPair(cls) && isPair(sep)) return { prefixIds: [cls[1]], suffixIds: [sep[1]] };
+  if (type !== 'TemplateProcessing') return undefined;
+  const pieces = Array.isArray(single) ? single.map((piece) => special[piece?.SpecialToken?.id ?? '']?.ids ?? []) : [];
+  const place = Array.isArray(single) ? single.findIndex((piece) => piece?.Sequence !== undefined) : -1;
+  if (place === -1) throw malformed('post_processor.single', single, location);
+  return { prefixIds: pieces.slice(0, place).flat(), suffixIds: pieces.slice(place + 1).flat() };
 }
 
 export interface AddedToken {

@@ -1,6 +1,6 @@
 /**
  * The tokenizer files of a Hugging Face checkpoint, by name, for printable ASCII: <s>, </s>, one token for each of '!' to
- * '~' and for the space, and one merge, 'th': 98 tokens.
+ * '~' and for the space, and one merge, 'th': 98 tokens. <s> is put before every text.
  */
 export function asciiTokenizerFiles(): Record<string, string> {
   const letters = Array.from({ length: 94 }, (_, offset) => String.fromCharCode(33 + offset));
@@ -16,6 +16,6 @@ export function asciiTokenizerFiles(): Record<string, string> {
   };
   return {
     'tokenizer.json': JSON.stringify(tokenizer),
-    'tokenizer_config.json': JSON.stringify({ bos_token: '<s>', eos_token: '</s>' }),
+    'tokenizer_config.json': JSON.stringify({ bos_token: '<s>', eos_token: '</s>', add_bos_token: true }),
   };
 }

@@ -110,8 +110,7 @@ class WorkerSession {
 
 async function encodePrompt(checkpoint: Checkpoint, prompt: string) {
   const tokenizer = await checkpoint.tokenizer();
-  const start = tokenizer.beginOfSequenceId;
-  const promptIds = [...(start === undefined ? [] : [start]), ...tokenizer.encode(prompt)];
+  const promptIds = [...tokenizer.prefixIds, ...tokenizer.encode(prompt)];
   return { promptIds, tokenizer };
 }
 

@@ -1,7 +1,8 @@
 import { expectKvlrError, type LocalHub, startLocalHub } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/files.ts';
-import { openCheckpoint, openSource } from '../model/open.ts';
+import { openCheckpoint } from '../model/open.ts';
+import { openSource } from '../open-source.ts';
 import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { parseHubId } from './hub.ts';
 

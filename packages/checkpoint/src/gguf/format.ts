@@ -1,4 +1,5 @@
-import { tensorByteLength, type WeightDtype } from '../dtypes.ts';
+import { countElements } from '@kvlr/core';
+import { type GgufDtype, ggufByteLength, ggufType } from './blocks.ts';
 
 /** The metadata values that kvlr writes, a part of what GGUF knows. */
 export type GgufValue =
@@ -7,23 +8,20 @@ export type GgufValue =
   | { type: 'float32'; value: number }
   | { type: 'bool'; value: boolean }
   | { type: 'array'; of: 'string'; value: readonly string[] }
-  | { type: 'array'; of: 'int32'; value: readonly number[] };
+  | { type: 'array'; of: 'int32' | 'float32'; value: readonly number[] };
 
 /** Numbers of the value types in the file. */
 export const ggufValueCodes = { uint32: 4, int32: 5, float32: 6, bool: 7, string: 8, array: 9 } as const;
 
-/** Numbers of the element types in the tensor table. */
-export const ggufDtypeCodes: Record<WeightDtype, number> = { F32: 0, F16: 1, BF16: 30 };
-
 /** general.file_type: what most of the weights are. */
-export const ggufFileTypes: Record<WeightDtype, number> = { F32: 0, F16: 1, BF16: 32 };
+export const ggufFileTypes: Record<GgufDtype, number> = { F32: 0, F16: 1, BF16: 32, Q8_0: 7, Q4_0: 2 };
 
 /** Every tensor begins at a multiple of this. */
 const ggufAlignment = 32;
 
 export interface GgufTensorPlan {
   name: string;
-  dtype: WeightDtype;
+  dtype: GgufDtype;
   /** Row-major, as everywhere in kvlr; GGUF writes it in reverse. */
   shape: number[];
 }
@@ -51,9 +49,9 @@ export function encodeGgufHeader(
     writer.string(name);
     writer.uint32(shape.length);
     for (const size of [...shape].reverse()) writer.uint64(size);
-    writer.uint32(ggufDtypeCodes[dtype]);
+    writer.uint32(ggufType(dtype).code);
     writer.uint64(offset);
-    offset = alignGguf(offset + tensorByteLength(dtype, shape));
+    offset = alignGguf(offset + ggufByteLength(ggufType(dtype), countElements(shape)));
   }
   return writer.finish(ggufAlignment);
 }
@@ -118,6 +116,7 @@ export class ByteWriter {
         this.uint32(ggufValueCodes[value.of]);
         this.uint64(value.value.length);
         if (value.of === 'string') for (const text of value.value) this.string(text);
+        else if (value.of === 'float32') for (const number of value.value) this.float32(number);
         else for (const number of value.value) this.int32(number);
     }
   }

@@ -1,12 +1,11 @@
-import { type Checkpoint, canonicalJson, KvlrError, sha256, type Tokenizer } from '@kvlr/core';
+import { type Checkpoint, canonicalJson, sha256, type Tokenizer } from '@kvlr/core';
 import type { ArchitectureDescriptor } from '../architectures/architecture.ts';
 import { findArchitecture } from '../architectures/families.ts';
 import { decodeNativeConfig } from '../config/native.ts';
 import { modelShapeFromConfig } from '../config/read-config.ts';
-import { type BrowserFile, type CheckpointFiles, createBrowserFiles, readJsonObject } from '../files/files.ts';
-import { createHubFiles, type HubAccess, parseHubId } from '../files/hub.ts';
-import { createUrlFiles } from '../files/url.ts';
-import { openSafetensors, type SafetensorsSource } from '../safetensors/read.ts';
+import type { WeightDtype } from '../dtypes.ts';
+import { type CheckpointFiles, readJsonObject } from '../files/files.ts';
+import { openSafetensors } from '../safetensors/read.ts';
 import { loadTokenizer } from '../tokenizer.ts';
 import { CheckpointTensors, checkTensors } from './checkpoint-tensors.ts';
 import { type TensorLayout, tensorLayout } from './stored-tensors.ts';
@@ -17,6 +16,8 @@ export interface HuggingFaceCheckpoint extends Checkpoint {
   readonly architecture: ArchitectureDescriptor;
   /** Where its tensors lie in the files. */
   readonly layout: TensorLayout;
+  /** Type in which its weights are written where none is asked for; absent where each keeps its own. */
+  readonly writtenDtype?: WeightDtype;
 }
 
 export interface OpenCheckpointSettings {
@@ -68,14 +69,20 @@ const readsAtOnce = 8;
  * shape and its first and last 64 KiB. Cheap for large files, equal for copies and for other shardings of the same
  * tensors. A change that touches only the middle of large tensors is not seen.
  */
-async function modelId(config: Record<string, unknown>, tensors: SafetensorsSource): Promise<string> {
+export async function modelId(
+  config: Record<string, unknown>,
+  tensors: {
+    list(): { name: string; dtype: string; shape: readonly number[]; byteLength: number }[];
+    readByteRange(name: string, from: number, to: number): Promise<Uint8Array>;
+  },
+): Promise<string> {
   const inOrder = tensors.list().sort((a, b) => (a.name < b.name ? -1 : 1));
   const lines: string[] = [canonicalJson(config)];
   for (let first = 0; first < inOrder.length; first += readsAtOnce) {
     const digests = inOrder.slice(first, first + readsAtOnce).map(async ({ name, dtype, shape, byteLength }) => {
       const sample =
         byteLength <= 2 * sampleBytes
-          ? [await tensors.readBytes(name)]
+          ? [await tensors.readByteRange(name, 0, byteLength)]
           : await Promise.all([
               tensors.readByteRange(name, 0, sampleBytes),
               tensors.readByteRange(name, byteLength - sampleBytes, byteLength),
@@ -86,45 +93,4 @@ async function modelId(config: Record<string, unknown>, tensors: SafetensorsSour
     lines.push(...(await Promise.all(digests)));
   }
   return sha256(lines.join('\n'));
-}
-
-/**
- * Where a checkpoint is: the URL below which its files lie, the id of a model on the hub (owner/name, or
- * owner/name@revision), files that a user chose, or any other `CheckpointFiles`. In Node also the path of a directory.
- */
-export type CheckpointLocation = string | URL | Iterable<BrowserFile> | CheckpointFiles;
-
-export interface OpenSourceSettings extends OpenCheckpointSettings, HubAccess {}
-
-/**
- * Opens a checkpoint wherever it lies: below a URL ('https://...', or './models/mine' beside the page), on the hub
- * ('owner/name'), or in files that a user chose. Weights are read by byte range when they are asked for.
- * Throws what `openCheckpoint` throws, and 'access-denied', 'network'.
- */
-export function openSource(
-  location: CheckpointLocation,
-  settings: OpenSourceSettings = {},
-): Promise<HuggingFaceCheckpoint> {
-  return openCheckpoint(filesAt(location, settings), settings);
-}
-
-function filesAt(location: CheckpointLocation, settings: OpenSourceSettings): CheckpointFiles {
-  if (location instanceof URL) return createUrlFiles(location.href, { fetch: settings.fetch });
-  if (typeof location !== 'string') return 'read' in location ? location : createBrowserFiles(location);
-  if (isAddress(location) || /^\.{0,2}\//.test(location)) return createUrlFiles(location, { fetch: settings.fetch });
-  if (parseHubId(location) !== undefined) return createHubFiles(location, settings);
-  throw unknownLocation(location, 'a URL, or the id of a model on the hub (owner/name)');
-}
-
-/** True for http: and https: addresses. */
-export function isAddress(text: string): boolean {
-  return /^https?:\/\//.test(text);
-}
-
-export function unknownLocation(received: string, forms: string): KvlrError {
-  return new KvlrError('file-missing', {
-    message: `expected ${forms}, got ${JSON.stringify(received)}`,
-    hint: 'Check the spelling. A checkpoint has config.json, tokenizer.json and *.safetensors side by side.',
-    data: { location: received },
-  });
 }

@@ -1,26 +1,27 @@
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KvlrError, type RunControl } from '@kvlr/core';
 import { type CheckpointFiles, fileMissing, fileTruncated, sliceBytes } from '../files/files.ts';
 import { parseHubId } from '../files/hub.ts';
+import { openGguf } from '../gguf/open.ts';
+import type { HuggingFaceCheckpoint, OpenCheckpointSettings } from '../model/open.ts';
 import {
   type CheckpointLocation,
-  type HuggingFaceCheckpoint,
   isAddress,
-  type OpenCheckpointSettings,
-  openCheckpoint,
+  isGgufName,
+  openFiles,
   openSource as openSourceAnywhere,
   unknownLocation,
-} from '../model/open.ts';
+} from '../open-source.ts';
 import { downloadHubModel, type HubDownloadSettings } from './hub-cache.ts';
 
 export interface OpenSourceSettings extends OpenCheckpointSettings, HubDownloadSettings, RunControl {}
 
 /**
- * Opens a checkpoint wherever it lies: a directory, the id of a model on the hub (owner/name, kept in the cache on disk), a
- * URL, chosen files. A directory of that name comes before the hub.
- * Throws 'file-malformed' for a file, and what `openCheckpoint` and `downloadHubModel` throw.
+ * Opens a checkpoint wherever it lies: a directory, a GGUF file, the id of a model on the hub (owner/name, kept in the cache on
+ * disk), a URL, chosen files. What lies on disk under that name comes before the hub.
+ * Throws 'file-malformed' for another file, and what `openCheckpoint` and `downloadHubModel` throw.
  */
 export async function openSource(
   location: CheckpointLocation,
@@ -30,8 +31,13 @@ export async function openSource(
   if (typeof location !== 'string' || isAddress(location)) return openSourceAnywhere(location, settings);
   const found = await stat(location).catch(() => undefined);
   if (found?.isDirectory()) return openCheckpointDirectory(location, settings);
-  if (found !== undefined) throw fileInPlaceOfDirectory(location);
-  const forms = 'a directory, the id of a model on the hub (owner/name), or a URL';
+  if (found !== undefined && !isGgufName(location)) throw fileInPlaceOfDirectory(location);
+  if (found !== undefined) {
+    return closedOnError(createDirectoryFiles(dirname(location)), (files) =>
+      openGguf(files, basename(location), settings),
+    );
+  }
+  const forms = 'a directory or a GGUF file, the id of a model on the hub (owner/name), or a URL';
   if (parseHubId(location) === undefined) throw unknownLocation(location, forms);
   try {
     return await openCheckpointDirectory(await downloadHubModel(location, settings), settings);
@@ -48,7 +54,7 @@ export async function openSource(
 
 function fileInPlaceOfDirectory(location: string): KvlrError {
   return new KvlrError('file-malformed', {
-    message: `expected the directory of a checkpoint, got the file ${location}`,
+    message: `expected the directory of a checkpoint or a GGUF file, got ${location}`,
     hint: 'Name the directory that holds config.json, tokenizer.json and *.safetensors side by side.',
     data: { location },
   });
@@ -59,9 +65,15 @@ export async function openCheckpointDirectory(
   directory: string,
   settings: OpenCheckpointSettings = {},
 ): Promise<HuggingFaceCheckpoint> {
-  const files = createDirectoryFiles(directory);
+  return closedOnError(createDirectoryFiles(directory), (files) => openFiles(files, settings));
+}
+
+async function closedOnError<Opened>(
+  files: CheckpointFiles,
+  open: (files: CheckpointFiles) => Promise<Opened>,
+): Promise<Opened> {
   try {
-    return await openCheckpoint(files, settings);
+    return await open(files);
   } catch (error) {
     await files.close?.();
     throw error;

@@ -6,11 +6,11 @@ import { findArchitecture } from '../architectures/families.ts';
 import { configFromModelShape } from '../config/write-config.ts';
 import { tensorByteLength, torchDtypeName, type WeightDtype } from '../dtypes.ts';
 import { auxiliaryFiles } from '../files/files.ts';
-import { encodeGguf, type GgufSettings } from '../gguf/export.ts';
+import { type GgufSettings, ggufBytes, planGguf, writePlanned } from '../gguf/export.ts';
 import { checkModel } from '../model/checkpoint-tensors.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
 import { tensorLayout } from '../model/stored-tensors.ts';
-import { type PlannedTensor, plannedBytes, planTensors } from '../model/written-tensors.ts';
+import { type PlannedTensor, planTensors } from '../model/written-tensors.ts';
 import { type OnnxSettings, onnxFiles, onnxSmallFiles } from '../onnx/files.ts';
 import { encodeSafetensorsHeader, planShards, type Shard, shardIndex } from '../safetensors/write.ts';
 import { checkFreeSpace, fillFile, replacePath } from './replace.ts';
@@ -120,9 +120,10 @@ export async function writeGguf(
   source: HuggingFaceCheckpoint,
   settings: WriteGgufSettings = {},
 ): Promise<void> {
+  const plan = await planGguf(model, source, settings);
   await replacePath(path, { kind: 'file', overwrite: settings.overwrite }, async (temporary) => {
-    await checkFreeSpace(temporary, plannedBytes(model, { dtype: settings.dtype ?? 'F32' }));
-    await fillFile(temporary, (sink) => encodeGguf(model, source, sink, settings));
+    await checkFreeSpace(temporary, ggufBytes(plan.tensors));
+    await fillFile(temporary, (sink) => writePlanned(plan, sink, settings));
   });
 }
 

@@ -21,7 +21,7 @@ export async function tinyCheckpointFiles(
     'model.safetensors': await encodeModel(model, settings.dtype ?? 'F32'),
     ...asciiTokenizerFiles(),
     // Some checkpoints write a special token as an object.
-    'tokenizer_config.json': JSON.stringify({ bos_token: '<s>', eos_token: { content: '</s>' } }),
+    'tokenizer_config.json': JSON.stringify({ bos_token: '<s>', eos_token: { content: '</s>' }, add_bos_token: true }),
     'README.md': '# a tiny model',
   };
 }

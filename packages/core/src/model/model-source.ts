@@ -5,7 +5,11 @@ import { countElements, type TensorSource } from './tensors.ts';
 /** Port: text to token ids and back. */
 export interface Tokenizer {
   readonly vocabSize: number;
-  readonly beginOfSequenceId: number | undefined;
+  /**
+   * What stands before every text that the model reads from its beginning: often the begin-of-sequence id, often nothing. A model
+   * that has such an id need not expect it.
+   */
+  readonly prefixIds: readonly number[];
   readonly endOfSequenceIds: number[];
   /**
    * Ids of the text alone: no special tokens are added, and special tokens written in the text are not recognised, unless

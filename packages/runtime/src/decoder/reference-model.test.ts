@@ -15,7 +15,7 @@ describe('the embedded model', async () => {
     checkpoint = await openCheckpointDirectory(referenceModelDirectory);
     const tokenizer = await checkpoint.tokenizer();
     for (const text of texts) {
-      const ids = Int32Array.from([tokenizer.beginOfSequenceId!, ...tokenizer.encode(text)]);
+      const ids = Int32Array.from([...tokenizer.prefixIds, ...tokenizer.encode(text)]);
       windows.push({ ids, expected: await oracleLogits(checkpoint, ids) });
     }
   });
@@ -36,7 +36,7 @@ describe('the embedded model', async () => {
     const model = await loadModel(checkpoint, { backend: 'wasm' });
     const tokenizer = await checkpoint.tokenizer();
     const ids: number[] = [];
-    const prompt = [tokenizer.beginOfSequenceId!, ...tokenizer.encode('And God said unto')];
+    const prompt = [...tokenizer.prefixIds, ...tokenizer.encode('And God said unto')];
     for await (const { tokenId } of model.generate(prompt, { maxNewTokens: 3 })) ids.push(tokenId);
     expect(tokenizer.decode(ids)).toBe(' him, Behold');
     model.dispose();

@@ -36,7 +36,7 @@ const idsOf = (steps: readonly GeneratedText[]) => steps.map(({ tokenId }) => to
 describe('a language model', () => {
   it('continues a text as the decoder continues its ids', async () => {
     const promptIds = await model.encode('the sea');
-    expect(promptIds[0]).toBe(model.tokenizer.beginOfSequenceId);
+    expect(promptIds[0]).toBe(model.tokenizer.prefixIds[0]);
     const expected: number[] = [];
     for await (const { tokenId } of model.decoder.generate(promptIds, { maxNewTokens: 12 })) expected.push(tokenId);
     const steps = await collect({ maxNewTokens: 12 });
@@ -67,8 +67,8 @@ describe('a language model', () => {
     const messages = [{ role: 'user', content: 'ahoy' }];
     expect(await model.renderChat(messages)).toBe('<s>user: ahoy\nassistant:');
     const ids = await model.encode(messages);
-    expect(ids[0]).toBe(model.tokenizer.beginOfSequenceId);
-    expect(ids.filter((id) => id === model.tokenizer.beginOfSequenceId)).toHaveLength(1);
+    expect(ids[0]).toBe(model.tokenizer.prefixIds[0]);
+    expect(ids.filter((id) => id === model.tokenizer.prefixIds[0])).toHaveLength(1);
     expect(await model.complete(messages, { maxNewTokens: 3 })).not.toBe('');
   });
 

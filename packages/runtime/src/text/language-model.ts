@@ -50,13 +50,12 @@ export class LanguageModel {
     return answer;
   }
 
-  /** Token ids as the model gets them: a text behind the token that begins a sequence, a conversation as its template has it. */
+  /** Token ids as the model gets them: a text behind what the tokenizer puts before it, a conversation as its template has it. */
   async encode(prompt: Prompt): Promise<number[]> {
     if (typeof prompt !== 'string') {
       return this.tokenizer.encode(await this.renderChat(prompt), { recogniseSpecialTokens: true });
     }
-    const begin = this.tokenizer.beginOfSequenceId;
-    return [...(begin === undefined ? [] : [begin]), ...this.tokenizer.encode(prompt)];
+    return [...this.tokenizer.prefixIds, ...this.tokenizer.encode(prompt)];
   }
 
   /** A conversation as text, by the checkpoint's chat template. Throws 'unsupported-feature' when it has none. */
