@@ -99,6 +99,21 @@ describe('compressLayer', () => {
     expect(compressLayer({ ...layer, groups: pairs, method: 'rope-exact-output' })).toEqual(once);
   });
 
+  it('gives wide heads their sizes, and loses less in them', () => {
+    const groups = [[0, 1, 2, 3]];
+    const { headDim, hiddenSize, numAttentionHeads } = layer.shape;
+    for (const headWidth of [1, 2, 4]) {
+      const { slots, weights } = compressLayer({ ...layer, groups, method: 'rope-averaged', headWidth });
+      const width = headWidth * headDim;
+      expect(slots).toEqual({ keySlots: 1, keySlotWidth: width, valueSlots: 1, valueSlotWidth: width });
+      expect([weights.key.length, weights.keyBias?.length]).toEqual([width * hiddenSize, width]);
+      expect([weights.value.length, weights.valueBias?.length]).toEqual([width * hiddenSize, width]);
+      expect(weights.query.length).toBe(numAttentionHeads * width * hiddenSize);
+      expect(weights.queryBias?.length).toBe(numAttentionHeads * width);
+      expect(weights.output.length).toBe(hiddenSize * numAttentionHeads * width);
+    }
+  });
+
   it('takes a method of the user', () => {
     const method = {
       ...compressionMethods.get('rope-exact'),
@@ -131,6 +146,10 @@ describe('compressLayer', () => {
       'grouping-invalid',
     ],
     ['no groups', { groups: [] }, 'grouping-invalid'],
+    ['wide heads of means', { method: 'mean-pool', headWidth: 2 }, 'invalid-argument'],
+    ['wide heads of latent keys', { method: 'svd-a', headWidth: 2 }, 'invalid-argument'],
+    ['heads wider than a group', { headWidth: 4 }, 'invalid-argument'],
+    ['heads of a fraction of a width', { headWidth: 1.5 }, 'invalid-argument'],
     ['missing statistics', { statistics: undefined }, 'invalid-argument'],
     ['weights of another model', { weights: { ...layer.weights, key: new Float64Array(3) } }, 'tensor-shape'],
     [

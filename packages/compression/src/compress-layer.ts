@@ -19,6 +19,11 @@ export interface CompressLayerRequest extends SourceLayer {
   /** A registered name or a method of one's own. */
   method: string | CompressionMethod;
   /**
+   * Width of the result's heads in widths of the source's, m: keys of rank m per frequency, values of rank m D. A token's entry
+   * takes G m D numbers for keys and for values. At most the size of a group, at which nothing is lost. Default 1.
+   */
+  headWidth?: number | undefined;
+  /**
    * Numbers of keys and of values per token, for methods with `freeRanks`; multiples of the source's KV heads always fill
    * their slots. Default: D for each group and side.
    */
@@ -27,21 +32,27 @@ export interface CompressLayerRequest extends SourceLayer {
 
 /**
  * Compresses the attention of one layer to one KV head per group, in Float64. Nothing is rounded: the weights that come
- * out compute, in exact arithmetic, what the factors of the method compute.
+ * out compute, in exact arithmetic, what the factors of the method compute. Those of wide heads do so in a decoder of the shape
+ * that `widenHeads` of @kvlr/rope gives.
  *
  * @throws KvlrError 'usage' for an unknown method, 'grouping-invalid', 'tensor-shape' when weights or statistics do not
- *   fit the shape, 'invalid-argument' when the method needs statistics and there are none, 'numerical' when the result is
- *   not finite.
+ *   fit the shape, 'invalid-argument' when the method needs statistics and there are none, or cannot fill heads of this width,
+ *   'numerical' when the result is not finite.
  */
 export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   const method = resolveMethod(request.method);
   requireSourceLayer(request, request.groups);
-  const { shape, layer, weights, groups, ranks } = request;
+  const { shape, layer, weights, groups, ranks, headWidth = 1 } = request;
   if (ranks !== undefined) requireFreeRanks(method, ranks, request);
+  if (headWidth !== 1) requireWideHeads(method, headWidth, request);
 
+  const wide = headWidth * shape.headDim;
+  const keyRank = headWidth === 1 ? ranks?.keys : groups.length * wide;
   const { query, queryBias, key, keyBias, keySlots, keySlotWidth, ...keys } =
-    ranks === undefined ? method.keys(request, groups) : method.keys(request, groups, ranks.keys);
-  const { heads: valueHeads, width: valueSlotWidth } = valueSlotsOf(method, groups, shape.headDim, ranks);
+    keyRank === undefined ? method.keys(request, groups) : method.keys(request, groups, keyRank);
+  const { heads: valueHeads, width: valueSlotWidth } = ranks
+    ? valueSlotsOfRank(groups, ranks.values, shape.headDim)
+    : valueSlotsOf(method, groups, wide);
   const valueFactors = valueHeads.map((heads) => method.values(request, heads, valueSlotWidth));
   const source = { weight: weights.value, bias: weights.valueBias };
   const value = foldSharedHeads(source, valueHeads, valueFactors, shape.headDim);
@@ -68,15 +79,41 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   };
 }
 
-function valueSlotsOf(
-  { valueSlots }: CompressionMethod,
-  groups: HeadGroups,
-  headDim: number,
-  ranks: LayerBudget | undefined,
-): { heads: HeadGroups; width: number } {
-  if (ranks !== undefined) return valueSlotsOfRank(groups, ranks.values, headDim);
+function valueSlotsOf({ valueSlots }: CompressionMethod, groups: HeadGroups, headDim: number) {
   const heads = valueSlots === 'head' ? separateHeads(groups) : groups;
   return { heads, width: Math.floor((headDim * groups.length) / heads.length) };
+}
+
+/**
+ * Whether a method can fill heads that are wider than the source's: complex factors and subspaces of any rank can, means of heads
+ * and latent keys cannot.
+ */
+export function allowsWideHeads({ wideHeads, valueSlots }: CompressionMethod): boolean {
+  return wideHeads?.keys === true && wideHeads.values === true && valueSlots !== 'head';
+}
+
+function requireWideHeads(
+  method: CompressionMethod,
+  headWidth: number,
+  { layer, groups, ranks }: CompressLayerRequest,
+): void {
+  const refuse = (message: string, hint: string) => {
+    const data = { method: method.title, headWidth };
+    return new KvlrError('invalid-argument', { message, hint, where: { layer, argument: 'headWidth' }, data });
+  };
+  if (!allowsWideHeads(method) || ranks !== undefined) {
+    throw refuse(
+      `expected heads of the source's width for ${method.title}, got ${headWidth} times that`,
+      'Take rope-averaged, or another method whose keys and values may have any rank.',
+    );
+  }
+  const size = groups[0]!.length;
+  if (!(Number.isInteger(headWidth) && headWidth >= 1 && headWidth <= size)) {
+    throw refuse(
+      `expected a whole number from 1 to ${size}, the heads of a group, got ${headWidth}`,
+      'At the size of a group nothing is lost, and nothing saved; wider heads would hold nothing more.',
+    );
+  }
 }
 
 function requireFreeRanks(

@@ -1,8 +1,9 @@
-import { cacheWidth, type ModelSource } from '@kvlr/core';
+import { cacheWidth, type ModelSource, type RopeParameters } from '@kvlr/core';
 import { loadModel } from '@kvlr/runtime';
 import { createPlantedModel, createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { testedBackends } from '../../runtime/src/testing/tested-backends.ts';
+import { allowsWideHeads } from './compress-layer.ts';
 import { compressionMethods } from './methods/methods.ts';
 import { compressModel } from './testing/compress-model.ts';
 
@@ -111,6 +112,56 @@ describe.each([
   });
 });
 
+const allowingWide = compressionMethods.names.filter((name) => allowsWideHeads(compressionMethods.get(name)));
+
+describe('wide heads', () => {
+  const settings = { seed: 5, numAttentionHeads: 8, numKeyValueHeads: 4, attentionBias: true };
+  const tokenIds = randomTokenIds(20, 50);
+  const pairs = [
+    [0, 3],
+    [2, 1],
+  ];
+  const all = [[2, 0, 1, 3]];
+
+  it('are what complex factors and subspaces of any rank can fill', () => {
+    expect(allowingWide).toEqual([
+      'svd-w',
+      ...['rope-exact-real', 'rope-exact', 'rope-exact-weighted', 'rope-exact-output', 'rope-exact-centred'],
+      ...['rope-averaged', 'rope-averaged-attended'],
+    ]);
+  });
+
+  describe('as wide as a group lose nothing', async () => {
+    const rope: RopeParameters = {
+      ...({ type: 'llama3', theta: 10000, factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4 } as const),
+      originalMaxPositionEmbeddings: 32,
+    };
+    const models = [createTinyModel(settings), createTinyModel({ ...settings, attentionBias: false, rope })];
+    const expected = await Promise.all(models.map((model) => oracleLogits(model, tokenIds)));
+    const cases = allowingWide.flatMap((method) => [pairs, all].map((groups) => ({ method, groups })));
+    it.each(cases)('$method, groups $groups', async ({ method, groups }) => {
+      for (const [place, model] of models.entries()) {
+        const wide = await compressModel(model, groups, method, groups[0]!.length);
+        expect(wide.shape).toMatchObject({ numKeyValueHeads: groups.length, headDim: 32 / groups.length });
+        expect(cacheWidth(wide.shape.layers[0]!.cache)).toBe(cacheWidth(model.shape.layers[0]!.cache));
+        expect(differenceByRange(await oracleLogits(wide, tokenIds), expected[place]!)).toBeLessThan(tolerance);
+      }
+    });
+  });
+
+  describe('hold a planted merge of four heads to two', async () => {
+    const model = createPlantedModel({ ...settings, groups: all, rank: 2 });
+    const expected = await oracleLogits(model, tokenIds);
+    const differenceOf = async (method: string, headWidth: number) =>
+      differenceByRange(await oracleLogits(await compressModel(model, all, method, headWidth), tokenIds), expected);
+
+    it.each(allowingWide.filter((method) => method !== 'rope-exact-real'))('by %s', async (method) => {
+      expect(await differenceOf(method, 2)).toBeLessThan(tolerance);
+      expect(await differenceOf(method, 1)).toBeGreaterThan(100 * tolerance);
+    });
+  });
+});
+
 describe.each(await testedBackends())('in float32 on $backend', ({ backend, skip }) => {
   const reason = skip ? ` (skipped: ${skip})` : '';
   const settings = { seed: 5, numAttentionHeads: 8, numKeyValueHeads: 4, attentionBias: true };
@@ -129,6 +180,15 @@ describe.each(await testedBackends())('in float32 on $backend', ({ backend, skip
   }));
   const differenceOf = async (model: ModelSource, groups: number[][], method: string) =>
     differenceByRange(await logitsOf(await compressModel(model, groups, method)), await logitsOf(model));
+
+  it.skipIf(skip).each([
+    ['rope-exact-output', 2],
+    ['rope-averaged', 4],
+  ])(`wide heads that lose nothing: %s, %d heads wide${reason}`, async (method, headWidth) => {
+    const groups = headWidth === 4 ? [[0, 1, 2, 3]] : plantings[0]!.groups;
+    const wide = await compressModel(unplanted, groups, method, headWidth);
+    expect(differenceByRange(await logitsOf(wide), await logitsOf(unplanted))).toBeLessThan(tolerance);
+  });
 
   it.skipIf(skip).each([
     ['as many KV heads as before', 'rope-exact-output'],

@@ -33,7 +33,7 @@ export function foldSharedHeads(
  * bias likewise. The scores against the shared key are then those against the key it stands for.
  *
  * @param order Source head at each place of the result.
- * @param decoderOf Decoder [D, D] of a source query head's KV head.
+ * @param decoderOf Decoder [D, r] of a source query head's KV head.
  */
 export function foldQuery(
   { shape, weights }: SourceLayer,

@@ -4,12 +4,12 @@ export { type KnapsackItem, solveKnapsack } from './budgets/knapsack.ts';
 export { budgetPolicies, type NamedBudget } from './budgets/policies.ts';
 export { lostRankEnergy, rankCandidates } from './budgets/ranks.ts';
 export { spreadBudget } from './budgets/spread-budget.ts';
-export { type CompressLayerRequest, compressLayer } from './compress-layer.ts';
+export { allowsWideHeads, type CompressLayerRequest, compressLayer } from './compress-layer.ts';
 export { lostEnergy, lostKeyEnergy, lostValueEnergy } from './costs/lost-energy.ts';
 export { mergeCosts } from './costs/merge-costs.ts';
 export { type MergeError, mergeError } from './costs/merge-error.ts';
 export { subspaceAffinity, weightSimilarity } from './costs/similarity.ts';
-export { fitRankOne, type RankOneFactors, type RankOneField } from './factors/rank-one.ts';
+export { fitPhasors, type PhasorFactors, type PhasorField } from './factors/phasors.ts';
 export { subspaceFactors } from './factors/subspace.ts';
 export {
   combineMethod,
@@ -25,8 +25,8 @@ export {
   averagedKeys,
   jointKeys,
   meanPoolKeys,
-  type RankOneKeySettings,
-  rankOneKeys,
+  type PhasorKeySettings,
+  phasorKeys,
 } from './methods/keys.ts';
 export { compressionMethods } from './methods/methods.ts';
 export {

@@ -17,12 +17,17 @@ export interface GroupFactors {
 }
 
 /**
- * Port: factors (r = D) of a group's keys before RoPE. RoPE stands between encoder and decoder, so factors that act on each
- * frequency pair (j, j + D/2) as a complex number are exact under it, and others err with the distance of query and key.
+ * Port: factors of the keys before RoPE of heads that share a cache slot of `width` numbers: D, or m D in wide heads, of which
+ * RoPE rotates the pair (p, p + m D/2) by the frequency of the source's pair p mod D/2. RoPE stands between encoder and decoder,
+ * so factors that act on the pairs of each frequency as on complex numbers are exact under it, and others err with the distance
+ * of query and key.
  */
-export type KeyMethod = (layer: SourceLayer, heads: readonly number[]) => GroupFactors;
+export type KeyMethod = (layer: SourceLayer, heads: readonly number[], width: number) => GroupFactors;
 
-/** Port: factors of the values of heads that share a cache slot of `width` numbers: D, or less under `valueSlots: 'head'`. */
+/**
+ * Port: factors of the values of heads that share a cache slot of `width` numbers: D, m D in wide heads, or less than D under
+ * `valueSlots: 'head'`.
+ */
 export type ValueMethod = (layer: SourceLayer, heads: readonly number[], width: number) => GroupFactors;
 
 /** Query and key projections of a compressed layer, query heads in the order of the result, and the slots of its keys. */
@@ -41,7 +46,7 @@ export type CompressedKeys = KeyProjections & CachedKeys;
 
 /**
  * Port: how the rotated keys of a whole layer are compressed and laid out in the cache. `rank`, the numbers of keys per token,
- * is given to methods with `freeRanks` alone; without it they keep D for each group, as the others do.
+ * is given under `freeRanks` and for wide heads; without it every group keeps D.
  */
 export type RopeStrategy = (layer: SourceLayer, groups: HeadGroups, rank?: number) => CompressedKeys;
 
@@ -54,7 +59,7 @@ export interface CompressionMethod {
   /** True where the result is ordinary grouped-query attention, which any engine runs; false where only kvlr's runtime does. */
   portable: boolean;
   /**
-   * 'group' (the default): the heads of a group share one value of width D. 'head': every head keeps a value of its own,
+   * 'group' (the default): the heads of a group share one value, as wide as a head of the result. 'head': each keeps one of its own,
    * of width D*G/K, which takes as much cache and is not ordinary grouped-query attention.
    */
   valueSlots?: 'group' | 'head';
@@ -63,6 +68,8 @@ export interface CompressionMethod {
    * the directions of keys are those of the whole 'layer' or of each 'group', and on which side of RoPE they are taken.
    */
   freeRanks?: { basis: 'layer' | 'group'; stage: 'rotated' | 'projected' };
+  /** Which sides may fill heads that are wider than the source's. None by default; wide heads need both. */
+  wideHeads?: { keys?: boolean | undefined; values?: boolean | undefined } | undefined;
   /** False when the weights alone are enough. */
   needsStatistics: boolean;
   /** True when values are fitted to `SourceLayer.attended`, which takes a second pass over the text with the groups known. */

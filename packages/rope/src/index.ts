@@ -1,6 +1,11 @@
 export { complexKeyMoments, fromComplexHeads, toComplexHeads } from './complex-keys.ts';
 export { formatRopeScaling, parseRopeParameters } from './rope-config.ts';
-export { type RopeFrequencies, type RopeFrequencySettings, ropeFrequencies } from './rope-frequencies.ts';
+export {
+  frequenciesGoByLength,
+  type RopeFrequencies,
+  type RopeFrequencySettings,
+  ropeFrequencies,
+} from './rope-frequencies.ts';
 export {
   type HeadRowsShape,
   type RopeTables,
@@ -10,3 +15,4 @@ export {
   unrotate,
 } from './rotate.ts';
 export { halfSplitRowOrder, interleavedRowOrder, permuteRows } from './row-order.ts';
+export { repeatFrequencies, widenHeads } from './wide-heads.ts';

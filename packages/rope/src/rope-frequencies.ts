@@ -66,6 +66,12 @@ export function ropeFrequencies(
   }
 }
 
+/** Whether the frequencies of a text change while it grows: 'dynamic', and 'longrope' unless its two lists say the same. */
+export function frequenciesGoByLength(rope: RopeParameters): boolean {
+  if (rope.type !== 'longrope') return rope.type === 'dynamic';
+  return rope.shortFactor.some((factor, pair) => factor !== rope.longFactor[pair]);
+}
+
 function unscaled(frequencies: Float64Array): RopeFrequencies {
   return { frequencies, attentionFactor: 1 };
 }

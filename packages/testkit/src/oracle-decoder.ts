@@ -144,11 +144,15 @@ function rotateHeads(
   return result;
 }
 
-/** Radians per position of each pair, for the three kinds of RoPE that kvlr knows (llama3: Meta's reference code). */
+/**
+ * Radians per position of each pair, for kinds of RoPE that do not go by the length of the text (llama3: Meta's reference code;
+ * longrope: its list of short texts, without a factor of its own).
+ */
 function oracleFrequencies(rope: RopeParameters, headDim: number): number[] {
   return Array.from({ length: headDim / 2 }, (_, j) => {
     const frequency = rope.theta ** ((-2 * j) / headDim);
     if (rope.type === 'default') return frequency;
+    if (rope.type === 'longrope' && rope.attentionFactor === 1) return frequency / rope.shortFactor[j]!;
     const { factor } = rope;
     if (rope.type === 'linear') return frequency / factor;
     if (rope.type !== 'llama3') throw new Error(`oracleFrequencies: RoPE of type ${rope.type}`);

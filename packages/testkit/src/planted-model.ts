@@ -4,15 +4,18 @@ import { createTinyModel, type TinyModel, type TinyModelSettings } from './tiny-
 export interface PlantedModelSettings extends TinyModelSettings {
   /** KV heads that can be merged without loss, every head once. */
   groups: readonly (readonly number[])[];
+  /** Width of the merged head in heads: how many heads of a group the others are made of. Default 1. */
+  rank?: number;
 }
 
 /**
- * A tiny model with an exact merge planted in it. Within each group, the keys of the other heads are complex multiples of
- * the first head's key, a multiple of its own for each head and frequency pair (j, j + headDim/2); the values of the other
- * heads are full linear maps of the first head's value, so that a group's values have rank headDim. Biases included.
- * Nothing else is special: merging these groups into one KV head each must leave the logits as they are.
+ * A tiny model with an exact merge planted in it. Within each group, the keys of the other heads are sums of complex multiples of
+ * the first heads' keys (`rank` of them), a multiple of its own for each head and frequency pair (j, j + headDim/2); the values of
+ * the other heads are sums of full linear maps of the first heads' values, so that a group's values have rank times headDim.
+ * Biases included. Nothing else is special: merging these groups into one KV head of this many widths each must leave the logits
+ * as they are.
  */
-export function createPlantedModel({ groups, ...settings }: PlantedModelSettings): TinyModel {
+export function createPlantedModel({ groups, rank = 1, ...settings }: PlantedModelSettings): TinyModel {
   const model = createTinyModel(settings);
   const { headDim, numLayers } = model.shape;
   const normal = createNormalRandom((settings.seed ?? 1) + 1000);
@@ -23,10 +26,26 @@ export function createPlantedModel({ groups, ...settings }: PlantedModelSettings
       );
     const keys = projection('keyWeight', 'keyBias');
     const values = projection('valueWeight', 'valueBias');
-    for (const [first, ...others] of groups) {
-      for (const head of others) {
-        plant(keys, first!, head, headDim, phasorMap(headDim, normal));
-        plant(values, first!, head, headDim, denseMap(headDim, normal));
+    for (const group of groups) {
+      const sources = group.slice(0, rank);
+      for (const head of group.slice(rank)) {
+        const maps = sources.map((source) => ({
+          source,
+          key: phasorMap(headDim, normal),
+          value: denseMap(headDim, normal),
+        }));
+        plant(
+          keys,
+          maps.map(({ source, key }) => ({ source, map: key })),
+          head,
+          headDim,
+        );
+        plant(
+          values,
+          maps.map(({ source, value }) => ({ source, map: value })),
+          head,
+          headDim,
+        );
       }
     }
   }
@@ -52,15 +71,22 @@ function denseMap(headDim: number, normal: () => number): Float64Array {
   return Float64Array.from({ length: headDim * headDim }, () => normal() / Math.sqrt(headDim));
 }
 
-/** Overwrites the rows of head `target` with map * the rows of head `source`. */
-function plant(tensors: DenseTensor[], source: number, target: number, headDim: number, map: Float64Array): void {
+/** Overwrites the rows of head `target` with the sum of each map * the rows of its head `source`. */
+function plant(
+  tensors: DenseTensor[],
+  sources: readonly { source: number; map: Float64Array }[],
+  target: number,
+  headDim: number,
+): void {
   for (const { shape, data } of tensors) {
     const width = shape[1] ?? 1;
     for (let row = 0; row < headDim; row++) {
       for (let column = 0; column < width; column++) {
         let sum = 0;
-        for (let inner = 0; inner < headDim; inner++) {
-          sum += map[row * headDim + inner]! * data[(source * headDim + inner) * width + column]!;
+        for (const { source, map } of sources) {
+          for (let inner = 0; inner < headDim; inner++) {
+            sum += map[row * headDim + inner]! * data[(source * headDim + inner) * width + column]!;
+          }
         }
         data[(target * headDim + row) * width + column] = sum;
       }

@@ -220,6 +220,11 @@ export interface ArchitectureDescriptor {
   fused: readonly FusedTensor[];
   /** How llama.cpp knows the family; absent where it does not. */
   gguf?: GgufFamily | undefined;
+  /**
+   * Whether its classes take the width of heads from config.json whatever the hidden size, scale scores by it, and take RoPE of type
+   * longrope for whole heads, so that compression may widen them.
+   */
+  wideHeads?: boolean | undefined;
 }
 
 type OrNone<Entries> = { [Entry in keyof Entries]?: Entries[Entry] | null };

@@ -107,6 +107,7 @@ const description = {
     }),
   ),
   prefixes: z.array(z.string()).min(1).optional(),
+  wideHeads: z.boolean().optional(),
   tensors: z.strictObject(placesOfRoles(place)).superRefine(checkNames),
   fused: z.array(
     z.strictObject({

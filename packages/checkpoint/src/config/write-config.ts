@@ -11,7 +11,7 @@ type Config = Record<string, unknown>;
  * config.json for a model of this shape: the source's config with the fields that compression changes, or a whole config
  * when there is no source. A layout that the family's configs cannot express gets a `kvlr` section.
  * `dtype` is what transformers calls the type of the weights, for example 'float16'.
- * Throws 'unsupported-feature' where the family cannot express the shape's biases.
+ * Throws 'unsupported-feature' where the family cannot express the shape's biases, or the width of its heads.
  */
 export function configFromModelShape(
   shape: DecoderShape,
@@ -36,6 +36,11 @@ export function configFromModelShape(
   }
   if (before.feedForward.bias !== shape.feedForward.bias) {
     writeSetting(config, feedForward.bias, shape.feedForward.bias);
+  }
+  if (before.headDim !== shape.headDim) {
+    requireWideHeads(descriptor);
+    writeSetting(config, size.headDim, shape.headDim);
+    writeRope(config, shape);
   }
   const written = modelShapeFromConfig(config, descriptor);
   requireBiases(shape, written, descriptor);
@@ -69,12 +74,38 @@ function freshConfig(shape: DecoderShape, descriptor: ArchitectureDescriptor): C
   writeSetting(config, feedForward.intermediateSize, shape.feedForward.intermediateSize);
   writeSetting(config, feedForward.activation, shape.feedForward.activation);
   writeSetting(config, head.tied, shape.head.tied);
-  const positions = shape.layers[0]?.positions;
-  if (positions?.kind === 'rope') {
-    config.rope_theta = positions.rope.theta;
-    config.rope_scaling = formatRopeScaling(positions.rope);
-  }
+  writeRope(config, shape);
   return config;
+}
+
+/** RoPE of the first layer, in the spelling that the config has: `rope_parameters`, or `rope_theta` and `rope_scaling`. */
+function writeRope(config: Config, { layers }: DecoderShape): void {
+  const positions = layers[0]?.positions;
+  if (positions?.kind !== 'rope') return;
+  const scaling = formatRopeScaling(positions.rope);
+  const { theta } = positions.rope;
+  const given = config.rope_parameters;
+  if (typeof given === 'object' && given !== null) {
+    config.rope_parameters = { rope_theta: theta, ...(scaling ?? { rope_type: 'default' }) };
+  } else {
+    config.rope_theta = theta;
+    config.rope_scaling = scaling;
+  }
+}
+
+/**
+ * Checks that the classes of a family load heads of another width than the source's: that they take head_dim from config.json, and
+ * the frequencies of its pairs.
+ *
+ * @throws KvlrError 'unsupported-feature', naming the family.
+ */
+export function requireWideHeads({ name, wideHeads }: ArchitectureDescriptor): void {
+  if (wideHeads) return;
+  throw new KvlrError('unsupported-feature', {
+    message: `expected a family whose config.json gives the width of heads and the frequency of each pair, got ${name}`,
+    hint: "Keep heads of the source's width.",
+    data: { architecture: name },
+  });
 }
 
 /** A family may always have a bias, or never, or have several under one flag. */

@@ -1,5 +1,5 @@
 import { decoderTensors, KvlrError, layerRope, type ModelSource, type TensorRole } from '@kvlr/core';
-import { ropeFrequencies, ropeTables } from '@kvlr/rope';
+import { frequenciesGoByLength, ropeFrequencies, ropeTables } from '@kvlr/rope';
 import { beyondLlama } from '../config/llama-kind.ts';
 import { beyondStock, uniformKeyValueHeads } from '../config/native.ts';
 import { attentionBlock, feedForwardBlock, type LayerInputs } from './blocks.ts';
@@ -143,9 +143,8 @@ function requireUniformHeads({ shape }: ModelSource): number {
 }
 
 function requireLlamaKind({ shape }: ModelSource): void {
-  const rope = layerRope(shape, 0)?.rope.type;
-  const goesByLength = rope === 'dynamic' || rope === 'longrope';
-  const beyond = beyondLlama(shape) ?? (goesByLength ? `RoPE of type ${rope}` : undefined);
+  const rope = layerRope(shape, 0)?.rope;
+  const beyond = beyondLlama(shape) ?? (rope && frequenciesGoByLength(rope) ? `RoPE of type ${rope.type}` : undefined);
   if (beyond === undefined) return;
   throw new KvlrError('unsupported-feature', {
     message: `expected a decoder of LLaMA's kind, got ${beyond}`,

@@ -42,16 +42,19 @@ async function inputsOf(model: ModelSource): Promise<BlockInputs> {
 }
 
 describe('mergeError', () => {
-  it.each(['rope-averaged', 'mean-pool', 'svd-a', 'palu', 'clover'])(
-    "is the error of the runtime's attention block with all groups merged by %s",
-    async (method) => {
+  it.each([
+    ...['rope-averaged', 'mean-pool', 'svd-a', 'palu', 'clover'].map((method) => ({ method, groups: halves, wide: 1 })),
+    { method: 'rope-averaged', groups: [[2, 0, 1, 3]], wide: 2 },
+  ])(
+    "is the error of the runtime's attention block with groups $groups merged by $method, $wide wide",
+    async ({ method, groups, wide }) => {
       const model = createTinyModel(settings);
       const layer = await readSourceLayer(model, 0);
       const compressed = applyCompression(
         model,
         await Promise.all(
           model.shape.layers.map(async (_, index) =>
-            compressLayer({ ...(await readSourceLayer(model, index)), groups: halves, method }),
+            compressLayer({ ...(await readSourceLayer(model, index)), groups, method, headWidth: wide }),
           ),
         ),
       );
@@ -59,7 +62,7 @@ describe('mergeError', () => {
       const after = (await firstBlock(compressed)).blockOutput;
       const energy = before.reduce((sum, entry) => sum + entry ** 2, 0);
       const error = before.reduce((sum, entry, index) => sum + (entry - after[index]!) ** 2, 0);
-      const measured = mergeError(layer, method, await inputsOf(model))(halves);
+      const measured = mergeError(layer, method, await inputsOf(model), wide)(groups);
       expect(measured).toBeGreaterThan(1e-3);
       expect(measured).toBeCloseTo(error / energy, 4);
     },

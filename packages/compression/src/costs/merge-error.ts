@@ -1,6 +1,7 @@
 import type { HeadGroups } from '@kvlr/core';
 import { queryHeadsOf } from '@kvlr/core';
 import { addTo, frobeniusSquared } from '@kvlr/linalg';
+import { widenHeads } from '@kvlr/rope';
 import { attendedValues, type BlockInputs, projectHeads, stockAttention } from '../attended/attention.ts';
 import { compressLayer } from '../compress-layer.ts';
 import { selectHeads } from '../heads.ts';
@@ -16,9 +17,15 @@ export type MergeError = (groups: HeadGroups) => number;
  * cancel out: the output is a sum over query heads. Groups measured together count the interplay of their errors too.
  *
  * @param inputs Normed inputs of the block in the original model.
+ * @param headWidth Of the merged heads, in widths of a head.
  * @throws KvlrError as `compressLayer` does.
  */
-export function mergeError(layer: SourceLayer, method: string | CompressionMethod, inputs: BlockInputs): MergeError {
+export function mergeError(
+  layer: SourceLayer,
+  method: string | CompressionMethod,
+  inputs: BlockInputs,
+  headWidth = 1,
+): MergeError {
   const attended = attendedValues(stockAttention(layer), layer, inputs);
   const energy = frobeniusSquared(projectHeads(attended, layer.weights));
   return (groups) => {
@@ -26,9 +33,10 @@ export function mergeError(layer: SourceLayer, method: string | CompressionMetho
     const part = selectHeads(layer, heads);
     const own = queryHeadsOf(layer.shape, heads).map((queryHead) => attended[queryHead]!);
     const places = groups.map((group) => group.map((head) => heads.indexOf(head)));
-    const merged = compressLayer({ ...part, groups: places, method });
+    const merged = compressLayer({ ...part, groups: places, method, headWidth });
+    const result = { shape: widenHeads(part.shape, headWidth), layer: part.layer };
     const error = projectHeads(own, part.weights);
-    addTo(error, projectHeads(attendedValues(merged, part, inputs), merged.weights), -1);
+    addTo(error, projectHeads(attendedValues(merged, result, inputs), merged.weights), -1);
     return energy > 0 ? frobeniusSquared(error) / energy : 0;
   };
 }

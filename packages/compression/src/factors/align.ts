@@ -16,7 +16,7 @@ import {
   transpose,
 } from '@kvlr/linalg';
 import type { GroupFactors } from '../ports.ts';
-import { fitRankOne, meanEnergy, type RankOneFactors } from './rank-one.ts';
+import { fitPhasors, meanEnergy, type PhasorFactors } from './phasors.ts';
 import { normalizeEncoder } from './subspace.ts';
 
 const rotationSettings = { smallestGain: 1e-8, maximumRounds: 50 };
@@ -65,9 +65,9 @@ const phaseSettings = { smallestGain: 1e-10, maximumRounds: 100 };
  *
  * @param gamma Gamma = E[kappa kappa^H], [t, t].
  */
-export function alignPhases(gamma: ComplexMatrix): RankOneFactors {
+export function alignPhases(gamma: ComplexMatrix): PhasorFactors {
   const numHeads = gamma.rows;
-  const phases = unitVector(fitRankOne(gamma, new Float64Array(numHeads).fill(1), 'complex').decoder);
+  const phases = unitVector(fitPhasors(gamma, new Float64Array(numHeads).fill(1), 'complex', 1)[0]!.decoder);
   // b^H Gamma b: t^2 times the energy of the mean of the rotated numbers.
   let agreement = quadraticForm(phases, gamma);
   for (let round = 0; round < phaseSettings.maximumRounds; round++) {

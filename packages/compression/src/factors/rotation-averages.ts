@@ -54,7 +54,8 @@ function meanPhase(angle: number, tokens: number): [real: number, imag: number] 
 }
 
 /**
- * Mean over relative positions of R X R^T ('forward') or R^T X R ('backward'), R the rotation of RoPE, X [D, D].
+ * Mean over relative positions of R X R^T ('forward') or R^T X R ('backward'), R the rotations of RoPE, X [D, D]. Rows or
+ * columns may be those of a wide head, [m D]: its pairs p, p + m D/2 have the frequencies of the averages m times over.
  *
  * Between two frequencies X is a 2 x 2 block, the sum of a complex multiplication, which R X R^T rotates by the difference
  * of the angles, and a complex conjugation followed by one, which it rotates by their sum.
@@ -64,19 +65,21 @@ export function averageRotated(
   { difference, sum }: RotationAverages,
   direction: 'forward' | 'backward',
 ): Matrix {
-  const { data, cols } = matrix;
-  const half = cols / 2;
+  const { data, rows, cols } = matrix;
+  const frequencies = difference.rows;
+  const lowerHalf = (rows / 2) * cols;
+  const rightHalf = cols / 2;
   const sign = direction === 'forward' ? 1 : -1;
-  const result = createMatrix(matrix.rows, cols);
-  for (let a = 0; a < half; a++) {
-    for (let b = 0; b < half; b++) {
+  const result = createMatrix(rows, cols);
+  for (let a = 0; a < rows / 2; a++) {
+    for (let b = 0; b < rightHalf; b++) {
       const upper = a * cols + b;
-      const lower = upper + half * cols;
-      const linearReal = (data[upper]! + data[lower + half]!) / 2;
-      const linearImag = (data[lower]! - data[upper + half]!) / 2;
-      const conjugateReal = (data[upper]! - data[lower + half]!) / 2;
-      const conjugateImag = (data[lower]! + data[upper + half]!) / 2;
-      const place = a * half + b;
+      const lower = upper + lowerHalf;
+      const linearReal = (data[upper]! + data[lower + rightHalf]!) / 2;
+      const linearImag = (data[lower]! - data[upper + rightHalf]!) / 2;
+      const conjugateReal = (data[upper]! - data[lower + rightHalf]!) / 2;
+      const conjugateImag = (data[lower]! + data[upper + rightHalf]!) / 2;
+      const place = (a % frequencies) * frequencies + (b % frequencies);
       const byDifferenceReal = difference.real[place]!;
       const byDifferenceImag = sign * difference.imag[place]!;
       const bySumReal = sum.real[place]!;
@@ -86,9 +89,9 @@ export function averageRotated(
       const mirroredReal = conjugateReal * bySumReal - conjugateImag * bySumImag;
       const mirroredImag = conjugateReal * bySumImag + conjugateImag * bySumReal;
       result.data[upper] = rotatedReal + mirroredReal;
-      result.data[lower + half] = rotatedReal - mirroredReal;
+      result.data[lower + rightHalf] = rotatedReal - mirroredReal;
       result.data[lower] = rotatedImag + mirroredImag;
-      result.data[upper + half] = mirroredImag - rotatedImag;
+      result.data[upper + rightHalf] = mirroredImag - rotatedImag;
     }
   }
   return result;

@@ -25,17 +25,19 @@ function randomMoment(size: number, normal: () => number): Matrix {
   return multiplyTransposed(samples, samples);
 }
 
-/** RoPE's rotation from a key to a query that stands `distance` tokens after it. */
-function rotation(distance: number): Matrix {
-  const matrix = createMatrix(headDim, headDim);
-  frequencies.forEach((frequency, j) => {
+/** RoPE's rotation from a key to a query that stands `distance` tokens after it, of a head `times` as wide. */
+function rotation(distance: number, times = 1): Matrix {
+  const width = times * headDim;
+  const matrix = createMatrix(width, width);
+  for (let first = 0; first < width / 2; first++) {
+    const frequency = frequencies[first % frequencies.length]!;
     const [cosine, sine] = [Math.cos(frequency * distance), Math.sin(frequency * distance)];
-    const second = j + headDim / 2;
-    matrix.data[j * headDim + j] = cosine;
-    matrix.data[j * headDim + second] = sine;
-    matrix.data[second * headDim + j] = -sine;
-    matrix.data[second * headDim + second] = cosine;
-  });
+    const second = first + width / 2;
+    matrix.data[first * width + first] = cosine;
+    matrix.data[first * width + second] = sine;
+    matrix.data[second * width + first] = -sine;
+    matrix.data[second * width + second] = cosine;
+  }
   return matrix;
 }
 
@@ -44,8 +46,8 @@ const weightOf = (distance: number) => (tokens - distance) / (distance + 1) ** 1
 const weightTotal = distances.reduce((sum, distance) => sum + weightOf(distance), 0);
 
 /** Mean over distances by summing them one by one. */
-function meanOver(term: (turn: Matrix) => Matrix): Matrix {
-  const terms = distances.map((distance) => term(rotation(distance)));
+function meanOver(term: (turn: Matrix, distance: number) => Matrix): Matrix {
+  const terms = distances.map((distance) => term(rotation(distance), distance));
   const data = terms[0]!.data.map((_, index) =>
     terms.reduce((sum, { data: entry }, distance) => sum + (entry[index]! * weightOf(distance)) / weightTotal, 0),
   );
@@ -54,10 +56,11 @@ function meanOver(term: (turn: Matrix) => Matrix): Matrix {
 
 /** sum_i E|q_i^T (B_i R A - R S_i) k|^2, distance by distance. */
 function scoreError({ moment, queryMoments }: ScoreProblem, { encoder, decoders }: GroupFactors): number {
-  const own = meanOver((turn) => {
+  const own = meanOver((turn, distance) => {
     let error = 0;
+    const wideTurn = rotation(distance, encoder.rows / headDim);
     decoders.forEach((decoder, head) => {
-      const gap = multiply(multiply(decoder, turn), encoder);
+      const gap = multiply(multiply(decoder, wideTurn), encoder);
       for (let row = 0; row < headDim; row++) {
         for (let column = 0; column < headDim; column++) {
           gap.data[row * gap.cols + head * headDim + column]! -= turn.data[row * headDim + column]!;
@@ -81,6 +84,15 @@ function randomProblem(heads: number, seed: number): ScoreProblem {
   };
 }
 
+/** Factors of a shared head `times` as wide that mean nothing in particular. */
+function randomFactors(heads: number, times: number, seed: number): GroupFactors {
+  const normal = createNormalRandom(seed);
+  return {
+    encoder: randomMatrix(times * headDim, heads * headDim, normal),
+    decoders: Array.from({ length: heads }, () => randomMatrix(headDim, times * headDim, normal)),
+  };
+}
+
 const silent = (heads: number): GroupFactors => ({
   encoder: createMatrix(headDim, heads * headDim),
   decoders: Array.from({ length: heads }, () => createMatrix(headDim, headDim)),
@@ -95,16 +107,29 @@ describe('averageRotated', () => {
     const backward = meanOver((turn) => multiply(multiply(transpose(turn), matrix), turn));
     expectClose(averageRotated(matrix, averages, 'backward').data, backward.data, 1e-12);
   });
+
+  it('equals it where rows or columns are those of a head twice as wide', () => {
+    const averages = rotationAverages(frequencies, tokens);
+    const wideRows = randomMatrix(2 * headDim, headDim, createNormalRandom(1));
+    const backward = meanOver((turn, distance) => multiply(multiply(transpose(rotation(distance, 2)), wideRows), turn));
+    expectClose(averageRotated(wideRows, averages, 'backward').data, backward.data, 1e-12);
+    const wideColumns = transpose(wideRows);
+    const forward = meanOver((turn, distance) =>
+      multiplyTransposed(multiply(turn, wideColumns), rotation(distance, 2)),
+    );
+    expectClose(averageRotated(wideColumns, averages, 'forward').data, forward.data, 1e-12);
+  });
 });
 
 describe('fitScoreFactors', () => {
   const cases = fc.record({ heads: fc.integer({ min: 1, max: 3 }), seed: fc.nat(1e6) });
+  const times = fc.integer({ min: 1, max: 2 });
 
   it('reports the error that its factors make, below that of the start', () => {
     fc.assert(
-      fc.property(cases, ({ heads, seed }) => {
+      fc.property(cases, times, ({ heads, seed }, wide) => {
         const problem = randomProblem(heads, seed);
-        const start = meanPoolFactors(heads, headDim);
+        const start = wide === 1 ? meanPoolFactors(heads, headDim) : randomFactors(heads, wide, seed);
         const { factors, lostShare } = fitScoreFactors(problem, start);
         const total = scoreError(problem, silent(heads));
         expect(scoreError(problem, factors) / total).toBeCloseTo(lostShare, 8);
@@ -144,6 +169,21 @@ describe('fitScoreFactors', () => {
 });
 
 describe('normalizePairs', () => {
+  it('scales each pair of a wide head to the energy of its frequency', () => {
+    const problem = randomProblem(3, 8);
+    const factors = randomFactors(3, 2, 9);
+    const normalized = normalizePairs(factors, problem.moment);
+    expect(scoreError(problem, normalized)).toBeCloseTo(scoreError(problem, factors), 6);
+    const shared = multiplyTransposed(multiply(normalized.encoder, problem.moment), normalized.encoder);
+    const energyOf = ({ data, cols }: Matrix, rows: number[]) =>
+      rows.reduce((sum, row) => sum + data[row * (cols + 1)]!, 0);
+    for (let p = 0; p < headDim; p++) {
+      const j = p % frequencies.length;
+      const places = [0, 1, 2].flatMap((head) => [head * headDim + j, head * headDim + j + headDim / 2]);
+      expect(energyOf(shared, [p, p + headDim]) / (energyOf(problem.moment, places) / 3)).toBeCloseTo(1, 10);
+    }
+  });
+
   it('gives each pair the mean energy of the heads and leaves the scores alone', () => {
     const problem = randomProblem(2, 8);
     const { factors } = fitScoreFactors(problem, meanPoolFactors(2, headDim));

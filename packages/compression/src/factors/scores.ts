@@ -80,7 +80,7 @@ export function lostScoreShare(problem: ScoreProblem, { encoder, decoders }: Gro
   const crossMoments = multiplyTransposed(moment, encoder);
   const gram = averageRotated(multiply(encoder, crossMoments), averages, 'forward');
   let lost = total;
-  splitRows(crossMoments, encoder.rows).forEach((cross, head) => {
+  splitRows(crossMoments, decoders[0]!.rows).forEach((cross, head) => {
     const weighed = multiply(queryMoments[head]!, decoders[head]!);
     lost += innerProduct(weighed, multiply(decoders[head]!, gram));
     lost -= 2 * innerProduct(weighed, averageRotated(cross, averages, 'forward'));
@@ -102,8 +102,9 @@ const maximumRounds = 100;
 /**
  * Factors of a group's keys that minimise the expected squared error of the scores over relative positions,
  * sum_i E |q_i^T (B_i R A - R S_i) k|^2, where R is RoPE's rotation from key to query, S_i picks head i out of the group's
- * keys k, and q, k, R are taken as independent. Alternating least squares: with A fixed each B_i, and with the B_i fixed A,
- * solves a [D, D] system, because the averages over R act entry by entry. The error falls at every step; `start` decides
+ * keys k, and q, k, R are taken as independent; for a wide head, whose R on the side of A repeats that of a head, as for one of
+ * width D. Alternating least squares: with A fixed each B_i, and with the B_i fixed A, solves a system as large as the shared
+ * head is wide, because the averages over R act entry by entry. The error falls at every step; `start` decides
  * which of the minima is reached.
  */
 export function fitScoreFactors(problem: ScoreProblem, start: GroupFactors): ScoreFit {
@@ -130,7 +131,7 @@ function fitDecoders({ moment, queryMoments, averages }: ScoreProblem, encoder: 
   const crossMoments = multiplyTransposed(moment, encoder);
   const gram = averageRotated(multiply(encoder, crossMoments), averages, 'forward');
   let explained = 0;
-  const decoders = splitRows(crossMoments, encoder.rows).map((cross, head) => {
+  const decoders = splitRows(crossMoments, queryMoments[0]!.rows).map((cross, head) => {
     const target = averageRotated(cross, averages, 'forward');
     const decoder = transpose(solveRidge(gram, transpose(target), ridgeOf(gram)));
     explained += innerProduct(multiply(queryMoments[head]!, decoder), target);
@@ -141,8 +142,8 @@ function fitDecoders({ moment, queryMoments, averages }: ScoreProblem, encoder: 
 
 /** A = (sum_i E[R^T B_i^T Q_i B_i R])^-1 [E[R^T B_1^T Q_1 R] ... E[R^T B_t^T Q_t R]]. */
 function fitEncoder({ queryMoments, averages }: ScoreProblem, decoders: readonly Matrix[]): Matrix {
-  const headDim = decoders[0]!.rows;
-  const gram = createMatrix(headDim, headDim);
+  const width = decoders[0]!.cols;
+  const gram = createMatrix(width, width);
   const targets = decoders.map((decoder, head) => {
     const weighed = multiply(transpose(decoder), queryMoments[head]!);
     addTo(gram, averageRotated(multiply(weighed, decoder), averages, 'backward'));
@@ -160,11 +161,12 @@ export function ridgeOf(gram: Matrix): number {
 
 /**
  * The same key factors in another gauge: each frequency pair of the shared key is scaled, which RoPE allows, to the mean
- * energy that this pair has in the heads. Keeps the new weights in the range of the old ones.
+ * energy that its frequency has in the heads. Keeps the new weights in the range of the old ones.
  */
 export function normalizePairs({ encoder, decoders }: GroupFactors, moment: Matrix): GroupFactors {
-  const headDim = encoder.rows;
+  const headDim = decoders[0]!.rows;
   const half = headDim / 2;
+  const wideHalf = encoder.rows / 2;
   const encodedRows = multiply(encoder, moment);
   const encodedEnergy = (row: number) => {
     let sum = 0;
@@ -178,18 +180,19 @@ export function normalizePairs({ encoder, decoders }: GroupFactors, moment: Matr
     for (let place = row; place < moment.rows; place += headDim) sum += moment.data[place * (moment.cols + 1)]!;
     return sum / decoders.length;
   };
-  const scales = Array.from({ length: half }, (_, j) => {
-    const ratio = (sourceEnergy(j) + sourceEnergy(j + half)) / (encodedEnergy(j) + encodedEnergy(j + half));
+  const scales = Array.from({ length: wideHalf }, (_, p) => {
+    const j = p % half;
+    const ratio = (sourceEnergy(j) + sourceEnergy(j + half)) / (encodedEnergy(p) + encodedEnergy(p + wideHalf));
     return ratio > 0 && Number.isFinite(ratio) ? Math.sqrt(ratio) : 1;
   });
   return {
     encoder: {
       ...encoder,
-      data: encoder.data.map((value, index) => value * scales[Math.floor(index / encoder.cols) % half]!),
+      data: encoder.data.map((value, index) => value * scales[Math.floor(index / encoder.cols) % wideHalf]!),
     },
     decoders: decoders.map((decoder) => ({
       ...decoder,
-      data: decoder.data.map((value, index) => value / scales[index % half]!),
+      data: decoder.data.map((value, index) => value / scales[index % wideHalf]!),
     })),
   };
 }

@@ -4,13 +4,13 @@ import { compressionMethods } from './methods.ts';
 /** What a method says about keys: a `CompressionMethod` is one, whatever its values. */
 export type KeySide = Pick<
   CompressionMethod,
-  'title' | 'source' | 'portable' | 'freeRanks' | 'needsStatistics' | 'keys'
+  'title' | 'source' | 'portable' | 'freeRanks' | 'wideHeads' | 'needsStatistics' | 'keys'
 >;
 
 /** What a method says about values: a `CompressionMethod` is one, whatever its keys. */
 export type ValueSide = Pick<
   CompressionMethod,
-  'title' | 'source' | 'valueSlots' | 'needsStatistics' | 'needsAttendedMoments' | 'values'
+  'title' | 'source' | 'valueSlots' | 'wideHeads' | 'needsStatistics' | 'needsAttendedMoments' | 'values'
 >;
 
 /** The method that compresses keys as one method does and values as another. Keys and values do not touch each other. */
@@ -24,6 +24,7 @@ export function combineMethod(keys: KeySide, values: ValueSide): CompressionMeth
     portable: keys.portable && !ownSlots,
     ...(valueSlots && { valueSlots }),
     ...(keys.freeRanks && !ownSlots && { freeRanks: keys.freeRanks }),
+    wideHeads: { keys: keys.wideHeads?.keys, values: values.wideHeads?.values },
     needsStatistics: keys.needsStatistics || values.needsStatistics,
     ...(needsAttendedMoments && { needsAttendedMoments }),
     keys: keys.keys,

@@ -10,7 +10,7 @@ import {
 } from '@kvlr/linalg';
 import { complexKeyMoments } from '@kvlr/rope';
 import { alignPhases } from '../factors/align.ts';
-import { fitRankOne, perFrequency, type RankOneField } from '../factors/rank-one.ts';
+import { fitPhasors, type PhasorField, perFrequency } from '../factors/phasors.ts';
 import {
   fitScoreFactors,
   lostScoreShare,
@@ -32,34 +32,37 @@ export const meanPoolKeys: KeyMethod = (layer, heads) => meanPoolFactors(heads.l
  */
 export const alignedKeys: KeyMethod = (layer, heads) => {
   const gammas = complexKeyMoments(keyMoment(layer, heads, 'activations').data, heads.length, layer.shape.headDim);
-  return perFrequency(gammas.map(alignPhases), heads.length);
+  return perFrequency(
+    gammas.map((gamma) => [alignPhases(gamma)]),
+    heads.length,
+  );
 };
 
-export interface RankOneKeySettings {
+export interface PhasorKeySettings {
   moment: MomentSource;
-  field: RankOneField;
+  field: PhasorField;
   /** 'equal' counts every head's key error alike; 'query' by the energy of the queries that read it. */
   weights: 'equal' | 'query';
 }
 
 /**
- * One key per group and exact under RoPE: for each frequency the heads' keys, as complex numbers, are multiples of one.
- * Rank one per frequency is all that ordinary grouped-query attention can hold.
+ * One key per group and exact under RoPE: for each frequency the heads' keys, as complex numbers, are multiples of one, or of m
+ * in a head m times as wide. Rank m per frequency is all that grouped-query attention can hold with heads of that width.
  */
-export function rankOneKeys({ moment, field, weights }: RankOneKeySettings): KeyMethod {
-  return (layer, heads) => {
+export function phasorKeys({ moment, field, weights }: PhasorKeySettings): KeyMethod {
+  return (layer, heads, width) => {
     const half = layer.shape.headDim / 2;
     const gammas = complexKeyMoments(keyMoment(layer, heads, moment).data, heads.length, layer.shape.headDim);
     const energy = weights === 'query' ? queryEnergy(layer, heads).data : new Float64Array(heads.length * half).fill(1);
     const factors = gammas.map((gamma, frequency) => {
       const weightsHere = Float64Array.from(heads, (_, place) => energy[place * half + frequency]!);
-      return fitRankOne(gamma, weightsHere, field);
+      return fitPhasors(gamma, weightsHere, field, width / layer.shape.headDim);
     });
     return perFrequency(factors, heads.length);
   };
 }
 
-const weightedRankOneKeys = rankOneKeys({ moment: 'activations', field: 'complex', weights: 'query' });
+const weightedPhasorKeys = phasorKeys({ moment: 'activations', field: 'complex', weights: 'query' });
 
 export interface AveragedKeySettings {
   /** Length of text over which distances of query and key are averaged. Left out: the model's context, at most 2048. */
@@ -68,13 +71,14 @@ export interface AveragedKeySettings {
 
 /**
  * One key per group that gives the best scores on average over the distance of query and key, and under ordinary RoPE.
- * Starts from the complex rank-one factors, which are exact at every distance but hold only rank one per frequency, and mixes
- * frequencies where that gains more, over the distances that count, than it costs: slow pairs among themselves above all.
+ * Starts from the complex factors, which are exact at every distance but hold only as much of a frequency as the shared head has
+ * pairs for it, and mixes frequencies where that gains more, over the distances that count, than it costs: slow pairs among
+ * themselves above all.
  */
 export function averagedKeys({ tokens }: AveragedKeySettings = {}): KeyMethod {
-  return (layer, heads) => {
+  return (layer, heads, width) => {
     const problem = scoreProblemOf(layer, heads, tokens);
-    return normalizePairs(fitScoreFactors(problem, weightedRankOneKeys(layer, heads)).factors, problem.moment);
+    return normalizePairs(fitScoreFactors(problem, weightedPhasorKeys(layer, heads, width)).factors, problem.moment);
   };
 }
 
@@ -94,7 +98,7 @@ const smallestGain = 1e-6;
  */
 export const jointKeys: KeyMethod = (layer, heads) => {
   const problem = scoreProblemOf(layer, heads);
-  const rankOne = weightedRankOneKeys(layer, heads);
+  const rankOne = weightedPhasorKeys(layer, heads, layer.shape.headDim);
   let best = { factors: rankOne, lost: lostScoreShare(problem, rankOne) };
   let unsuccessful = 0;
   for (let first = layer.shape.headDim / 2 - 1; first >= 0 && unsuccessful < patience; first--) {

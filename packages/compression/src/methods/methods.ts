@@ -1,11 +1,16 @@
 import { Registry } from '@kvlr/core';
 import type { CompressionMethod } from '../ports.ts';
-import { alignedKeys, averagedKeys, jointKeys, meanPoolKeys, rankOneKeys } from './keys.ts';
+import { alignedKeys, averagedKeys, jointKeys, meanPoolKeys, phasorKeys } from './keys.ts';
 import { foldedKeys, latentKeys, rebuiltKeys } from './rope-strategies.ts';
 import { alignedValues, attendedValueFactors, centredValues, meanPoolValues, subspaceValues } from './values.ts';
 
 const activationValues = subspaceValues({ moment: 'activations', metric: 'identity' });
 const outputValues = subspaceValues({ moment: 'activations', metric: 'output' });
+
+/** Both sides, the keys alone or the values alone fill heads of any width. */
+const bothWide = { wideHeads: { keys: true, values: true } } as const;
+const keysWide = { wideHeads: { keys: true } } as const;
+const valuesWide = { wideHeads: { values: true } } as const;
 
 const meanPool: CompressionMethod = {
   title: 'Mean-pool',
@@ -28,12 +33,13 @@ const alignThenMerge: CompressionMethod = {
 };
 
 const svdWeights: CompressionMethod = {
+  ...bothWide,
   title: 'SVD-w',
   description: 'Leading directions of the weights alone, no text needed; keys per frequency, so that RoPE stays exact',
   source: 'Yu et al. 2024, arXiv 2406.07056, section 3; keys by complex rank-one factors per frequency',
   portable: true,
   needsStatistics: false,
-  keys: foldedKeys(rankOneKeys({ moment: 'weights', field: 'complex', weights: 'equal' })),
+  keys: foldedKeys(phasorKeys({ moment: 'weights', field: 'complex', weights: 'equal' })),
   values: subspaceValues({ moment: 'weights', metric: 'identity' }),
 };
 
@@ -41,6 +47,7 @@ const paper = 'Yu et al. 2024, arXiv 2406.07056';
 
 /** The paper's method for models with RoPE. */
 const svdActivations: CompressionMethod = {
+  ...valuesWide,
   title: 'SVD-a per layer',
   description: "The paper's method: leading directions of values, and of all rotated keys of a layer together",
   source: `${paper}, section 3`,
@@ -53,6 +60,7 @@ const svdActivations: CompressionMethod = {
 
 /** The basis that is best for the scores: its keys are those of KQ-SVD (arXiv 2512.05916) over all heads at once. */
 const svdActivationsMetric: CompressionMethod = {
+  ...valuesWide,
   title: 'SVD-a per layer, weighted',
   description: 'As svd-a; errors of keys count as the queries see them, errors of values as the output does',
   source: `${paper}, section 3, with query and output metrics`,
@@ -64,6 +72,7 @@ const svdActivationsMetric: CompressionMethod = {
 };
 
 const svdActivationsGrouped: CompressionMethod = {
+  ...valuesWide,
   title: 'SVD-a per group',
   description: 'As svd-a, but each group of heads has its own latent keys: cheaper scores',
   source: `${paper}, section 3, with a basis per group`,
@@ -75,6 +84,7 @@ const svdActivationsGrouped: CompressionMethod = {
 };
 
 const svdActivationsGroupedMetric: CompressionMethod = {
+  ...valuesWide,
   title: 'SVD-a per group, weighted',
   description: 'As svd-a-grouped; errors of keys count as the queries see them, errors of values as the output does',
   source: `${paper}, section 3, with a basis per group, query and output metrics`,
@@ -103,6 +113,7 @@ const kqSvd: CompressionMethod = {
 };
 
 const palu: CompressionMethod = {
+  ...valuesWide,
   title: 'Palu (rebuilt keys)',
   description:
     'Latents of each group; its keys are rebuilt and rotated at every step, for all positions: exact and slow',
@@ -120,6 +131,7 @@ const palu: CompressionMethod = {
  * token: G keys of D and K values of D*G/K, as much as G heads of D; the difference to 'rope-averaged' is that of the values.
  */
 const clover: CompressionMethod = {
+  ...keysWide,
   title: 'CLOVER values',
   description: 'Each head keeps narrower values, cut by the SVD of its value and output weights; keys as rope-averaged',
   source: 'Meng et al. 2024 (CLOVER), arXiv 2411.17426, for values and output',
@@ -131,7 +143,8 @@ const clover: CompressionMethod = {
 };
 
 const shared = {
-  source: 'kvlr: complex rank-one factors per frequency, which commute with RoPE',
+  ...bothWide,
+  source: 'kvlr: complex factors per frequency, which commute with RoPE',
   portable: true,
   needsStatistics: true,
 } as const;
@@ -141,7 +154,7 @@ const ropeExactReal: CompressionMethod = {
   title: 'RoPE-exact, real rotations',
   description: 'Keys mixed across heads without phases, frequency by frequency; values by SVD-a',
   source: 'Meng et al. 2025 (TransMLA), arXiv 2502.07864: rotation across heads, cut to one head per group',
-  keys: foldedKeys(rankOneKeys({ moment: 'activations', field: 'real', weights: 'equal' })),
+  keys: foldedKeys(phasorKeys({ moment: 'activations', field: 'real', weights: 'equal' })),
   values: activationValues,
 };
 
@@ -149,7 +162,7 @@ const ropeExact: CompressionMethod = {
   ...shared,
   title: 'RoPE-exact',
   description: 'Keys of a group as complex multiples of one key, frequency by frequency; values by SVD-a',
-  keys: foldedKeys(rankOneKeys({ moment: 'activations', field: 'complex', weights: 'equal' })),
+  keys: foldedKeys(phasorKeys({ moment: 'activations', field: 'complex', weights: 'equal' })),
   values: activationValues,
 };
 
@@ -157,7 +170,7 @@ const ropeExactWeighted: CompressionMethod = {
   ...shared,
   title: 'RoPE-exact, query-weighted',
   description: 'As rope-exact; errors of keys count by the energy of the queries that read them',
-  keys: foldedKeys(rankOneKeys({ moment: 'activations', field: 'complex', weights: 'query' })),
+  keys: foldedKeys(phasorKeys({ moment: 'activations', field: 'complex', weights: 'query' })),
   values: activationValues,
 };
 
@@ -165,7 +178,7 @@ const ropeExactOutput: CompressionMethod = {
   ...shared,
   title: 'RoPE-exact, output metric',
   description: 'As rope-exact-weighted; errors of values count as the output projection sees them',
-  keys: foldedKeys(rankOneKeys({ moment: 'activations', field: 'complex', weights: 'query' })),
+  keys: foldedKeys(phasorKeys({ moment: 'activations', field: 'complex', weights: 'query' })),
   values: outputValues,
 };
 
@@ -174,13 +187,14 @@ const ropeExactCentred: CompressionMethod = {
   title: 'RoPE-exact, centred',
   description:
     'As rope-exact-output, means left out: softmax ignores those of keys, those of values move into the output bias',
-  keys: foldedKeys(rankOneKeys({ moment: 'centred', field: 'complex', weights: 'query' })),
+  keys: foldedKeys(phasorKeys({ moment: 'centred', field: 'complex', weights: 'query' })),
   values: centredValues,
 };
 
 /** Exact with RoPE only in its fast frequencies; see `jointKeys`. */
 const ropeExactJoint: CompressionMethod = {
   ...shared,
+  ...valuesWide,
   title: 'RoPE-exact, slow joint',
   description: 'As rope-exact-output; the slow frequencies of all heads share one subspace, nearly exact with RoPE',
   source: 'kvlr: complex rank-one factors at fast frequencies, a real subspace at slow ones',
@@ -189,6 +203,7 @@ const ropeExactJoint: CompressionMethod = {
 };
 
 const ropeAveraged: CompressionMethod = {
+  ...bothWide,
   title: 'RoPE-averaged',
   description:
     'Keys with the best scores on average over distances, values as the output sees them; both by their weight in it',

@@ -21,6 +21,8 @@ export interface KeyPlugin {
   portable?: boolean | undefined;
   /** That of the method that `keys` names, where it is left out. */
   freeRanks?: CompressionMethod['freeRanks'] | undefined;
+  /** Whether keys may be wider than a head; that of the method that `keys` names, where it is left out. */
+  wideHeads?: CompressionMethod['wideHeads'];
   /** Default true. */
   needsStatistics?: boolean | undefined;
   /** Keys of a whole layer, or the name of a method whose keys are taken. Instead: `keyFactors`. */
@@ -34,6 +36,8 @@ export interface ValuePlugin {
   title?: string | undefined;
   source?: string | undefined;
   valueSlots?: CompressionMethod['valueSlots'] | undefined;
+  /** Whether values may be wider than a head; that of the method that `values` names, where it is left out. */
+  wideHeads?: CompressionMethod['wideHeads'];
   /** Default true. */
   needsStatistics?: boolean | undefined;
   /** Default false, or that of the method that `values` names. */
@@ -69,7 +73,7 @@ export function methodFromPlugin(plugin: MethodPlugin, module: string): Compress
 export function keysFromPlugin(plugin: KeyPlugin, module: string): KeySide {
   const { keys, keyFactors, needsStatistics = true } = plugin;
   const named = typeof keys === 'string' ? partOf('keys', keys, module) : undefined;
-  const { portable = named?.portable ?? true, freeRanks = named?.freeRanks } = plugin;
+  const { portable = named?.portable ?? true, freeRanks = named?.freeRanks, wideHeads = named?.wideHeads } = plugin;
   const ownKeys = () =>
     keyFactors === undefined
       ? checkedKeys(keys as RopeStrategy, portable, module)
@@ -79,6 +83,7 @@ export function keysFromPlugin(plugin: KeyPlugin, module: string): KeySide {
     source: plugin.source ?? module,
     portable,
     ...(freeRanks && { freeRanks }),
+    ...(wideHeads && { wideHeads }),
     needsStatistics,
     keys: named?.keys ?? ownKeys(),
   };
@@ -89,10 +94,12 @@ export function valuesFromPlugin(plugin: ValuePlugin, module: string): ValueSide
   const { values, needsStatistics = true } = plugin;
   const named = typeof values === 'string' ? partOf('values', values, module) : undefined;
   const { valueSlots = named?.valueSlots, needsAttendedMoments = named?.needsAttendedMoments } = plugin;
+  const { wideHeads = named?.wideHeads } = plugin;
   return {
     title: plugin.title ?? module,
     source: plugin.source ?? module,
     ...(valueSlots && { valueSlots }),
+    ...(wideHeads && { wideHeads }),
     needsStatistics,
     ...(needsAttendedMoments && { needsAttendedMoments }),
     values: named?.values ?? checkedFactors(values as ValueMethod, 'values', module),
@@ -137,16 +144,9 @@ function refused(expected: string, received: unknown, hint: string): KvlrError {
   return new KvlrError('plugin-invalid', { message: `expected ${expected}, got ${received}`, hint });
 }
 
-/**
- * The same method, guarded, whose factors have been checked: encoder [width, t*D], t decoders [D, width], finite numbers; width
- * is D where no other is given, as for keys.
- */
-function checkedFactors(
-  method: ValueMethod,
-  part: string,
-  module: string,
-): (layer: SourceLayer, heads: readonly number[], width?: number) => GroupFactors {
-  const work = (layer: SourceLayer, heads: readonly number[], width = layer.shape.headDim): GroupFactors => {
+/** The same method, guarded, whose factors have been checked: encoder [width, t*D], t decoders [D, width], finite numbers. */
+function checkedFactors(method: KeyMethod | ValueMethod, part: string, module: string): KeyMethod & ValueMethod {
+  const work = (layer: SourceLayer, heads: readonly number[], width: number): GroupFactors => {
     const { headDim } = layer.shape;
     const factors: Partial<GroupFactors> | undefined = method(layer, heads, width);
     const requireMatrix = (name: string, matrix: Partial<Matrix> | undefined, rows: number, cols: number) => {
@@ -200,17 +200,18 @@ function checkedKeys(strategy: RopeStrategy, portable: boolean, module: string):
       refuse(`${count}, a whole number`, String(value), hint);
     }
     const given = keys as CompressedKeys;
+    const { keySlots, keySlotWidth } = given;
+    const { headDim } = layer.shape;
+    const width = rank === undefined || !portable ? headDim : rank / groups.length;
+    if (kind === 'stock' && (keySlots !== groups.length || keySlotWidth !== width)) {
+      const hint = "Keep one key of headDim a group, or return keys of kind 'latent' or 'rebuilt'.";
+      refuse(`${groups.length} slots of ${width} of stock keys`, `${keySlots} of ${keySlotWidth}`, hint);
+    }
     for (const [name, size] of expectedSizes(layer, given)) {
       const data = (given as unknown as Record<string, unknown>)[name];
       if (size === undefined ? data === undefined : isArrayOf(data, size)) continue;
       const wanted = size === undefined ? `no ${name}, as the model has none` : `${name} as Float64Array(${size})`;
       refuse(wanted, describe(data), 'Matrices are row-major, [out, in]; biases are there where the model has them.');
-    }
-    const { keySlots, keySlotWidth } = given;
-    const { headDim } = layer.shape;
-    if (kind === 'stock' && (keySlots !== groups.length || keySlotWidth !== headDim)) {
-      const hint = "Keep one key of headDim a group, or return keys of kind 'latent' or 'rebuilt'.";
-      refuse(`${groups.length} slots of ${headDim} of stock keys`, `${keySlots} of ${keySlotWidth}`, hint);
     }
     if (kind !== 'stock' && portable) {
       const hint = 'Say portable: false in the method, or export const portable = false beside a function.';
@@ -230,7 +231,7 @@ function expectedSizes(
   const sourceRows = numKeyValueHeads * headDim;
   const cachedRows = keySlots * keySlotWidth;
   const keyRows = kind === 'latent' ? sourceRows : cachedRows;
-  const queryRows = numAttentionHeads * headDim;
+  const queryRows = numAttentionHeads * (kind === 'stock' ? keySlotWidth : headDim);
   const ownSizes: Record<CompressedKeys['kind'], [string, number][]> = {
     stock: [],
     latent: [

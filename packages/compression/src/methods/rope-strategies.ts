@@ -8,23 +8,27 @@ import { requireStatistics } from '../source-layer.ts';
 
 /**
  * Stock keys: the factors of a key method are folded into the query and key projections, before RoPE. The result is
- * ordinary grouped-query attention with ordinary RoPE.
+ * ordinary grouped-query attention with ordinary RoPE. In wide heads queries are sqrt(m) times as large, since scores are divided
+ * by the square root of a head's width.
  */
 export function foldedKeys(method: KeyMethod): RopeStrategy {
-  return (layer, groups) => {
+  return (layer, groups, rank) => {
     const { shape, weights } = layer;
-    const factors = groups.map((heads) => method(layer, heads));
+    const width = rank === undefined ? shape.headDim : rank / groups.length;
+    const factors = groups.map((heads) => method(layer, heads, width));
     const source = { weight: weights.key, bias: weights.keyBias };
     const key = foldSharedHeads(source, groups, factors, shape.headDim);
     const query = foldQuery(layer, queryOrder(shape, groups), decoderLookup(layer, groups, factors));
+    const factor = Math.sqrt(width / shape.headDim);
+    const stretched = (data: Float64Array) => (factor === 1 ? data : data.map((value) => factor * value));
     return {
       kind: 'stock',
-      query: query.weight,
-      queryBias: query.bias,
+      query: stretched(query.weight),
+      queryBias: query.bias && stretched(query.bias),
       key: key.weight,
       keyBias: key.bias,
       keySlots: groups.length,
-      keySlotWidth: shape.headDim,
+      keySlotWidth: width,
     };
   };
 }

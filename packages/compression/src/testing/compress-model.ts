@@ -27,9 +27,10 @@ export async function compressModel(
   model: ModelSource,
   groups: HeadGroups,
   method: string | CompressionMethod,
+  headWidth = 1,
 ): Promise<ModelSource> {
   const layers = knownLayers.get(model) ?? model.shape.layers.map((_, layer) => readSourceLayer(model, layer));
   knownLayers.set(model, layers);
-  const compressed = (await Promise.all(layers)).map((layer) => compressLayer({ ...layer, groups, method }));
+  const compressed = (await Promise.all(layers)).map((layer) => compressLayer({ ...layer, groups, method, headWidth }));
   return applyCompression(model, compressed);
 }

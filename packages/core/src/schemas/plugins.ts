@@ -22,6 +22,7 @@ const sideFields = {
   title: z.string().min(1).optional(),
   source: z.string().optional(),
   needsStatistics: z.boolean().optional(),
+  wideHeads: z.object({ keys: z.boolean().optional(), values: z.boolean().optional() }).optional(),
 };
 
 const keyFields = {
