@@ -23,8 +23,16 @@ export {
   projectLogits,
 } from './projection/projection.ts';
 export type { Activation } from './projection/projection-host.ts';
-export { type SampleTokensSettings, sampleTokens, type TokenHistory } from './sampling/sample-tokens.ts';
+export {
+  type SampleTokensSettings,
+  type StepTensors,
+  sampleAndEmbed,
+  sampleTokens,
+  type TokenHistory,
+} from './sampling/sample-tokens.ts';
+export { type StepBeginning, StepState } from './sampling/step-state.ts';
 export { allocateTensor, writeInPlace } from './tensors.ts';
+export { type RecordedStep, recordStep, submitInOrder } from './webgpu/recorded-step.ts';
 export {
   type PackedRows,
   packedByteLength,

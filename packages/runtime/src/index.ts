@@ -28,9 +28,9 @@ export { type CacheSettings, KeyValueCache } from './cache/key-value-cache.ts';
 export type { LoadModelSettings, LoadProgress } from './decoder/load-model.ts';
 export type { DecoderModel, NewTokens } from './decoder/loaded-decoder.ts';
 export { estimateMemory, type MemoryEstimate, type MemoryRequest } from './decoder/memory.ts';
-export { packedTensorBytes } from './fused/packed-weights.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';
+export { packedTensorBytes } from './packed/packed-weights.ts';
 export { type ChatMessage, type ChatSettings, type ChatTemplate, loadChatTemplate } from './text/chat-template.ts';
 export { type GeneratedText, generateText, type TextSettings } from './text/generate-text.ts';
 export {

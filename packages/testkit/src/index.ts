@@ -1,6 +1,7 @@
 export { asciiTokenizerFiles } from './ascii-tokenizer-files.ts';
 export { differenceByRange, expectClose } from './expect-close.ts';
 export { expectKvlrError } from './expect-kvlr-error.ts';
+export { type Golden, type GoldenWindow, goldenNames, readGolden } from './goldens.ts';
 export { llamaTensorName } from './llama-tensor-name.ts';
 export { type LocalHub, startLocalHub } from './local-hub.ts';
 export { memoryTensorSource } from './memory-tensor-source.ts';

@@ -32,17 +32,20 @@ export interface AttentionStages {
 /** The heads of new tokens on their way to attention. */
 export type HeadRows = Pick<AttentionStages, 'query' | 'key' | 'value'>;
 
-export interface AttentionBlockSettings {
+interface BlockSettings {
   shape: DecoderShape;
   layer: number;
-  context: SequenceContext;
   /** Stands in for the projections of the weights, which are then not looked at. */
   project?: Project | undefined;
 }
 
+/** Rows are whole windows of tokens, or stand behind something else that `attend` knows of. */
+export type AttentionBlockSettings = BlockSettings &
+  ({ context: SequenceContext } | { attend: (rows: HeadRows) => Tensor2D });
+
 /**
- * One attention block of any decoder over any cache layout, differentiable in the stream and in every weight: of `stream`
- * [batch * tokens, hiddenSize] whole windows of tokens, at the positions of `context`. Call inside tf.tidy.
+ * One attention block of any decoder over any cache layout, of `stream` [batch * tokens, hiddenSize]; over whole windows
+ * differentiable in the stream and in every weight. Call inside tf.tidy.
  */
 export function attentionBlock(
   stream: Tensor2D,
@@ -51,12 +54,12 @@ export function attentionBlock(
 ): AttentionStages {
   const { shape, project = projectWith(weights) } = settings;
   const { blockInput, ...rows } = headRows(stream, weights, shape, project);
-  const attended = attendWindows(rows, weights, settings);
+  const attended = 'attend' in settings ? settings.attend(rows) : attendWindows(rows, weights, settings);
   return { blockInput, ...rows, attended, blockOutput: attentionOutput(attended, weights, shape, project) };
 }
 
 /** The block up to positions: its norm, the projections, and what stands between them and the scores. */
-export function headRows(
+function headRows(
   stream: Tensor2D,
   weights: LayerTensors,
   shape: DecoderShape,
@@ -84,12 +87,7 @@ export function headRows(
 }
 
 /** The block behind the scores: what it adds to the stream, of attended values [rows, numAttentionHeads * valueSlotWidth]. */
-export function attentionOutput(
-  attended: Tensor2D,
-  weights: LayerTensors,
-  shape: DecoderShape,
-  project: Project,
-): Tensor2D {
+function attentionOutput(attended: Tensor2D, weights: LayerTensors, shape: DecoderShape, project: Project): Tensor2D {
   const output = project(attended, 'output');
   const { after, residualScale } = shape.blocks;
   return scaled(after === 'branch' ? normByRole(output, shape, weights, 'attentionOutputNorm') : output, residualScale);
@@ -102,40 +100,60 @@ export function attentionOutput(
  * then encoded per head (Yu et al. 2024, arXiv 2406.07056). Rebuilt keys are latents from before RoPE, of which the keys of all
  * heads are made and rotated (Palu, arXiv 2407.21118).
  */
-export function attendWindows(rows: HeadRows, weights: LayerTensors, settings: AttentionBlockSettings): Tensor2D {
+function attendWindows(
+  rows: HeadRows,
+  weights: LayerTensors,
+  settings: BlockSettings & { context: SequenceContext },
+): Tensor2D {
   const { shape, layer, context } = settings;
   const { batch } = context;
-  const { rotation, mask } = context.layers[layer]!;
+  const { rotation, mask, penalties } = context.layers[layer]!;
   const { cache } = shape.layers[layer]!;
   const queries = queryHeads(rows.query, weights, shape, batch, rotation);
-  const slots = keySlots(rows.key, weights, { shape, cache, batch, rotation });
+  const cached = keysOfCache(rows.key, weights, { shape, cache, batch, rotation });
+  const slots = slotsOfRows(cached, batch, cache.keySlots);
   const keys = cache.keys === 'rebuilt' ? rebuildKeys(slots, weights, shape, rotation) : slots;
-  const inputs = { queries, keys, values: valueSlots(rows.value, cache, batch), mask };
+  const inputs = { queries, keys, values: slotsOfRows(rows.value, batch, cache.valueSlots), mask, penalties };
   const stock = cache.keys === 'stock' && cache.keySlots === cache.valueSlots;
-  const plain = shape.attention.softCap !== undefined || mask.rank > 2;
+  const plain = shape.attention.softCap !== undefined || penalties !== undefined;
   return stock && !plain ? attendCausally(inputs, shape) : attend(inputs, shape);
 }
 
-export interface AttentionInputs {
+interface AttentionInputs {
   /** [batch, numAttentionHeads, tokens, width] */
   queries: Tensor4D;
   /** [batch, keySlots, positions, width] */
   keys: Tensor4D;
   /** [batch, valueSlots, positions, valueSlotWidth] */
   values: Tensor4D;
-  /** Added to scores [batch, numAttentionHeads, tokens, positions]; smaller ones are spread. */
-  mask: Tensor;
+  /** Added to scores [batch, numAttentionHeads, tokens, positions]; of size 1 along an axis for all. */
+  mask: Tensor4D;
+  penalties?: Tensor4D | undefined;
 }
 
 /** Softmax attention of grouped heads, [batch * tokens, numAttentionHeads * valueSlotWidth]. */
-export function attend({ queries, keys, values, mask }: AttentionInputs, shape: DecoderShape): Tensor2D {
+function attend({ queries, keys, values, ...added }: AttentionInputs, shape: DecoderShape): Tensor2D {
+  return weigh(scoresOf(queries, keys, shape), values, added);
+}
+
+/** Scores of grouped heads before masks, [batch, numAttentionHeads, tokens, positions]. */
+export function scoresOf(queries: Tensor4D, keys: Tensor4D, shape: DecoderShape): Tensor4D {
   const { scoreScale, softCap } = shape.attention;
   const [batch, heads, tokens] = queries.shape;
   const [, keyHeads, positions, keyWidth] = keys.shape;
-  const [, valueHeads, , valueWidth] = values.shape;
   const bySlot: Tensor4D = reshape(mul(queries, scoreScale), [batch, keyHeads, (heads / keyHeads) * tokens, keyWidth]);
-  const scores = reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]);
-  const attention = softmax(add(softCapped(scores, softCap), mask));
+  return softCapped(reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]), softCap);
+}
+
+/** The values that scores weigh, [batch * tokens, numAttentionHeads * valueSlotWidth]. */
+export function weigh(
+  scores: Tensor4D,
+  values: Tensor4D,
+  { mask, penalties }: Pick<AttentionInputs, 'mask' | 'penalties'>,
+): Tensor2D {
+  const [batch, heads, tokens, positions] = scores.shape;
+  const [, valueHeads, , valueWidth] = values.shape;
+  const attention = softmax(add(penalties === undefined ? scores : add(scores, penalties), mask));
   const weighted = matMul(reshape(attention, [batch, valueHeads, (heads / valueHeads) * tokens, positions]), values);
   return rowsOfHeads(reshape(weighted, [batch, heads, tokens, valueWidth]));
 }
@@ -148,7 +166,7 @@ function attendCausally({ queries, keys, values, mask }: AttentionInputs, shape:
     reshape(mul(queries, shape.attention.scoreScale), [batch * slots, heads / slots, tokens, width]),
     reshape(keys, [batch * slots, tokens, width]),
     reshape(values, [batch * slots, tokens, valueWidth]),
-    mask as Tensor2D,
+    reshape(mask, [tokens, tokens]),
   );
   return rowsOfHeads(reshape(attended, [batch, heads, tokens, valueWidth]));
 }
@@ -165,23 +183,21 @@ function splitHeads(rows: Tensor2D, batch: number, heads: number): Tensor4D {
   return reshape(rows, [batch, count / batch, heads, width / heads]);
 }
 
-export function valueSlots(value: Tensor2D, cache: LayerCacheLayout, batch: number): Tensor4D {
-  return transpose<Tensor4D>(splitHeads(value, batch, cache.valueSlots), [0, 2, 1, 3]);
+/** Rows as [batch, slots, tokens, width]. */
+function slotsOfRows(rows: Tensor2D, batch: number, slots: number): Tensor4D {
+  return transpose<Tensor4D>(splitHeads(rows, batch, slots), [0, 2, 1, 3]);
 }
 
-/** What the cache keeps of the keys, [batch, keySlots, tokens, keySlotWidth]. */
-export function keySlots(
+/** Rows of keys as the cache keeps them, [batch * tokens, keySlots * keySlotWidth]. */
+export function keysOfCache(
   key: Tensor2D,
   weights: LayerTensors,
   settings: { shape: DecoderShape; cache: LayerCacheLayout; batch: number; rotation: Rotation | undefined },
-): Tensor4D {
+): Tensor2D {
   const { shape, cache, batch, rotation } = settings;
-  const [rows, width] = key.shape;
-  if (cache.keys === 'rebuilt') return transpose<Tensor4D>(splitHeads(key, batch, cache.keySlots), [0, 2, 1, 3]);
-  const rotated = rotate(splitHeads(key, batch, width / shape.headDim), rotation);
-  if (cache.keys === 'stock') return transpose(rotated, [0, 2, 1, 3]);
-  const encoded = matMul(reshape(rotated, [rows, width]), weights.latentKeyEncoder as Tensor2D);
-  return transpose<Tensor4D>(splitHeads(encoded as Tensor2D, batch, cache.keySlots), [0, 2, 1, 3]);
+  if (cache.keys === 'rebuilt') return key;
+  const rotated: Tensor2D = reshape(rotate(splitHeads(key, batch, key.shape[1] / shape.headDim), rotation), key.shape);
+  return cache.keys === 'stock' ? rotated : matMul<Tensor2D>(rotated, weights.latentKeyEncoder as Tensor2D);
 }
 
 /** Rotated (and under latent keys encoded) queries, [batch, heads, tokens, width]. */
@@ -211,8 +227,7 @@ export function rebuildKeys(
   const [batch, slots, positions, width] = latents.shape;
   const heads = decoder.shape[2] / headDim;
   const bySlot: Tensor3D = reshape(transpose(latents, [1, 0, 2, 3]), [slots, batch * positions, width]);
-  const rebuilt: Tensor4D = reshape(matMul(bySlot, decoder), [slots * batch, positions, heads, headDim]);
-  const rotated = transpose(rotate(rebuilt, rotation), [0, 2, 1, 3]);
-  const byWindow = transpose(reshape(rotated, [slots, batch, heads * positions * headDim]), [1, 0, 2]);
-  return reshape(byWindow, [batch, slots * heads, positions, headDim]);
+  const rebuilt: Tensor4D = reshape(matMul(bySlot, decoder), [slots, batch, positions, heads * headDim]);
+  const byPosition: Tensor4D = reshape(transpose(rebuilt, [1, 2, 0, 3]), [batch, positions, slots * heads, headDim]);
+  return transpose(rotate(byPosition, rotation), [0, 2, 1, 3]);
 }

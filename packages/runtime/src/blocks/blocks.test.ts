@@ -1,5 +1,6 @@
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { type Activation, createRandom, type ModelSource, type TensorRole } from '@kvlr/core';
-import { createTinyModel } from '@kvlr/testkit';
+import { createTinyModel, readGolden } from '@kvlr/testkit';
 import {
   add,
   grads,
@@ -28,53 +29,53 @@ const activations: Activation[] = ['silu', 'gelu', 'gelu_pytorch_tanh'];
 const batch = 2;
 const tokens = 5;
 
+/** The gradient of a weighted sum of the layer's output along a random direction of every weight, and its finite difference. */
+async function slopes(source: ModelSource, activation: Activation) {
+  const shape = { ...source.shape, feedForward: { ...source.shape.feedForward, activation } };
+  const layer = await uploadLayer(source, 0);
+  const context = createSequenceContext({ shape, batch, tokens });
+  const random = createRandom(3);
+  const randomLike = (dimensions: number[]): Tensor => {
+    const count = dimensions.reduce((product, size) => product * size, 1);
+    return tensor(
+      Float32Array.from({ length: count }, () => random() - 0.5),
+      dimensions,
+    );
+  };
+  const stream = randomLike([batch * tokens, shape.hiddenSize]) as Tensor2D;
+  const reading = randomLike([batch * tokens, shape.hiddenSize]);
+  const names = Object.keys(layer) as TensorRole[];
+  const points = [stream, ...names.map((name) => layer[name]!)];
+  const directions = points.map((value) => randomLike(value.shape));
+  const loss = (...values: Tensor[]): Scalar => {
+    const weights = Object.fromEntries(names.map((name, index) => [name, values[index + 1]!]));
+    return sum(mul(decoderLayer(values[0] as Tensor2D, weights, { shape, layer: 0, context }).after, reading));
+  };
+  const along = tidy(() => {
+    const gradients = grads(loss)(points);
+    return gradients.map((gradient, index) => sum(mul(gradient, directions[index]!)));
+  });
+  const analytic = [];
+  const numeric = [];
+  for (const [index, slope] of along.entries()) {
+    analytic.push((await slope.data())[0]!);
+    const step = 3e-3;
+    const moved = (shift: number) =>
+      tidy(() => loss(...points.map((value, i) => (i === index ? add(value, mul(directions[i]!, shift)) : value))));
+    const [up, down] = [moved(step), moved(-step)];
+    numeric.push(((await up.data())[0]! - (await down.data())[0]!) / (2 * step));
+    for (const scalar of [slope, up, down]) scalar.dispose();
+  }
+  for (const value of [stream, reading, ...directions]) value.dispose();
+  context.dispose();
+  disposeTensors(layer);
+  return { analytic, numeric };
+}
+
 describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) => {
   beforeAll(async () => {
     if (!skip) await selectBackend({ backend });
   });
-
-  /** The gradient of a weighted sum of the layer's output along a random direction of every weight, and its finite difference. */
-  async function slopes(source: ModelSource, activation: Activation) {
-    const shape = { ...source.shape, feedForward: { ...source.shape.feedForward, activation } };
-    const layer = await uploadLayer(source, 0);
-    const context = createSequenceContext({ shape, batch, tokens });
-    const random = createRandom(3);
-    const randomLike = (dimensions: number[]): Tensor => {
-      const count = dimensions.reduce((product, size) => product * size, 1);
-      return tensor(
-        Float32Array.from({ length: count }, () => random() - 0.5),
-        dimensions,
-      );
-    };
-    const stream = randomLike([batch * tokens, shape.hiddenSize]) as Tensor2D;
-    const reading = randomLike([batch * tokens, shape.hiddenSize]);
-    const names = Object.keys(layer) as TensorRole[];
-    const points = [stream, ...names.map((name) => layer[name]!)];
-    const directions = points.map((value) => randomLike(value.shape));
-    const loss = (...values: Tensor[]): Scalar => {
-      const weights = Object.fromEntries(names.map((name, index) => [name, values[index + 1]!]));
-      return sum(mul(decoderLayer(values[0] as Tensor2D, weights, { shape, layer: 0, context }).after, reading));
-    };
-    const along = tidy(() => {
-      const gradients = grads(loss)(points);
-      return gradients.map((gradient, index) => sum(mul(gradient, directions[index]!)));
-    });
-    const analytic = [];
-    const numeric = [];
-    for (const [index, slope] of along.entries()) {
-      analytic.push((await slope.data())[0]!);
-      const step = 3e-3;
-      const moved = (shift: number) =>
-        tidy(() => loss(...points.map((value, i) => (i === index ? add(value, mul(directions[i]!, shift)) : value))));
-      const [up, down] = [moved(step), moved(-step)];
-      numeric.push(((await up.data())[0]! - (await down.data())[0]!) / (2 * step));
-      for (const scalar of [slope, up, down]) scalar.dispose();
-    }
-    for (const value of [stream, reading, ...directions]) value.dispose();
-    context.dispose();
-    disposeTensors(layer);
-    return { analytic, numeric };
-  }
 
   const cases = Object.entries(models).flatMap(([name, source]) =>
     activations.map((activation) => ({ name, source, activation })),
@@ -93,6 +94,34 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
       expect(memory().numTensors).toBe(held);
     },
   );
+});
+
+describe('blocks of other families', () => {
+  // Norms of every kind before and behind blocks, parallel ones, caps, q/k norms, partial and interleaved RoPE, ALiBi, factors.
+  const names = [
+    'bloom',
+    'gemma2',
+    'gpt_neox_parallel',
+    'gptj',
+    'granite',
+    'olmo2',
+    'opt_postnorm',
+    'qwen3',
+    'stablelm_parallel',
+  ];
+
+  it.each(names)('%s: are differentiable in every weight', async (name) => {
+    await selectBackend({ backend: 'wasm' });
+    const source = await openCheckpointDirectory(readGolden(name).directory);
+    // relu has edges, over which differences are no slopes; its gradient is tested by itself.
+    const { activation } = source.shape.feedForward;
+    const { analytic, numeric } = await slopes(source, activation === 'relu' ? 'gelu' : activation);
+    const scale = Math.max(...numeric.map(Math.abs));
+    analytic.forEach((slope, index) => {
+      expect(Math.abs(slope - numeric[index]!)).toBeLessThan(2e-3 * scale);
+    });
+    await source.close();
+  });
 });
 
 describe('a batch of windows', () => {

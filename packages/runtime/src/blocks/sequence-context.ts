@@ -1,7 +1,9 @@
+import { decodeBfloat16, encodeBfloat16 } from '@kvlr/checkpoint';
 import type { DecoderShape, PositionShape } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
 import {
   add,
+  keep,
   matMul,
   mul,
   reshape,
@@ -13,19 +15,11 @@ import {
 } from '@tensorflow/tfjs-core';
 
 /** Added to the scores of positions that a token may not see; its exponential is exactly zero in float32. */
-export const HIDDEN_SCORE = -1e9;
-
-export interface SequenceContextSettings {
-  shape: DecoderShape;
-  /** Windows side by side. */
-  batch: number;
-  /** Tokens of each window, at positions from 0. */
-  tokens: number;
-}
+const HIDDEN_SCORE = -1e9;
 
 /** How the heads of some tokens are rotated by their positions (Su et al. 2021). */
 export interface Rotation {
-  /** cos and sin of position times frequency, for every number of a head, [..., positions, 1, headDim]. */
+  /** cos and sin of position times frequency, for every number of a head, [batch, positions, 1, headDim]; of batch 1 for all. */
   readonly cosine: Tensor;
   readonly sine: Tensor;
   /** Takes each pair (x1, x2) to (-x2, x1), and what is not rotated to 0, by a product from the right, [headDim, headDim]. */
@@ -36,11 +30,10 @@ export interface Rotation {
 export interface LayerContext {
   /** Absent without rotary positions. */
   readonly rotation?: Rotation | undefined;
-  /**
-   * Added to the scores, [tokens, tokens], with ALiBi [numAttentionHeads, tokens, tokens]: a large negative number where a token may
-   * not look, else the distance's penalty or zero.
-   */
-  readonly mask: Tensor;
+  /** Added to the scores: zero where a token may look, else a large negative number, [1, 1, tokens, tokens]. */
+  readonly mask: Tensor4D;
+  /** With ALiBi: added to the scores of each key, [1, numAttentionHeads, 1, tokens]. */
+  readonly penalties?: Tensor4D | undefined;
 }
 
 /** What the attention blocks share for one stretch of tokens: rotations by position, and who sees whom. */
@@ -51,14 +44,23 @@ export interface SequenceContext {
   dispose(): void;
 }
 
+export interface SequenceContextSettings {
+  shape: DecoderShape;
+  /** Windows side by side. */
+  batch: number;
+  /** Tokens of each window, at positions from 0. */
+  tokens: number;
+}
+
 /** Builds the rotation tables and masks of whole windows on the active backend. The caller disposes the context. */
 export function createSequenceContext({ shape, batch, tokens }: SequenceContextSettings): SequenceContext {
-  const places = Array.from({ length: tokens }, (_, place) => place);
-  const tables = new PositionTables(shape.headDim);
-  const layers = shape.layers.map(({ positions, window }): LayerContext => {
+  const positions = [Array.from({ length: tokens }, (_, place) => place)];
+  const tables = new PositionTables(shape.headDim, [tokens]);
+  const layers = shape.layers.map((layer): LayerContext => {
     return {
-      rotation: tables.rotation(positions, places, [tokens], tokens),
-      mask: tables.mask(positions, window, places, places),
+      rotation: tables.rotation('tokens', layer.positions, positions),
+      mask: tables.mask(layer.window, positions, positions),
+      penalties: tables.penalties(layer.positions, positions),
     };
   });
   return { batch, tokens, layers, dispose: () => tables.dispose() };
@@ -67,37 +69,41 @@ export function createSequenceContext({ shape, batch, tokens }: SequenceContextS
 /** Tables of positions on the active backend, each made once for all layers that are alike in it. */
 export class PositionTables {
   private readonly headDim: number;
+  private readonly lengths: readonly number[];
   private readonly made = new Map<string, Tensor>();
 
-  constructor(headDim: number) {
+  /** @param lengths Tokens of each sequence, the newest included: some tables depend on it. */
+  constructor(headDim: number, lengths: readonly number[]) {
     this.headDim = headDim;
+    this.lengths = lengths;
   }
 
   /**
-   * The rotation of tokens at these positions, arranged as `dimensions`, in a text of `length` tokens, on which some tables depend.
-   * Undefined without rotary positions.
+   * The rotation of the tokens at these positions of each sequence. Undefined without rotary positions.
+   *
+   * @param name Tells positions of one kind from others.
    */
-  rotation(
-    shape: PositionShape,
-    positions: readonly number[],
-    dimensions: readonly number[],
-    length: number,
-  ): Rotation | undefined {
+  rotation(name: string, shape: PositionShape, positions: readonly (readonly number[])[]): Rotation | undefined {
     if (shape.kind !== 'rope') return undefined;
-    const { headDim } = this;
+    const { headDim, lengths } = this;
     const { rope, rotaryDim, pairs } = shape;
-    const key = JSON.stringify([rope, rotaryDim, pairs]);
+    const key = JSON.stringify([name, rope, rotaryDim, pairs]);
     const columns = pairOfColumns(rotaryDim, pairs);
-    const { frequencies, attentionFactor } = ropeFrequencies(rope, rotaryDim, { sequenceLength: length });
-    const table = (name: string, of: (angle: number) => number, rest: number) =>
-      this.once(`${name} ${key} ${length} ${positions}`, () => {
-        const values = new Float32Array(positions.length * headDim).fill(rest);
-        positions.forEach((position, place) => {
-          columns.forEach((pair, column) => {
-            values[place * headDim + column] = attentionFactor * of(position * frequencies[pair]!);
+    const table = (part: string, of: (angle: number) => number, rest: number) =>
+      this.once(`${part} ${key}`, () => {
+        const count = positions[0]!.length;
+        const values = new Float32Array(positions.length * count * headDim).fill(rest);
+        positions.forEach((ofSequence, sequence) => {
+          const settings = { sequenceLength: lengths[sequence]! };
+          const { frequencies, attentionFactor } = ropeFrequencies(rope, rotaryDim, settings);
+          ofSequence.forEach((position, place) => {
+            const start = (sequence * count + place) * headDim;
+            columns.forEach((pair, column) => {
+              values[start + column] = attentionFactor * of(position * frequencies[pair]!);
+            });
           });
         });
-        return tensor(values, [...dimensions, 1, headDim]);
+        return tensor(values, [positions.length, count, 1, headDim]);
       });
     return {
       cosine: table('cosine', Math.cos, 1),
@@ -106,23 +112,51 @@ export class PositionTables {
     };
   }
 
-  /** Who of the tokens at `from` sees whom at `to`, as what is added to scores, [(heads,) from, to]. */
-  mask(shape: PositionShape, window: number | undefined, from: readonly number[], to: readonly number[]): Tensor {
-    const slopes = shape.kind === 'alibi' ? shape.slopes : [0];
-    return this.once(`mask ${window} ${slopes} ${from} ${to}`, () => {
-      const values = new Float32Array(slopes.length * from.length * to.length);
+  /**
+   * Who of the queries at these positions of each sequence sees which keys, as what is added to scores, [batch, 1, queries, keys].
+   * Keys at negative positions are none. `sinks`: leading keys that every later query sees, whatever the window.
+   */
+  mask(
+    window: number | undefined,
+    queries: readonly (readonly number[])[],
+    keys: readonly (readonly number[])[],
+    cacheWindow: { window: number; sinks: number } = { window: 0, sinks: 0 },
+  ): Tensor4D {
+    const ofLayer = window ?? Number.POSITIVE_INFINITY;
+    const ofCache = cacheWindow.window > 0 ? cacheWindow.window : Number.POSITIVE_INFINITY;
+    return this.once(`mask ${window}`, () => {
+      const sizes = [queries.length, 1, queries[0]!.length, keys[0]!.length];
+      const values = new Float32Array(sizes.reduce((product, size) => product * size, 1));
       let place = 0;
-      for (const slope of slopes) {
-        for (const query of from) {
-          for (const key of to) {
-            const seen = key <= query && (window === undefined || key > query - window);
-            values[place++] = seen ? slope * (key - query) : HIDDEN_SCORE;
+      queries.forEach((ofSequence, sequence) => {
+        for (const query of ofSequence) {
+          for (const key of keys[sequence]!) {
+            const distance = query - key;
+            const kept = distance < ofCache || key < cacheWindow.sinks;
+            const seen = key >= 0 && distance >= 0 && distance < ofLayer && kept;
+            values[place++] = seen ? 0 : HIDDEN_SCORE;
           }
         }
-      }
-      const sizes = [from.length, to.length];
-      return tensor(values, shape.kind === 'alibi' ? [slopes.length, ...sizes] : sizes);
-    });
+      });
+      return tensor(values, sizes);
+    }) as Tensor4D;
+  }
+
+  /**
+   * ALiBi (Press et al. 2022): what is added to the scores of keys at these positions, [batch, numAttentionHeads, 1, keys]. It is
+   * counted from the newest token, since softmax knows differences only.
+   */
+  penalties(shape: PositionShape, keys: readonly (readonly number[])[]): Tensor4D | undefined {
+    if (shape.kind !== 'alibi') return undefined;
+    const { slopes } = shape;
+    return this.once(`penalties ${slopes}`, () => {
+      const count = keys[0]!.length;
+      const values = keys.flatMap((positions, sequence) => {
+        const newest = this.lengths[sequence]! - 1;
+        return slopes.flatMap((slope) => penaltiesOf(slope, shape, positions, newest));
+      });
+      return tensor(values, [keys.length, slopes.length, 1, count]);
+    }) as Tensor4D;
   }
 
   dispose(): void {
@@ -131,10 +165,23 @@ export class PositionTables {
   }
 
   private once(key: string, make: () => Tensor): Tensor {
-    const made = this.made.get(key) ?? make();
+    // Of use beyond the tidy in which it is first asked for.
+    const made = this.made.get(key) ?? keep(make());
     this.made.set(key, made);
     return made;
   }
+}
+
+function penaltiesOf(
+  slope: number,
+  { roundedScale }: PositionShape & { kind: 'alibi' },
+  positions: readonly number[],
+  newest: number,
+): number[] {
+  if (roundedScale === undefined) return positions.map((position) => slope * (position - newest));
+  const products = Float32Array.from([newest, ...positions], (position) => slope * position);
+  const [ofNewest, ...rounded] = decodeBfloat16(encodeBfloat16(products));
+  return rounded.map((product) => roundedScale * (product - ofNewest!));
 }
 
 /** The pair that each of the rotated numbers of a head belongs to. */
@@ -157,7 +204,7 @@ function quarterTurn(headDim: number, rotaryDim: number, pairs: 'half-split' | '
 }
 
 /**
- * Rotates [..., positions, heads, headDim] by the angles of its positions; without a rotation it stays as it is. The quarter turn
+ * Rotates [batch, positions, heads, headDim] by the angles of its positions; without a rotation it stays as it is. The quarter turn
  * is a product with a signed permutation: exact, differentiable, and on every backend cheaper than cutting the heads in halves and
  * joining them again.
  */

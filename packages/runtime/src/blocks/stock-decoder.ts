@@ -23,11 +23,15 @@ export interface WindowRunner {
   ): Promise<void>;
 }
 
-/** All weights of a decoder on the device. */
-export interface DecoderTensors {
+/** What a decoder has once. */
+export interface DecoderGlobals {
   readonly shape: DecoderShape;
-  /** What is there once: `globalTensors`. */
+  /** `globalTensors` */
   readonly globals: TensorsByRole;
+}
+
+/** All weights of a decoder on the device. */
+export interface DecoderTensors extends DecoderGlobals {
   readonly layers: readonly LayerTensors[];
 }
 
@@ -54,28 +58,40 @@ export function disposeDecoder({ globals, layers }: DecoderTensors): void {
 }
 
 /** The stream before the first layer, [tokens, hiddenSize], of ids at these positions. Call inside tf.tidy. */
-export function embed(
-  ids: Tensor1D,
-  positions: ArrayLike<number>,
-  { shape, globals }: Pick<DecoderTensors, 'shape' | 'globals'>,
+export function embed(ids: Tensor1D, positions: readonly number[], model: DecoderGlobals): Tensor2D {
+  return streamOfRows(gather(model.globals.embedding as Tensor2D, ids), positions, model);
+}
+
+/** The same of rows of the embedding table. Beyond the learned positions the last of them stands for all. */
+export function streamOfRows(
+  rows: Tensor2D,
+  positions: readonly number[],
+  { shape, globals }: DecoderGlobals,
 ): Tensor2D {
   const { scale, learnedPositions } = shape.embedding;
-  let stream: Tensor2D = gather(globals.embedding as Tensor2D, ids);
-  if (globals.embeddingProjection) stream = matMul(stream, globals.embeddingProjection);
-  stream = scaled(stream, scale);
+  const projected: Tensor2D = globals.embeddingProjection ? matMul(rows, globals.embeddingProjection) : rows;
+  let stream = scaled(projected, scale);
   if (learnedPositions) {
-    const rows = Int32Array.from(positions, (position) => position + learnedPositions.offset);
-    stream = add(stream, gather(globals.positionEmbedding!, tensor1d(rows, 'int32')));
+    const { count, offset } = learnedPositions;
+    const places = positions.map((position) => Math.min(position + offset, count - 1));
+    stream = add(stream, gather(globals.positionEmbedding!, tensor1d(places, 'int32')));
   }
   return normByRole(stream, shape, globals, 'embeddingNorm');
 }
 
-/** Logits [rows, vocabSize] of the stream after the last layer, differentiable in the stream. Call inside tf.tidy. */
-export function readOut(stream: Tensor2D, { shape, globals }: DecoderTensors): Tensor2D {
+/**
+ * Logits [rows, vocabSize] of the stream after the last layer, differentiable in the stream. `multiply` stands in for the product with
+ * the head's table. Call inside tf.tidy.
+ */
+export function readOut(
+  stream: Tensor2D,
+  { shape, globals }: DecoderGlobals,
+  multiply = (x: Tensor2D): Tensor2D => matMul(x, (globals.languageModelHead ?? globals.embedding)!, false, true),
+): Tensor2D {
   const { scale, softCap } = shape.head;
   const normed = normByRole(stream, shape, globals, 'finalNorm');
-  const projected = globals.headProjection ? matMul(normed, globals.headProjection) : normed;
-  const products: Tensor2D = matMul(projected, (globals.languageModelHead ?? globals.embedding)!, false, true);
+  const projected: Tensor2D = globals.headProjection ? matMul(normed, globals.headProjection) : normed;
+  const products = multiply(projected);
   const bias = globals.languageModelHeadBias;
   return softCapped(scaled(bias ? add(products, bias) : products, scale), softCap);
 }
@@ -90,15 +106,19 @@ export class StockDecoder implements WindowRunner {
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
     const { shape, layers } = this.tensors;
-    const result = tidy(() => {
-      const context = createSequenceContext({ shape, batch: 1, tokens: tokenIds.length });
-      let stream = this.embed(tokenIds);
-      layers.forEach((weights, layer) => {
-        stream = tidy(() => decoderLayer(stream, weights, { shape, layer, context }).after);
+    const context = createSequenceContext({ shape, batch: 1, tokens: tokenIds.length });
+    try {
+      const result = tidy(() => {
+        let stream = this.embed(tokenIds);
+        layers.forEach((weights, layer) => {
+          stream = tidy(() => decoderLayer(stream, weights, { shape, layer, context }).after);
+        });
+        return readOut(stream, this.tensors);
       });
-      return readOut(stream, this.tensors);
-    });
-    return download(result);
+      return await download(result);
+    } finally {
+      context.dispose();
+    }
   }
 
   async forEachLayer(

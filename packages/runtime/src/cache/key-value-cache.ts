@@ -81,13 +81,7 @@ export class KeyValueCache {
   constructor(shape: DecoderShape, settings: CacheSettings = {}) {
     this.shape = shape;
     this.settings = resolveCacheSettings(settings);
-    const { batch, dtype, capacity, pageTokens, window } = this.settings;
-    if ((window > 0 || batch > 1) && shape.layers.some(({ cache }) => cache.keys === 'rebuilt')) {
-      throw new KvlrError('unsupported-feature', {
-        message: `expected one sequence without a window for rebuilt keys, got batch ${batch} and window ${window}.`,
-        data: { batch, window },
-      });
-    }
+    const { batch, dtype, capacity, pageTokens } = this.settings;
     this.tokenIds = Array.from({ length: batch }, () => []);
     this.formats = shape.layers.map(({ cache }) => createCacheFormat(cache, dtype));
     this.places = capacity ?? pageTokens;
@@ -103,7 +97,8 @@ export class KeyValueCache {
   }
 
   get window(): CacheWindow {
-    return this.settings;
+    const { window, sinks } = this.settings;
+    return { window, sinks };
   }
 
   /** Tokens that one sequence may hold without further memory. */

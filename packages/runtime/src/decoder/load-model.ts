@@ -11,9 +11,9 @@ import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendRequest, selectBackend } from '../backends/select-backend.ts';
 import { StockDecoder, uploadDecoder } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/key-value-cache.ts';
-import { FusedDecoder, warmUp } from '../fused/fused-decoder.ts';
-import { loadPacked } from '../fused/packed-file.ts';
-import { type PackedWeights, packDecoder, readFromDevice, readFromSource } from '../fused/packed-weights.ts';
+import { PackedDecoder, warmUp } from '../packed/packed-decoder.ts';
+import { loadPacked } from '../packed/packed-file.ts';
+import { type PackedWeights, packDecoder, readFromDevice, readFromSource } from '../packed/packed-weights.ts';
 import { type DecoderModel, LoadedDecoder } from './loaded-decoder.ts';
 import { requireMemory } from './memory.ts';
 
@@ -66,8 +66,8 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };
   const onLoaded = (completed: number, total: number) => onProgress?.({ completed, total, unit: 'layers' });
-  const prepare = async (loading: Promise<PackedWeights>): Promise<FusedDecoder> => {
-    const fused = new FusedDecoder(shape, await loading, cacheSettings.dtype);
+  const prepare = async (loading: Promise<PackedWeights>): Promise<PackedDecoder> => {
+    const fused = new PackedDecoder(shape, await loading, cacheSettings.dtype);
     if (!settings.warmUp) return fused;
     try {
       await warmUp(shape, fused, cacheSettings, (completed, total) =>
@@ -88,7 +88,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
     return new LoadedDecoder({ ...common, windows: fused, fused: async () => fused, dispose: () => fused.dispose() });
   }
   const stock = new StockDecoder(await guard.run(() => uploadDecoder(source, signal)));
-  let fused: FusedDecoder | undefined;
+  let fused: PackedDecoder | undefined;
   return new LoadedDecoder({
     ...common,
     windows: stock,

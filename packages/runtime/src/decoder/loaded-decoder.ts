@@ -14,10 +14,11 @@ import type { BackendChoice } from '../backends/select-backend.ts';
 import { download, type WindowRunner } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
 import { loadCache, saveCache } from '../cache/saved-cache.ts';
-import type { FusedDecoder } from '../fused/fused-decoder.ts';
-import { savePacked } from '../fused/packed-file.ts';
 import { type GenerationModel, generateTokens, yieldToHost } from '../generation/generate-tokens.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
+import type { PackedDecoder } from '../packed/packed-decoder.ts';
+import { savePacked } from '../packed/packed-file.ts';
+import { RecordedDecoding, stepIsRecordable } from '../packed/recorded-decoding.ts';
 import { largestCacheBuffer, requireBindable } from './memory.ts';
 
 /** New tokens of one sequence, or of each sequence of a batch. */
@@ -67,7 +68,7 @@ export interface LoadedDecoderParts {
   /** Runs whole windows. */
   windows: WindowRunner;
   /** Runs tokens behind a cache; may be made when first asked for. */
-  fused: () => Promise<FusedDecoder>;
+  fused: () => Promise<PackedDecoder>;
   dispose: () => void;
 }
 
@@ -173,6 +174,7 @@ export class LoadedDecoder implements DecoderModel {
       guarded: (work) => guard.run(work),
       prefill: (cache, ids) => fused.extend(cache, [ids], () => this.activate()),
       step: (cache, ids) => fused.stepOnDevice(cache, ids),
+      ...(stepIsRecordable(this.shape) && { record: recordSteps(fused) }),
       activate: () => this.activate(),
     };
     yield* generateTokens(model, promptIds, settings);
@@ -203,7 +205,7 @@ export class LoadedDecoder implements DecoderModel {
     });
   }
 
-  private async fused(): Promise<FusedDecoder> {
+  private async fused(): Promise<PackedDecoder> {
     await this.activate();
     const { guard, fused: make } = this.open();
     const fused = await guard.run(make);
@@ -216,6 +218,13 @@ export class LoadedDecoder implements DecoderModel {
     await yieldToHost();
     if (getBackend() !== this.backend.backend) await setBackend(this.backend.backend);
   }
+}
+
+function recordSteps(fused: PackedDecoder): GenerationModel['record'] {
+  return (cache, history, { temperature, topK, topP, repetitionPenalty, seed }, tokensPerReadback) => {
+    const settings = { temperature, topK, topP, repetitionPenalty, seed };
+    return new RecordedDecoding(fused, cache, { ...settings, history }, tokensPerReadback);
+  };
 }
 
 function isBatch(tokenIds: NewTokens): tokenIds is readonly ArrayLike<number>[] {

@@ -4,8 +4,8 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend } from '@tensorflow/tfjs-core';
 import type { BackendName } from '../backends/select-backend.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/key-value-cache.ts';
-import { PREFILL_TOKENS } from '../fused/fused-decoder.ts';
-import { packedTensorBytes } from '../fused/packed-weights.ts';
+import { PREFILL_TOKENS } from '../packed/packed-decoder.ts';
+import { packedTensorBytes } from '../packed/packed-weights.ts';
 
 export interface MemoryRequest {
   /** Default 'f32'. */

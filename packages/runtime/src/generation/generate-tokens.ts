@@ -8,7 +8,13 @@ import {
   type GeneratedToken,
   type GenerationSettings,
 } from './generation-settings.ts';
-import { type DeviceStep, TokenSampler } from './token-sampler.ts';
+import {
+  type DeviceStep,
+  RecordedSampler,
+  type RecordedSteps,
+  type TextInTheMaking,
+  TokenSampler,
+} from './token-sampler.ts';
 
 /** What generation needs of a model. */
 export interface GenerationModel {
@@ -23,6 +29,13 @@ export interface GenerationModel {
   /** Logits after a prompt, on the device, [1, vocabSize]. */
   prefill(cache: KeyValueCache, tokenIds: readonly number[]): Promise<Tensor2D>;
   step: DeviceStep;
+  /** Steps behind a cache that are recorded once, where the model and its backend can; lots have `tokensPerReadback` tokens. */
+  record?: (
+    cache: KeyValueCache,
+    history: Tensor2D | undefined,
+    settings: GenerationSettings,
+    tokensPerReadback: number,
+  ) => RecordedSteps;
   /** Lets the host breathe, and makes the model's backend the active one again. */
   activate(): Promise<void>;
 }
@@ -48,19 +61,27 @@ export async function* generateTokens(
   const newTokens = Math.min(settings.maxNewTokens, room);
   const cache = settings.cache ?? (await createFittingCache(model, Math.max(1, prompt.length + newTokens - 1)));
   let index = 0;
-  let sampler: TokenSampler | undefined;
+  let text: TextInTheMaking | undefined;
   try {
     let started = performance.now();
     const logits = await model.guarded(() => model.prefill(cache, forgetAllButPrefix(cache, prompt)));
-    const sampling = new TokenSampler(cache, prompt, logits, model.step, settings);
-    sampler = sampling;
+    const { record } = model;
+    const sampler =
+      record === undefined || settings.logprobs
+        ? new TokenSampler(cache, prompt, logits, model.step, settings)
+        : new RecordedSampler(
+            cache,
+            prompt,
+            logits,
+            (history) => record(cache, history, settings, tokensPerReadback),
+            settings,
+          );
+    text = sampler;
     while (index < newTokens) {
       throwIfAborted(signal);
       const count = Math.min(tokensPerReadback, newTokens - index);
-      const tokens = await model.guarded(async () => {
-        for (let place = 0; place < count; place++) sampling.next();
-        return sampling.read();
-      });
+      const following = Math.min(tokensPerReadback, newTokens - index - count);
+      const tokens = await model.guarded(() => sampler.take(count, following));
       const milliseconds = (performance.now() - started) / count;
       for (const token of tokens) {
         throwIfAborted(signal);
@@ -75,7 +96,7 @@ export async function* generateTokens(
       await model.activate();
     }
   } finally {
-    sampler?.dispose();
+    text?.dispose();
     if (settings.cache === undefined) cache.dispose();
     // Tokens that were run ahead of a stop, or of a reader who left, are no part of the text.
     else if (cache.canTruncate(prompt.length + index)) cache.truncate(prompt.length + index);

@@ -1,7 +1,7 @@
 import type { ModelSource } from '@kvlr/core';
 import { packWeights, unpackWeights, type WeightFormat } from '@kvlr/kernels';
 import { memoryTensorSource, type TinyModel } from '@kvlr/testkit';
-import { tableFormat } from '../fused/packed-weights.ts';
+import { tableFormat } from '../packed/packed-weights.ts';
 
 /** For tests: the same model with the weights that packing in a format leaves of them. */
 export function dequantisedModel(model: TinyModel, format: WeightFormat): ModelSource {

@@ -1,21 +1,10 @@
 import type { CacheDtype, DecoderShape, LayerActivations, TapName } from '@kvlr/core';
-import { embedTokens, projectLogits, sampleTokens } from '@kvlr/kernels';
-import {
-  concat,
-  gather,
-  getBackend,
-  slice,
-  sub,
-  type Tensor,
-  type Tensor2D,
-  tensor1d,
-  tidy,
-} from '@tensorflow/tfjs-core';
-import { normByRole } from '../blocks/operations.ts';
-import { download, downloadTaps, type WindowRunner } from '../blocks/stock-decoder.ts';
-import { beginCacheStep } from '../cache/cache-step.ts';
+import { embedTokens, project, projectLogits, sampleTokens } from '@kvlr/kernels';
+import { concat, gather, getBackend, slice, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { download, downloadTaps, readOut, streamOfRows, type WindowRunner } from '../blocks/stock-decoder.ts';
+import { beginCacheStep, type CacheStep } from '../cache/cache-step.ts';
 import { type CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
-import { type FusedStages, runFusedLayer } from './fused-layer.ts';
+import { type FusedCacheStep, fusedKernelsFit, runFusedLayer, runPackedLayer } from './packed-layer.ts';
 import { disposePackedWeights, type PackedWeights } from './packed-weights.ts';
 
 /** Tokens of a prompt that are run at once. */
@@ -25,9 +14,9 @@ export const PREFILL_TOKENS = 256;
 const ROWS_ON_GPU = 32;
 
 /** A decoder on the fused kernels and packed weights: tokens behind a cache, and whole windows. */
-export class FusedDecoder implements WindowRunner {
+export class PackedDecoder implements WindowRunner {
   readonly weights: PackedWeights;
-  private readonly shape: DecoderShape;
+  readonly shape: DecoderShape;
   private readonly windowDtype: CacheDtype;
 
   /** Windows are run behind a cache of `windowDtype`, so that evaluation sees what it costs. */
@@ -43,6 +32,17 @@ export class FusedDecoder implements WindowRunner {
       const stream = this.runLayers(cache, ids, Array(cache.batch).fill(1), 1);
       return this.readOut(stream);
     });
+  }
+
+  /** The same from embedded tokens, [batch, hiddenSize], at positions that the device knows. Call inside tf.tidy. */
+  logitsOfStream(embedded: Tensor2D, step: FusedCacheStep): Tensor2D {
+    let stream = embedded;
+    for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      const before = stream;
+      stream = tidy(() => runFusedLayer(before, this.weights, layer, step).after);
+      if (before !== embedded) before.dispose();
+    }
+    return this.readOut(stream);
   }
 
   /**
@@ -94,15 +94,13 @@ export class FusedDecoder implements WindowRunner {
   ): Promise<void> {
     const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
     const step = beginCacheStep(cache, [tokenIds.length], tokenIds.length);
-    let stream = tidy(() =>
-      embedTokens(tensor1d(tokenIds, 'int32'), this.weights.globals.matrices.embedding!),
-    ) as Tensor2D;
+    let stream = tidy(() => this.embed(tensor1d(tokenIds, 'int32'), step));
     try {
       for (let layer = 0; layer < this.shape.numLayers; layer++) {
         const before = stream;
         const [after, ...tapped] = tidy(() => {
-          const stages = runFusedLayer(before, this.weights, layer, cache, step);
-          return [stages.after, ...taps.map((tap) => this.tap(tap, layer, before, stages))];
+          const run = runPackedLayer(before, this.weights, layer, step);
+          return [run.after, ...taps.map((tap) => run.tap(tap))];
         });
         before.dispose();
         stream = after!;
@@ -153,45 +151,29 @@ export class FusedDecoder implements WindowRunner {
   /** The stream after all layers, [batch * tokens, hiddenSize]. Call inside tf.tidy. */
   private runLayers(cache: KeyValueCache, ids: Tensor, added: readonly number[], tokens: number): Tensor2D {
     const step = beginCacheStep(cache, added, tokens);
-    let stream = embedTokens(ids, this.weights.globals.matrices.embedding!) as Tensor2D;
+    let stream = this.embed(ids, step);
     for (let layer = 0; layer < this.shape.numLayers; layer++) {
       const before = stream;
-      stream = tidy(() => runFusedLayer(before, this.weights, layer, cache, step).after);
+      stream = tidy(() => runPackedLayer(before, this.weights, layer, step).after);
       before.dispose();
     }
     step.dispose();
     return stream;
   }
 
-  private readOut(stream: Tensor2D): Tensor2D {
-    const { matrices, tensors } = this.weights.globals;
-    const norm = { weight: tensors.finalNorm!, epsilon: this.shape.head.norm!.epsilon };
-    return projectLogits(stream, norm, (matrices.head ?? matrices.embedding)!) as Tensor2D;
+  private embed(ids: Tensor, { positions }: CacheStep): Tensor2D {
+    const { matrices, tensors: globals } = this.weights.globals;
+    const rows = embedTokens(ids, matrices.embedding!) as Tensor2D;
+    return streamOfRows(rows, positions.flat(), { shape: this.shape, globals });
   }
 
-  private tap(name: TapName, layer: number, before: Tensor2D, stages: FusedStages): Tensor {
-    const { shape, weights } = this;
-    const { cache } = shape.layers[layer]!;
-    const rows = before.shape[0];
-    const queryWidth = shape.numAttentionHeads * shape.headDim;
-    const valueWidth = cache.valueSlots * cache.valueSlotWidth;
-    const keyWidth = stages.projected.shape[1] - queryWidth - valueWidth;
-    switch (name) {
-      case 'stream':
-        return before.clone();
-      case 'blockInput':
-        return normByRole(before, shape, weights.layers[layer]!.tensors, 'attentionNorm');
-      case 'query':
-        return slice(stages.projected, [0, 0], [rows, queryWidth]);
-      case 'key':
-        return slice(stages.projected, [0, queryWidth], [rows, keyWidth]);
-      case 'value':
-        return slice(stages.projected, [0, queryWidth + keyWidth], [rows, valueWidth]);
-      case 'attended':
-        return stages.attended.clone();
-      case 'blockOutput':
-        return sub(stages.between, before);
-    }
+  private readOut(stream: Tensor2D): Tensor2D {
+    const { shape } = this;
+    const { matrices, tensors: globals } = this.weights.globals;
+    const head = (matrices.head ?? matrices.embedding)!;
+    if (!fusedKernelsFit(shape)) return readOut(stream, { shape, globals }, (x) => project(x, head) as Tensor2D);
+    const norm = { weight: globals.finalNorm!, epsilon: shape.head.norm!.epsilon };
+    return projectLogits(stream, norm, head) as Tensor2D;
   }
 }
 
@@ -206,7 +188,7 @@ function rowsOfPart(tokens: number): number {
  */
 export async function warmUp(
   shape: DecoderShape,
-  fused: FusedDecoder,
+  fused: PackedDecoder,
   cacheSettings: CacheSettings,
   onStep: (completed: number, total: number) => void,
 ): Promise<void> {

@@ -12,6 +12,7 @@ import { ropeFrequencies } from '@kvlr/rope';
 import { type Tensor, type Tensor2D, tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { DecoderTensors } from '../blocks/stock-decoder.ts';
 import { exchangeLastAxes, isTable, readTensor, uploadExchanged } from '../blocks/weights.ts';
+import { fusedAttentionFits } from '../cache/cached-attention.ts';
 
 /** Positions that the rotation table reaches: a window may go on far beyond what the model was trained on. */
 const MAX_POSITIONS = 2 ** 20;
@@ -87,8 +88,8 @@ export interface PackedWeights {
   format: WeightFormat;
   globals: PackedParts;
   layers: PackedParts[];
-  /** `createRotationTable` for every position that may occur. */
-  rotation: Tensor2D;
+  /** For each layer `createRotationTable` for every position that may occur; layers that are alike share one. */
+  rotations: Tensor2D[];
 }
 
 /** Puts one part on the device. */
@@ -125,9 +126,9 @@ export async function loadParts(loading: PackedLoading, load: LoadPart): Promise
       layers.push(await loadAll(layerTensors(shape, layer), layer));
       onLoaded?.(layer + 1, numLayers + 1);
     }
-    const rotation = createRotation(shape);
+    const rotations = createRotations(shape);
     onLoaded?.(numLayers + 1, numLayers + 1);
-    return { format, globals, layers, rotation };
+    return { format, globals, layers, rotations };
   } catch (error) {
     for (const parts of loaded) disposeParts(parts);
     throw error;
@@ -135,21 +136,38 @@ export async function loadParts(loading: PackedLoading, load: LoadPart): Promise
 }
 
 /** Frees a model's weights. */
-export function disposePackedWeights({ globals, layers, rotation }: PackedWeights): void {
+export function disposePackedWeights({ globals, layers, rotations }: PackedWeights): void {
   for (const parts of [globals, ...layers]) disposeParts(parts);
-  rotation.dispose();
+  for (const rotation of new Set(rotations)) rotation.dispose();
 }
 
 function disposeParts({ matrices, tensors }: PackedParts): void {
   for (const part of [...Object.values(matrices), ...Object.values(tensors)]) part.dispose();
 }
 
-/** The rotation table of a model, [rows, headDim]. */
-function createRotation({ layers, headDim }: DecoderShape): Tensor2D {
-  const { positions } = layers[0]!;
-  const frequencies = positions.kind === 'rope' ? ropeFrequencies(positions.rope, headDim).frequencies : [];
+/** The rotation table of each layer, [rows, headDim]. It turns nothing where the kernels cannot rotate as the layer asks. */
+function createRotations(shape: DecoderShape): Tensor2D[] {
+  const { headDim } = shape;
+  const made = new Map<string, Tensor2D>();
+  return shape.layers.map(({ positions }, layer) => {
+    const rope = positions.kind === 'rope' && fusedAttentionFits(shape, layer) ? positions.rope : undefined;
+    const key = JSON.stringify(rope ?? null);
+    const { frequencies, attentionFactor } = rope
+      ? ropeFrequencies(rope, headDim)
+      : { frequencies: new Float64Array(Math.ceil(headDim / 2)), attentionFactor: 1 };
+    const rotation = made.get(key) ?? createRotation(frequencies, attentionFactor);
+    made.set(key, rotation);
+    return rotation;
+  });
+}
+
+function createRotation(frequencies: Float64Array, factor: number): Tensor2D {
+  const width = 2 * frequencies.length;
   const table = createRotationTable(frequencies, MAX_POSITIONS);
-  return tensor2d(table, [table.length / headDim, headDim]);
+  // A position's rotation is the product of two rows.
+  const ofRow = Math.sqrt(factor);
+  const values = factor === 1 ? table : table.map((value) => ofRow * value);
+  return tensor2d(values, [table.length / width, width]);
 }
 
 /** Gives the values of a tensor as the decoder uses them: float32, matrices [out, in]. */

@@ -1,0 +1,165 @@
+import type { Activation, DecoderShape, TapName } from '@kvlr/core';
+import {
+  gatedFeedForward,
+  type Activation as KernelActivation,
+  project as multiply,
+  normProject,
+  projectAdd,
+} from '@kvlr/kernels';
+import { mul, slice, sub, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import type { HeadRows } from '../blocks/attention-block.ts';
+import { decoderLayer } from '../blocks/decoder-layer.ts';
+import { activate, normByRole, type Project } from '../blocks/operations.ts';
+import type { CacheStep } from '../cache/cache-step.ts';
+import { attendBehindCache, fusedAttentionFits } from '../cache/cached-attention.ts';
+import type { PackedParts, PackedWeights } from './packed-weights.ts';
+
+/** What fused attention needs of a step. */
+export type FusedCacheStep = Pick<CacheStep, 'cache' | 'attend'>;
+
+/** What one layer computed over new tokens. */
+export interface PackedLayerRun {
+  /** The stream after the layer. */
+  after: Tensor2D;
+  /** What the taps of core's `LayerActivations` show, a tensor of its own. */
+  tap(name: TapName): Tensor;
+}
+
+const activations: Partial<Record<Activation, KernelActivation>> = {
+  silu: 'silu',
+  gelu: 'gelu',
+  gelu_pytorch_tanh: 'gelu-tanh',
+};
+
+/**
+ * Whether the fused kernels compute this decoder's blocks: RMSNorm with a scale before each, nothing behind them or between them and
+ * the stream; a gated feed-forward; nothing between the projections and the positions. Other decoders run on stock ops around packed
+ * matrices. `fusedAttentionFits` says the same of a layer's attention.
+ */
+export function fusedKernelsFit(shape: DecoderShape): boolean {
+  const { attention, feedForward, blocks, head, embedding, headDim } = shape;
+  const plainNorm = (norm: DecoderShape['head']['norm']) => norm?.kind === 'rms' && norm.weight && !norm.bias;
+  const plainAttention = attention.clip === undefined && attention.queryKeyNorm === undefined;
+  const plainScale = Math.abs(attention.scoreScale * Math.sqrt(headDim) - 1) < 1e-12;
+  const plainBlocks =
+    blocks.before === 'each' && blocks.after === 'none' && !blocks.parallel && blocks.residualScale === 1;
+  const plainEnds =
+    embedding.width === shape.hiddenSize &&
+    !embedding.norm &&
+    !embedding.learnedPositions &&
+    !head.bias &&
+    head.scale === 1 &&
+    head.softCap === undefined;
+  return (
+    plainNorm(blocks.norm) === true &&
+    plainNorm(head.norm) === true &&
+    plainAttention &&
+    plainScale &&
+    plainBlocks &&
+    plainEnds &&
+    feedForward.gated &&
+    feedForward.activation in activations
+  );
+}
+
+/** One layer over new tokens behind a cache. Call inside tf.tidy. */
+export function runPackedLayer(
+  stream: Tensor2D,
+  weights: PackedWeights,
+  layer: number,
+  step: CacheStep,
+): PackedLayerRun {
+  if (fusedKernelsFit(step.cache.shape)) return runFusedLayer(stream, weights, layer, step);
+  const parts = weights.layers[layer]!;
+  const { shape } = step.cache;
+  const { after, stages } = decoderLayer(stream, parts.tensors, {
+    shape,
+    layer,
+    project: projectPacked(parts, shape, layer),
+    attend: (rows) => attendBehindCache(rows, parts.tensors, layer, step, weights.rotations[layer]!),
+  });
+  return { after, tap: (name) => (name === 'stream' ? stream : stages[name]).clone() };
+}
+
+/** The projections of a layer's packed matrices. q, k and v are one product, which is kept for as long as x is the same. */
+function projectPacked(parts: PackedParts, shape: DecoderShape, layer: number): Project {
+  const { matrices, tensors } = parts;
+  let split: { x: Tensor2D; rows: HeadRows } | undefined;
+  return (x, projection) => {
+    if (projection !== 'query' && projection !== 'key' && projection !== 'value') {
+      return multiply(x, matrices[projection]!, tensors[`${projection}Bias`]) as Tensor2D;
+    }
+    if (split?.x !== x) {
+      const projected = multiply(x, matrices.queryKeyValue!, tensors.queryKeyValueBias) as Tensor2D;
+      split = { x, rows: splitProjected(projected, shape, layer) };
+    }
+    return split.rows[projection];
+  };
+}
+
+function splitProjected(projected: Tensor2D, shape: DecoderShape, layer: number): HeadRows {
+  const { valueSlots, valueSlotWidth } = shape.layers[layer]!.cache;
+  const [rows, width] = projected.shape;
+  const queryWidth = shape.numAttentionHeads * shape.headDim;
+  const valueWidth = valueSlots * valueSlotWidth;
+  const columns = (from: number, count: number) => slice(projected, [0, from], [rows, count]);
+  return {
+    query: columns(0, queryWidth),
+    key: columns(queryWidth, width - queryWidth - valueWidth),
+    value: columns(width - valueWidth, valueWidth),
+  };
+}
+
+/**
+ * A layer on the fused kernels: norm + q, k, v; RoPE + append; attention (one dispatch, or two for a long context); output + residual;
+ * norm + gate, up; down + residual.
+ */
+export function runFusedLayer(
+  stream: Tensor2D,
+  weights: PackedWeights,
+  layer: number,
+  step: CacheStep | FusedCacheStep,
+): PackedLayerRun {
+  const { shape } = step.cache;
+  const parts = weights.layers[layer]!;
+  const { matrices, tensors } = parts;
+  const rotation = weights.rotations[layer]!;
+  const norm = { weight: tensors.attentionNorm!, epsilon: shape.blocks.norm.epsilon };
+  const projected = normProject(stream, norm, matrices.queryKeyValue!, tensors.queryKeyValueBias) as Tensor2D;
+  const attended =
+    'positions' in step && !fusedAttentionFits(shape, layer)
+      ? attendBehindCache(splitProjected(projected, shape, layer), tensors, layer, step, rotation)
+      : step.attend(layer, projected, { ...tensors, rotation });
+  const between = projectAdd(attended, matrices.output!, stream, tensors.outputBias) as Tensor2D;
+  return {
+    after: fusedFeedForward(between, parts, shape),
+    tap(name) {
+      switch (name) {
+        case 'stream':
+          return stream.clone();
+        case 'blockInput':
+          return normByRole(stream, shape, tensors, 'attentionNorm');
+        case 'attended':
+          return attended.clone();
+        case 'blockOutput':
+          return sub(between, stream);
+        default:
+          return splitProjected(projected, shape, layer)[name];
+      }
+    },
+  };
+}
+
+function fusedFeedForward(between: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
+  const norm = { weight: tensors.feedForwardNorm!, epsilon: shape.blocks.norm.epsilon };
+  const { activation } = shape.feedForward;
+  const [gate, up] = [matrices.gate!, matrices.up!];
+  // The fused pair has no biases, which are rare.
+  const gated = tensors.gateBias
+    ? mul(
+        activate(normProject(between, norm, gate, tensors.gateBias) as Tensor2D, activation),
+        normProject(between, norm, up, tensors.upBias),
+      )
+    : gatedFeedForward(between, norm, { gate, up, activation: activations[activation]! });
+  return projectAdd(gated, matrices.down!, between, tensors.downBias) as Tensor2D;
+}

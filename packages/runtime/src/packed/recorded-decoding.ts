@@ -1,0 +1,160 @@
+import type { DecoderShape } from '@kvlr/core';
+import {
+  type RecordedStep,
+  recordStep,
+  type SampleTokensSettings,
+  type StepBeginning,
+  StepState,
+  sampleAndEmbed,
+  submitInOrder,
+} from '@kvlr/kernels';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { backend, getBackend, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
+import { recordedCacheStep } from '../cache/cache-step.ts';
+import { fusedAttentionFits } from '../cache/cached-attention.ts';
+import type { KeyValueCache } from '../cache/key-value-cache.ts';
+import type { PackedDecoder } from './packed-decoder.ts';
+import { fusedKernelsFit } from './packed-layer.ts';
+
+/** How recorded steps choose tokens. */
+export interface RecordedSampling extends Omit<SampleTokensSettings, 'step'> {
+  /** int32 [batch, capacity], see `TokenHistory`: read for the repetition penalty, and extended. */
+  history?: Tensor2D | undefined;
+}
+
+/** Some tokens of every sequence that are on their way. */
+interface Lot {
+  /** Tokens sampled before, of each sequence. */
+  first: number;
+  count: number;
+  staging: GPUBuffer;
+  mapped: Promise<undefined>;
+}
+
+/** Whether all of a decoder's step is fused kernels on the active backend, so that it can be recorded. */
+export function stepIsRecordable(shape: DecoderShape): boolean {
+  return (
+    getBackend() === 'webgpu' &&
+    fusedKernelsFit(shape) &&
+    !shape.feedForward.bias &&
+    shape.layers.every((_, layer) => fusedAttentionFits(shape, layer))
+  );
+}
+
+/**
+ * Decodes sequences side by side with nothing of the host in between: a step's dispatches are recorded once, with position, id and
+ * sampling on the device, and run as often as tokens are wanted. A recording belongs to the cache's tensors: where `reserve` has
+ * made others, the step is recorded anew.
+ */
+export class RecordedDecoding {
+  private readonly gpu = backend() as WebGPUBackend;
+  private readonly decoder: PackedDecoder;
+  private readonly cache: KeyValueCache;
+  private readonly sampling: RecordedSampling;
+  private readonly state: StepState;
+  private readonly stream: Tensor2D;
+  private readonly spare: GPUBuffer[] = [];
+  private readonly lots: Lot[] = [];
+  private step: RecordedStep | undefined;
+  /** A tensor of the cache that the step was recorded with. */
+  private recordedWords: Tensor | undefined;
+  private sampled = 0;
+
+  /** @param lotTokens Tokens of a lot at most. */
+  constructor(decoder: PackedDecoder, cache: KeyValueCache, sampling: RecordedSampling, lotTokens: number) {
+    this.decoder = decoder;
+    this.cache = cache;
+    this.sampling = sampling;
+    this.state = new StepState(cache.batch, lotTokens);
+    this.stream = zeros<Tensor2D['rankType']>([cache.batch, decoder.shape.hiddenSize]);
+    for (const each of [this.stream, sampling.history]) if (each) this.gpu.uploadToGPU(each.dataId);
+  }
+
+  /**
+   * Begins with the logits after each sequence's last token, [batch, vocabSize], which stay the caller's, and starts a first lot of
+   * tokens.
+   *
+   * @param historyLength Tokens in each row of the history.
+   */
+  begin(logits: Tensor2D, count: number, historyLength = 0): void {
+    this.state.begin(this.cache.lengths.map((held): StepBeginning => ({ held, sampled: 0, historyLength })));
+    this.sampleFrom(logits);
+    this.submit(count, count - 1);
+  }
+
+  /** Starts a lot of tokens. The cache counts those that it holds now, with the id -1. */
+  start(count: number): void {
+    this.submit(count, count);
+  }
+
+  /** Lots that were started and not read. */
+  get underWay(): number {
+    return this.lots.length;
+  }
+
+  /** The ids of the oldest lot under way: for each of its tokens those of all sequences. */
+  async read(): Promise<Int32Array[]> {
+    const { first, count, staging, mapped } = this.lots.shift()!;
+    try {
+      await mapped;
+      const values = new Int32Array(staging.getMappedRange().slice(0));
+      return Array.from({ length: count }, (_, n) => this.state.tokensAt(values, first + n));
+    } finally {
+      staging.unmap();
+      this.spare.push(staging);
+    }
+  }
+
+  dispose(): void {
+    for (const { staging } of this.lots) staging.destroy();
+    for (const staging of this.spare) staging.destroy();
+    this.step?.dispose();
+    this.state.dispose();
+    this.stream.dispose();
+  }
+
+  private submit(count: number, steps: number): void {
+    const { gpu, cache, state, lots } = this;
+    const step = steps > 0 ? this.recordedFor(steps) : undefined;
+    const source = gpu.tensorMap.get(state.words.dataId).resource as GPUBuffer;
+    const staging = this.spare.pop() ?? this.makeStaging(source.size);
+    submitInOrder(gpu, (encoder) => {
+      const pass = encoder.beginComputePass();
+      for (let n = 0; n < steps; n++) step!.encode(pass);
+      pass.end();
+      encoder.copyBufferToBuffer(source, 0, staging, 0, source.size);
+    });
+    const mapped = staging.mapAsync(GPUMapMode.READ);
+    // A lot that nobody reads is no error.
+    mapped.catch(() => undefined);
+    lots.push({ first: this.sampled, count, staging, mapped });
+    this.sampled += count;
+    cache.advance(Array.from({ length: cache.batch }, () => Array(steps).fill(-1)));
+  }
+
+  private recordedFor(steps: number): RecordedStep {
+    const { gpu, decoder, cache, state, stream } = this;
+    cache.reserve(steps);
+    if (this.step === undefined || this.recordedWords !== cache.wordsOf(0)) {
+      this.step?.dispose();
+      this.recordedWords = cache.wordsOf(0);
+      this.step = recordStep(gpu, () =>
+        tidy(() => this.sampleFrom(decoder.logitsOfStream(stream, recordedCacheStep(cache, state.words)))),
+      );
+    }
+    return this.step;
+  }
+
+  private sampleFrom(logits: Tensor2D): void {
+    const { history, ...settings } = this.sampling;
+    const { embedding } = this.decoder.weights.globals.matrices;
+    const { scale } = this.decoder.shape.embedding;
+    const tensors = { logits, stream: this.stream, history };
+    sampleAndEmbed(tensors, this.state, embedding!, { ...settings, scale });
+  }
+
+  private makeStaging(size: number): GPUBuffer {
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    return this.gpu.device.createBuffer({ label: 'kvlr sampled tokens', size, usage });
+  }
+}
