@@ -95,8 +95,7 @@ describe('a base with another tokenizer', () => {
     await run.editJson('tokenizer.json', (tokenizer) => {
       (tokenizer.model as { merges: string[] }).merges = [];
     });
-    const texts = ['--eval-text', run.evaluation, '--windows', '1', '--window-length', '33'];
-    const outcome = await runCli(['eval', run.model, '--against', base, '--backend', 'cpu', '--json', ...texts]);
+    const outcome = await runCli(run.evaluate(run.model, '--against', base, '--json'));
     expect(JSON.parse(outcome.out).error).toMatchObject({
       code: 'tokenizer-mismatch',
       data: { file: run.model, base },

@@ -38,8 +38,8 @@ describe('kvlr compress --budget', () => {
   it('is compared with others, as is a module of one’s own', async () => {
     const output = join(directory, 'compared');
     const { exitCode, out } = await runCli([
-      ...['compare', model, '-o', output, '--recipe', tiny.recipe, ...tiny.texts, '--recover', 'none'],
-      ...['--ratios', '1/2', '--budgets', 'uniform', example],
+      ...tiny.compare('compared', '--recover', 'none'),
+      ...['--budgets', 'uniform', example],
     ]);
     expect(exitCode).toBe(0);
     expect(out).toContain('Against uniform');

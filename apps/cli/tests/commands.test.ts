@@ -38,7 +38,7 @@ describe('kvlr inspect', () => {
   });
 
   it('measures spectra on request', async () => {
-    const texts = ['--calibration', tiny.calibration, '--windows', '2', '--backend', 'cpu'];
+    const texts = ['--calibration', tiny.calibration, '--windows', '2', '--backend', 'cpu', '--workers', '1'];
     const { spectra } = await runJson(['inspect', model, '--spectra', ...texts]);
     expect(spectra).toHaveLength(2);
     expect(spectra[0].values).toHaveLength(32);

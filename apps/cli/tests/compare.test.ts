@@ -13,11 +13,8 @@ const { directory, model } = tiny;
 describe('kvlr compare', () => {
   it('writes one table of methods and ratios', async () => {
     const output = join(directory, 'comparison');
-    const argumentList = [
-      ...['compare', model, '-o', output, '--recipe', tiny.recipe, '--backend', 'cpu', '--ratios', '1/2,1/8'],
-      ...['--methods', 'mean-pool', strongestHead],
-      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation],
-    ];
+    const wanted = ['--ratios', '1/2,1/8', '--methods', 'mean-pool', strongestHead];
+    const argumentList = tiny.compare('comparison', ...wanted);
     const { out, exitCode } = await runCli(argumentList);
     expect(exitCode).toBe(0);
     expect(out).toMatch(/Mean-pool +stock/);
@@ -34,16 +31,13 @@ describe('kvlr compare', () => {
 
 describe('which rows kvlr compare has', () => {
   const rowsOf = async (...more: string[]) => {
-    const { report } = await runJson([
-      ...['compare', model, '-o', join(directory, 'rows'), '--overwrite', '--backend', 'cpu', '--ratios', '1/2'],
-      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation, ...more],
-    ]);
+    const { report } = await runJson(tiny.compare('rows', '--overwrite', ...more));
     return report;
   };
   const names = ({ rows }: { rows: { method: string }[] }) => rows.map(({ method }) => method);
 
   it('are all methods and the recipes behind them with --all, in order with paired differences', async () => {
-    const report = await rowsOf('--all', '--recipe', tiny.recipe, '--windows', '1');
+    const report = await rowsOf('--all', '--windows', '1');
     const stated = ['mean-pool', 'kq-svd', 'palu', 'clover', 'rope-exact-joint', 'rope-averaged'];
     expect(names(report)).toEqual(expect.arrayContaining(stated));
     expect(names(report).slice(-2)).toEqual(['rope-averaged-refit', 'default-recipe']);
@@ -53,7 +47,7 @@ describe('which rows kvlr compare has', () => {
   });
 
   it('are methods before and after reconstruction with --initialisations', async () => {
-    const report = await rowsOf('--initialisations', 'mean-pool', 'svd-w', '--recipe', tiny.recipe);
+    const report = await rowsOf('--initialisations', 'mean-pool', 'svd-w');
     expect(names(report)).toEqual(['mean-pool', 'mean-pool+light', 'svd-w', 'svd-w+light']);
     expect(report.orders[0].ranks[1].toNext.perplexityRatio.standardError).toBeGreaterThanOrEqual(0);
     const { exitCode, error } = await runCli(['compare', model, '--initialisations', '--recover', 'none']);
@@ -69,11 +63,8 @@ describe('which rows kvlr compare has', () => {
 
 describe('kvlr compare --groupings', () => {
   it('evaluates named groupings and a module of one’s own', async () => {
-    const { report } = await runJson([
-      ...['compare', model, '-o', join(directory, 'groupings'), '--recipe', tiny.recipe, '--backend', 'cpu'],
-      ...['--ratios', '1/2', '--recover', 'none', '--groupings', 'lost-keys', interleaved],
-      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation],
-    ]);
+    const wanted = ['--recover', 'none', '--groupings', 'lost-keys', interleaved];
+    const { report } = await runJson(tiny.compare('groupings', ...wanted));
     expect(report.rows.map(({ method }: { method: string }) => method)).toEqual(['lost-keys', interleaved]);
     for (const { lostEnergy } of report.rows) expect(lostEnergy).toBeGreaterThan(0);
   });

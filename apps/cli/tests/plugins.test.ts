@@ -17,10 +17,10 @@ const tiny = await TinyRun.create();
 afterAll(() => tiny.remove());
 const { directory, model } = tiny;
 
-const compressArguments = (checkpoint: string, output: string, ...more: string[]) => [
-  ...['compress', checkpoint, '-o', join(directory, output), '--recipe', tiny.recipe, ...tiny.texts],
-  ...['--recover', 'none', ...more],
-];
+const compressArguments = (checkpoint: string, output: string, ...more: string[]) => {
+  const [command, , ...options] = tiny.compress(output, '--recover', 'none', ...more);
+  return [command!, checkpoint, ...options];
+};
 
 describe('the two sides of a method', () => {
   const readTensors = async (output: string) => {
@@ -70,11 +70,8 @@ describe('the two sides of a method', () => {
     const recipe = join(directory, 'own-rows.yaml');
     const own = parseRecipeYaml(await readFile(tiny.recipe, 'utf8'));
     await writeFile(recipe, JSON.stringify({ ...own, method: { keys: strongestPairs, values: 'svd-a' } }));
-    const { report } = await runJson([
-      ...['compare', model, '-o', join(directory, 'compared'), '--recipe', recipe, '--backend', 'cpu'],
-      ...['--calibration', tiny.calibration, '--eval-text', tiny.evaluation, '--ratios', '1/2'],
-      ...['--methods', 'mean-pool', '--budget', examplePath('budgets/taper.mjs')],
-    ]);
+    const wanted = ['--recipe', recipe, '--methods', 'mean-pool', '--budget', examplePath('budgets/taper.mjs')];
+    const { report } = await runJson(tiny.compare('compared', ...wanted));
     const titles = report.rows.map(({ title }: { title: string }) => title);
     expect(titles).toEqual([
       'Mean-pool',
@@ -102,8 +99,7 @@ describe('--architecture', () => {
     expect(shape).toMatchObject({ architecture: 'renamed', numKeyValueHeads: 4 });
     const { report } = await runJson(compressArguments(renamed, 'small-renamed', '--architecture', family));
     const small = join(directory, 'small-renamed');
-    const evaluate = ['--eval-text', tiny.evaluation, '--windows', '2', '--window-length', '33', '--backend', 'cpu'];
-    const harness = await runJson(['eval', small, '--against', renamed, '--architecture', family, ...evaluate]);
+    const harness = await runJson(tiny.evaluate(small, '--against', renamed, '--architecture', family));
     expect(harness.results.kvlr_texts['perplexity,none']).toBeCloseTo(report.result.perplexity.value, 4);
 
     const same = await runJson(compressArguments(model, 'small-llama'));

@@ -6,7 +6,7 @@ import { runCli, TinyRun } from './support/tiny-run.ts';
 
 const tiny = await TinyRun.create();
 afterAll(() => tiny.remove());
-const { texts } = tiny;
+const texts = [...tiny.texts, '--backend', 'cpu'];
 
 const recipe = tiny.path('distil.yaml');
 const recovery = { ...tinyRecipe.recovery, preset: 'none' as const, distillation: { ...tinyDistillation, steps: 2 } };

@@ -1,10 +1,11 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
-import { budgetPolicies } from '@kvlr/compression';
+
 import { cacheWidth, type DecoderShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
 import type { CompressionPlan } from './plan.ts';
 import { divisorsOf, resolveDistillation, resolveRecovery } from './recipe.ts';
+import { budgetPolicies } from './run/plugin-choices.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three. */
 export interface CompressionEstimate {

@@ -1,4 +1,5 @@
 export { compressionMethods } from '@kvlr/compression';
+export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
 export {
   bestRecipes,
@@ -11,7 +12,6 @@ export {
   groupingRows,
   initialisationRows,
   methodRows,
-  type RowColumns,
   type RowsRequest,
   recipeRowName,
 } from './compare/rows.ts';

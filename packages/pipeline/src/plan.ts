@@ -1,6 +1,6 @@
 import { CalibrationText, hashTexts, type SourceWindow, type TextDocument, windowsBySource } from '@kvlr/calibration';
 import { beyondLlama } from '@kvlr/checkpoint';
-import { budgetPolicies, type CompressionMethod, resolveMethod } from '@kvlr/compression';
+import { type CompressionMethod, resolveMethod } from '@kvlr/compression';
 import {
   type CacheSize,
   type Checkpoint,
@@ -14,7 +14,13 @@ import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { attentionDtype, cacheElementBytes } from './models/facts.ts';
 import { parseRecipe, resolveDistillation, resolveKeyValueHeads, resolveRecovery } from './recipe.ts';
 import { type ArtefactKey, artefactKey } from './run/artefact.ts';
-import { type BudgetChoice, type GroupingChoice, groupingStrategies, type MethodChoice } from './run/plugin-choices.ts';
+import {
+  type BudgetChoice,
+  budgetPolicies,
+  type GroupingChoice,
+  groupingStrategies,
+  type MethodChoice,
+} from './run/plugin-choices.ts';
 import { distillationWindows, reconstructionWindows } from './stages/recovery.ts';
 
 /** What replaces the names that a recipe has. */

@@ -11,10 +11,10 @@ import {
   loadComparisonRows,
   shortList,
 } from '../inputs/comparison-rows.ts';
-import { locationOf, type OpenedModel, withModel, withWorkers } from '../inputs/models.ts';
+import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, withWorkers } from '../machine.ts';
 import {
   addBudgetOption,
   addComputeOptions,

@@ -11,7 +11,7 @@ import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import { locationOf, type OpenedModel, withModel, withWorkers } from '../inputs/models.ts';
+import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import {
   examplesDirectory,
   loadPlugins,
@@ -21,7 +21,7 @@ import {
   recipesDirectory,
 } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addRecipeOptions,

@@ -5,9 +5,9 @@ import { formatBytes } from '@kvlr/report';
 import { cacheDtypesTerminal, evaluationTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type Command, Option } from 'commander';
-import { type OpenedModel, withModel, withWorkers } from '../inputs/models.ts';
+import { type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { peakMemoryBytes } from '../machine.ts';
+import { peakMemoryBytes, withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addTextOptions,

@@ -4,8 +4,9 @@ import { effectiveRank, energyShare, formatBytes, formatExactBytes, type LayerSp
 import { spectraTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import { withModel, withWorkers } from '../inputs/models.ts';
+import { withModel } from '../inputs/models.ts';
 import { loadCalibrationTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
+import { withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addTextOptions,

@@ -1,8 +1,6 @@
-import { availableParallelism, freemem } from 'node:os';
 import type { ArchitectureDescriptor, HuggingFaceCheckpoint } from '@kvlr/checkpoint';
 import { openSource } from '@kvlr/checkpoint/node';
-import { countParameters, type ModelSource, type RunControl } from '@kvlr/core';
-import { createWorkerPool, type WorkerPool } from '@kvlr/pipeline/node';
+import type { RunControl } from '@kvlr/core';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
 
 export interface OpenedModel {
@@ -48,28 +46,5 @@ export async function withModel<Value>(
     return await work(model);
   } finally {
     await model.checkpoint.close();
-  }
-}
-
-/** Share of the free memory that copies of the model for threads may take. */
-const memoryShare = 0.5;
-
-/**
- * Threads for calibration and evaluation while `work` runs: as many as asked for, else one a processor as far as the
- * model fits into half of the free memory once for each and once more for all.
- */
-export async function withWorkers<Value>(
-  asked: number | undefined,
-  model: Pick<ModelSource, 'tensors'>,
-  work: (workers: WorkerPool | undefined) => Promise<Value>,
-): Promise<Value> {
-  const modelBytes = countParameters(model) * Float32Array.BYTES_PER_ELEMENT;
-  const count = asked ?? Math.min(availableParallelism(), Math.floor((memoryShare * freemem()) / modelBytes) - 1);
-  if (count <= 1) return work(undefined);
-  const pool = createWorkerPool(count);
-  try {
-    return await work(pool);
-  } finally {
-    await pool.close();
   }
 }

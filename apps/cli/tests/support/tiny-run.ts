@@ -54,6 +54,9 @@ export function examplePath(name: string): string {
   return fileURLToPath(new URL(`../../../../examples/${name}`, import.meta.url));
 }
 
+/** Options of a command that runs in this thread alone: threads run the built packages, which workers.test.ts is for. */
+const compute = ['--backend', 'cpu', '--workers', '1'];
+
 /** A tiny model, texts and a recipe that it goes through in about a second, as files in a directory of their own. */
 export class TinyRun {
   model: string;
@@ -94,20 +97,26 @@ export class TinyRun {
     return join(this.directory, ...names);
   }
 
-  /** Options of texts and backend, which most commands take. */
   get texts(): string[] {
-    return ['--calibration', this.calibration, '--eval-text', this.evaluation, '--backend', 'cpu'];
+    return ['--calibration', this.calibration, '--eval-text', this.evaluation];
   }
 
   /** A command line that compresses into a directory beside the model. */
   compress(output: string, ...more: string[]): string[] {
-    return ['compress', this.model, '-o', this.path(output), '--recipe', this.recipe, ...this.texts, ...more];
+    const inputs = ['--recipe', this.recipe, ...this.texts, ...compute];
+    return ['compress', this.model, '-o', this.path(output), ...inputs, ...more];
+  }
+
+  /** A command line that compares at half of the KV heads. */
+  compare(output: string, ...more: string[]): string[] {
+    const inputs = ['--recipe', this.recipe, ...this.texts, ...compute, '--ratios', '1/2'];
+    return ['compare', this.model, '-o', this.path(output), ...inputs, ...more];
   }
 
   /** A command line that evaluates a checkpoint on what the tiny recipe evaluates on. */
   evaluate(checkpoint: string, ...more: string[]): string[] {
     const windows = ['--eval-text', this.evaluation, '--windows', '2', '--window-length', '33'];
-    return ['eval', checkpoint, ...windows, '--backend', 'cpu', ...more];
+    return ['eval', checkpoint, ...windows, ...compute, ...more];
   }
 
   remove(): Promise<void> {

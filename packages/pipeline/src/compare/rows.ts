@@ -1,23 +1,17 @@
-import {
-  budgetPolicies,
-  compressionMethods,
-  lostEnergy,
-  mergeError,
-  readAttentionWeights,
-  resolveMethod,
-} from '@kvlr/compression';
+import { compressionMethods, resolveMethod } from '@kvlr/compression';
 import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
-import { type ComparisonRow, formatRatio } from '@kvlr/report';
-import type { CompressedModel, CompressionMeans } from '../compress.ts';
-import type { CompressionPlan, PluginChoices } from '../plan.ts';
+import { formatRatio } from '@kvlr/report';
+import type { PluginChoices } from '../plan.ts';
 import { describeRecovery, divisorsOf, methodName, parseRecipe } from '../recipe.ts';
 import {
   type BudgetChoice,
+  budgetPolicies,
   type GroupingChoice,
   groupingStrategies,
   type MethodChoice,
 } from '../run/plugin-choices.ts';
+import { budgetColumns, groupingColumns, type RowColumns } from './columns.ts';
 
 /** One row of a comparison. */
 export interface ComparedRow {
@@ -36,13 +30,6 @@ export interface ComparedRow {
 }
 
 type RowEntries = Pick<Recipe, 'method' | 'grouping' | 'budget' | 'recovery'>;
-
-/** Further figures of a row. */
-export interface RowColumns {
-  /** Part of the key under which a row is kept: other columns, another row. */
-  form: number;
-  measure(compressed: CompressedModel, plan: CompressionPlan, means: CompressionMeans): Promise<Partial<ComparisonRow>>;
-}
 
 /** What `compare` takes. */
 export interface ComparedRows {
@@ -161,27 +148,6 @@ export function groupingRows(request: RowsRequest & { groupings: readonly Compar
   return atRatios(request, 'every grouping at every ratio', rows, notesOf(request, recipe));
 }
 
-/**
- * What it costs that heads share as the groups say, averaged over the layers: the energy that closed forms leave out, from
- * statistics, and the error at the output of the attention block with all groups of a layer merged, measured on text.
- */
-const groupingColumns: RowColumns = {
-  form: 3,
-  async measure({ groups }, { model, method }, { statistics, recordings }) {
-    const { shape } = model;
-    let energy = 0;
-    let measuredError = 0;
-    for (const [layer, ofLayer] of groups.entries()) {
-      const weights = await readAttentionWeights(model, layer);
-      const source = { shape, layer, weights, statistics: statistics.layers[layer] };
-      const { exact } = lostEnergy(source, ofLayer.length);
-      energy += ofLayer.reduce((sum, group) => sum + exact(group), 0);
-      measuredError += mergeError(source, method, await recordings.blockInputs(layer))(ofLayer);
-    }
-    return { lostEnergy: energy / groups.length, measuredError: measuredError / groups.length };
-  },
-};
-
 /** One of several budgets that are compared. */
 export interface ComparedBudget {
   /** Name of a budget policy, or the path that `choice` was loaded from. */
@@ -206,8 +172,6 @@ export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBu
   });
   return atRatios(request, 'every budget at every ratio', rows);
 }
-
-const budgetColumns: RowColumns = { form: 4, measure: async ({ budget }) => ({ budget }) };
 
 /** A row before its size is known. */
 type RowOfAnySize = Omit<ComparedRow, 'entries'> & { entries: RowEntries };

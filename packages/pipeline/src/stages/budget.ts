@@ -1,6 +1,5 @@
 import { applyCompression } from '@kvlr/checkpoint';
 import {
-  budgetPolicies,
   type CompressionMethod,
   compressLayer,
   lostKeyEnergy,
@@ -17,7 +16,7 @@ import { once, useOnDemand } from '../models/runner.ts';
 import { divisorsOf } from '../recipe.ts';
 import { type ArtefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext, Stage } from '../run/context.ts';
-import type { BudgetChoice } from '../run/plugin-choices.ts';
+import { type BudgetChoice, budgetPolicies } from '../run/plugin-choices.ts';
 import { artefactNames } from '../run/store.ts';
 import { createGrouper, type GroupingSource } from './grouping.ts';
 import type { OriginalOnText } from './statistics.ts';
