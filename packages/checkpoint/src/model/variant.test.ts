@@ -51,6 +51,19 @@ describe('applyCompression', () => {
     expect(await variant.tensors.readFloat32(variant.tensorName('outputBias', 1))).toEqual(new Float32Array(24));
   });
 
+  it('widens the heads of the whole model, whose frequencies then repeat', () => {
+    const layers = [0, 1].map((layer) => randomCompressedLayer(base.shape, { layer, groups: 1, headWidth: 2 }));
+    const { shape, tensors, tensorName } = applyCompression(base, layers);
+    expect(shape).toMatchObject({ headDim: 16, numKeyValueHeads: 1, attention: { scoreScale: 1 / 4 } });
+    expect(shape.layers[1]).toMatchObject({
+      cache: { keySlots: 1, keySlotWidth: 16, valueSlots: 1, valueSlotWidth: 16, keys: 'stock' },
+      positions: { kind: 'rope', rotaryDim: 16, rope: { type: 'longrope', factor: 1, attentionFactor: 1 } },
+    });
+    expect(tensors.info(tensorName('queryWeight', 0)).shape).toEqual([64, 24]);
+    expect(tensors.info(tensorName('outputWeight', 0)).shape).toEqual([24, 64]);
+    expectKvlrError(() => applyCompression(base, layers.slice(1)), 'invalid-argument', 'got 8, 16');
+  });
+
   it('names equal variants alike and different ones differently', () => {
     const id = (groups: number) => applyCompression(base, [randomCompressedLayer(base.shape, { layer: 0, groups })]).id;
     expect(id(2)).toBe(id(2));

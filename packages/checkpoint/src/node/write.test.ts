@@ -2,15 +2,18 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KvlrEvent, ModelSource } from '@kvlr/core';
+import { widenHeads } from '@kvlr/rope';
 import { createTinyModel, expectKvlrError } from '@kvlr/testkit';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { findArchitecture } from '../architectures/families.ts';
+import { configFromModelShape } from '../config/write-config.ts';
 import { createMemoryFiles } from '../files/files.ts';
 import { openCheckpoint } from '../model/open.ts';
 import { applyCompression, overlayModel } from '../model/variant.ts';
 import { plannedBytes, planTensors } from '../model/written-tensors.ts';
 import { encodeSafetensors } from '../safetensors/write.ts';
 import { randomCompressedLayer } from '../testing/compressed-layer.ts';
-import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
+import { editJson, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { openCheckpointDirectory } from './open.ts';
 import { writeCheckpointDirectory } from './write.ts';
 
@@ -79,6 +82,46 @@ describe('writeCheckpointDirectory', () => {
     const last = events.at(-1);
     expect(last).toMatchObject({ type: 'progress', completed: plannedBytes(half, { source }) });
     expect(last).toMatchObject({ total: plannedBytes(half, { source }) });
+  });
+
+  it.each(['rope_scaling', 'rope_parameters'] as const)('writes wide heads in the spelling of %s', async (spelling) => {
+    const files = await tinyCheckpointFiles();
+    editJson(files, 'config.json', (config) => {
+      if (spelling === 'rope_scaling') return;
+      config.rope_parameters = { rope_theta: config.rope_theta, rope_type: 'default' };
+      delete config.rope_theta;
+      delete config.rope_scaling;
+    });
+    const source = await openCheckpoint(createMemoryFiles(files));
+    const wide = applyCompression(
+      source,
+      source.shape.layers.map((_, layer) => randomCompressedLayer(source.shape, { layer, groups: 1, headWidth: 2 })),
+    );
+    await writeCheckpointDirectory(directory, wide, { source });
+    const config = JSON.parse(await readText('config.json'));
+    expect(config).toMatchObject({ model_type: 'llama', head_dim: 16, num_key_value_heads: 1 });
+    const theta = spelling === 'rope_scaling' ? { rope_theta: 10000 } : { rope_parameters: { rope_theta: 10000 } };
+    expect(config).toMatchObject(theta);
+    expect(config[spelling]).toMatchObject({
+      rope_type: 'longrope',
+      ...{ factor: 1, attention_factor: 1, original_max_position_embeddings: 128 },
+      short_factor: config[spelling].long_factor,
+    });
+    const written = await openCheckpointDirectory(directory);
+    expect(written.shape).toEqual(wide.shape);
+    await written.close();
+  });
+
+  it('refuses wide heads in a family whose config does not tell of them', async () => {
+    const files = await tinyCheckpointFiles();
+    const source = await openCheckpoint(createMemoryFiles(files));
+    const wide = widenHeads(source.shape, 2);
+    const phi3 = findArchitecture('phi3');
+    const error = expectKvlrError(
+      () => configFromModelShape(wide, { ...source.architecture, wideHeads: phi3.wideHeads }, 'float32', source.config),
+      'unsupported-feature',
+    );
+    expect(error.data).toEqual({ architecture: 'llama' });
   });
 
   it.each(['F32', 'F16', 'BF16'] as const)('writes all weights as %s on demand', async (dtype) => {

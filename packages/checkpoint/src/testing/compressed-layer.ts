@@ -11,6 +11,8 @@ export interface RandomLayerSettings {
   layer: number;
   /** KV heads of the result. */
   groups: number;
+  /** Width of the heads in widths of the source's. Default 1. */
+  headWidth?: number;
   /** Width of the layer's one latent key slot, for latent keys. */
   latentRank?: number;
   /** Width of the key slots, one a group, for rebuilt keys. */
@@ -20,8 +22,9 @@ export interface RandomLayerSettings {
 
 /** A compressed layer of the right sizes with seeded random weights: form without meaning. */
 export function randomCompressedLayer(shape: DecoderShape, settings: RandomLayerSettings): CompressedLayer {
-  const { layer, groups, latentRank, rebuiltRank } = settings;
-  const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
+  const { layer, groups, headWidth = 1, latentRank, rebuiltRank } = settings;
+  const { hiddenSize, numAttentionHeads, numKeyValueHeads } = shape;
+  const headDim = headWidth * shape.headDim;
   const normal = createNormalRandom(layer + 1);
   const random = (length: number): Float64Array => Float64Array.from({ length }, normal);
   const { keys: _, ...stock } = stockLayout(groups, headDim);
