@@ -4,7 +4,8 @@ export type TapName = 'stream' | 'blockInput' | 'query' | 'key' | 'value' | 'att
 
 /**
  * What one layer's attention block computed for one window of T tokens, float32, row-major, one row per token.
- * Only the taps that were asked for are present. q, k, v are before RoPE, heads side by side.
+ * Only the taps that were asked for are present. q, k, v are before RoPE, heads side by side: with their biases, and clipped and normed
+ * where the decoder does so.
  */
 export interface LayerActivations {
   layer: number;
@@ -21,7 +22,10 @@ export interface LayerActivations {
   value?: Float32Array;
   /** Attention-weighted values per query head, before the output projection, [T, numAttentionHeads * valueSlotWidth]. */
   attended?: Float32Array;
-  /** After the output projection, [T, hiddenSize]; the stream after the block is stream + blockOutput. */
+  /**
+   * What the block gives, [T, hiddenSize]: after the output projection, its norm and the residual factor, where there are any. The
+   * stream after the block is stream + blockOutput, which post-norm decoders norm.
+   */
   blockOutput?: Float32Array;
 }
 

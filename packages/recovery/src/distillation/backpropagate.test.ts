@@ -76,7 +76,9 @@ it.each([
       },
       attentions.flatMap((attention) => attention.variables()),
     );
-    const received = await backpropagate({ teacher, student, attentions, nextTokenShare, context }, windows);
+    const teacherContext = createSequenceContext({ shape: teacher.shape, batch: 2, tokens: 7 });
+    const request = { teacher, student, attentions, nextTokenShare, context, teacherContext };
+    const received = await backpropagate(request, windows);
     expect((await received.loss.data())[0]).toBeCloseTo((await value.data())[0]!, 5);
     expect(Object.keys(received.gradients).sort()).toEqual(Object.keys(grads).sort());
     for (const [name, gradient] of Object.entries(grads)) {

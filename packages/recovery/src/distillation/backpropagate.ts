@@ -18,6 +18,8 @@ export interface LossRequest extends StreamRun {
   teacher: DecoderTensors;
   student: DecoderTensors;
   attentions: readonly TrainedAttention[];
+  /** Of the teacher's windows; `context` is the student's. */
+  teacherContext: SequenceContext;
   nextTokenShare: number;
 }
 
@@ -30,7 +32,7 @@ export async function backpropagate(
   request: LossRequest,
   windows: readonly Int32Array[],
 ): Promise<{ loss: Scalar; gradients: NamedTensorMap }> {
-  const { teacher, student, attentions, nextTokenShare, context, signal } = request;
+  const { teacher, student, attentions, nextTokenShare, context, teacherContext, signal } = request;
   const held = new Set<Tensor>();
   const release = (tensor: Tensor) => {
     held.delete(tensor);
@@ -38,7 +40,7 @@ export async function backpropagate(
   };
   const gradients: NamedTensorMap = {};
   try {
-    const teacherStream = await lastStream(teacher, windows, { context, signal });
+    const teacherStream = await lastStream(teacher, windows, { context: teacherContext, signal });
     held.add(teacherStream);
     const streams = await runStreams(student, windows, request);
     for (const stream of streams) held.add(stream);
@@ -74,10 +76,10 @@ export type HeldOutLosses = Pick<DistillationPoint, 'heldOutLoss' | 'heldOutDive
 
 /** The losses of the student as it is now on windows that it is not trained on, one window after another. */
 export async function heldOutLosses(request: LossRequest, windows: readonly Int32Array[]): Promise<HeldOutLosses> {
-  const { teacher, student, nextTokenShare, context, signal } = request;
+  const { teacher, student, nextTokenShare, teacherContext, signal } = request;
   const totals = { divergence: 0, nextToken: 0 };
   for (const window of windows) {
-    const teacherStream = await lastStream(teacher, [window], { context, signal });
+    const teacherStream = await lastStream(teacher, [window], { context: teacherContext, signal });
     try {
       const studentStream = await lastStream(student, [window], request);
       const sums = readoutSums({ ...request, teacherStream, studentStream, windows: [window] });

@@ -3,6 +3,7 @@ import type { ModelSource } from '@kvlr/core';
 import { createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { createLatentModel } from '../../../runtime/src/testing/latent-model.ts';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
 import {
@@ -106,6 +107,14 @@ it.each([0, 3])('changes the attention of every layer and nothing else, adapters
   expect(result.best.heldOutDivergence).toBeLessThan(0.95 * result.points[0]!.heldOutDivergence);
   const { divergence } = await oracleLosses(trained(request.student, result), request.heldOutWindows);
   expect(divergence).toBeCloseTo(result.best.heldOutDivergence, 4);
+});
+
+it('trains adapters on latent keys', async () => {
+  const student = createLatentModel(2, { seed: 4 });
+  const adapted = await distill({ ...request, student, settings: { ...settings, adapterRank: 2 } });
+  expect(adapted.best.heldOutDivergence).toBeLessThan(adapted.points[0]!.heldOutDivergence);
+  const { divergence } = await oracleLosses(trained(student, adapted), request.heldOutWindows);
+  expect(divergence).toBeCloseTo(adapted.best.heldOutDivergence, 4);
 });
 
 it('goes on from any checkpoint to the same result', async () => {

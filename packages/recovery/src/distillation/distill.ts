@@ -111,22 +111,25 @@ async function train(
 ): Promise<DistillationResult> {
   const { heldOutWindows, checkpoint, onEvent, signal } = request;
   const { steps, nextTokenShare, weightDecay, evaluateEvery, patience, seed } = settings;
-  const { student, attentions } = parts;
+  const { teacher, student, attentions } = parts;
   const pieces = cutPieces(request.windows, settings.pieceLength);
   const piecesPerStep = Math.min(settings.piecesPerStep, pieces.length);
   const stepTokens = piecesPerStep * pieces[0]!.length;
-  const contextOf = (batch: number, tokens: number) => createSequenceContext({ shape: student.shape, batch, tokens });
+  const contextsOf = (batch: number, tokens: number) => ({
+    context: createSequenceContext({ shape: student.shape, batch, tokens }),
+    teacherContext: createSequenceContext({ shape: teacher.shape, batch, tokens }),
+  });
   const contexts = {
-    training: contextOf(piecesPerStep, pieces[0]!.length),
-    heldOut: contextOf(1, heldOutWindows[0]!.length),
+    training: contextsOf(piecesPerStep, pieces[0]!.length),
+    heldOut: contextsOf(1, heldOutWindows[0]!.length),
   };
-  const base: Omit<LossRequest, 'context'> = { ...parts, nextTokenShare, signal };
+  const base: Omit<LossRequest, 'context' | 'teacherContext'> = { ...parts, nextTokenShare, signal };
   const parameters = (await Promise.all(attentions.map((attention) => attention.parameters()))).flat();
   const optimizer = new AdamOptimizer(parameters, { weightDecay });
   const state = { attentions, optimizer };
   const points: DistillationPoint[] = [];
   const look = async (step: number, trainLoss?: number): Promise<void> => {
-    const losses = await heldOutLosses({ ...base, context: contexts.heldOut }, heldOutWindows);
+    const losses = await heldOutLosses({ ...base, ...contexts.heldOut }, heldOutWindows);
     if (points.every(({ heldOutLoss }) => losses.heldOutLoss < heldOutLoss)) {
       for (const attention of attentions) attention.keep();
     }
@@ -145,7 +148,7 @@ async function train(
     for (let step = points.at(-1)!.step; step < steps && looksSinceBest(points) < patience; ) {
       throwIfAborted(signal);
       const batch = batches.next().value.map((index) => pieces[index]!);
-      const { loss, gradients } = await backpropagate({ ...base, context: contexts.training }, batch);
+      const { loss, gradients } = await backpropagate({ ...base, ...contexts.training }, batch);
       optimizer.apply(gradients, learningRateAt(step, settings));
       trainLosses.push((await loss.data())[0]!);
       for (const tensor of [loss, ...Object.values(gradients)]) tensor.dispose();
@@ -160,7 +163,7 @@ async function train(
     return await finish(request, attentions, points);
   } finally {
     optimizer.dispose();
-    for (const context of Object.values(contexts)) context.dispose();
+    for (const pair of Object.values(contexts)) for (const context of Object.values(pair)) context.dispose();
   }
 }
 

@@ -1,14 +1,14 @@
 import { throwIfAborted } from '@kvlr/core';
 import { createMatrix, innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext } from '@kvlr/runtime';
-import { add, matMul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { add, matMul, mul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { type StreamPairs, stackWindows } from './streams.ts';
 import type { BlockTask } from './train-attention.ts';
 
 /** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];
 
-/** Second moments of the attended values o with themselves and with what the stream lacks after the block, r. */
+/** Second moments of the attended values o, times the residual factor, with themselves and with what the stream lacks after the block, r. */
 interface OutputMoments {
   /** Sum of o o^T over tokens. */
   gram: Matrix;
@@ -47,9 +47,10 @@ async function outputMoments(task: BlockTask, pairs: StreamPairs): Promise<Outpu
       sums = tidy(() => {
         const stream = stackWindows(pairs.inputs, [window], shape.hiddenSize);
         const { attended, blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
+        const added = mul(attended, shape.blocks.residualScale);
         const reached = add(stream, blockOutput);
         const lack = sub(stackWindows(pairs.targets, [window], shape.hiddenSize), reached);
-        const moments = [matMul(attended, attended, true), matMul(attended, lack, true), sum(square(lack))];
+        const moments = [matMul(added, added, true), matMul(added, lack, true), sum(square(lack))];
         return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
       });
       for (const tensor of earlier ?? []) tensor.dispose();

@@ -70,7 +70,9 @@ export interface AttentionTrainingRequest extends BlockTask {
  * closed forms add a second point at the first and the last step.
  */
 export async function trainAttention(request: AttentionTrainingRequest): Promise<TrainingPoint[]> {
-  const { attention, settings } = request;
+  const { attention, settings, shape } = request;
+  // Behind a norm of what the block gives there is no closed form.
+  const refits = settings.refitOutput && shape.blocks.after === 'none';
   const points: TrainingPoint[] = [];
   const look: Look = async (step, trainError) => {
     const error = await heldOutError(request);
@@ -80,14 +82,14 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     return isBest;
   };
   await look(0);
-  if (settings.refitOutput) {
+  if (refits) {
     await refitOutput(request);
     await look(0);
   }
   if (settings.steps > 0) {
     const lastStep = await takeSteps(request, look);
     attention.restore();
-    if (settings.refitOutput) {
+    if (refits) {
       await refitOutput(request);
       await look(lastStep);
     }

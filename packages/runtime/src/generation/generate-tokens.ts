@@ -66,8 +66,9 @@ export async function* generateTokens(
     let started = performance.now();
     const logits = await model.guarded(() => model.prefill(cache, forgetAllButPrefix(cache, prompt)));
     const { record } = model;
+    const { recorded = true, logprobs = false } = settings;
     const sampler =
-      record === undefined || settings.logprobs
+      record === undefined || !recorded || logprobs
         ? new TokenSampler(cache, prompt, logits, model.step, settings)
         : new RecordedSampler(
             cache,

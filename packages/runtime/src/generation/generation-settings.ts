@@ -34,6 +34,11 @@ export interface GenerationSettings extends SamplingSettings {
    * arrive in bursts, and those chosen after a stop id are for nothing. Default 4 on WebGPU, else 1.
    */
   tokensPerReadback?: number;
+  /**
+   * Whether a step is recorded once and run again for every token, where backend and model can: WebGPU, fused kernels alone, no
+   * log probabilities. The tokens are the same. Default true.
+   */
+  recorded?: boolean;
   signal?: AbortSignal;
 }
 

@@ -12,30 +12,40 @@ export interface NodeRuntime {
   webgpuProblem?: string;
 }
 
+export interface NodeRuntimeSettings {
+  /**
+   * Settings of Dawn, as its `create` takes them. 'backend=null' is a device that computes nothing, to time the host;
+   * 'enable-dawn-features=vulkan_enable_f16_on_nvidia' shows shader-f16 on NVIDIA, which Dawn hides there because some
+   * conformance tests fail. Default: none.
+   */
+  dawn?: readonly string[];
+}
+
 let prepared: Promise<NodeRuntime> | undefined;
 
 /**
  * Makes Node ready for `selectBackend` and `loadModel`: tells tfjs where its wasm files lie and, where the optional
- * package `webgpu` (Dawn) is installed, puts WebGPU on the global object as a browser has it. Repeated calls do nothing.
+ * package `webgpu` (Dawn) is installed, puts WebGPU on the global object as a browser has it. Repeated calls do nothing:
+ * the first one's settings hold.
  * To test without a GPU, point VK_ICD_FILENAMES at SwiftShader's ICD file before the first call.
  */
-export function prepareNodeRuntime(): Promise<NodeRuntime> {
-  prepared ??= prepare();
+export function prepareNodeRuntime(settings: NodeRuntimeSettings = {}): Promise<NodeRuntime> {
+  prepared ??= prepare(settings);
   return prepared;
 }
 
-async function prepare(): Promise<NodeRuntime> {
+async function prepare({ dawn = [] }: NodeRuntimeSettings): Promise<NodeRuntime> {
   const require = createRequire(import.meta.url);
   const wasmPath = dirname(require.resolve('@tensorflow/tfjs-backend-wasm')) + sep;
   setWasmPaths(wasmPath);
   const navigator = hostNavigator();
   if (navigator?.gpu) return { wasmPath, webgpu: true };
-  if (!hasVulkanLoader())
+  if (!dawn.includes('backend=null') && !hasVulkanLoader())
     return { wasmPath, webgpu: false, webgpuProblem: 'no Vulkan loader (libvulkan.so.1) is installed' };
   try {
     const { create, globals } = await import('webgpu');
     Object.assign(globalThis, globals);
-    const gpu = create([]);
+    const gpu = create([...dawn]);
     // Node 21 and later have a read-only navigator; older versions have none.
     if (navigator) Object.defineProperty(navigator, 'gpu', { value: gpu, configurable: true });
     else Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });

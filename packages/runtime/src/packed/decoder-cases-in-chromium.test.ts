@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decoderCases, sampleTokens } from '../testing/decoder-cases.ts';
 import type * as casesPage from '../testing/decoder-cases-page.ts';
 import { expectCaseLogits } from '../testing/expect-case-logits.ts';
+import { recordedCases } from '../testing/recorded-cases.ts';
 
 /** What the page has of `decoder-cases-page.ts`. */
 declare const testModule: typeof casesPage;
@@ -21,6 +22,16 @@ describe.skipIf(missingChromium)(`a packed decoder on WebGPU in Chromium ${missi
     await expectCaseLogits(given, logits);
     expect(dispatches).toBeGreaterThan(0);
   });
+
+  it.each(recordedCases)(
+    'chooses with recorded steps what single steps choose: $name',
+    async ({ name, dispatches }) => {
+      const run = (recorded: boolean) =>
+        opened.page.evaluate((given) => testModule.runRecordedCase(given.name, given.recorded), { name, recorded });
+      const recorded = await run(true);
+      expect(recorded).toEqual({ ids: (await run(false)).ids, dispatches });
+    },
+  );
 
   it('samples the tokens that plain JavaScript samples', async () => {
     expect(await opened.page.evaluate(() => testModule.sampleTokensOnGpu())).toEqual(await sampleTokens('cpu'));

@@ -61,9 +61,10 @@ describe.each(await testedBackends())('a packed model on $backend', ({ backend, 
     expect(held).toHaveLength(10);
     expect(held[0]![1]).toBeGreaterThan(0);
     for (const later of held.slice(1)) expect(later).toEqual(held[0]);
-    // Embedding, one layer (attention in one part, in so short a context), logits, choice of the token.
-    const dispatches = kernelCounters.total().dispatches / 110;
-    expect(dispatches).toBe(backend === 'webgpu' ? 1 + 6 + 1 + 1 : 0);
+    // One layer (attention in one part, in so short a cache), logits, choice of the token with the embedding of it. When a lot is
+    // read, the next one is under way.
+    const dispatches = kernelCounters.total().dispatches / 100;
+    expect(dispatches).toBe(backend === 'webgpu' ? 6 + 1 + 1 : 0);
     model.dispose();
   });
 

@@ -22,13 +22,16 @@ const smallest = createTinyModel({
 afterEach(() => vi.restoreAllMocks());
 
 describe.skipIf(skip)(`recorded steps${skip ? ` (${skip})` : ''}`, () => {
-  it.each(recordedCases)('choose the tokens that single steps choose: $name', async ({ name, dispatches }) => {
-    const recorded = await runRecordedCase(name, true);
-    const single = await runRecordedCase(name, false);
-    expect(recorded.ids).toEqual(single.ids);
-    expect(recorded.ids).toHaveLength(20);
-    expect(recorded.dispatches).toBe(dispatches);
-  });
+  it.each(recordedCases)(
+    'choose the tokens that single steps choose: $name',
+    async ({ name, newTokens, dispatches }) => {
+      const recorded = await runRecordedCase(name, true);
+      const single = await runRecordedCase(name, false);
+      expect(recorded.ids).toEqual(single.ids);
+      expect(recorded.ids).toHaveLength(newTokens);
+      expect(recorded.dispatches).toBe(dispatches);
+    },
+  );
 
   it('make, for a lot of tokens, one submit and one mapping, and no bind group, buffer or write', async () => {
     const model = await loadModel(smallest, { backend: 'webgpu', weights: 'f32' });
@@ -40,7 +43,7 @@ describe.skipIf(skip)(`recorded steps${skip ? ` (${skip})` : ''}`, () => {
     );
     const writes = vi.spyOn(queue, 'writeBuffer');
     const submits = vi.spyOn(queue, 'submit');
-    for await (const { index } of model.generate([1, 2, 3], { maxNewTokens: 32, tokensPerReadback: 4, cache })) {
+    for await (const { index } of model.generate([1], { maxNewTokens: 32, tokensPerReadback: 4, cache })) {
       if (index % 4 === 3) calls.push([...spies, writes, submits].map(({ mock }) => mock.calls.length));
     }
     // The first lots record the step; the last one is under way when the one before it is read.
@@ -108,15 +111,15 @@ describe.skipIf(skip)(`recorded steps${skip ? ` (${skip})` : ''}`, () => {
     const cache = await model.createCache({ pageTokens: 16 });
     const text = async (prompt: number[], stopAfter = 9, recorded = true) => {
       const ids: number[] = [];
-      const settings = { maxNewTokens: 9, tokensPerReadback: 2, logprobs: !recorded, ...(recorded && { cache }) };
+      const settings = { maxNewTokens: 9, tokensPerReadback: 2, recorded, ...(recorded && { cache }) };
       for await (const { tokenId } of model.generate(prompt, settings)) if (ids.push(tokenId) === stopAfter) break;
       return ids;
     };
-    const first = await text([1, 2, 3], 4);
-    expect(cache.tokenIds[0]).toEqual([1, 2, 3, ...first]);
-    const longer = [1, 2, 3, ...first, 7, 8];
+    const first = await text([1], 4);
+    expect(cache.tokenIds[0]).toEqual([1, ...first]);
+    const longer = [1, ...first, 7];
     expect(await text(longer)).toEqual(await text(longer, 9, false));
-    expect(await text([5, 6])).toEqual(await text([5, 6], 9, false));
+    expect(await text([5])).toEqual(await text([5], 9, false));
     cache.dispose();
     model.dispose();
   });

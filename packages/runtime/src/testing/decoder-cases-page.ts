@@ -9,3 +9,5 @@ export function runCaseOnGpu(name: string): Promise<CaseResult> {
 export function sampleTokensOnGpu(): Promise<number[]> {
   return sampleTokens('webgpu');
 }
+
+export { runRecordedCase } from './recorded-cases.ts';
