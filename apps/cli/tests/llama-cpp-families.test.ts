@@ -1,45 +1,162 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openCheckpointDirectory, writeGguf } from '@kvlr/checkpoint/node';
+import { applyCompression, createMemoryFiles, encodeSafetensors, openCheckpoint, planTensors } from '@kvlr/checkpoint';
+import { openCheckpointDirectory, openSource, writeGguf } from '@kvlr/checkpoint/node';
+import type { ModelSource } from '@kvlr/core';
+import { loadModel, prepareNodeRuntime } from '@kvlr/runtime/node';
 import { asciiTokenizerFiles, readGolden } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
+import { poolHeads } from './support/pool-heads.ts';
 import { topTwo } from './support/top-two.ts';
 
 let directory: string;
 beforeAll(async () => {
+  await prepareNodeRuntime();
   directory = await mkdtemp(join(tmpdir(), 'kvlr-families-'));
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-/** A golden checkpoint as a GGUF file. */
-async function exportGolden(name: string): Promise<string> {
-  const source = join(directory, name);
-  await cp(readGolden(name).directory, source, { recursive: true });
-  for (const [file, content] of Object.entries(asciiTokenizerFiles())) await writeFile(join(source, file), content);
-  const checkpoint = await openCheckpointDirectory(source);
-  const path = join(directory, `${name}.gguf`);
-  await writeGguf(path, checkpoint, checkpoint);
-  await checkpoint.close();
-  return path;
+interface Changes {
+  /** Entries of config.json. */
+  config?: Record<string, unknown>;
+  /** As many layers, by repeating those that there are. */
+  layers?: number;
 }
 
-describe('llama.cpp predicts what transformers predicts', () => {
-  it.each(process.env.NAMES!.split(','))('%s', async (name) => {
-    const [{ tokenIds, logits }] = readGolden(name).windows as [{ tokenIds: Int32Array; logits: Float32Array }];
-    const oracle = await openLlamaCppOracle(await exportGolden(name));
-    const predictions = await oracle.predict(tokenIds);
-    await oracle.dispose();
-    const width = logits.length / tokenIds.length;
-    let worst = 0;
-    let wrong = 0;
-    for (const [position, { first }] of predictions.entries()) {
-      const expected = logits.subarray(position * width, (position + 1) * width);
-      const { first: best, margin } = topTwo(expected);
-      worst = Math.max(worst, Math.abs(first.logit - expected[first.tokenId]!));
-      if (first.tokenId !== best) wrong++;
+/** A golden checkpoint with a tokenizer, maybe changed so that llama.cpp has it. */
+async function openGolden(name: string, { config, layers }: Changes = {}) {
+  const golden = readGolden(name);
+  const plain = await openCheckpointDirectory(golden.directory);
+  const tensors = [];
+  const count = plain.shape.numLayers;
+  for (const info of planTensors(plain, { source: plain })) {
+    const bytes = await info.read();
+    for (let copy = 0; copy * count < (layers ?? count); copy++) {
+      const renamed = info.name.replace(/layers\.(\d+)/, (_, layer) => `layers.${Number(layer) + copy * count}`);
+      if (copy === 0 || renamed !== info.name) tensors.push({ ...info, name: renamed, bytes });
     }
-    console.log(name, 'worst', worst, 'wrong', wrong);
+  }
+  await plain.close();
+  const own = JSON.parse(await readFile(join(golden.directory, 'config.json'), 'utf8'));
+  return openCheckpoint(
+    createMemoryFiles({
+      ...asciiTokenizerFiles(),
+      'config.json': JSON.stringify({ ...own, ...(layers && { num_hidden_layers: layers }), ...config }),
+      'model.safetensors': encodeSafetensors(tensors),
+    }),
+  );
+}
+
+type Opened = Awaited<ReturnType<typeof openGolden>>;
+
+async function predictions(
+  source: Opened,
+  tokenIds: Int32Array,
+  settings: { contextSize?: number; dtype?: 'Q8_0' | 'Q4_0'; model?: ModelSource } = {},
+) {
+  const path = join(directory, 'model.gguf');
+  await writeGguf(path, settings.model ?? source, source, { overwrite: true, dtype: settings.dtype });
+  const oracle = await openLlamaCppOracle(path, settings.contextSize);
+  const predicted = await oracle.predict(tokenIds);
+  await oracle.dispose();
+  return predicted;
+}
+
+/** What llama.cpp's likeliest tokens are, and their logits, beside what they should be. */
+function expectAgreement(predicted: Awaited<ReturnType<typeof predictions>>, logits: Float32Array, tolerance: number) {
+  const width = logits.length / predicted.length;
+  for (const [position, { first }] of predicted.entries()) {
+    const expected = logits.subarray(position * width, (position + 1) * width);
+    const { first: best, margin } = topTwo(expected);
+    expect(Math.abs(first.logit - expected[first.tokenId]!), `logit at ${position}`).toBeLessThan(tolerance);
+    if (margin > 2 * tolerance) expect([position, first.tokenId]).toEqual([position, best]);
+  }
+}
+
+async function ownLogits(source: ModelSource, tokenIds: Int32Array): Promise<Float32Array> {
+  const model = await loadModel(source, { backend: 'wasm', weights: 'f32' });
+  const logits = await model.logits(tokenIds);
+  model.dispose();
+  return logits;
+}
+
+describe('llama.cpp with an exported model', () => {
+  // GELU comes from a table of binary16 numbers in llama.cpp.
+  it.each([
+    ['llama_mha', 1e-4],
+    ['llama_gqa_bias', 1e-4],
+    ['llama_llama3', 1e-4],
+    ['llama_linear', 1e-4],
+    ['llama_yarn', 1e-4],
+    ['llama_headdim', 1e-4],
+    ['qwen2_bias', 1e-4],
+    ['qwen3', 1e-4],
+    ['phi3_fused', 1e-4],
+    ['phi', 1e-2],
+    ['olmo', 1e-4],
+    ['olmo2', 1e-4],
+    ['stablelm_parallel', 1e-4],
+    ['gemma', 1e-2],
+    ['gpt_neox_parallel', 1e-2],
+    ['gpt_neox_seq', 1e-2],
+    ['gpt2', 1e-2],
+    ['bloom', 1e-2],
+    ['mpt_alibi', 1e-2],
+    ['granite', 1e-4],
+    ['cohere', 1e-4],
+  ] as const)('predicts what transformers predicts: %s', async (name, tolerance) => {
+    const { tokenIds, logits } = readGolden(name).windows[0]!;
+    expectAgreement(await predictions(await openGolden(name), tokenIds), logits, tolerance);
+  });
+
+  // llama.cpp takes the factors of long texts wherever it makes room for more than the original context: the second prompt is long.
+  it.each([
+    ['phi3_longrope', 1, 40],
+    ['phi3_partial', 1, 16],
+    ['mistral', 0, 16],
+    ['starcoder2', 0, 16],
+    ['qwen2_swa', 0, 16],
+  ] as const)(
+    'predicts what transformers predicts before the window hides something: %s',
+    async (name, prompt, length) => {
+      const { tokenIds, logits } = readGolden(name).windows[prompt]!;
+      const width = logits.length / tokenIds.length;
+      const predicted = await predictions(await openGolden(name), tokenIds.slice(0, length), { contextSize: 64 });
+      expectAgreement(predicted, logits.subarray(0, length * width), 1e-2);
+    },
+  );
+
+  it.each([
+    ['gemma2', { config: { query_pre_attn_scalar: 16 } }],
+    ['gemma3_text', { config: { query_pre_attn_scalar: 16, sliding_window_pattern: 6 }, layers: 6 }],
+    ['smollm3', { config: { no_rope_layers: null, layer_types: null }, layers: 6 }],
+  ] as [string, Changes][])(
+    'predicts what kvlr predicts where transformers has more settings: %s',
+    async (name, changes) => {
+      const source = await openGolden(name, changes);
+      const { tokenIds } = readGolden(name).windows[0]!;
+      expectAgreement(await predictions(source, tokenIds), await ownLogits(source, tokenIds), 1e-2);
+    },
+  );
+
+  it.each(['llama_mha', 'gpt2', 'gpt_neox_parallel', 'bloom', 'phi'])('takes fewer KV heads: %s', async (name) => {
+    const source = await openGolden(name);
+    const layers = source.shape.layers.map((_, layer) => poolHeads(source, layer, 2));
+    const pooled = applyCompression(source, await Promise.all(layers));
+    const { tokenIds } = readGolden(name).windows[0]!;
+    expectAgreement(await predictions(source, tokenIds, { model: pooled }), await ownLogits(pooled, tokenIds), 1e-2);
+  });
+
+  it.each(['Q8_0', 'Q4_0'] as const)('predicts from %s what kvlr predicts from the same file', async (dtype) => {
+    const source = await openGolden('llama_mha');
+    const { tokenIds } = readGolden('llama_mha').windows[0]!;
+    const predicted = await predictions(source, tokenIds, { dtype });
+    const read = await openSource(join(directory, 'model.gguf'));
+    expect(read.tensors.info(read.tensorName('queryWeight', 0)).dtype).toBe('F32');
+    // llama.cpp rounds what is multiplied with quantised weights to 8 bits, too.
+    expectAgreement(predicted, await ownLogits(read, tokenIds), 0.3);
+    await read.close();
   });
 });

@@ -27,12 +27,15 @@ export interface LlamaCppOracle {
   dispose(): Promise<void>;
 }
 
-/** llama.cpp on the CPU with weights as they are in the file and a cache of F32, through node-llama-cpp's prebuilt binary. */
-export async function openLlamaCppOracle(ggufPath: string): Promise<LlamaCppOracle> {
+/**
+ * llama.cpp on the CPU with weights as they are in the file and a cache of F32, through node-llama-cpp's prebuilt binary.
+ * `contextSize`: tokens that it makes room for; the whole context of the model by default.
+ */
+export async function openLlamaCppOracle(ggufPath: string, contextSize?: number): Promise<LlamaCppOracle> {
   const llama = await getLlama({ gpu: false, build: 'never', progressLogs: false, logLevel: LlamaLogLevel.error });
   const model = await llama.loadModel({ modelPath: ggufPath, gpuLayers: 0, useMmap: false });
   const context = await model.createContext({
-    contextSize: model.trainContextSize,
+    contextSize: contextSize ?? model.trainContextSize,
     batchSize: 512,
     // More threads wait for each other by spinning, which is slow on a machine that does other work too.
     threads: 1,

@@ -196,7 +196,7 @@ export interface GgufFamily {
   keys?: readonly (typeof ggufKeys)[number][] | undefined;
   /** Projections that its files hold as one: q, k and v; gate and up. */
   fused?: readonly ('attn_qkv' | 'ffn_up')[] | undefined;
-  /** Number of layers from which its scores are scaled by the width of the model over the number of heads (Gemma's 27B models). */
+  /** Number of layers at which its scores are scaled by the width of the model over the number of heads (Gemma's 27B models). */
   layersScaledByWidth?: number | undefined;
 }
 

@@ -11,7 +11,7 @@ import { modelShapeFromConfig } from '../config/read-config.ts';
 import { writeSetting } from '../config/settings.ts';
 import type { GgufValue } from './format.ts';
 import type { GgufMetadata, GgufMetadataValue } from './header.ts';
-import { type RopeFactors, ropeMetadata, ropeScalingFromGguf } from './rope.ts';
+import { positionMetadata, type RopeFactors, ropeScalingFromGguf } from './rope.ts';
 
 type Config = Record<string, unknown>;
 
@@ -139,7 +139,7 @@ export function configFromGguf(facts: GgufFacts, descriptor: ArchitectureDescrip
   // A block without a norm of its own reads the attention's.
   if (typeof blocks?.before === 'object') writeSetting(config, blocks.parallel, !ofLayer('ffn_norm.weight'));
   if (family.layersScaledByWidth !== undefined) {
-    const isWide = number('block_count')! >= family.layersScaledByWidth;
+    const isWide = number('block_count') === family.layersScaledByWidth;
     writeSetting(config, attention.scoreScale, (isWide ? hiddenSize / headCount : headDim) ** -0.5);
   }
   if (positions.kind === 'rope') {
@@ -206,7 +206,7 @@ export function ggufShapeMetadata(
     set('feed_forward_length', { type: 'array', of: 'int32', value: every(shape.feedForward.intermediateSize) });
   }
   set('vocab_size', { type: 'uint32', value: shape.vocabSize });
-  for (const [key, value] of ropeMetadata(shape)) set(key, value);
+  for (const [key, value] of positionMetadata(shape)) set(key, value);
   return metadata;
 }
 

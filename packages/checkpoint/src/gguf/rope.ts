@@ -125,9 +125,12 @@ function isOneList({ shortFactor, longFactor }: Extract<RopeParameters, { type: 
   return shortFactor.every((factor, pair) => factor === longFactor[pair]);
 }
 
-/** Keys, behind the architecture's name, that say how positions rotate. Layers without positions go by the architecture. */
-export function ropeMetadata(shape: DecoderShape): Map<string, GgufValue> {
+/** Keys, behind the architecture's name, that say how the order of tokens is known. Layers without positions go by the architecture. */
+export function positionMetadata(shape: DecoderShape): Map<string, GgufValue> {
   const metadata = new Map<string, GgufValue>();
+  if (shape.layers[0]?.positions.kind === 'alibi') {
+    metadata.set('attention.max_alibi_bias', { type: 'float32', value: 8 });
+  }
   const layer = shape.layers.findLastIndex(
     ({ positions, window }) => positions.kind === 'rope' && window === undefined,
   );
