@@ -7,10 +7,12 @@ import {
   queryOrder,
   separateHeads,
 } from '@kvlr/core';
+import { identity } from '@kvlr/linalg';
 import { valueSlotsOfRank } from './budgets/ranks.ts';
 import { decoderLookup, foldOutput, foldOutputBias, foldSharedHeads } from './fold.ts';
 import { resolveMethod } from './methods/combine.ts';
-import type { CompressionMethod } from './ports.ts';
+import { meanNorms, permutedNorms } from './norms/through-norms.ts';
+import type { CompressionMethod, ValueMethod } from './ports.ts';
 import { requireSourceLayer, type SourceLayer } from './source-layer.ts';
 
 export interface CompressLayerRequest extends SourceLayer {
@@ -48,12 +50,18 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
 
   const wide = headWidth * shape.headDim;
   const keyRank = headWidth === 1 ? ranks?.keys : groups.length * wide;
-  const { query, queryBias, key, keyBias, keySlots, keySlotWidth, ...keys } =
+  const { query, queryBias, key, keyBias, keySlots, keySlotWidth, norms, ...keys } =
     keyRank === undefined ? method.keys(request, groups) : method.keys(request, groups, keyRank);
   const { heads: valueHeads, width: valueSlotWidth } = ranks
     ? valueSlotsOfRank(groups, ranks.values, shape.headDim)
     : valueSlotsOf(method, groups, wide);
-  const valueFactors = valueHeads.map((heads) => method.values(request, heads, valueSlotWidth));
+  // Clipped values of a head of their own stay as they are.
+  const areKept =
+    shape.attention.clip !== undefined &&
+    valueSlotWidth === shape.headDim &&
+    valueHeads.every(({ length }) => length === 1);
+  const valuesOf = areKept ? keptValues : method.values;
+  const valueFactors = valueHeads.map((heads) => valuesOf(request, heads, valueSlotWidth));
   const source = { weight: weights.value, bias: weights.valueBias };
   const value = foldSharedHeads(source, valueHeads, valueFactors, shape.headDim);
   const outputBias = foldOutputBias(request, valueHeads, valueFactors);
@@ -67,6 +75,7 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
     ...(keyBias && { keyBias }),
     ...(value.bias && { valueBias: value.bias }),
     ...(outputBias && { outputBias }),
+    ...(norms ?? (keys.kind === 'latent' ? permutedNorms(request, order) : meanNorms(request, groups))),
   };
   requireFinite(layer, { ...compressed, ...keys });
   return {
@@ -78,6 +87,11 @@ export function compressLayer(request: CompressLayerRequest): CompressedLayer {
     weights: compressed,
   };
 }
+
+const keptValues: ValueMethod = ({ shape }) => {
+  const same = identity(shape.headDim);
+  return { encoder: same, decoders: [same] };
+};
 
 function valueSlotsOf({ valueSlots }: CompressionMethod, groups: HeadGroups, headDim: number) {
   const heads = valueSlots === 'head' ? separateHeads(groups) : groups;

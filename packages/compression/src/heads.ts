@@ -1,4 +1,11 @@
-import { type AttentionWeights, headComponents, type LayerStatistics, queryHeadsOf, stockLayout } from '@kvlr/core';
+import {
+  type AttentionWeights,
+  headComponents,
+  type LayerStatistics,
+  type PositionShape,
+  queryHeadsOf,
+  stockLayout,
+} from '@kvlr/core';
 import { columns, createMatrix, type Matrix, rows, selectTiles } from '@kvlr/linalg';
 import { type LayerData, requireWeights, type SourceLayer } from './source-layer.ts';
 
@@ -30,11 +37,16 @@ export function selectHeads(source: SourceLayer, heads: readonly number[]): Sour
       ...shape,
       numAttentionHeads: queryHeads.length,
       numKeyValueHeads: heads.length,
-      layers: shape.layers.map((one) => ({ ...one, cache: stockLayout(heads.length, headDim) })),
+      layers: shape.layers.map((one) => ({
+        ...one,
+        cache: stockLayout(heads.length, headDim),
+        positions: positionsOfHeads(one.positions, queryHeads),
+      })),
     },
     layer,
     weights: {
-      ...projectionsOfHeads(source, { queryHeads, keyHeads: heads, valueHeads: heads }),
+      ...projectionsOfHeads(source, queryHeads, heads),
+      ...normsOfHeads(source, queryHeads, heads),
       output: outputColumns(source, queryHeads).data,
       ...(weights.outputBias && { outputBias: weights.outputBias }),
     },
@@ -42,26 +54,46 @@ export function selectHeads(source: SourceLayer, heads: readonly number[]): Sour
   };
 }
 
-/** Query, key and value projections and biases of some heads, each in the order given. */
-export function projectionsOfHeads(
+function projectionsOfHeads(
   { shape, weights }: SourceLayer,
-  of: { queryHeads: readonly number[]; keyHeads: readonly number[]; valueHeads: readonly number[] },
+  queryHeads: readonly number[],
+  heads: readonly number[],
 ): Omit<AttentionWeights, 'output' | 'outputBias'> {
   const { headDim, hiddenSize } = shape;
-  const weight = (projection: Float64Array, heads: readonly number[]) =>
-    headRows(projection, heads, headDim, hiddenSize).data;
-  const bias = (name: 'queryBias' | 'keyBias' | 'valueBias', heads: readonly number[]) => {
+  const weight = (projection: Float64Array, of: readonly number[]) =>
+    headRows(projection, of, headDim, hiddenSize).data;
+  const bias = (name: 'queryBias' | 'keyBias' | 'valueBias', of: readonly number[]) => {
     const data = weights[name];
-    return data && { [name]: headRows(data, heads, headDim, 1).data };
+    return data && { [name]: headRows(data, of, headDim, 1).data };
   };
   return {
-    query: weight(weights.query, of.queryHeads),
-    key: weight(weights.key, of.keyHeads),
-    value: weight(weights.value, of.valueHeads),
-    ...bias('queryBias', of.queryHeads),
-    ...bias('keyBias', of.keyHeads),
-    ...bias('valueBias', of.valueHeads),
+    query: weight(weights.query, queryHeads),
+    key: weight(weights.key, heads),
+    value: weight(weights.value, heads),
+    ...bias('queryBias', queryHeads),
+    ...bias('keyBias', heads),
+    ...bias('valueBias', heads),
   };
+}
+
+/** The norms that these heads have; a norm of all heads together goes on as one of these alone. */
+function normsOfHeads(
+  { shape, weights }: SourceLayer,
+  queryHeads: readonly number[],
+  heads: readonly number[],
+): Partial<AttentionWeights> {
+  const of = (name: 'queryNorm' | 'queryNormBias' | 'keyNorm' | 'keyNormBias') => {
+    const data = weights[name];
+    if (data === undefined || shape.attention.queryKeyNorm?.over === 'head') return data && { [name]: data };
+    return { [name]: headRows(data, name.startsWith('query') ? queryHeads : heads, shape.headDim, 1).data };
+  };
+  return { ...of('queryNorm'), ...of('queryNormBias'), ...of('keyNorm'), ...of('keyNormBias') };
+}
+
+/** ALiBi's slopes belong to heads. */
+function positionsOfHeads(positions: PositionShape, queryHeads: readonly number[]): PositionShape {
+  if (positions.kind !== 'alibi') return positions;
+  return { ...positions, slopes: queryHeads.map((head) => positions.slopes[head]!) };
 }
 
 function selectStatistics(

@@ -1,4 +1,4 @@
-import { keyValueHeadOf, queryHeadsOf } from '@kvlr/core';
+import { everyHead, keyValueHeadOf, queryHeadsOf } from '@kvlr/core';
 import {
   addTo,
   createMatrix,
@@ -7,11 +7,13 @@ import {
   multiply,
   multiplyTransposed,
   rows,
+  selectBlock,
   selectTiles,
   transpose,
   vstack,
 } from '@kvlr/linalg';
 import { headRows, outputColumns } from './heads.ts';
+import { withoutNorms } from './norms/linear-norms.ts';
 import { type LayerData, requireStatistics, type SourceLayer } from './source-layer.ts';
 
 /**
@@ -23,14 +25,36 @@ import { type LayerData, requireStatistics, type SourceLayer } from './source-la
  */
 export type MomentSource = 'activations' | 'weights' | 'centred';
 
-/** Second moment of some heads' keys, [t*D, t*D]. Its complex products per frequency hold before RoPE and after it. */
-export function keyMoment(layer: SourceLayer, heads: readonly number[], source: MomentSource): Matrix {
+/**
+ * Second moment of some heads' keys, [t*D, t*D]. Its complex products per frequency hold before RoPE and after it.
+ *
+ * @param coordinates Of each head, in this order. Default: all.
+ */
+export function keyMoment(
+  layer: SourceLayer,
+  heads: readonly number[],
+  source: MomentSource,
+  coordinates?: readonly number[],
+): Matrix {
+  const whole = momentOfKeys(layer, heads, source);
   const { headDim } = layer.shape;
+  if (coordinates === undefined || isWhole(coordinates, headDim)) return whole;
+  const places = heads.flatMap((_, place) => coordinates.map((coordinate) => place * headDim + coordinate));
+  return selectBlock(whole, places, places);
+}
+
+function momentOfKeys(layer: SourceLayer, heads: readonly number[], source: MomentSource): Matrix {
+  const { headDim, attention } = layer.shape;
   if (source === 'weights') return momentOfWeights(layer, 'key', heads);
   const { rotatedKeySecondMoment, rotatedKeyMean, keySecondMoment } = requireStatistics(layer);
-  return source === 'centred'
+  // Capped scores feel what is the same for all keys.
+  return source === 'centred' && attention.softCap === undefined
     ? centredMoment(rotatedKeySecondMoment, rotatedKeyMean, heads, headDim)
     : selectTiles(keySecondMoment, headDim, heads);
+}
+
+function isWhole(coordinates: readonly number[], headDim: number): boolean {
+  return coordinates.length === headDim && coordinates.every((coordinate, index) => coordinate === index);
 }
 
 /** Second moment of some heads' values, [t*D, t*D]. */
@@ -43,8 +67,10 @@ export function valueMoment(layer: SourceLayer, heads: readonly number[], source
     : selectTiles(valueSecondMoment, headDim, heads);
 }
 
-function momentOfWeights({ shape, weights }: SourceLayer, side: 'key' | 'value', heads: readonly number[]): Matrix {
-  const projection = headRows(weights[side], heads, shape.headDim, shape.hiddenSize);
+function momentOfWeights(layer: SourceLayer, side: 'key' | 'value', heads: readonly number[]): Matrix {
+  const { headDim, hiddenSize, attention } = layer.shape;
+  const weights = side === 'key' && attention.queryKeyNorm ? withoutNorms(layer) : layer.weights;
+  const projection = headRows(weights[side], heads, headDim, hiddenSize);
   return multiplyTransposed(projection, projection);
 }
 
@@ -67,12 +93,14 @@ export function centredMoment(
  *
  * @param stage Queries after RoPE ('rotated') or before it ('projected').
  * @param weightOf Weight of a query head in the sum. Default 1.
+ * @param coordinates Of a head, in this order. Default: all.
  */
 export function queryMetric(
   layer: LayerData,
   heads: readonly number[],
   stage: 'rotated' | 'projected',
   weightOf: (queryHead: number) => number = () => 1,
+  coordinates?: readonly number[],
 ): Matrix[] {
   const { headDim, numAttentionHeads } = layer.shape;
   const { rotatedQuerySecondMoment, querySecondMoment } = requireStatistics(layer);
@@ -83,7 +111,9 @@ export function queryMetric(
     for (const queryHead of queryHeadsOf(layer.shape, [head])) {
       addTo(block, rows(all, queryHead * headDim, headDim), weightOf(queryHead));
     }
-    return block;
+    return coordinates === undefined || isWhole(coordinates, headDim)
+      ? block
+      : selectBlock(block, coordinates, coordinates);
   });
 }
 
@@ -117,13 +147,18 @@ const relativeFloor = 1e-8;
 
 /**
  * How much the queries of each KV head listen to each frequency: w[i, j] = sum over the head's query heads of
- * E|chi_j|^2, chi_j the query's pair (j, j + D/2) as a complex number.
+ * E|chi_j|^2, chi_j the query's pair j as a complex number.
  *
- * @returns [t, D/2], all positive.
+ * @param coordinates The n of a head that rotate: j and j + n/2 of them are pair j. Default: all.
+ * @returns [t, n/2], all positive.
  */
-export function queryEnergy(layer: LayerData, heads: readonly number[]): Matrix {
+export function queryEnergy(
+  layer: LayerData,
+  heads: readonly number[],
+  coordinates: readonly number[] = everyHead(layer.shape.headDim),
+): Matrix {
   const { headDim } = layer.shape;
-  const half = headDim / 2;
+  const half = coordinates.length / 2;
   const { querySecondMoment } = requireStatistics(layer);
   const energy = createMatrix(heads.length, half);
   heads.forEach((head, place) => {
@@ -131,7 +166,8 @@ export function queryEnergy(layer: LayerData, heads: readonly number[]): Matrix 
       const start = queryHead * headDim * headDim;
       for (let j = 0; j < half; j++) {
         energy.data[place * half + j]! +=
-          querySecondMoment[start + j * (headDim + 1)]! + querySecondMoment[start + (j + half) * (headDim + 1)]!;
+          querySecondMoment[start + coordinates[j]! * (headDim + 1)]! +
+          querySecondMoment[start + coordinates[j + half]! * (headDim + 1)]!;
       }
     }
   });

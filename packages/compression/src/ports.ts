@@ -1,4 +1,4 @@
-import type { CachedKeys, HeadGroups } from '@kvlr/core';
+import type { AttentionWeights, CachedKeys, HeadGroups, StockKeys } from '@kvlr/core';
 import type { Matrix } from '@kvlr/linalg';
 import type { SourceLayer } from './source-layer.ts';
 
@@ -39,7 +39,12 @@ export interface KeyProjections {
   keyBias?: Float64Array | undefined;
   keySlots: number;
   keySlotWidth: number;
+  /** Norms of the result's queries and keys. Left out: the source's, those of merged heads averaged. */
+  norms?: Pick<AttentionWeights, 'queryNorm' | 'queryNormBias' | 'keyNorm' | 'keyNormBias'> | undefined;
 }
+
+/** Projections of keys that are cached as any engine caches them. */
+export type StockKeyProjections = KeyProjections & StockKeys;
 
 /** The key side of a compressed layer: its `kind`, the weights of that kind, and the projections. */
 export type CompressedKeys = KeyProjections & CachedKeys;

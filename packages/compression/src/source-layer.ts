@@ -7,6 +7,7 @@ import {
   layerRope,
   layerTensors,
   type ModelSource,
+  type PositionShape,
   type RopeParameters,
   rolesOfAttentionWeights,
 } from '@kvlr/core';
@@ -34,8 +35,11 @@ export interface GroupAttendedMoments {
 
 /** What moments and costs read of a layer. A `SourceLayer` is one, and so is what a grouping strategy is told. */
 export interface LayerData {
-  shape: Pick<DecoderShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'>;
+  shape: Pick<DecoderShape, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'> &
+    Partial<Pick<DecoderShape, 'layers' | 'attention'>>;
   layer: number;
+  /** How the layer knows positions, where the shape does not say. Left out: RoPE over whole heads. */
+  positions?: PositionShape | undefined;
   weights?: AttentionWeights | undefined;
   statistics?: LayerStatistics | undefined;
 }
@@ -89,6 +93,11 @@ export function requireWeights({ weights, layer }: LayerData): AttentionWeights 
     hint: 'Read them with readAttentionWeights.',
     where: { layer, argument: 'weights' },
   });
+}
+
+/** How the layer knows positions; undefined where nothing says so. */
+export function positionsOf({ shape, layer, positions }: LayerData): PositionShape | undefined {
+  return positions ?? shape.layers?.[layer]?.positions;
 }
 
 /**

@@ -1,15 +1,14 @@
 import {
-  ascendingHeads,
   type DecoderShape,
   type HeadCounts,
   type HeadGroups,
   KvlrError,
+  keyValueHeadOf,
   queryHeadsOf,
 } from '@kvlr/core';
 import { hstack, SecondMoment, selectTiles } from '@kvlr/linalg';
-import { projectionsOfHeads } from '../heads.ts';
 import type { GroupAttendedMoments, SourceLayer } from '../source-layer.ts';
-import { type AttentionLayer, attendedValues, type BlockInputs } from './attention.ts';
+import { attendHead, type BlockInputs, headVectors, scoringOf, stockAttention } from './attention.ts';
 
 /** Memory that is taken without being asked for more: the default of `AttendedMoments`. */
 const defaultBytes = 2 ** 31;
@@ -38,8 +37,14 @@ export class AttendedMoments {
 
   /** Adds windows of the block's normed inputs. */
   add(inputs: BlockInputs): void {
+    const { queries, keys, values } = headVectors(stockAttention(this.source), this.source, inputs);
     for (const { heads, queryHeads, sums } of this.groups) {
-      const attended = attendedValues(groupAttention(this.source, heads, queryHeads), this.source, inputs);
+      // Every query head attends with its own scores to all values of the group.
+      const together = hstack(...heads.map((head) => values[head]!));
+      const attended = queryHeads.map((queryHead) => {
+        const key = keys[keyValueHeadOf(this.source.shape, queryHead)]!;
+        return attendHead(queries[queryHead]!, key, together, scoringOf(this.source, queryHead, inputs.tokens));
+      });
       sums.add(hstack(...attended).data, inputs.rows.rows);
     }
   }
@@ -59,25 +64,6 @@ export function attendedMomentsBytes(shape: HeadCounts & Pick<DecoderShape, 'hea
   const numbers = groups.map((heads) => (queryHeadsOf(shape, heads).length * heads.length * shape.headDim) ** 2);
   // The sums, and the blocks that are cut from them.
   return 2 * 8 * numbers.reduce((sum, count) => sum + count, 0);
-}
-
-/** The query heads of a group as a layer of their own that attends with its own scores to all values of the group. */
-function groupAttention(source: SourceLayer, heads: readonly number[], queryHeads: readonly number[]): AttentionLayer {
-  const { headDim } = source.shape;
-  const [keyHeads] = ascendingHeads([heads]);
-  return {
-    weights: {
-      ...source.weights,
-      ...projectionsOfHeads(source, { queryHeads, keyHeads: keyHeads!, valueHeads: heads }),
-    },
-    slots: {
-      keySlots: heads.length,
-      keySlotWidth: headDim,
-      valueSlots: 1,
-      valueSlotWidth: heads.length * headDim,
-    },
-    keys: { kind: 'stock' },
-  };
 }
 
 function requireRoom(bytes: number, maximumBytes: number): void {

@@ -1,4 +1,11 @@
-import { contiguousHeads, everyHead, type GroupCost, type HeadGroups, type RankedCost } from '@kvlr/core';
+import {
+  contiguousHeads,
+  everyHead,
+  type GroupCost,
+  type HeadGroups,
+  headComponents,
+  type RankedCost,
+} from '@kvlr/core';
 import {
   cholesky,
   createMatrix,
@@ -7,12 +14,14 @@ import {
   type Matrix,
   multiply,
   scale,
+  selectBlock,
   selectTiles,
   trace,
   transpose,
 } from '@kvlr/linalg';
 import { complexKeyMoments } from '@kvlr/rope';
-import { outputMetric, queryEnergy } from '../moments.ts';
+import { keyParts } from '../key-parts.ts';
+import { centredMoment, outputMetric, queryEnergy, queryMetric } from '../moments.ts';
 import { type LayerData, requireStatistics } from '../source-layer.ts';
 import { TopEigenvalueSolver } from './top-eigenvalue-solver.ts';
 
@@ -24,28 +33,80 @@ import { TopEigenvalueSolver } from './top-eigenvalue-solver.ts';
  * @throws KvlrError 'invalid-argument' when the layer carries no statistics or weights.
  */
 export function lostEnergy(layer: LayerData, wanted: number): RankedCost {
-  const keys = lostKeyEnergy(layer);
+  const keys = lostKeyEnergy(layer, wanted);
   const values = lostValueEnergy(layer, wanted);
   return {
-    exact: (group) => keys(group) + values.exact(group),
-    estimate: (group) => keys(group) + values.estimate(group),
-    work: values.work,
+    exact: (group) => keys.exact(group) + values.exact(group),
+    estimate: (group) => keys.estimate(group) + values.estimate(group),
+    work: (size) => keys.work(size) + values.work(size),
+  };
+}
+
+/** A cost in units of its own, and the same of all heads. */
+interface Energy extends RankedCost {
+  total: number;
+}
+
+/**
+ * Share of a layer's key energy that is lost when heads share one key, as the queries weigh it. What RoPE rotates is shared per
+ * frequency (`lostPairEnergy`, exact and quick); what it does not rotate, of the keys less their mean, as values are, in the metric
+ * of the queries.
+ *
+ * @param wanted KV heads that the layer is grouped into: the estimate is right for so many contiguous groups.
+ * @throws KvlrError 'invalid-argument' when the layer carries no statistics.
+ */
+export function lostKeyEnergy(layer: LayerData, wanted: number): RankedCost {
+  const parts = keyParts(layer).map(({ coordinates, rotates }) =>
+    rotates ? lostPairEnergy(layer, coordinates) : lostStillEnergy(layer, coordinates, wanted),
+  );
+  const total = parts.reduce((sum, part) => sum + part.total, 0);
+  const share = (name: 'exact' | 'estimate') => (group: readonly number[]) =>
+    group.length === 1 || total <= 0 ? 0 : parts.reduce((sum, part) => sum + part[name](group), 0) / total;
+  return {
+    exact: share('exact'),
+    estimate: share('estimate'),
+    work: (size) => parts.reduce((sum, part) => sum + part.work(size), 0),
+  };
+}
+
+/** The expected square of a score of RoPE's pair is half of the product of its energies: phases are anything. */
+const energiesPerScore = 2;
+
+/** Energy outside the D strongest directions of the keys of a group that no position rotates, in the metric of the queries. */
+function lostStillEnergy(layer: LayerData, coordinates: readonly number[], wanted: number): Energy {
+  const { numKeyValueHeads, headDim, attention } = layer.shape;
+  const { keySecondMoment, keyMean } = requireStatistics(layer);
+  const heads = everyHead(numKeyValueHeads);
+  const places = headComponents(heads, headDim).filter((place) => coordinates.includes(place % headDim));
+  const whole =
+    attention?.softCap === undefined
+      ? centredMoment(keySecondMoment, keyMean, heads, headDim)
+      : createMatrix(numKeyValueHeads * headDim, numKeyValueHeads * headDim, keySecondMoment);
+  const metrics = queryMetric(layer, heads, 'projected', undefined, coordinates);
+  const energies = new WeighedMoments(selectBlock(whole, places, places).data, metrics);
+  const cost = lostSubspaceEnergy(energies, wanted);
+  return {
+    exact: (group) => energiesPerScore * cost.exact(group),
+    estimate: (group) => energiesPerScore * cost.estimate(group),
+    work: cost.work,
+    total: energiesPerScore * energies.totalEnergy,
   };
 }
 
 /**
- * Share of a layer's key energy that is lost when heads share one key per frequency, weighted by how much the queries
- * listen: sum over frequencies of trace - largest eigenvalue of diag(w)^(1/2) Gamma_j diag(w)^(1/2), over the same trace
- * of all heads. Exact for keys that stay stock under RoPE. The weighted moments are prepared once; a group of t heads
- * then takes D/2 largest eigenvalues of t x t Hermitian matrices.
- *
- * @throws KvlrError 'invalid-argument' when the layer carries no statistics.
+ * Key energy that is lost when heads share one key per frequency, weighted by how much the queries listen: sum over frequencies of
+ * trace - largest eigenvalue of diag(w)^(1/2) Gamma_j diag(w)^(1/2). Exact for keys that stay stock under RoPE. The weighted
+ * moments are prepared once; a group of t heads then takes n/2 largest eigenvalues of t x t Hermitian matrices.
  */
-export function lostKeyEnergy(layer: LayerData): GroupCost {
+function lostPairEnergy(layer: LayerData, coordinates: readonly number[]): Energy {
   const { numKeyValueHeads, headDim } = layer.shape;
-  const half = headDim / 2;
-  const moments = complexKeyMoments(requireStatistics(layer).keySecondMoment, numKeyValueHeads, headDim);
-  const weights = queryEnergy(layer, everyHead(numKeyValueHeads)).data;
+  const half = coordinates.length / 2;
+  const heads = everyHead(numKeyValueHeads);
+  const width = numKeyValueHeads * headDim;
+  const places = heads.flatMap((head) => coordinates.map((coordinate) => head * headDim + coordinate));
+  const whole = createMatrix(width, width, requireStatistics(layer).keySecondMoment);
+  const moments = complexKeyMoments(selectBlock(whole, places, places).data, numKeyValueHeads, coordinates.length);
+  const weights = queryEnergy(layer, heads, coordinates).data;
   let total = 0;
   moments.forEach(({ real, imag }, frequency) => {
     for (let row = 0; row < numKeyValueHeads; row++) {
@@ -59,9 +120,8 @@ export function lostKeyEnergy(layer: LayerData): GroupCost {
   });
   const solver = new TopEigenvalueSolver(numKeyValueHeads);
 
-  return (group) => {
+  const exact: GroupCost = (group) => {
     const size = group.length;
-    if (size === 1 || total <= 0) return 0;
     let lost = 0;
     for (const { real, imag } of moments) {
       let energy = 0;
@@ -75,8 +135,9 @@ export function lostKeyEnergy(layer: LayerData): GroupCost {
       }
       lost += Math.max(0, energy - solver.solve(size));
     }
-    return lost / total;
+    return lost;
   };
+  return { exact, estimate: exact, work: () => 0, total };
 }
 
 /**
@@ -88,14 +149,25 @@ export function lostKeyEnergy(layer: LayerData): GroupCost {
  * @throws KvlrError 'invalid-argument' when the layer carries no statistics or weights.
  */
 export function lostValueEnergy(layer: LayerData, wanted: number): RankedCost {
-  const { numKeyValueHeads, headDim } = layer.shape;
-  const values = new WeighedValues(layer);
+  const { valueSecondMoment } = requireStatistics(layer);
+  const values = new WeighedMoments(valueSecondMoment, outputMetric(layer, everyHead(layer.shape.numKeyValueHeads)));
+  const cost = lostSubspaceEnergy(values, wanted);
+  const share =
+    (lost: GroupCost): GroupCost =>
+    (group) =>
+      group.length === 1 || values.totalEnergy <= 0 ? 0 : lost(group) / values.totalEnergy;
+  return { exact: share(cost.exact), estimate: share(cost.estimate), work: cost.work };
+}
+
+/** Energy of vectors of heads outside the D strongest directions of a group; eigenvalues of each group are solved for once. */
+function lostSubspaceEnergy(vectors: WeighedMoments, wanted: number): RankedCost {
+  const { numHeads, headDim } = vectors;
   const known = new Map<string, number>();
   const exact: GroupCost = (group) => {
-    if (group.length === 1 || values.totalEnergy <= 0) return 0;
+    if (group.length === 1) return 0;
     const heads = group.toSorted((left, right) => left - right);
     const name = heads.join(' ');
-    const lost = known.get(name) ?? tail(eigenvaluesSymmetric(values.assemble(heads)), headDim) / values.totalEnergy;
+    const lost = known.get(name) ?? tail(eigenvaluesSymmetric(vectors.assemble(heads)), headDim);
     known.set(name, lost);
     return lost;
   };
@@ -104,8 +176,8 @@ export function lostValueEnergy(layer: LayerData, wanted: number): RankedCost {
   return {
     exact,
     estimate: (group) => {
-      const groups = contiguousHeads(numKeyValueHeads, numKeyValueHeads / wanted);
-      estimate ??= scaledTo(exact, estimatedValueEnergy(layer, values), groups);
+      const groups = contiguousHeads(numHeads, numHeads / wanted);
+      estimate ??= scaledTo(exact, estimatedLoss(vectors), groups);
       return estimate(group);
     },
     work: (size) => (size * headDim) ** 3,
@@ -126,17 +198,16 @@ function scaledTo(exact: GroupCost, estimate: GroupCost, groups: HeadGroups): Gr
 }
 
 /**
- * A quick estimate of `lostValueEnergy` for ranking candidates, from pairs of heads alone: what would be lost if the heads
+ * A quick estimate of `lostSubspaceEnergy` for ranking candidates, from pairs of heads alone: what would be lost if the heads
  * were uncorrelated (the tail of their spectra put together, which is exact in that case), times one minus the mean
  * coherence of the pairs, sum of |C_ij|^2 over i != j / ((t - 1) sum of |C_ii|^2), in Frobenius norms with the diagonal
- * of the output metric. Equal heads lose nothing, as they should. Everything but the last sums is prepared once.
+ * of the metric. Equal heads lose nothing, as they should. Everything but the last sums is prepared once.
  */
-function estimatedValueEnergy(layer: LayerData, values: WeighedValues): GroupCost {
-  const { numKeyValueHeads, headDim } = layer.shape;
-  const { valueSecondMoment } = requireStatistics(layer);
-  const spectra = everyHead(numKeyValueHeads).map((head) => eigenvaluesSymmetric(values.block(head, head)));
-  const crossEnergy = crossEnergies(valueSecondMoment, values.metricDiagonals, numKeyValueHeads, headDim);
-  const next = new Uint32Array(numKeyValueHeads);
+function estimatedLoss(vectors: WeighedMoments): GroupCost {
+  const { numHeads, headDim } = vectors;
+  const spectra = everyHead(numHeads).map((head) => eigenvaluesSymmetric(vectors.block(head, head)));
+  const crossEnergy = crossEnergies(vectors.moment, vectors.metricDiagonals, numHeads, headDim);
+  const next = new Uint32Array(numHeads);
 
   /** Energy beyond the D strongest of all the heads' directions. */
   const uncorrelatedLoss = (group: readonly number[]): number => {
@@ -144,7 +215,7 @@ function estimatedValueEnergy(layer: LayerData, values: WeighedValues): GroupCos
     let energy = 0;
     for (const head of group) {
       next[head] = 0;
-      energy += values.energies[head]!;
+      energy += vectors.energies[head]!;
     }
     for (let direction = 0; direction < headDim; direction++) {
       let strongest = group[0]!;
@@ -164,17 +235,17 @@ function estimatedValueEnergy(layer: LayerData, values: WeighedValues): GroupCos
 
   return (group) => {
     const size = group.length;
-    if (size === 1 || values.totalEnergy <= 0) return 0;
+    if (size === 1) return 0;
     let own = 0;
     let shared = 0;
     for (let row = 0; row < size; row++) {
-      own += crossEnergy[group[row]! * (numKeyValueHeads + 1)]!;
+      own += crossEnergy[group[row]! * (numHeads + 1)]!;
       for (let column = 0; column < row; column++) {
-        shared += 2 * crossEnergy[group[row]! * numKeyValueHeads + group[column]!]!;
+        shared += 2 * crossEnergy[group[row]! * numHeads + group[column]!]!;
       }
     }
     const coherence = own > 0 ? Math.min(1, shared / ((size - 1) * own)) : 0;
-    return (uncorrelatedLoss(group) * (1 - coherence)) / values.totalEnergy;
+    return uncorrelatedLoss(group) * (1 - coherence);
   };
 }
 
@@ -200,31 +271,34 @@ function crossEnergies(moment: Float64Array, metric: Float64Array, numHeads: num
 const relativeRidge = 1e-8;
 
 /**
- * Second moments of a layer's values as the output projection sees them, block by block: L_i^T C_ij L_j with
- * M_i = L_i L_i^T the output metric of head i. Any such root of M gives the spectra of M^(1/2) C M^(1/2). Blocks are
- * computed when they are first asked for: a search looks at few of the K (K + 1) / 2 there are.
+ * Second moments of the vectors of a layer's heads in a metric, block by block: L_i^T C_ij L_j with M_i = L_i L_i^T the metric of
+ * head i. Any such root of M gives the spectra of M^(1/2) C M^(1/2). Blocks are computed when they are first asked for: a search
+ * looks at few of the K (K + 1) / 2 there are.
  */
-class WeighedValues {
-  /** Sum over all heads of the energy of their values in the output metric. */
+class WeighedMoments {
+  /** Sum over all heads of the energy of their vectors in the metric. */
   readonly totalEnergy: number;
   /** tr(M_i C_ii), per head. */
   readonly energies: Float64Array;
-  /** Diagonals of the output metrics, [K, D]. */
+  /** Diagonals of the metrics, [K, D]. */
   readonly metricDiagonals: Float64Array;
-  private readonly moment: Float64Array;
-  private readonly metrics: Matrix[];
+  readonly numHeads: number;
+  readonly headDim: number;
   private readonly roots: (Matrix | undefined)[] = [];
   private readonly blocks = new Map<number, Matrix>();
-  private readonly numHeads: number;
-  private readonly headDim: number;
   private readonly ridge: number;
 
-  constructor(layer: LayerData) {
-    const { numKeyValueHeads, headDim } = layer.shape;
-    this.numHeads = numKeyValueHeads;
+  /**
+   * @param moment C, [K*D, K*D].
+   * @param metrics M_i, [D, D] for each head.
+   */
+  constructor(
+    readonly moment: Float64Array,
+    private readonly metrics: readonly Matrix[],
+  ) {
+    const headDim = metrics[0]!.rows;
+    this.numHeads = metrics.length;
     this.headDim = headDim;
-    this.moment = requireStatistics(layer).valueSecondMoment;
-    this.metrics = outputMetric(layer, everyHead(numKeyValueHeads));
     this.metricDiagonals = Float64Array.from(
       this.metrics.flatMap(({ data }) => Array.from({ length: headDim }, (_, index) => data[index * (headDim + 1)]!)),
     );
@@ -232,8 +306,8 @@ class WeighedValues {
     // A metric of zeros says that no error matters; it is read as the identity.
     this.ridge = largest > 0 ? largest * relativeRidge : 1;
     this.energies = Float64Array.from(this.metrics, (metric, head) => {
-      const moment = selectTiles(this.moment, headDim, [head]);
-      return this.ridge * trace(moment) + innerProduct(metric, moment);
+      const own = selectTiles(this.moment, headDim, [head]);
+      return this.ridge * trace(own) + innerProduct(metric, own);
     });
     this.totalEnergy = this.energies.reduce((sum, energy) => sum + energy, 0);
   }

@@ -24,7 +24,7 @@ export const mergeCosts = {
     description: 'The groups that lose the least key energy, as the queries weigh it',
     needsStatistics: true,
     needsWeights: false,
-    costOf: (request) => lostKeyEnergy(layerData(request)),
+    costOf: (request) => lostKeyEnergy(layerData(request), request.wanted),
   },
   'lost-values': {
     description: 'The groups that lose the least value energy, as the output projection sees it',
@@ -56,6 +56,6 @@ function lostEnergyOf(request: GroupingRequest) {
 }
 
 function layerData(request: GroupingRequest): LayerData {
-  const { layer, numKeyValueHeads, numAttentionHeads, headDim, weights, statistics } = request;
-  return { shape: { numKeyValueHeads, numAttentionHeads, headDim }, layer, weights, statistics };
+  const { layer, numKeyValueHeads, numAttentionHeads, headDim, positions, weights, statistics } = request;
+  return { shape: { numKeyValueHeads, numAttentionHeads, headDim }, layer, positions, weights, statistics };
 }

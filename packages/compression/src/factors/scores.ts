@@ -33,28 +33,35 @@ const mostTokens = 2048;
 
 /**
  * The scores of some heads on average over the distance of query and key in texts of `tokens` tokens: by default the model's
- * context, at most 2048. Heads count by how much their scores move the output.
+ * context or window, at most 2048. Heads count by how much their scores move the output.
+ *
+ * @param coordinates Those of a head that rotate, n: j and j + n/2 of them are pair j.
  */
 export function scoreProblemOf(
   layer: SourceLayer,
   heads: readonly number[],
-  tokens = Math.min(layer.shape.maxPositionEmbeddings, mostTokens),
+  coordinates: readonly number[],
+  tokens = longestDistance(layer),
 ): ScoreProblem {
   return {
-    moment: keyMoment(layer, heads, 'activations'),
-    queryMoments: queryMetric(layer, heads, 'projected', (queryHead) => scoreWeight(layer, queryHead)),
-    averages: averagesOf(requireRope(layer), layer.shape.headDim, tokens),
+    moment: keyMoment(layer, heads, 'activations', coordinates),
+    queryMoments: queryMetric(layer, heads, 'projected', (queryHead) => scoreWeight(layer, queryHead), coordinates),
+    averages: averagesOf(requireRope(layer), coordinates.length, tokens),
   };
+}
+
+function longestDistance({ shape, layer }: SourceLayer): number {
+  return Math.min(shape.maxPositionEmbeddings, shape.layers[layer]!.window ?? mostTokens, mostTokens);
 }
 
 /** The same for every group and layer of a model, and not quick: kept with the RoPE parameters that they belong to. */
 const knownAverages = new WeakMap<RopeParameters, Map<string, RotationAverages>>();
 
-function averagesOf(rope: RopeParameters, headDim: number, tokens: number): RotationAverages {
+function averagesOf(rope: RopeParameters, rotaryDim: number, tokens: number): RotationAverages {
   const ofRope = knownAverages.get(rope) ?? new Map<string, RotationAverages>();
   knownAverages.set(rope, ofRope);
-  const key = `${headDim} ${tokens}`;
-  const averages = ofRope.get(key) ?? rotationAverages(ropeFrequencies(rope, headDim).frequencies, tokens);
+  const key = `${rotaryDim} ${tokens}`;
+  const averages = ofRope.get(key) ?? rotationAverages(ropeFrequencies(rope, rotaryDim).frequencies, tokens);
   ofRope.set(key, averages);
   return averages;
 }
@@ -73,19 +80,31 @@ function totalScore({ moment, queryMoments, averages }: ScoreProblem): number {
  * Expected squared error of the scores under any factors, as a share of their expected square; 0 where there are no scores.
  * What `fitScoreFactors` minimises, and what tells other factors of the same keys apart.
  */
-export function lostScoreShare(problem: ScoreProblem, { encoder, decoders }: GroupFactors): number {
-  const { moment, queryMoments, averages } = problem;
+export function lostScoreShare(problem: ScoreProblem, factors: GroupFactors): number {
   const total = totalScore(problem);
   if (!(total > 0)) return 0;
+  let lost = total;
+  for (const { square, product } of scoreProducts(problem, factors)) {
+    lost += square;
+    lost -= 2 * product;
+  }
+  return Math.max(0, lost / total);
+}
+
+/** For each head the expected square of its scores under any factors, and their expected product with the true ones. */
+export function scoreProducts(
+  { moment, queryMoments, averages }: ScoreProblem,
+  { encoder, decoders }: GroupFactors,
+): { square: number; product: number }[] {
   const crossMoments = multiplyTransposed(moment, encoder);
   const gram = averageRotated(multiply(encoder, crossMoments), averages, 'forward');
-  let lost = total;
-  splitRows(crossMoments, decoders[0]!.rows).forEach((cross, head) => {
+  return splitRows(crossMoments, decoders[0]!.rows).map((cross, head) => {
     const weighed = multiply(queryMoments[head]!, decoders[head]!);
-    lost += innerProduct(weighed, multiply(decoders[head]!, gram));
-    lost -= 2 * innerProduct(weighed, averageRotated(cross, averages, 'forward'));
+    return {
+      square: innerProduct(weighed, multiply(decoders[head]!, gram)),
+      product: innerProduct(weighed, averageRotated(cross, averages, 'forward')),
+    };
   });
-  return Math.max(0, lost / total);
 }
 
 export interface ScoreFit {

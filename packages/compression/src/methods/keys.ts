@@ -1,4 +1,6 @@
+import { everyHead } from '@kvlr/core';
 import {
+  type ComplexMatrix,
   createMatrix,
   type Matrix,
   multiply,
@@ -9,7 +11,7 @@ import {
   transpose,
 } from '@kvlr/linalg';
 import { complexKeyMoments } from '@kvlr/rope';
-import { alignPhases } from '../factors/align.ts';
+import { alignPhases, alignRotations } from '../factors/align.ts';
 import { fitPhasors, type PhasorField, perFrequency } from '../factors/phasors.ts';
 import {
   fitScoreFactors,
@@ -19,24 +21,40 @@ import {
   type ScoreProblem,
   scoreProblemOf,
 } from '../factors/scores.ts';
-import { meanPoolFactors, subspaceFactors } from '../factors/subspace.ts';
-import { keyMoment, type MomentSource, queryEnergy } from '../moments.ts';
+import { meanPoolFactors, normalizeEnergy, subspaceFactors } from '../factors/subspace.ts';
+import { byPart, type PartMethod } from '../key-parts.ts';
+import { keyMoment, type MomentSource, queryEnergy, queryMetric, scoreWeight } from '../moments.ts';
 import type { GroupFactors, KeyMethod } from '../ports.ts';
+import type { SourceLayer } from '../source-layer.ts';
 
 /** One key per group: the mean of its heads' keys. */
 export const meanPoolKeys: KeyMethod = (layer, heads) => meanPoolFactors(heads.length, layer.shape.headDim);
 
 /**
  * One key per group: the mean of its heads' keys, after a rotation of each head at each frequency that makes them agree.
- * Rotations of one frequency commute with RoPE, so nothing else is lost.
+ * Rotations of one frequency commute with RoPE, so nothing else is lost. Without RoPE any orthogonal map will do.
  */
-export const alignedKeys: KeyMethod = (layer, heads) => {
-  const gammas = complexKeyMoments(keyMoment(layer, heads, 'activations').data, heads.length, layer.shape.headDim);
-  return perFrequency(
-    gammas.map((gamma) => [alignPhases(gamma)]),
-    heads.length,
-  );
-};
+export const alignedKeys: KeyMethod = byPart({
+  rotated: (layer, heads, _, coordinates) => {
+    const gammas = complexMoments(layer, heads, 'activations', coordinates);
+    return perFrequency(
+      gammas.map((gamma) => [alignPhases(gamma)]),
+      heads.length,
+    );
+  },
+  still: (layer, heads, _, coordinates) =>
+    alignRotations(keyMoment(layer, heads, 'activations', coordinates), coordinates.length),
+});
+
+/** Gamma_j of the pairs of these coordinates. */
+function complexMoments(
+  layer: SourceLayer,
+  heads: readonly number[],
+  source: MomentSource,
+  coordinates: readonly number[],
+): ComplexMatrix[] {
+  return complexKeyMoments(keyMoment(layer, heads, source, coordinates).data, heads.length, coordinates.length);
+}
 
 export interface PhasorKeySettings {
   moment: MomentSource;
@@ -48,21 +66,59 @@ export interface PhasorKeySettings {
 /**
  * One key per group and exact under RoPE: for each frequency the heads' keys, as complex numbers, are multiples of one, or of m
  * in a head m times as wide. Rank m per frequency is all that grouped-query attention can hold with heads of that width.
+ * What RoPE does not rotate is a subspace, as values are: there every linear map is exact.
  */
-export function phasorKeys({ moment, field, weights }: PhasorKeySettings): KeyMethod {
-  return (layer, heads, width) => {
-    const half = layer.shape.headDim / 2;
-    const gammas = complexKeyMoments(keyMoment(layer, heads, moment).data, heads.length, layer.shape.headDim);
-    const energy = weights === 'query' ? queryEnergy(layer, heads).data : new Float64Array(heads.length * half).fill(1);
+export function phasorKeys(settings: PhasorKeySettings): KeyMethod {
+  const { moment, weights } = settings;
+  return byPart({
+    rotated: phasors(settings),
+    still: subspaceKeys({ moment, metric: weights === 'query' ? 'query' : 'identity' }),
+  });
+}
+
+function phasors({ moment, field, weights }: PhasorKeySettings): PartMethod {
+  return (layer, heads, width, coordinates) => {
+    const half = coordinates.length / 2;
+    const gammas = complexMoments(layer, heads, moment, coordinates);
+    const energy =
+      weights === 'query' ? queryEnergy(layer, heads, coordinates).data : new Float64Array(heads.length * half).fill(1);
     const factors = gammas.map((gamma, frequency) => {
       const weightsHere = Float64Array.from(heads, (_, place) => energy[place * half + frequency]!);
-      return fitPhasors(gamma, weightsHere, field, width / layer.shape.headDim);
+      return fitPhasors(gamma, weightsHere, field, width / coordinates.length);
     });
     return perFrequency(factors, heads.length);
   };
 }
 
-const weightedPhasorKeys = phasorKeys({ moment: 'activations', field: 'complex', weights: 'query' });
+const weightedPhasors = phasors({ moment: 'activations', field: 'complex', weights: 'query' });
+
+export interface SubspaceKeySettings {
+  moment: MomentSource;
+  /** 'identity' counts errors of the keys; 'query' counts them as the logits see them. */
+  metric: 'identity' | 'query';
+}
+
+/**
+ * The directions of keys that no position rotates which lose least (arXiv 2406.07056, section 3: the paper's keys without RoPE).
+ * Exact at any distance, folded into the projections of queries and keys.
+ */
+export function subspaceKeys({ moment: source, metric }: SubspaceKeySettings): PartMethod {
+  return (layer, heads, width, coordinates) => {
+    const moment = keyMoment(layer, heads, source, coordinates);
+    const weightOf = (queryHead: number) => scoreWeight(layer, queryHead);
+    const blocks = metric === 'query' ? queryMetric(layer, heads, 'projected', weightOf, coordinates) : undefined;
+    return normalizeEnergy(subspaceFactors(moment, coordinates.length, width, blocks), moment);
+  };
+}
+
+/** `subspaceKeys` of layers whose keys do not rotate. */
+export function stillKeys(settings: SubspaceKeySettings): KeyMethod {
+  const method = subspaceKeys(settings);
+  return (layer, heads, width) => method(layer, heads, width, everyHead(layer.shape.headDim));
+}
+
+/** Of keys less their mean, which softmax ignores. */
+const centredSubspace = subspaceKeys({ moment: 'centred', metric: 'query' });
 
 export interface AveragedKeySettings {
   /** Length of text over which distances of query and key are averaged. Left out: the model's context, at most 2048. */
@@ -76,10 +132,14 @@ export interface AveragedKeySettings {
  * themselves above all.
  */
 export function averagedKeys({ tokens }: AveragedKeySettings = {}): KeyMethod {
-  return (layer, heads, width) => {
-    const problem = scoreProblemOf(layer, heads, tokens);
-    return normalizePairs(fitScoreFactors(problem, weightedPhasorKeys(layer, heads, width)).factors, problem.moment);
-  };
+  return byPart({
+    rotated: (layer, heads, width, coordinates) => {
+      const problem = scoreProblemOf(layer, heads, coordinates, tokens);
+      const start = weightedPhasors(layer, heads, width, coordinates);
+      return normalizePairs(fitScoreFactors(problem, start).factors, problem.moment);
+    },
+    still: centredSubspace,
+  });
 }
 
 /** The search for the split ends when so many pairs in a row have not improved on the best. */
@@ -96,12 +156,19 @@ const smallestGain = 1e-6;
  * Where slow begins is decided for each group by the statistics: the split that loses least of the scores on average over
  * distances, as 'rope-averaged' counts it.
  */
-export const jointKeys: KeyMethod = (layer, heads) => {
-  const problem = scoreProblemOf(layer, heads);
-  const rankOne = weightedPhasorKeys(layer, heads, layer.shape.headDim);
+export const jointKeys: KeyMethod = byPart({ rotated: jointPairs, still: centredSubspace });
+
+function jointPairs(
+  layer: SourceLayer,
+  heads: readonly number[],
+  width: number,
+  coordinates: readonly number[],
+): GroupFactors {
+  const problem = scoreProblemOf(layer, heads, coordinates);
+  const rankOne = weightedPhasors(layer, heads, width, coordinates);
   let best = { factors: rankOne, lost: lostScoreShare(problem, rankOne) };
   let unsuccessful = 0;
-  for (let first = layer.shape.headDim / 2 - 1; first >= 0 && unsuccessful < patience; first--) {
+  for (let first = coordinates.length / 2 - 1; first >= 0 && unsuccessful < patience; first--) {
     const factors = joinSlowPairs(problem, rankOne, first);
     const lost = lostScoreShare(problem, factors);
     unsuccessful++;
@@ -111,7 +178,7 @@ export const jointKeys: KeyMethod = (layer, heads) => {
     }
   }
   return normalizePairs(best.factors, problem.moment);
-};
+}
 
 /**
  * Key factors whose pairs from `firstSlow` on (j and j + D/2 for j >= firstSlow) are one subspace of all these rows of all

@@ -1,21 +1,30 @@
-import { ascendingHeads, everyHead, queryOrder, separateHeads } from '@kvlr/core';
+import { ascendingHeads, everyHead, type HeadGroups, KvlrError, queryOrder, separateHeads } from '@kvlr/core';
 import { createMatrix, selectTiles, transpose, vstack } from '@kvlr/linalg';
 import { normalizeEnergy, subspaceFactors } from '../factors/subspace.ts';
 import { decoderLookup, foldQuery, foldSharedHeads, permuteQuery } from '../fold.ts';
+import { headRows } from '../heads.ts';
+import { keysStay } from '../key-parts.ts';
 import { centredMoment, keyMoment, queryMetric } from '../moments.ts';
-import type { KeyMethod, RopeStrategy } from '../ports.ts';
-import { requireStatistics } from '../source-layer.ts';
+import { foldThroughNorms, permutedNorms } from '../norms/through-norms.ts';
+import type { KeyMethod, RopeStrategy, StockKeyProjections } from '../ports.ts';
+import { requireStatistics, type SourceLayer } from '../source-layer.ts';
+import { stillKeys } from './keys.ts';
 
 /**
  * Stock keys: the factors of a key method are folded into the query and key projections, before RoPE. The result is
  * ordinary grouped-query attention with ordinary RoPE. In wide heads queries are sqrt(m) times as large, since scores are divided
- * by the square root of a head's width.
+ * by the square root of a head's width. Where the projections are clipped or normed first, heads that are kept stay as they are,
+ * and merged ones are an approximation.
  */
 export function foldedKeys(method: KeyMethod): RopeStrategy {
   return (layer, groups, rank) => {
     const { shape, weights } = layer;
+    const { queryKeyNorm, clip } = shape.attention;
     const width = rank === undefined ? shape.headDim : rank / groups.length;
+    const isKept = groups.every((heads) => heads.length === 1) && width === shape.headDim;
+    if (isKept && (queryKeyNorm ?? clip) !== undefined) return keptKeys(layer, groups);
     const factors = groups.map((heads) => method(layer, heads, width));
+    if (queryKeyNorm !== undefined) return foldThroughNorms(layer, groups, factors);
     const source = { weight: weights.key, bias: weights.keyBias };
     const key = foldSharedHeads(source, groups, factors, shape.headDim);
     const query = foldQuery(layer, queryOrder(shape, groups), decoderLookup(layer, groups, factors));
@@ -31,6 +40,27 @@ export function foldedKeys(method: KeyMethod): RopeStrategy {
       keySlotWidth: width,
     };
   };
+}
+
+/** The source's heads, in the order of the groups of one. */
+function keptKeys(layer: SourceLayer, groups: HeadGroups): StockKeyProjections {
+  const { headDim, hiddenSize } = layer.shape;
+  const { key, keyBias } = layer.weights;
+  const query = permuteQuery(layer, queryOrder(layer.shape, groups));
+  return {
+    kind: 'stock',
+    query: query.weight,
+    queryBias: query.bias,
+    key: headRows(key, groups.flat(), headDim, hiddenSize).data,
+    keyBias: keyBias && headRows(keyBias, groups.flat(), headDim, 1).data,
+    keySlots: groups.length,
+    keySlotWidth: headDim,
+  };
+}
+
+/** Whether keys are folded although the strategy has another layout for rotated ones: nothing rotates them or stands before them. */
+function isFolded(layer: SourceLayer, rank: number | undefined): boolean {
+  return rank === undefined && layer.shape.attention.queryKeyNorm === undefined && keysStay(layer);
 }
 
 export interface LatentKeySettings {
@@ -49,9 +79,13 @@ export interface LatentKeySettings {
 /**
  * Latent keys: rotated keys are projected onto the leading directions of their second moment, and rotated queries with
  * them. The projection stands after RoPE, so it cannot be folded into the weights: only kvlr's runtime runs the result.
+ * Layers without RoPE have the directions of each group folded into their projections instead (the same, at the cost of grouped-query
+ * attention), unless heads or ranks ask for other slots.
  */
 export function latentKeys({ basis, metric, centred = false }: LatentKeySettings): RopeStrategy {
+  const folded = foldedKeys(stillKeys({ moment: centred ? 'centred' : 'activations', metric }));
   return (layer, groups, rank) => {
+    if (basis !== 'head' && isFolded(layer, rank)) return folded(layer, groups);
     const { shape, weights } = layer;
     const { headDim, numKeyValueHeads } = shape;
     const { rotatedKeySecondMoment, rotatedKeyMean } = requireStatistics(layer);
@@ -92,6 +126,7 @@ export function latentKeys({ basis, metric, centred = false }: LatentKeySettings
       keyBias: weights.keyBias,
       keySlots: slots.length,
       keySlotWidth,
+      norms: permutedNorms(layer, order),
     };
   };
 }
@@ -104,12 +139,17 @@ export interface RebuiltKeySettings {
 /**
  * Rebuilt keys: each group caches the D leading directions of its keys before RoPE, folded into the key projection. The
  * keys of all heads are rebuilt from them and rotated at every step (Palu, arXiv 2407.21118), so RoPE costs no accuracy and
- * every step pays for all cached positions.
+ * every step pays for all cached positions. Without RoPE there is nothing to rebuild for: the directions are folded.
+ *
+ * @throws KvlrError 'unsupported-feature' where a norm stands between projection and RoPE: the latents are linear in its input.
  */
 export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
+  const folded = foldedKeys(stillKeys({ moment: 'activations', metric }));
   return (layer, groups, rank) => {
+    if (isFolded(layer, rank)) return folded(layer, groups);
     const { shape, weights } = layer;
     const { headDim } = shape;
+    if (shape.attention.queryKeyNorm !== undefined) throw normBetween(layer);
     const keySlotWidth = Math.floor((rank ?? groups.length * headDim) / groups.length);
     // The heads of a group ascend, as the query heads that read them do.
     const ascending = ascendingHeads(groups);
@@ -132,4 +172,13 @@ export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
       keySlotWidth,
     };
   };
+}
+
+function normBetween({ layer }: SourceLayer): KvlrError {
+  return new KvlrError('unsupported-feature', {
+    message:
+      'expected keys that are projected without a norm, to rebuild them from latents, got a norm of queries and keys',
+    hint: 'Take a method whose keys are stock or latent.',
+    where: { layer },
+  });
 }

@@ -12,8 +12,8 @@ import {
 import { type BudgetRequest, cacheSize, type DecoderShape, type LayerBudget, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, evaluate } from '@kvlr/evaluation';
+import { divisorsOf } from '../heads.ts';
 import { once, useOnDemand } from '../models/runner.ts';
-import { divisorsOf } from '../recipe.ts';
 import { type ArtefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext, Stage } from '../run/context.ts';
 import { type BudgetChoice, budgetPolicies } from '../run/plugin-choices.ts';
@@ -222,7 +222,7 @@ function createLostEnergies(
       const lost = lostRankEnergy(source, await groupsOf(layer, keyValueHeads), method.freeRanks);
       return async (side, rank) => lost(side, rank);
     }
-    const costs = { keys: lostKeyEnergy(source), values: lostValueEnergy(source, 1).exact };
+    const costs = { keys: lostKeyEnergy(source, 1).exact, values: lostValueEnergy(source, 1).exact };
     return async (side, heads) => (await groupsOf(layer, heads)).reduce((sum, group) => sum + costs[side](group), 0);
   };
   const layers = new Map<number, ReturnType<typeof ofLayer>>();
