@@ -7,6 +7,7 @@ export {
   largestBatch,
   weightBytes,
 } from './formulas.ts';
+export { type HostTimeRequest, type HostTimeSample, type HostTimes, measureHostTime } from './host-time.ts';
 export { fillCache, randomTokenIds } from './random-cache.ts';
 export { createRandomModel, smolShape, withKeyValueHeads } from './random-model.ts';
 export { measureInRounds, pairRounds, percentile, type RoundSettings, summariseTimes } from './statistics.ts';

@@ -79,7 +79,7 @@ export interface KernelCount {
   bytesRead: number;
 }
 
-const counts = new Map<string, KernelCount>();
+let counts = new Map<string, KernelCount>();
 let current: KernelCount | undefined;
 
 /** Counts of every fused kernel by name, on every backend. For benchmarks: reset, run a step, read `byKernel` or `total`. */
@@ -103,11 +103,7 @@ export const kernelCounters = {
 
 /** Books `run` and the dispatches inside it on a kernel. */
 function countCall<Result>(name: string, bytesRead: number, run: () => Result): Result {
-  let count = counts.get(name);
-  if (count === undefined) {
-    count = { calls: 0, dispatches: 0, bytesRead: 0 };
-    counts.set(name, count);
-  }
+  const count = countOf(name);
   count.calls++;
   count.bytesRead += bytesRead;
   const outer = current;
@@ -117,6 +113,37 @@ function countCall<Result>(name: string, bytesRead: number, run: () => Result): 
   } finally {
     current = outer;
   }
+}
+
+/** Runs `body` and returns what it would have counted. */
+export function recordCounts(body: () => void): ReadonlyMap<string, KernelCount> {
+  const outer = counts;
+  counts = new Map();
+  try {
+    body();
+    return counts;
+  } finally {
+    counts = outer;
+  }
+}
+
+/** Books what was recorded by `recordCounts`, as if it had happened now. */
+export function bookCounts(recorded: ReadonlyMap<string, KernelCount>): void {
+  for (const [name, { calls, dispatches, bytesRead }] of recorded) {
+    const count = countOf(name);
+    count.calls += calls;
+    count.dispatches += dispatches;
+    count.bytesRead += bytesRead;
+  }
+}
+
+function countOf(name: string): KernelCount {
+  let count = counts.get(name);
+  if (count === undefined) {
+    count = { calls: 0, dispatches: 0, bytesRead: 0 };
+    counts.set(name, count);
+  }
+  return count;
 }
 
 /** Books one dispatch on the kernel that is running. */

@@ -21,7 +21,8 @@ const decode = defineFusedKernel<AttentionInputs, AttentionAttributes>({
 
 /**
  * Attention of one new token of each sequence over its cache, in the manner of flash-decoding (Dao et al. 2023): the cache is
- * split into chunks, each chunk's softmax stands alone, and a second dispatch joins them; one dispatch where a chunk is all. A
+ * split into chunks, each chunk's softmax stands alone, and a second dispatch joins them; one dispatch where the cache has
+ * no more places than a chunk. A
  * workgroup serves all query heads of a slot, so every number of the cache is read once. Returns the attended values,
  * float32 [batch, numAttentionHeads * valueSlotWidth]; zeros for a sequence without a new token. Layouts 'stock' and 'latent'.
  */

@@ -245,12 +245,6 @@ const writeResults = `
     return (row * uniforms.splits + work.split) * (valueSlotWidth + 2);
   }
 
-  fn writeSoftmax(work: Work, h: i32, high: f32, total: f32) {
-    let at = resultStart(work, h) + valueSlotWidth;
-    results[at] = high;
-    results[at + 1] = total;
-  }
-
   fn writeResults(work: Work, lane: i32) {
     for (var o = lane; o < heads * valueSlotWidth; o += lanes) {
       let h = o / valueSlotWidth;
@@ -259,16 +253,17 @@ const writeResults = `
       results[resultStart(work, h) + o % valueSlotWidth] = value;
     }
     if (!single) {
-      for (var h = lane; h < heads; h += lanes) { writeSoftmax(work, h, highest[h], totals[h]); }
+      for (var h = lane; h < heads; h += lanes) {
+        let at = resultStart(work, h) + valueSlotWidth;
+        results[at] = highest[h];
+        results[at + 1] = totals[h];
+      }
     }
   }
 
   fn writeNothing(work: Work, lane: i32) {
     for (var o = lane; o < heads * valueSlotWidth; o += lanes) {
       results[resultStart(work, o / valueSlotWidth) + o % valueSlotWidth] = 0.0;
-    }
-    if (!single) {
-      for (var h = lane; h < heads; h += lanes) { writeSoftmax(work, h, least, 0.0); }
     }
   }`;
 
@@ -278,7 +273,8 @@ const main = `
     let lane = i32(index);
     let work = workOf(group);
     if (work.count <= 0) {
-      writeNothing(work, lane);
+      // Of several chunks those without entries are not looked at.
+      if (single) { writeNothing(work, lane); }
       return;
     }
     loadQueries(work, lane);

@@ -7,7 +7,7 @@ import type { GpuProgram } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import { packedByteLength, unpackRow, type WeightFormat } from '../weights/pack-weights.ts';
 import type { PackedMatrix } from '../weights/packed-matrix.ts';
-import { chunksOfRow, weightReads, weightShader } from '../weights/row-shaders.ts';
+import { weightReads, weightShader } from '../weights/row-shaders.ts';
 
 interface EmbeddingInputs {
   /** int32 [tokens] */
@@ -18,7 +18,7 @@ interface EmbeddingInputs {
   scales: TensorInfo[];
 }
 
-interface EmbeddingAttributes {
+export interface EmbeddingAttributes {
   format: WeightFormat;
   rows: number;
   columns: number;
@@ -29,7 +29,11 @@ interface EmbeddingAttributes {
 const run = defineFusedKernel<EmbeddingInputs, EmbeddingAttributes>({
   name: 'KvlrEmbedTokens',
   bytesRead: ({ ids }: { ids: TensorInfo }, { format, columns }) => packedByteLength(format, ids.shape[0]!, columns),
-  webgpu: embedOnGpu,
+  webgpu: ({ inputs, attributes, backend }) => {
+    const result = backend.makeTensorInfo([inputs.ids.shape[0]!, attributes.columns], 'float32');
+    embedOnGpu(backend, { ...inputs, firstId: 0 }, attributes, result);
+    return result;
+  },
   wasm: embedOnHost,
   cpu: embedOnHost,
 });
@@ -47,11 +51,18 @@ export function embedTokens(ids: Tensor, embedding: PackedMatrix, scale = 1): Te
       data: { dtype: ids.dtype, received: ids.shape },
     });
   }
-  const { format, columns, rows } = embedding;
-  const shards = embedding.shards.map((shard) => ({ firstRow: shard.firstRow, rows: shard.rows }));
-  const words = embedding.shards.map((shard) => shard.words);
-  const scales = embedding.shards.flatMap((shard) => shard.scales ?? []);
-  return run({ ids, words, scales }, { format, rows, columns, shards, scale })[0]!;
+  const { words, scales, ...attributes } = embeddingParts(embedding);
+  return run({ ids, words, scales }, { ...attributes, scale })[0]!;
+}
+
+/** What kernels that embed are given of a packed embedding. */
+export function embeddingParts({ format, rows, columns, shards }: PackedMatrix) {
+  return {
+    ...{ format, rows, columns },
+    shards: shards.map((shard) => ({ firstRow: shard.firstRow, rows: shard.rows })),
+    words: shards.map((shard) => shard.words),
+    scales: shards.flatMap((shard) => shard.scales ?? []),
+  };
 }
 
 /** The wasm and cpu body of the embedding. */
@@ -84,58 +95,88 @@ function embedOnHost(call: KernelCall<EmbeddingInputs, EmbeddingAttributes, Host
 
 const invocations = 64;
 
-/** The WebGPU body of the embedding: one dispatch per shard, each of which writes the tokens whose rows it holds. */
-function embedOnGpu(call: KernelCall<EmbeddingInputs, EmbeddingAttributes, WebGPUBackend>): TensorInfo {
-  const { inputs, attributes, backend } = call;
-  const result = backend.makeTensorInfo([inputs.ids.shape[0]!, attributes.columns], 'float32');
+interface GpuEmbeddingInputs {
+  /** int32; the id of a token is one of its words from `firstId` on. */
+  ids: TensorInfo;
+  firstId: number;
+  words: TensorInfo[];
+  scales: TensorInfo[];
+}
+
+/** The WebGPU body of the embedding: one dispatch per shard, each of which writes the tokens whose rows it holds to `result`. */
+export function embedOnGpu(
+  backend: WebGPUBackend,
+  inputs: GpuEmbeddingInputs,
+  attributes: EmbeddingAttributes,
+  result: TensorInfo,
+): void {
   for (let shard = 0; shard < attributes.shards.length; shard++) {
     runProgram(backend, embeddingProgram(inputs, attributes, shard, result));
   }
-  return result;
 }
 
 function embeddingProgram(
-  inputs: EmbeddingInputs,
+  inputs: GpuEmbeddingInputs,
   { format, rows, columns, shards, scale }: EmbeddingAttributes,
   shard: number,
   result: TensorInfo,
 ): GpuProgram {
   const { firstRow, rows: shardRows } = shards[shard]!;
+  const { firstId } = inputs;
   // The first shard also writes the zeros of ids that no shard holds.
   const isForeign = shard === 0 ? `(id < 0 || id >= rows)` : 'false';
   return {
     name: 'embed_tokens',
-    shape: [format, rows, columns, firstRow, shardRows],
+    shape: [format, rows, columns, firstRow, shardRows, firstId],
     reads: [
       { name: 'ids', type: 'i32', tensor: inputs.ids },
       ...weightReads('table', format, inputs.words[shard]!, inputs.scales[shard]),
     ],
     writes: [{ name: 'result', type: 'f32', tensor: result }],
     uniforms: [{ name: 'scale', type: 'f32', value: scale }],
-    workgroups: [Math.ceil(chunksOfRow(format, columns) / invocations), inputs.ids.shape[0]!],
+    workgroups: [1, result.shape[0]!],
     source: () => {
-      const { chunks, firstColumns, code } = weightShader('table', format, columns);
+      const { code, write, clear } = embeddedRow(format, columns);
       const shader = `
       ${code}
-      fn store(token: i32, column: i32, value: vec4<f32>) {
+      @compute @workgroup_size(${invocations})
+      fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+        let token = i32(group.y);
+        let id = ids[firstId + token];
+        if (id >= firstRow && id < firstRow + shardRows) {
+          ${write('token', 'id - firstRow', 'i32(index)', String(invocations))}
+        } else if (${isForeign}) {
+          ${clear('token', 'i32(index)', String(invocations))}
+        }
+      }`;
+      return { constants: { rows, columns, firstRow, shardRows, firstId }, code: shader };
+    },
+  };
+}
+
+/**
+ * WGSL that copies a row of the bindings `table` (see `weightReads`), times uniforms.scale, to a row of `result`, or zeros. The
+ * constant `columns` is to be known. Invocations share a row; the arguments are expressions.
+ */
+export function embeddedRow(format: WeightFormat, columns: number) {
+  const { chunks, firstColumns, code } = weightShader('table', format, columns);
+  const eachChunk = (index: string, count: string, body: string) =>
+    `for (var chunk = ${index}; chunk < ${chunks}; chunk += ${count}) { ${body} }`;
+  return {
+    code: `
+      ${code}
+      fn storeFour(token: i32, column: i32, value: vec4<f32>) {
         for (var place = 0; place < 4; place++) {
           if (column + place < columns) { result[token * columns + column + place] = value[place]; }
         }
-      }
-      @compute @workgroup_size(${invocations})
-      fn main(@builtin(global_invocation_id) position: vec3<u32>) {
-        let chunk = i32(position.x);
-        let token = i32(position.y);
-        if (chunk >= ${chunks}) { return; }
-        let id = ids[token];
-        if (id >= firstRow && id < firstRow + shardRows) {
-          let values = tableChunk(id - firstRow, chunk);
-          ${firstColumns.map((column, part) => `store(token, ${column}, values[${part}] * uniforms.scale);`).join('\n')}
-        } else if (${isForeign}) {
-          ${firstColumns.map((column) => `store(token, ${column}, vec4<f32>());`).join('\n')}
-        }
-      }`;
-      return { constants: { rows, columns, firstRow, shardRows }, code: shader };
+      }`,
+    write: (token: string, row: string, index: string, count: string) => {
+      const stores = firstColumns.map(
+        (column, part) => `storeFour(${token}, ${column}, values[${part}] * uniforms.scale);`,
+      );
+      return eachChunk(index, count, `let values = tableChunk(${row}, chunk); ${stores.join(' ')}`);
     },
+    clear: (token: string, index: string, count: string) =>
+      eachChunk(index, count, firstColumns.map((column) => `storeFour(${token}, ${column}, vec4<f32>());`).join(' ')),
   };
 }

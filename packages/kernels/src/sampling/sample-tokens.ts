@@ -1,8 +1,17 @@
 import { KvlrError } from '@kvlr/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../fused-kernel.ts';
-import { keyOfStep, type SamplingAttributes, type SamplingInputs, sampleOnHost } from './sampling-host.ts';
-import { sampleOnGpu } from './sampling-webgpu.ts';
+import { embeddingParts } from '../projection/embed-tokens.ts';
+import { packedByteLength } from '../weights/pack-weights.ts';
+import type { PackedMatrix } from '../weights/packed-matrix.ts';
+import { keyOfSeed, keyOfStep, type SamplingAttributes, type SamplingInputs, sampleOnHost } from './sampling-host.ts';
+import {
+  type StepSamplingAttributes,
+  type StepSamplingInputs,
+  sampleOnGpu,
+  sampleStepOnGpu,
+} from './sampling-webgpu.ts';
+import type { StepState } from './step-state.ts';
 
 export interface SampleTokensSettings {
   /** Divides the logits; 0 (the default) takes the greatest logit, of equals the lowest id. */
@@ -46,13 +55,8 @@ const run = defineFusedKernel<SamplingInputs, SamplingAttributes>({
  * Throws 'tensor-shape' for other tensors or a full history, 'invalid-argument' for settings out of range.
  */
 export function sampleTokens(logits: Tensor, settings: SampleTokensSettings = {}, history?: TokenHistory): Tensor {
+  checkSettings(settings);
   const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0, step = 0 } = settings;
-  if (!(temperature >= 0 && topK >= 0 && Number.isInteger(topK) && topP > 0 && topP <= 1 && repetitionPenalty > 0)) {
-    throw new KvlrError('invalid-argument', {
-      message: `expected temperature >= 0, a whole topK >= 0, topP in (0, 1] and repetitionPenalty > 0, got ${temperature}, ${topK}, ${topP} and ${repetitionPenalty}`,
-      data: { temperature, topK, topP, repetitionPenalty },
-    });
-  }
   if (logits.rank !== 2 || logits.dtype !== 'float32') {
     throw new KvlrError('tensor-shape', {
       message: `expected float32 [batch, vocabulary], got ${logits.dtype} [${logits.shape}]`,
@@ -66,6 +70,16 @@ export function sampleTokens(logits: Tensor, settings: SampleTokensSettings = {}
   return run({ logits, history: history?.ids }, attributes)[0]!;
 }
 
+function checkSettings(settings: SampleTokensSettings): void {
+  const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1 } = settings;
+  if (!(temperature >= 0 && topK >= 0 && Number.isInteger(topK) && topP > 0 && topP <= 1 && repetitionPenalty > 0)) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected temperature >= 0, a whole topK >= 0, topP in (0, 1] and repetitionPenalty > 0, got ${temperature}, ${topK}, ${topP} and ${repetitionPenalty}`,
+      data: { temperature, topK, topP, repetitionPenalty },
+    });
+  }
+}
+
 function requireRoom({ ids, length }: TokenHistory, batch: number): void {
   if (ids.dtype === 'int32' && ids.rank === 2 && ids.shape[0] === batch && length >= 0 && length < ids.shape[1]!)
     return;
@@ -73,5 +87,53 @@ function requireRoom({ ids, length }: TokenHistory, batch: number): void {
     message: `expected int32 [${batch}, more than ${length}], got ${ids.dtype} [${ids.shape}]`,
     where: { argument: 'history' },
     data: { length, received: ids.shape },
+  });
+}
+
+const runStep = defineFusedKernel<StepSamplingInputs, StepSamplingAttributes>({
+  name: 'KvlrSampleAndEmbed',
+  bytesRead: ({ logits }, { format, columns }) =>
+    logits.shape[0]! * (logits.shape[1]! * 4 + packedByteLength(format, 1, columns)),
+  webgpu: sampleStepOnGpu,
+  wasm: refuseHost,
+  cpu: refuseHost,
+});
+
+/** What `sampleAndEmbed` reads and writes besides the embedding. */
+export interface StepTensors {
+  /** float32 [batch, vocabulary] */
+  logits: Tensor;
+  /** float32 [batch, columns of the embedding]: the sampled tokens' rows of it are written to it. */
+  stream: Tensor;
+  /** int32 [batch, capacity], as `TokenHistory.ids`; how long its rows are the state knows. */
+  history?: Tensor | undefined;
+}
+
+/**
+ * The end of a decoding step on WebGPU, in one dispatch where the embedding is one shard: samples a token per row as `sampleTokens` does
+ * (`step` is the state's count), notes it in the state and the history, counts the token before it as held, and embeds it, times
+ * `scale`, as the next step's stream. Nothing comes from the host. Throws 'unsupported-feature' on other backends.
+ */
+export function sampleAndEmbed(
+  { logits, stream, history }: StepTensors,
+  state: StepState,
+  embedding: PackedMatrix,
+  settings: Omit<SampleTokensSettings, 'step'> & { scale?: number } = {},
+): void {
+  checkSettings(settings);
+  const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0, scale = 1 } = settings;
+  const { words, scales, ...table } = embeddingParts(embedding);
+  runStep(
+    { logits, history, state: state.words, stream, words, scales },
+    {
+      ...{ temperature, topK, topP, repetitionPenalty, seedKey: keyOfSeed(seed), ringTokens: state.ringTokens },
+      ...{ ...table, scale },
+    },
+  );
+}
+
+function refuseHost(): never {
+  throw new KvlrError('unsupported-feature', {
+    message: 'expected the WebGPU backend: elsewhere the host counts steps.',
   });
 }

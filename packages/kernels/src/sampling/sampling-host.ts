@@ -142,7 +142,12 @@ const counterStride = 0x9e3779b9;
 
 /** The key of one step of generation: from it follow the numbers of every row of a batch and every token. */
 export function keyOfStep(seed: number, step: number): number {
-  return mixBits(mixBits(seed | 0) + Math.imul(step, counterStride));
+  return mixBits(keyOfSeed(seed) + Math.imul(step, counterStride));
+}
+
+/** The key of a generation. */
+export function keyOfSeed(seed: number): number {
+  return mixBits(seed | 0);
 }
 
 /** The key of one row of a batch. */
@@ -160,13 +165,14 @@ function gumbelOfToken(rowKey: number, token: number): number {
   return -Math.log(w < 0.0625 ? series : -Math.log(1 - w));
 }
 
-/** The same functions in WGSL: mixBits(u32), keyOfRow(u32, u32), gumbelOfToken(u32, u32). */
+/** The same functions in WGSL: mixBits(u32), keyOfStep(u32, u32) of the key of a seed, keyOfRow(u32, u32), gumbelOfToken(u32, u32). */
 export const counterRandomShader = `
   fn mixBits(value: u32) -> u32 {
     var mixed = (value ^ (value >> 16u)) * 0x7feb352du;
     mixed = (mixed ^ (mixed >> 15u)) * 0x846ca68bu;
     return mixed ^ (mixed >> 16u);
   }
+  fn keyOfStep(seedKey: u32, step: u32) -> u32 { return mixBits(seedKey + step * ${counterStride}u); }
   fn keyOfRow(stepKey: u32, row: u32) -> u32 { return mixBits(stepKey + (row + 1u) * ${counterStride}u); }
   fn gumbelOfToken(rowKey: u32, token: u32) -> f32 {
     let w = (f32(mixBits(rowKey + token * ${counterStride}u) >> 9u) + 0.5) / 8388608.0;

@@ -1,40 +1,132 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { KernelCall } from '../fused-kernel.ts';
+import { type EmbeddingAttributes, embeddedRow, embedOnGpu } from '../projection/embed-tokens.ts';
+import type { GpuUniform, GpuWrite } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
+import { weightReads } from '../weights/row-shaders.ts';
 import { counterRandomShader, massUnits, type SamplingAttributes, type SamplingInputs } from './sampling-host.ts';
+import { stepStateShader } from './step-state.ts';
 
 /** The WebGPU body of sampling: one dispatch, one workgroup per row of the batch. */
 export function sampleOnGpu(call: KernelCall<SamplingInputs, SamplingAttributes, WebGPUBackend>): TensorInfo {
   const { inputs, attributes, backend } = call;
   const { logits, history } = inputs;
   const [batch, vocabulary] = logits.shape as [number, number];
-  const hasPenalty = history !== undefined && attributes.repetitionPenalty !== 1;
-  const capacity = history?.shape[1] ?? 0;
+  const { hasPenalty, writes, uniforms } = samplingParts(inputs, attributes);
   const [result, ...others] = runProgram(backend, {
     name: 'sample_tokens',
-    shape: [vocabulary, capacity, hasPenalty],
+    shape: [vocabulary, !!history, hasPenalty],
     reads: [{ name: 'logits', type: 'f32', tensor: logits }],
-    writes: [
-      { name: 'result', type: 'i32', shape: [batch], dtype: 'int32' },
-      ...(history ? [{ name: 'history', type: 'i32' as const, tensor: history }] : []),
-      ...(hasPenalty
-        ? [{ name: 'adjusted', type: 'f32' as const, shape: [batch, vocabulary], dtype: 'float32' as const }]
-        : []),
-    ],
+    writes: [{ name: 'result', type: 'i32', shape: [batch], dtype: 'int32' }, ...writes],
     uniforms: [
-      { name: 'temperature', type: 'f32', value: attributes.temperature },
-      { name: 'topP', type: 'f32', value: attributes.topP },
-      { name: 'penalty', type: 'f32', value: attributes.repetitionPenalty },
-      { name: 'topK', type: 'u32', value: attributes.topK },
+      ...uniforms,
       { name: 'stepKey', type: 'u32', value: attributes.stepKey },
       { name: 'length', type: 'i32', value: attributes.length },
     ],
     workgroups: [batch],
-    source: () => ({ constants: { vocabulary, capacity }, code: samplingShader(capacity > 0, hasPenalty) }),
+    source: () => ({
+      constants: { vocabulary },
+      code: samplingShader(hasPenalty, {
+        stepKey: 'uniforms.stepKey',
+        length: 'uniforms.length',
+        afterwards: `
+    if (local == 0) {
+      result[row] = chosen;
+      ${history ? 'history[row * uniforms.historyCapacity + uniforms.length] = chosen;' : ''}
+    }`,
+      }),
+    }),
   });
   if (hasPenalty) backend.disposeData(others[1]!.dataId);
   return result!;
+}
+
+export interface StepSamplingInputs extends SamplingInputs {
+  /** `StepState.words`, moved on in place. */
+  state: TensorInfo;
+  /** float32 [batch, columns]: the embedded token is written to it. */
+  stream: TensorInfo;
+  /** Of every shard of the embedding. */
+  words: TensorInfo[];
+  scales: TensorInfo[];
+}
+
+export interface StepSamplingAttributes extends Omit<SamplingAttributes, 'stepKey' | 'length'>, EmbeddingAttributes {
+  seedKey: number;
+  ringTokens: number;
+}
+
+/**
+ * The WebGPU body of `sampleAndEmbed`: one dispatch, which embeds the token as well where the table is in one piece; else another
+ * for each shard.
+ */
+export function sampleStepOnGpu(call: KernelCall<StepSamplingInputs, StepSamplingAttributes, WebGPUBackend>): [] {
+  const { inputs, attributes, backend } = call;
+  const { logits, history, state, stream, words, scales } = inputs;
+  const { format, columns, scale, ringTokens, seedKey } = attributes;
+  const [batch, vocabulary] = logits.shape as [number, number];
+  const { hasPenalty, writes, uniforms } = samplingParts(inputs, attributes);
+  const together = words.length === 1;
+  const outputs = runProgram(backend, {
+    name: 'sample_and_embed',
+    shape: [vocabulary, batch, ringTokens, !!history, hasPenalty, together && format, together && columns],
+    reads: [
+      { name: 'logits', type: 'f32', tensor: logits },
+      ...(together ? weightReads('table', format, words[0]!, scales[0]) : []),
+    ],
+    writes: [
+      { name: 'state', type: 'i32', tensor: state },
+      ...(together ? [{ name: 'result', type: 'f32' as const, tensor: stream }] : []),
+      ...writes,
+    ],
+    uniforms: [
+      ...uniforms,
+      { name: 'seedKey', type: 'u32', value: seedKey },
+      { name: 'scale', type: 'f32', value: scale },
+    ],
+    workgroups: [batch],
+    source: () => {
+      const table = embeddedRow(format, columns);
+      const sampling = samplingShader(hasPenalty, {
+        stepKey: 'keyOfStep(uniforms.seedKey, u32(sampledOf(row)))',
+        length: 'historyLengthOf(row)',
+        afterwards: `
+    storageBarrier();
+    if (local == 0) {
+      ${history ? 'history[row * uniforms.historyCapacity + historyLengthOf(row)] = chosen;' : ''}
+      moveOn(row, chosen);
+    }
+    ${together ? table.write('row', 'chosen', 'local', String(invocations)) : ''}`,
+      });
+      return {
+        constants: { vocabulary, ...(together && { columns }) },
+        code: [stepStateShader(batch, ringTokens), together ? table.code : '', sampling].join('\n'),
+      };
+    },
+  });
+  if (hasPenalty) backend.disposeData(outputs.at(-1)!.dataId);
+  if (!together) embedOnGpu(backend, { ids: state, firstId: 3 * batch, words, scales }, attributes, stream);
+  return [];
+}
+
+/** What both programs write and are told beside the rest. */
+function samplingParts(
+  { logits, history }: SamplingInputs,
+  attributes: Omit<SamplingAttributes, 'stepKey' | 'length'>,
+) {
+  const hasPenalty = history !== undefined && attributes.repetitionPenalty !== 1;
+  const writes: GpuWrite[] = [];
+  if (history) writes.push({ name: 'history', type: 'i32', tensor: history });
+  if (hasPenalty) writes.push({ name: 'adjusted', type: 'f32', shape: logits.shape, dtype: 'float32' });
+  const uniforms: GpuUniform[] = [
+    { name: 'temperature', type: 'f32', value: attributes.temperature },
+    { name: 'topP', type: 'f32', value: attributes.topP },
+    { name: 'penalty', type: 'f32', value: attributes.repetitionPenalty },
+    { name: 'topK', type: 'u32', value: attributes.topK },
+    { name: 'historyCapacity', type: 'i32', value: history?.shape[1] ?? 0 },
+  ];
+  return { hasPenalty, writes, uniforms };
 }
 
 const invocations = 256;
@@ -78,8 +170,16 @@ const selection = `
     return workgroupUniformLoad(&prefix);
   }`;
 
+interface SamplingEnds {
+  /** WGSL expressions of the step's key, a u32, and of how many tokens of the history count, an i32. */
+  stepKey: string;
+  length: string;
+  /** WGSL that follows when the token is `chosen`. */
+  afterwards: string;
+}
+
 /** The shader behind `sampleTokens`; `sampleRow` is the same algorithm on the host. */
-function samplingShader(hasHistory: boolean, hasPenalty: boolean): string {
+function samplingShader(hasPenalty: boolean, { stepKey, length, afterwards }: SamplingEnds): string {
   return `
   var<workgroup> histogram: array<atomic<u32>, 256>;
   var<workgroup> prefix: u32;
@@ -116,7 +216,7 @@ function samplingShader(hasHistory: boolean, hasPenalty: boolean): string {
     return workgroupUniformLoad(&tokens[0]);
   }
   ${selection}
-  ${hasPenalty ? penalty : ''}
+  ${hasPenalty ? penaltyShader(length) : ''}
   @compute @workgroup_size(${invocations})
   fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let row = i32(group.x);
@@ -153,7 +253,7 @@ function samplingShader(hasHistory: boolean, hasPenalty: boolean): string {
         workgroupBarrier();
         threshold = selectThreshold(base, threshold, true, local);
       }
-      let rowKey = keyOfRow(uniforms.stepKey, group.x);
+      let rowKey = keyOfRow(${stepKey}, group.x);
       order = 0u;
       token = ${2 ** 31 - 1};
       for (var each = local; each < vocabulary; each += ${invocations}) {
@@ -164,24 +264,23 @@ function samplingShader(hasHistory: boolean, hasPenalty: boolean): string {
       }
       chosen = greatest(order, token, local);
     }
-    if (local == 0) {
-      result[row] = chosen;
-      ${hasHistory ? 'history[row * capacity + uniforms.length] = chosen;' : ''}
-    }
+    ${afterwards}
   }`;
 }
 
 /** Every occurrence of a past token computes its logit from the untouched ones, so that repeated tokens are penalised once. */
-const penalty = `
+function penaltyShader(length: string): string {
+  return `
   fn penalise(row: i32, local: i32) {
     let base = row * vocabulary;
     for (var token = local; token < vocabulary; token += ${invocations}) { adjusted[base + token] = logits[base + token]; }
     storageBarrier();
-    for (var place = local; place < uniforms.length; place += ${invocations}) {
-      let token = history[row * capacity + place];
+    for (var place = local; place < ${length}; place += ${invocations}) {
+      let token = history[row * uniforms.historyCapacity + place];
       if (token < 0 || token >= vocabulary) { continue; }
       let logit = logits[base + token];
       adjusted[base + token] = select(logit * uniforms.penalty, logit / uniforms.penalty, logit > 0.0);
     }
     storageBarrier();
   }`;
+}

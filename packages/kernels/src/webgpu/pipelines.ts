@@ -70,12 +70,16 @@ export function pipelineOf(device: GPUDevice, program: GpuProgram): Pipeline {
  * step, because weights and caches stay and tfjs's pool hands out the same buffers again. They go with the pipeline, or when too
  * many have gathered.
  */
-export function bindGroupOf(device: GPUDevice, { compute, groups }: Pipeline, buffers: GPUBuffer[]): GPUBindGroup {
+export function bindGroupOf(device: GPUDevice, pipeline: Pipeline, buffers: GPUBuffer[]): GPUBindGroup {
+  const { groups } = pipeline;
   if (groups.size >= groupsKept) groups.clear();
-  return groups.get(buffers, () =>
-    device.createBindGroup({
-      layout: compute.getBindGroupLayout(0),
-      entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
-    }),
-  );
+  return groups.get(buffers, () => makeBindGroup(device, pipeline, buffers));
+}
+
+/** A new bind group of these buffers. */
+export function makeBindGroup(device: GPUDevice, { compute }: Pipeline, buffers: GPUBuffer[]): GPUBindGroup {
+  return device.createBindGroup({
+    layout: compute.getBindGroupLayout(0),
+    entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
+  });
 }

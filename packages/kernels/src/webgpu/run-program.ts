@@ -2,8 +2,9 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { env, type TensorInfo } from '@tensorflow/tfjs-core';
 import { countDispatch } from '../fused-kernel.ts';
 import { bufferOf } from '../tensors.ts';
-import { bindGroupOf, pipelineOf } from './pipelines.ts';
+import { bindGroupOf, makeBindGroup, pipelineOf } from './pipelines.ts';
 import type { GpuProgram, GpuUniform, GpuWrite } from './program.ts';
+import { type Recording, recordingOf } from './recorded-step.ts';
 
 /**
  * The private fields of tfjs-backend-webgpu 4.22.0 on which `runProgram` rests (backend_webgpu.js, recordAndSubmit): its
@@ -25,6 +26,8 @@ interface BackendInternals {
  * A tensor given to be written in place keeps its reference count: a kernel that returns it calls `incRef` itself.
  */
 export function runProgram(gpu: WebGPUBackend, program: GpuProgram): TensorInfo[] {
+  const recording = recordingOf(gpu);
+  if (recording) return recordProgram(gpu, program, recording);
   const internals = gpu as unknown as BackendInternals;
   const outputs = program.writes.map((write) => outputOf(gpu, write));
   const pipeline = pipelineOf(gpu.device, program);
@@ -51,6 +54,20 @@ export function runProgram(gpu: WebGPUBackend, program: GpuProgram): TensorInfo[
   return outputs;
 }
 
+/** Adds one compute program to a step that is being recorded. */
+function recordProgram(gpu: WebGPUBackend, program: GpuProgram, recording: Recording): TensorInfo[] {
+  const outputs = program.writes.map((write) =>
+    'tensor' in write ? write.tensor : gpu.makeTensorInfo(write.shape, write.dtype),
+  );
+  const pipeline = pipelineOf(gpu.device, program);
+  const buffers = [...program.reads.map((read) => read.tensor), ...outputs].map((tensor) => recording.bufferOf(tensor));
+  const { uniforms = [], workgroups } = program;
+  if (uniforms.length > 0) buffers.push(recording.uniforms(bytesOfUniforms(uniforms)));
+  recording.add({ pipeline: pipeline.compute, group: makeBindGroup(gpu.device, pipeline, buffers), workgroups });
+  countDispatch();
+  return outputs;
+}
+
 function outputOf(gpu: WebGPUBackend, write: GpuWrite): TensorInfo {
   if (!('tensor' in write)) return gpu.makeTensorInfo(write.shape, write.dtype);
   gpu.uploadToGPU(write.tensor.dataId);
@@ -64,14 +81,19 @@ function outputOf(gpu: WebGPUBackend, write: GpuWrite): TensorInfo {
  * filled again only after they have been submitted; the pool sees to that.
  */
 function fillUniforms(gpu: WebGPUBackend, uniforms: readonly GpuUniform[]): GPUBuffer {
-  const bytes = Math.ceil((uniforms.length * 4) / 16) * 16;
-  const view = new DataView(new ArrayBuffer(bytes));
+  const bytes = bytesOfUniforms(uniforms);
+  const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.UNIFORM;
+  const buffer = gpu.bufferManager.acquireBuffer(bytes.byteLength, usage);
+  gpu.queue.writeBuffer(buffer, 0, bytes);
+  return buffer;
+}
+
+function bytesOfUniforms(uniforms: readonly GpuUniform[]): ArrayBuffer {
+  const view = new DataView(new ArrayBuffer(Math.ceil((uniforms.length * 4) / 16) * 16));
   uniforms.forEach(({ type, value }, index) => {
     if (type === 'f32') view.setFloat32(index * 4, value, true);
     else if (type === 'i32') view.setInt32(index * 4, value, true);
     else view.setUint32(index * 4, value, true);
   });
-  const buffer = gpu.bufferManager.acquireBuffer(bytes, GPUBufferUsage.COPY_DST | GPUBufferUsage.UNIFORM);
-  gpu.queue.writeBuffer(buffer, 0, view.buffer, 0, bytes);
-  return buffer;
+  return view.buffer;
 }

@@ -35,7 +35,7 @@ export interface WeightShader {
 }
 
 /** Chunks of a row that hold columns and not only padding. */
-export function chunksOfRow(format: WeightFormat, columns: number): number {
+function chunksOfRow(format: WeightFormat, columns: number): number {
   return format === 'int4' ? rowLayout(format, columns).words : Math.ceil(columns / 4);
 }
 

@@ -1,0 +1,157 @@
+import { KvlrError } from '@kvlr/core';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { type DataId, type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { bookCounts, type KernelCount, recordCounts } from '../fused-kernel.ts';
+
+/** A list of dispatches with all their buffers bound, to be run again and again. */
+export interface RecordedStep {
+  /** Writes the dispatches into a pass. Makes no bind group and no buffer, and writes none. */
+  encode(pass: GPUComputePassEncoder): void;
+  readonly dispatches: number;
+  /** Bytes of the buffers that are its own: intermediate results and uniforms. */
+  readonly byteLength: number;
+  /** Frees its buffers, once what was submitted has run. */
+  dispose(): void;
+}
+
+interface RecordedDispatch {
+  pipeline: GPUComputePipeline;
+  group: GPUBindGroup;
+  workgroups: readonly [x: number, y?: number, z?: number];
+}
+
+/** Backends that are recording now. */
+const recordings = new WeakMap<WebGPUBackend, Recording>();
+
+/** The recording that a backend's programs go to, if it is recording. */
+export function recordingOf(gpu: WebGPUBackend): Recording | undefined {
+  return recordings.get(gpu);
+}
+
+/**
+ * Records the fused kernels that `body` calls instead of running them. Their results get buffers of the step's own, never those of
+ * tfjs's pool; a buffer that `body` frees may serve its later results. Tensors that `body` reads or writes in place must lie on the
+ * device and stay there for as long as the step is run; all that changes from run to run must lie in them, for uniforms stay as
+ * they are. Nothing that `body` makes has values afterwards: it disposes all of it (call it inside tf.tidy). Throws
+ * 'unsupported-feature' where `body` runs a stock op or reads a tensor that is not on the device.
+ */
+export function recordStep(gpu: WebGPUBackend, body: () => void): RecordedStep {
+  const recording = new Recording(gpu);
+  recordings.set(gpu, recording);
+  // Stock ops would be run now instead of later.
+  Object.assign(gpu, { runWebGPUProgram: refuseStockOp });
+  try {
+    return recording.finish(recordCounts(body));
+  } catch (error) {
+    recording.destroy();
+    throw error;
+  } finally {
+    delete (gpu as Partial<WebGPUBackend>).runWebGPUProgram;
+    recordings.delete(gpu);
+  }
+}
+
+/** Programs and buffers of a step in the making. */
+export class Recording {
+  private readonly gpu: WebGPUBackend;
+  private readonly dispatches: RecordedDispatch[] = [];
+  private readonly buffers: GPUBuffer[] = [];
+  /** Buffers of results, with the tensor that holds each for now. */
+  private held: { dataId: DataId; buffer: GPUBuffer }[] = [];
+  private free: GPUBuffer[] = [];
+
+  constructor(gpu: WebGPUBackend) {
+    this.gpu = gpu;
+  }
+
+  /** The buffer of a tensor; one of the step's own where it has none yet. Its former values must not be known on the host. */
+  bufferOf({ dataId }: TensorInfo): GPUBuffer {
+    const data = this.gpu.tensorMap.get(dataId);
+    if (data.resource) return data.resource as GPUBuffer;
+    if (data.values) {
+      throw new KvlrError('unsupported-feature', {
+        message: `expected tensors on the device while a step is recorded, got values [${data.shape}] of the host.`,
+        data: { shape: data.shape },
+      });
+    }
+    const buffer = this.allocate(4 * util.sizeFromShape(data.shape));
+    // tfjs leaves the buffers of others alone when it frees tensors.
+    Object.assign(data, { resource: buffer, external: true });
+    this.held.push({ dataId, buffer });
+    return buffer;
+  }
+
+  /** A buffer of uniforms with these bytes. */
+  uniforms(bytes: ArrayBuffer): GPUBuffer {
+    const buffer = this.gpu.device.createBuffer({
+      label: 'kvlr uniforms of a recorded step',
+      size: bytes.byteLength,
+      usage: GPUBufferUsage.UNIFORM,
+      mappedAtCreation: true,
+    });
+    new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(bytes));
+    buffer.unmap();
+    this.buffers.push(buffer);
+    return buffer;
+  }
+
+  add(dispatch: RecordedDispatch): void {
+    this.dispatches.push(dispatch);
+  }
+
+  finish(counts: ReadonlyMap<string, KernelCount>): RecordedStep {
+    const { dispatches, buffers } = this;
+    return {
+      dispatches: dispatches.length,
+      byteLength: buffers.reduce((sum, { size }) => sum + size, 0),
+      encode(pass) {
+        let before: GPUComputePipeline | undefined;
+        for (const { pipeline, group, workgroups } of dispatches) {
+          if (pipeline !== before) pass.setPipeline(pipeline);
+          before = pipeline;
+          pass.setBindGroup(0, group);
+          pass.dispatchWorkgroups(...workgroups);
+        }
+        bookCounts(counts);
+      },
+      dispose: () => this.destroy(),
+    };
+  }
+
+  destroy(): void {
+    for (const buffer of this.buffers.splice(0)) buffer.destroy();
+  }
+
+  private allocate(size: number): GPUBuffer {
+    // What the body has disposed is free again.
+    const isHeld = ({ dataId }: { dataId: DataId }) => this.gpu.tensorMap.has(dataId);
+    this.free.push(...this.held.filter((each) => !isHeld(each)).map(({ buffer }) => buffer));
+    this.held = this.held.filter(isHeld);
+    const place = this.free.findIndex((buffer) => buffer.size === size);
+    if (place >= 0) return this.free.splice(place, 1)[0]!;
+    const buffer = this.gpu.device.createBuffer({
+      label: 'kvlr result of a recorded step',
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    this.buffers.push(buffer);
+    return buffer;
+  }
+}
+
+function refuseStockOp(program: { shaderKey?: string }): never {
+  throw new KvlrError('unsupported-feature', {
+    message: `expected fused kernels alone while a step is recorded, got the stock program ${program.shaderKey ?? ''}.`,
+  });
+}
+
+/**
+ * Submits what tfjs has recorded so far, then what `encode` writes, so that the order of calls is the order on the device.
+ */
+export function submitInOrder(gpu: WebGPUBackend, encode: (encoder: GPUCommandEncoder) => void): void {
+  gpu.endComputePassEncoder();
+  if ((gpu as unknown as { commandEncoder: GPUCommandEncoder | null }).commandEncoder) gpu.submitQueue();
+  const encoder = gpu.device.createCommandEncoder();
+  encode(encoder);
+  gpu.queue.submit([encoder.finish()]);
+}
