@@ -20,15 +20,18 @@ export interface Golden {
   windows: GoldenWindow[];
 }
 
-const root = fileURLToPath(new URL('../goldens/', import.meta.url));
-
 /** The golden checkpoints, one or more of each model family: `goldens/README.md` says what each exercises. */
-export const goldenNames: readonly string[] = readdirSync(root, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map(({ name }) => name);
+export function goldenNames(): string[] {
+  const entries = readdirSync(goldenFolder(), { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+}
+
+function goldenFolder(): string {
+  return fileURLToPath(new URL('../goldens/', import.meta.url));
+}
 
 export function readGolden(name: string): Golden {
-  const directory = join(root, name);
+  const directory = join(goldenFolder(), name);
   const tensors = readTensors(join(directory, 'golden.safetensors'));
   const ofLayers = (prefix: string) => {
     const layers: Float32Array[] = [];

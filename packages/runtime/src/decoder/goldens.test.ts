@@ -38,7 +38,7 @@ const lastRow = (logits: Float32Array, vocabSize: number) => logits.subarray(log
 const backends = (await testedBackends()).filter(({ backend }) => backend !== 'cpu');
 
 describe.each(backends)("transformers' golden checkpoints on $backend", ({ backend, skip }) => {
-  const tested = backend === 'wasm' ? goldenNames : onGpu;
+  const tested = backend === 'wasm' ? goldenNames() : onGpu;
 
   it.skipIf(skip).each(tested)(
     '%s: has their logits',
@@ -54,7 +54,7 @@ describe.each(backends)("transformers' golden checkpoints on $backend", ({ backe
     patience,
   );
 
-  const cached = backend === 'wasm' ? goldenNames : cachedOnGpu;
+  const cached = backend === 'wasm' ? goldenNames() : cachedOnGpu;
   it.skipIf(skip).each(cached)(
     '%s: has their logits behind a cache',
     async (name) => {
@@ -75,7 +75,7 @@ describe.each(backends)("transformers' golden checkpoints on $backend", ({ backe
   );
 });
 
-describe.each(goldenNames)('%s', (name) => {
+describe.each(goldenNames())('%s', (name) => {
   it('continues a text greedily with the greatest logits of whole windows, weights packed or not', async () => {
     const { source, windows, close } = await openGolden(name);
     const [plain, packed] = [
