@@ -24,9 +24,13 @@ async function editHeader(edit: (header: Record<string, { data_offsets: [number,
 }
 
 describe('a bad checkpoint', () => {
-  it.each(['config.json', 'model.safetensors', 'tokenizer.json'])('without %s', async (name) => {
+  it.each([
+    ['config.json', 'config.json'],
+    ['model.safetensors', 'safetensors'],
+    ['tokenizer.json', 'tokenizer.json'],
+  ])('without %s', async (name, named) => {
     await rm(join(run.model, name));
-    await run.expectFailure('file-missing', name === 'model.safetensors' ? 'safetensors' : name);
+    await run.expectFailure('file-missing', named);
   });
 
   it('that does not exist', async () => {

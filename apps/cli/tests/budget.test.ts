@@ -56,18 +56,17 @@ describe('kvlr compress --budget', () => {
   });
 
   it.each([
-    ['a name that is none', 'fair', '', 'expected a budget policy: one of uniform'],
+    ['a name that is none', () => 'fair', '', 'expected a budget policy: one of uniform'],
     [
       'a module without a policy',
-      './own.mjs',
+      () => tiny.path('own.mjs'),
       'export default 4;',
       'expected a default export that is a budget policy',
     ],
-  ])('refuses %s', async (_, name, source, message) => {
-    const path = /\.mjs$/.test(name) ? join(directory, name) : name;
-    await writeFile(join(directory, 'own.mjs'), source);
+  ])('refuses %s', async (_, budget, source, message) => {
+    await writeFile(tiny.path('own.mjs'), source);
     for (const more of [[], ['--dry-run']]) {
-      const outcome = await compress('refused', '--budget', path, ...more);
+      const outcome = await compress('refused', '--budget', budget(), ...more);
       expect(outcome.exitCode).not.toBe(0);
       expect(outcome.error.replace(/\s+/g, ' ')).toContain(message);
     }

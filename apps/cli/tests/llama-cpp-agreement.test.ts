@@ -43,8 +43,7 @@ describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {
 
   it('put the same token first, wherever the choice is clear', async () => {
     const { kvlr, llamaCpp, tokenizer } = engines;
-    const disagreements: object[] = [];
-    let decisive = 0;
+    const choices: { prompt: string; position: number; margin: number; kvlr: number; llamaCpp: number }[] = [];
     for (const prompt of prompts) {
       const tokenIds = Int32Array.from([...tokenizer.prefixIds, ...tokenizer.encode(prompt)]);
       const logits = await kvlr.logits(tokenIds);
@@ -52,14 +51,12 @@ describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {
         const row = logits.subarray(position * kvlr.vocabSize, (position + 1) * kvlr.vocabSize);
         const ours = topTwo(row);
         const margin = Math.min(ours.margin, first.logit - second.logit);
-        if (margin <= decisiveMargin) continue;
-        decisive++;
-        if (ours.first !== first.tokenId)
-          disagreements.push({ prompt, position, margin, kvlr: ours.first, llamaCpp: first });
+        choices.push({ prompt, position, margin, kvlr: ours.first, llamaCpp: first.tokenId });
       }
     }
-    expect(disagreements).toEqual([]);
-    expect(decisive).toBeGreaterThan(80);
+    const clear = choices.filter(({ margin }) => margin > decisiveMargin);
+    expect(clear.filter((choice) => choice.kvlr !== choice.llamaCpp)).toEqual([]);
+    expect(clear.length).toBeGreaterThan(80);
   });
 
   it('have the same perplexity within 0.5 % on the same windows', async () => {
@@ -69,9 +66,8 @@ describe.each(subjects)('kvlr and llama.cpp on %s', (_, prepare) => {
     const ours = await evaluate({ model: kvlr, modelId: kvlr.id, windows, cache: cacheSize(kvlr.shape, 4) });
     const logProbabilities: number[] = [];
     for (const { tokenIds } of windows) {
-      for (const { actual } of await llamaCpp.predict(tokenIds)) {
-        if (actual !== undefined) logProbabilities.push(actual.logProbability);
-      }
+      const followed = (await llamaCpp.predict(tokenIds)).slice(0, -1);
+      logProbabilities.push(...followed.map(({ actual }) => actual!.logProbability));
     }
     expect(logProbabilities.length).toBe(ours.tokenCount);
     const sum = logProbabilities.reduce((total, logProbability) => total + logProbability, 0);

@@ -9,6 +9,7 @@ import {
   readText,
   skippedStages,
   stopAt,
+  tinyDistillation,
   tinyRecipe,
   tinyRun,
 } from './testing/tiny-run.ts';
@@ -49,6 +50,26 @@ describe('compress', () => {
         artefactNames.reportMarkdown,
       ].sort(),
     );
+  });
+
+  it('keeps the same bytes in wide heads, reconstructed and distilled like others', async () => {
+    const recipe = { ...tinyRecipe, headWidth: 2, recovery: { ...tinyRecipe.recovery, distillation: tinyDistillation } };
+    const { model, evaluation, report, recipe: used } = await compress(await request({ recipe }));
+    expect(model.shape).toMatchObject({ numKeyValueHeads: 1, headDim: 16 });
+    expect(used).toMatchObject({ keyValueHeads: 1, headWidth: 2 });
+    expect(evaluation.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
+    expect(report.reconstruction).toHaveLength(2);
+    for (const { heldOutBefore, heldOutAfter } of report.reconstruction) {
+      expect(heldOutAfter).toBeLessThanOrEqual(heldOutBefore);
+    }
+    expect(evaluation.result.perplexity.value).toBeGreaterThan(0);
+  });
+
+  it('changes nothing where heads are as wide as their groups', async () => {
+    const recipe = { ...tinyRecipe, keyValueHeads: { keep: 1 }, headWidth: 4, recovery: { preset: 'none' as const } };
+    const { evaluation, model } = await compress(await request({ recipe: { ...recipe, dtype: 'F32' } }));
+    expect(model.shape).toMatchObject({ numKeyValueHeads: 1, headDim: 32 });
+    expect(evaluation.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
   });
 
   it('changes nothing when all KV heads are kept, and says so', async () => {

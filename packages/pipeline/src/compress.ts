@@ -149,10 +149,10 @@ export async function compressLayers(
   plan: CompressionPlan,
   { statistics, runner, recordings, workers }: CompressionMeans,
 ): Promise<CompressedModel> {
-  const { model, recipe, keyValueHeads, method, strategy, keys } = plan;
+  const { model, recipe, keyValueHeads, headWidth, method, strategy, keys } = plan;
   const text = plan.texts.calibration;
   const { blockInputs, attendedMoments } = recordings;
-  const grouping = { model, statistics, strategy, label: recipe.grouping, method, blockInputs, workers };
+  const grouping = { model, statistics, strategy, label: recipe.grouping, method, headWidth, blockInputs, workers };
   const budget = await chooseBudget(context, {
     ...{ model, runner, text, calibration: recipe.calibration, grouping, keyValueHeads },
     ...{ settings: recipe.budget, choice: plan.choices.budget, key: keys.budget, lossKey: keys.losses },
@@ -161,7 +161,7 @@ export async function compressLayers(
   const counts = budget.layers.map((layer) => (ranks ? keyValueHeads : layer.keys));
   const groups = await chooseGroups(context, { source: grouping, counts, key: keys.grouping });
   const layers = await computeFactors(context, {
-    ...{ model, statistics, groups, method, ranks, attendedMoments, key: keys.factors },
+    ...{ model, statistics, groups, method, headWidth, ranks, attendedMoments, key: keys.factors },
   });
   const student = applyCompression(model, layers);
   const settings = recipe.recovery;

@@ -3,13 +3,15 @@ import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 import { cacheWidth, type DecoderShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
+import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import type { CompressionPlan } from './plan.ts';
-import { divisorsOf, resolveDistillation, resolveRecovery } from './recipe.ts';
+import { resolveDistillation, resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three. */
-export interface CompressionEstimate {
-  keyValueHeads: number;
+export interface CompressionEstimate extends ResultHeads {
+  /** What heads cost beside the bytes of the cache. */
+  price: HeadPrice;
   /** Largest memory at one time. */
   memoryBytes: number;
   outputBytes: number;
@@ -28,7 +30,7 @@ const processBytes = 250e6;
 
 /** Estimates memory, disk and time of a planned compression from shapes alone. */
 export function estimateCompression(plan: CompressionPlan, backend: BackendName): CompressionEstimate {
-  const { model, recipe, keyValueHeads } = plan;
+  const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
   const speed = speeds[backend];
   const size = modelSize(model);
@@ -48,8 +50,10 @@ export function estimateCompression(plan: CompressionPlan, backend: BackendName)
     (2 * forward(evaluationTokens, predicted)) / speed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
   const measured = recipe.budget.windowLength - 1;
   const measuredTokens = recipe.budget.windows * measured;
-  const recovery = estimateRecovery(shape, recipe, size);
-  const distillation = estimateDistillation(shape, recipe, size, keyValueHeads);
+  const price = priceOfHeads(shape, plan);
+  const student = studentSize(size, price, headWidth);
+  const recovery = estimateRecovery(shape, recipe, student);
+  const distillation = estimateDistillation(shape, recipe, student, plan);
   const stages = [
     { title: 'statistics', seconds: statisticsSeconds },
     { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / speed) },
@@ -64,17 +68,19 @@ export function estimateCompression(plan: CompressionPlan, backend: BackendName)
   const logitBytes = Math.min(640 * 2 ** 20, 4 * evaluationTokens * shape.vocabSize);
   // The original, the exact and the rounded result are on the backend at the same time, once, to measure the rounding.
   const evaluationBytes = 3 * 4 * size.parameters + logitBytes;
-  // Parameters of the key and value projections that the result does without.
-  const lost = 2 * shape.numLayers * shape.hiddenSize * (shape.numKeyValueHeads - keyValueHeads) * shape.headDim;
   const dtype: WeightDtype | undefined = recipe.dtype === 'source' ? undefined : recipe.dtype;
   return {
     keyValueHeads,
+    headWidth,
+    price,
     memoryBytes:
       processBytes +
       statisticsBytes +
       attentionBytes +
       Math.max(evaluationBytes, recovery.bytes, distillation?.bytes ?? 0),
-    outputBytes: Math.round(plannedBytes(model, { source: model, dtype }) * (1 - lost / size.parameters)),
+    outputBytes: Math.round(
+      (plannedBytes(model, { source: model, dtype }) * price.parameters.result) / price.parameters.source,
+    ),
     runDirectoryBytes: statisticsBytes + attentionBytes + recovery.diskBytes + (distillation?.diskBytes ?? 0),
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
@@ -87,6 +93,19 @@ function measurements(shape: DecoderShape, { budget: { policy } }: Recipe): numb
   const known = budgetPolicies.has(policy) ? budgetPolicies.get(policy) : undefined;
   if (known !== undefined && known.needs !== 'measurement') return 0;
   return shape.numLayers * (divisorsOf(shape.numKeyValueHeads).length - 1);
+}
+
+/** The size of the result as training sees it: wide heads take more of everything in attention. */
+function studentSize(size: ModelSize, { parameters }: HeadPrice, headWidth: number): ModelSize {
+  if (headWidth === 1) return size;
+  const added = parameters.result - parameters.source;
+  return {
+    ...size,
+    parameters: parameters.result,
+    active: size.active + added,
+    attention: size.attention + added,
+    attentionWidth: headWidth * size.attentionWidth,
+  };
 }
 
 interface ModelSize {
@@ -146,7 +165,7 @@ function estimateDistillation(
   shape: DecoderShape,
   recipe: Recipe,
   size: ModelSize,
-  keyValueHeads: number,
+  { keyValueHeads, headWidth }: ResultHeads,
 ): { operations: number; bytes: number; diskBytes: number } | undefined {
   const distillation = resolveDistillation(recipe.recovery);
   if (distillation === undefined) return undefined;
@@ -154,7 +173,8 @@ function estimateDistillation(
   const { steps, piecesPerStep, evaluateEvery } = distillation.settings;
   const pieceLength = Math.min(distillation.settings.pieceLength, windowLength);
   const forwardOf = (tokens: number) => 2 * size.active + 2 * size.attentionWidth * tokens;
-  const trained = 2 * shape.numLayers * shape.hiddenSize * (shape.numAttentionHeads + keyValueHeads) * shape.headDim;
+  const trained =
+    2 * shape.numLayers * shape.hiddenSize * (shape.numAttentionHeads + keyValueHeads) * headWidth * shape.headDim;
   const stepTokens = piecesPerStep * pieceLength;
   const looks = 1 + Math.ceil(steps / evaluateEvery);
   // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.

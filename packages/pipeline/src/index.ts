@@ -10,6 +10,7 @@ export {
   type ComparedRow,
   type ComparedRows,
   groupingRows,
+  headWidthRows,
   initialisationRows,
   methodRows,
   type RowsRequest,
@@ -30,6 +31,7 @@ export {
   evaluateCacheDtypes,
   evaluateCheckpoint,
 } from './evaluate.ts';
+export { type HeadPrice, priceOfHeads, type ResultHeads, resolveKeyValueHeads } from './heads.ts';
 export { attentionDtype, cacheElementBytes } from './models/facts.ts';
 export type { RunnerRequest } from './models/runner.ts';
 export type { GroupingQuestion, ModelInWorkers, ModelWorkers } from './models/workers.ts';
@@ -40,7 +42,7 @@ export {
   planCompression,
   type RunTexts,
 } from './plan.ts';
-export { formatRecipeYaml, parseRecipe, parseRecipeYaml, resolveKeyValueHeads } from './recipe.ts';
+export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
 export { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from './recover.ts';
 export type { StageTime } from './run/context.ts';
 export {

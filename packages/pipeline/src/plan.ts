@@ -11,8 +11,9 @@ import {
   type Tokenizer,
 } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
+import { type ResultHeads, resolveHeads } from './heads.ts';
 import { attentionDtype, cacheElementBytes } from './models/facts.ts';
-import { parseRecipe, resolveDistillation, resolveKeyValueHeads, resolveRecovery } from './recipe.ts';
+import { parseRecipe, resolveDistillation, resolveRecovery } from './recipe.ts';
 import { type ArtefactKey, artefactKey } from './run/artefact.ts';
 import {
   type BudgetChoice,
@@ -46,11 +47,10 @@ export interface PlanRequest extends PluginChoices {
 }
 
 /** What a compression does, settled and checked before anything is computed. */
-export interface CompressionPlan {
+export interface CompressionPlan extends ResultHeads {
   model: Checkpoint;
-  /** Complete: with a count of KV heads, and with its source. */
+  /** Complete: with a count of KV heads and their width, and with its source. */
   recipe: Recipe;
-  keyValueHeads: number;
   method: CompressionMethod;
   strategy: GroupingStrategy;
   choices: PluginChoices;
@@ -70,8 +70,8 @@ export interface CompressionPlan {
 export async function planCompression(request: PlanRequest): Promise<CompressionPlan> {
   const recipe = parseRecipe(request.recipe);
   const { model } = request;
-  resolveKeyValueHeads(model.shape, recipe.keyValueHeads);
   checkModel(model, recipe);
+  headsOf({ ...request, recipe });
   const texts = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);
   const plan = await planWithTexts({ ...request, recipe, texts });
   checkWindows(texts.calibration, recipe, request);
@@ -83,23 +83,36 @@ export async function planWithTexts(
   request: Omit<PlanRequest, 'recipe' | 'texts'> & { recipe: Recipe; texts: PreparedTexts },
 ): Promise<CompressionPlan> {
   const { model, recipe, texts, grouping, method, budget } = request;
-  const keyValueHeads = resolveKeyValueHeads(model.shape, recipe.keyValueHeads);
+  const heads = headsOf(request);
   const sourceDtype = attentionDtype(model);
   const hashes = { groupingHash: grouping?.hash, methodHash: method?.hash, budgetHash: budget?.hash };
   const { calibrationHash, evaluationHash } = texts;
   const location = request.modelLocation ?? model.location;
   return {
     model,
-    recipe: { ...recipe, keyValueHeads, source: { modelId: model.id, location, calibrationHash, ...hashes } },
-    keyValueHeads,
+    recipe: { ...recipe, ...heads, source: { modelId: model.id, location, calibrationHash, ...hashes } },
+    ...heads,
     method: method?.method ?? resolveMethod(recipe.method),
     strategy: grouping?.strategy ?? groupingStrategies.get(recipe.grouping).strategy,
     choices: { grouping, method, budget },
     texts,
     sourceDtype,
     cache: cacheSize(model.shape, cacheElementBytes(sourceDtype)),
-    keys: await runKeys({ modelId: model.id, calibrationHash, evaluationHash, ...hashes, recipe, keyValueHeads }),
+    keys: await runKeys({ modelId: model.id, calibrationHash, evaluationHash, ...hashes, recipe, ...heads }),
   };
+}
+
+function headsOf({
+  model,
+  recipe,
+  method,
+  budget,
+}: PluginChoices & { model: Checkpoint; recipe: Recipe }): ResultHeads {
+  return resolveHeads({
+    ...{ model, recipe },
+    method: method?.method ?? resolveMethod(recipe.method),
+    uniform: budget === undefined && recipe.budget.policy === 'uniform',
+  });
 }
 
 /** Texts of a run, as its stages read them. */
@@ -194,7 +207,7 @@ interface RunKeys {
   evaluation: ArtefactKey;
 }
 
-interface RunInputs {
+interface RunInputs extends ResultHeads {
   modelId: string;
   calibrationHash: string;
   evaluationHash: string;
@@ -203,7 +216,6 @@ interface RunInputs {
   methodHash: string | undefined;
   budgetHash: string | undefined;
   recipe: Recipe;
-  keyValueHeads: number;
 }
 
 /** Raised whenever a stage computes something else from the same inputs: artefacts of older versions are made again. */
@@ -231,9 +243,16 @@ async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const spreads = policy !== 'uniform' || inputs.budgetHash !== undefined;
   const grouping = await artefactKey(
     { statistics, groupingHash, ...(measuresMerges(inputs) && { methodHash, method: recipe.method }) },
-    { grouping: recipe.grouping, keyValueHeads, ...(spreads && { budget }) },
+    {
+      ...{ grouping: recipe.grouping, keyValueHeads, ...(spreads && { budget }) },
+      ...(inputs.headWidth > 1 && { headWidth: inputs.headWidth }),
+    },
   );
-  const factors = await artefactKey({ grouping, methodHash }, { method: recipe.method });
+  const { headWidth } = inputs;
+  const factors = await artefactKey(
+    { grouping, methodHash },
+    { method: recipe.method, ...(headWidth > 1 && { headWidth }) },
+  );
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   // Only a recipe that has a distillation names it in the key: those from before there was any keep theirs.
   const distillation = resolveDistillation(recipe.recovery);

@@ -1,5 +1,5 @@
 import { keysOfPair } from '@kvlr/compression';
-import { type DecoderShape, KvlrError } from '@kvlr/core';
+import { KvlrError } from '@kvlr/core';
 import { type Recipe, recipeSchema } from '@kvlr/core/schemas';
 import {
   type DistillationPreset,
@@ -48,38 +48,6 @@ export function parseRecipeYaml(text: string, file = 'recipe.yaml'): Recipe {
 /** Writes a recipe as YAML, defaults included, so that it means the same under a later version's defaults. */
 export function formatRecipeYaml(recipe: Recipe): string {
   return stringify(recipe);
-}
-
-/**
- * How many KV heads the result has: the recipe's count, or its share of the source's.
- *
- * @throws KvlrError 'heads-not-divisible' unless the count divides the source's KV heads; `data.nearest` is one that does.
- */
-export function resolveKeyValueHeads(shape: DecoderShape, wanted: Recipe['keyValueHeads']): number {
-  const source = shape.numKeyValueHeads;
-  const heads = typeof wanted === 'number' ? wanted : source * wanted.keep;
-  if (Number.isInteger(heads) && heads >= 1 && source % heads === 0) return heads;
-  const asked =
-    typeof wanted === 'number'
-      ? `${wanted}`
-      : `${rounded(wanted.keep * 100)} % of ${source}, which is ${rounded(heads)}`;
-  const divisors = divisorsOf(source);
-  const nearest = divisors.reduce((best, count) => (Math.abs(count - heads) < Math.abs(best - heads) ? count : best));
-  throw new KvlrError('heads-not-divisible', {
-    message: `expected a count that divides the model's ${source} KV heads, got ${asked}`,
-    hint: `Possible: ${divisors.join(', ')} KV heads; nearest is ${nearest}, ${rounded((100 * nearest) / source)} %.`,
-    where: { argument: 'keyValueHeads' },
-    data: { numKeyValueHeads: source, wanted, divisors, nearest },
-  });
-}
-
-function rounded(value: number): number {
-  return Number(value.toFixed(2));
-}
-
-/** All divisors of a count, ascending. */
-export function divisorsOf(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index + 1).filter((divisor) => count % divisor === 0);
 }
 
 /** What a recipe's method is called in options, keys and messages: its name, or those of its keys and values. */

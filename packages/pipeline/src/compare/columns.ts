@@ -16,7 +16,7 @@ export interface RowColumns {
  */
 export const groupingColumns: RowColumns = {
   form: 3,
-  async measure({ groups }, { model, method }, { statistics, recordings }) {
+  async measure({ groups }, { model, method, headWidth }, { statistics, recordings }) {
     const { shape } = model;
     let energy = 0;
     let measuredError = 0;
@@ -25,7 +25,7 @@ export const groupingColumns: RowColumns = {
       const source = { shape, layer, weights, statistics: statistics.layers[layer] };
       const { exact } = lostEnergy(source, ofLayer.length);
       energy += ofLayer.reduce((sum, group) => sum + exact(group), 0);
-      measuredError += mergeError(source, method, await recordings.blockInputs(layer))(ofLayer);
+      measuredError += mergeError(source, method, await recordings.blockInputs(layer), headWidth)(ofLayer);
     }
     return { lostEnergy: energy / groups.length, measuredError: measuredError / groups.length };
   },

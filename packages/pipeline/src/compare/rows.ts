@@ -1,9 +1,10 @@
-import { compressionMethods, resolveMethod } from '@kvlr/compression';
+import { allowsWideHeads, compressionMethods, resolveMethod } from '@kvlr/compression';
 import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { formatRatio } from '@kvlr/report';
+import { divisorsOf, type ResultHeads, resolveHeads } from '../heads.ts';
 import type { PluginChoices } from '../plan.ts';
-import { describeRecovery, divisorsOf, methodName, parseRecipe } from '../recipe.ts';
+import { describeRecovery, methodName, parseRecipe } from '../recipe.ts';
 import {
   type BudgetChoice,
   budgetPolicies,
@@ -19,7 +20,7 @@ export interface ComparedRow {
   name: string;
   title: string;
   /** What the row has of its own in the recipe. */
-  entries: RowEntries & { keyValueHeads: number };
+  entries: RowEntries & ResultHeads;
   /** What replaces names in it. */
   choices: PluginChoices;
   /** Name under which what resuming needs lies, where it is not the row's own: rows that differ in their last stage share it. */
@@ -137,9 +138,10 @@ export function groupingRows(request: RowsRequest & { groupings: readonly Compar
   const rows = request.groupings.flatMap(({ name, choice }) => {
     if (!choice) groupingStrategies.get(name);
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
-      const { entries, choices } = methodRow(request, recipe, recipe.method, recovery);
+      const { entries, choices, headWidth } = methodRow(request, recipe, recipe.method, recovery);
       return {
         ...namedAfter(name, `Groups: ${name}`, { ...entries, grouping: name }, { ...choices, grouping: choice }),
+        headWidth,
         ...{ columns: groupingColumns, usual: nameWith('contiguous', recovery) },
       };
     };
@@ -161,10 +163,11 @@ export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBu
   const rows = request.budgets.flatMap(({ name, choice }) => {
     if (!choice) budgetPolicies.get(name);
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
-      const { entries, choices } = methodRow(request, recipe, recipe.method, recovery);
+      const { entries, choices } = methodRow(request, { ...recipe, headWidth: 1 }, recipe.method, recovery);
       const budget = { ...recipe.budget, policy: name };
       return {
         ...namedAfter(name, `Budget: ${name}`, { ...entries, budget }, { ...choices, budget: choice }),
+        headWidth: 1,
         ...{ artefacts: name, columns: budgetColumns, usual: nameWith('uniform', recovery) },
       };
     };
@@ -173,8 +176,27 @@ export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBu
   return atRatios(request, 'every budget at every ratio', rows);
 }
 
+/**
+ * The recipe's method with heads of each width, before and after its recovery, at equal bytes of cache.
+ *
+ * @param request.headWidths In widths of the model's heads; ratios at which groups are too small for a width are left out.
+ */
+export function headWidthRows(request: RowsRequest & { headWidths: readonly number[] }): ComparedRows {
+  const recipe = parseRecipe(request.recipe);
+  const rows = request.headWidths.flatMap((headWidth) => {
+    const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
+      const row = methodRow(request, { ...recipe, headWidth }, recipe.method, recovery);
+      const { entries, choices } = row;
+      const title = headWidth === 1 ? "Heads of the model's width" : `Heads ${headWidth} times as wide`;
+      return { ...namedAfter(`${headWidth}x`, title, entries, choices), headWidth, usual: nameWith('1x', recovery) };
+    };
+    return unlessEqual(rowWith(closedForm(recipe)), rowWith(recipe.recovery));
+  });
+  return atRatios(request, 'heads of every width at equal bytes of cache', rows, notesOf(request, recipe));
+}
+
 /** A row before its size is known. */
-type RowOfAnySize = Omit<ComparedRow, 'entries'> & { entries: RowEntries };
+type RowOfAnySize = Omit<ComparedRow, 'entries'> & { entries: RowEntries; headWidth: Recipe['headWidth'] };
 
 const { budget: uniformBudget } = parseRecipe({});
 
@@ -187,13 +209,26 @@ function methodRow(
 ): RowOfAnySize {
   const name = methodName(method);
   const own = name === methodName(recipe.method) && request.method ? request.method : request.ownMethods?.get(name);
-  const { title } = own?.method ?? resolveMethod(method);
+  const used = own?.method ?? resolveMethod(method);
   const entries = { method, grouping: recipe.grouping, budget: uniformBudget, recovery };
-  return namedAfter(name, title, entries, { grouping: request.grouping, method: own });
+  const headWidth = allowsWideHeads(used) ? recipe.headWidth : 1;
+  const [mark, wide] =
+    headWidth === 'auto'
+      ? ['@auto', ', heads widened']
+      : headWidth > 1
+        ? [`@${headWidth}x`, `, heads ${headWidth} times as wide`]
+        : ['', ''];
+  const choices = { grouping: request.grouping, method: own };
+  return { ...namedAfter(`${name}${mark}`, `${used.title}${wide}`, entries, choices), headWidth };
 }
 
 /** A row whose name and title say what follows the closed form. */
-function namedAfter(name: string, title: string, entries: RowEntries, choices: PluginChoices): RowOfAnySize {
+function namedAfter(
+  name: string,
+  title: string,
+  entries: RowEntries,
+  choices: PluginChoices,
+): Omit<RowOfAnySize, 'headWidth'> {
   const followed = describeRecovery(entries.recovery);
   return {
     name: nameWith(name, entries.recovery),
@@ -245,7 +280,8 @@ function atRatios(
   rows: readonly RowOfAnySize[],
   notes: readonly string[] = [],
 ): ComparedRows {
-  const { numKeyValueHeads } = request.model.shape;
+  const { model } = request;
+  const { numKeyValueHeads } = model.shape;
   const ratios = request.ratios ?? [1 / 2, 1 / 4, 1 / 8];
   const heads = (ratio: number) => numKeyValueHeads * ratio;
   const divides = (ratio: number) => Number.isInteger(heads(ratio)) && numKeyValueHeads % heads(ratio) === 0;
@@ -253,7 +289,7 @@ function atRatios(
     .map((count) => formatRatio(1 / count))
     .slice(1);
   const left = ratios.filter((ratio) => !divides(ratio));
-  const possible = ratios.filter(divides).map(heads);
+  const possible = ratios.filter(divides);
   if (possible.length === 0) {
     throw new KvlrError('heads-not-divisible', {
       message: `expected a ratio that divides the model's ${numKeyValueHeads} KV heads, got ${ratios.map(formatRatio).join(', ')}`,
@@ -265,12 +301,26 @@ function atRatios(
       data: { numKeyValueHeads, ratios, possible: shares },
     });
   }
+  const narrow = new Set<string>();
+  const sized = rows.flatMap(({ headWidth, ...row }) =>
+    possible.flatMap((ratio): ComparedRow[] => {
+      if (typeof headWidth === 'number' && headWidth > 1 && !Number.isInteger(heads(ratio) / headWidth)) {
+        narrow.add(`${formatRatio(ratio)} takes less than a head ${headWidth} times as wide: that row is left out.`);
+        return [];
+      }
+      const { method } = row.entries;
+      const ofRow = {
+        ...{ model, uniform: true, recipe: { keyValueHeads: { keep: ratio }, headWidth } },
+        method: row.choices.method?.method ?? resolveMethod(method),
+      };
+      return [{ ...row, entries: { ...row.entries, ...resolveHeads(ofRow) } }];
+    }),
+  );
   return {
     title,
-    rows: rows.flatMap((row) =>
-      possible.map((keyValueHeads) => ({ ...row, entries: { ...row.entries, keyValueHeads } })),
-    ),
+    rows: sized,
     notes: [
+      ...narrow,
       ...left.map(
         (ratio) =>
           `${formatRatio(ratio)} of ${numKeyValueHeads} KV heads is left out: possible are ${shares.join(', ')}.`,

@@ -32,7 +32,7 @@ export async function runRow(context: RunContext, row: ComparedRow, shared: Shar
   const fileName = (text: string) => `rows/${text.replace(/[^\w.-]+/g, '_')}-${keyValueHeads}`;
   const stage = {
     stage: 'evaluation' as const,
-    title: `${title}, ${keyValueHeads} KV heads`,
+    title: `${title}, ${keyValueHeads} KV ${keyValueHeads === 1 ? 'head' : 'heads'}`,
     name: `${fileName(name)}.json`,
     key: await artefactKey({ evaluation: plan.keys.evaluation }, { rowForm: columns?.form ?? rowForm }),
     codec: jsonCodec<ComparisonRow>(),
@@ -61,8 +61,9 @@ export async function runRow(context: RunContext, row: ComparedRow, shared: Shar
       method: name,
       title,
       layout: layoutKind(written.shape),
-      ratio: keyValueHeads / model.shape.numKeyValueHeads,
+      ratio: (keyValueHeads * plan.headWidth) / model.shape.numKeyValueHeads,
       keyValueHeads,
+      ...(plan.headWidth > 1 && { headWidth: plan.headWidth }),
       parameters: countParameters(written),
       seconds,
       ...(await columns?.measure(compressed, plan, means)),

@@ -36,6 +36,8 @@ export interface GroupingQuestion {
   layer: number;
   /** KV heads that are to be left. */
   wanted: number;
+  /** Their width in widths of a head. */
+  headWidth: number;
   weights: AttentionWeights;
   statistics: LayerStatistics | undefined;
   /** What the block reads, for strategies that measure what merges cost. */

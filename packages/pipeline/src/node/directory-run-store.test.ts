@@ -14,8 +14,12 @@ describe('run stores', () => {
   });
   afterEach(() => rm(directory, { recursive: true }));
 
-  it.each(['memory', 'directory'])('keep, list, log and forget (%s)', async (kind) => {
-    const store: RunStore = kind === 'memory' ? new MemoryRunStore() : new DirectoryRunStore(join(directory, 'run'));
+  const stores: [string, () => RunStore][] = [
+    ['memory', () => new MemoryRunStore()],
+    ['directory', () => new DirectoryRunStore(join(directory, 'run'))],
+  ];
+  it.each(stores)('keep, list, log and forget (%s)', async (_, create) => {
+    const store = create();
     expect(await store.list()).toEqual([]);
     expect(await store.read('eval/results.json')).toBeUndefined();
     await store.write('eval/results.json', bytes('1'));

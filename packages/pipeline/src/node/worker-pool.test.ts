@@ -64,7 +64,7 @@ describe('a pool of two workers', () => {
       return { rows, tokens: 10 };
     };
     const source: GroupingSource = {
-      ...{ model, statistics, label, blockInputs },
+      ...{ model, statistics, label, blockInputs, headWidth: 1 },
       strategy: groupingStrategies.get(label).strategy,
       method: resolveMethod('rope-averaged'),
     };

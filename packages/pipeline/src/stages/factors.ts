@@ -20,6 +20,8 @@ export interface FactorsRequest {
   statistics: CalibrationStatistics;
   groups: readonly number[][][];
   method: CompressionMethod;
+  /** Width of the result's heads in widths of the source's. */
+  headWidth: number;
   /** Numbers of keys and values of each layer, where a budget sets them apart. */
   ranks?: readonly LayerBudget[] | undefined;
   /** Asked where the method fits values to what is attended to. */
@@ -29,7 +31,7 @@ export interface FactorsRequest {
 
 /** Stage 4: the closed-form factors of every layer, folded into its projections. */
 export function computeFactors(context: RunContext, request: FactorsRequest): Promise<CompressedLayer[]> {
-  const { model, statistics, groups, method, ranks, key } = request;
+  const { model, statistics, groups, method, headWidth, ranks, key } = request;
   const { shape } = model;
   const stage = {
     stage: 'factors' as const,
@@ -52,6 +54,7 @@ export function computeFactors(context: RunContext, request: FactorsRequest): Pr
           attended: attended?.[layer],
           groups: groups[layer]!,
           method,
+          headWidth,
           ranks: ranks?.[layer],
         }),
       );

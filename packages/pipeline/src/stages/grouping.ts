@@ -39,7 +39,7 @@ export interface LayerQuestion extends Omit<GroupingQuestion, 'strategy' | 'meth
  * workers alike. Throws what `groupHeads` throws.
  */
 export function groupLayer(question: LayerQuestion): Promise<number[][]> {
-  const { strategy, label, method, shape, layer, wanted, weights, statistics, inputs, signal } = question;
+  const { strategy, label, method, headWidth, shape, layer, wanted, weights, statistics, inputs, signal } = question;
   const source = { shape, layer, weights, statistics };
   // Prepared when they are first asked for: not every strategy looks at them.
   let cost: GroupCost | undefined;
@@ -54,7 +54,7 @@ export function groupLayer(question: LayerQuestion): Promise<number[][]> {
     measuredCost:
       inputs &&
       (async (heads) => {
-        error ??= mergeError(source, method, await inputs());
+        error ??= mergeError(source, method, await inputs(), headWidth);
         return error([heads]);
       }),
   };
@@ -70,6 +70,8 @@ export interface GroupingSource {
   label: string;
   /** For strategies that ask for measured errors: the method whose merges are measured, and the text they are measured on. */
   method: CompressionMethod;
+  /** Width of the heads that groups are merged into, in widths of a head. */
+  headWidth: number;
   blockInputs: Recordings['blockInputs'];
   /** Take layers side by side, where strategy and method are known by name and there is something to compute. */
   workers?: ModelWorkers | undefined;
@@ -84,13 +86,13 @@ export interface Grouper {
 
 /** Asks a strategy layer by layer: workers where they can answer, else this thread. */
 export function createGrouper(source: GroupingSource, signal: AbortSignal | undefined): Grouper {
-  const { model, statistics, strategy, label, method, workers, blockInputs } = source;
+  const { model, statistics, strategy, label, method, headWidth, workers, blockInputs } = source;
   const named = groupingStrategies.has(label) ? groupingStrategies.get(label) : undefined;
   const methodName = compressionMethods.names.find((name) => compressionMethods.get(name) === method);
   const computes = named?.strategy === strategy && (named.needsStatistics || named.needsWeights);
   const ask = async (layer: number, wanted: number): Promise<number[][]> => {
     const weights = await readAttentionWeights(model, layer);
-    const asked = { shape: model.shape, layer, wanted, weights, statistics: statistics.layers[layer] };
+    const asked = { shape: model.shape, layer, wanted, headWidth, weights, statistics: statistics.layers[layer] };
     if (!workers || !computes || methodName === undefined) {
       return groupLayer({ ...asked, strategy, label, method, inputs: () => blockInputs(layer), signal });
     }
