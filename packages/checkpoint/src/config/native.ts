@@ -1,4 +1,4 @@
-import type { DecoderShape, LayerCacheLayout } from '@kvlr/core';
+import type { DecoderShape, LayerCacheLayout, PositionShape } from '@kvlr/core';
 import { malformedConfig } from './settings.ts';
 
 /** The KV head count that all layers share, if every layer is stock grouped-query attention with the same count. */
@@ -35,13 +35,13 @@ export function beyondStock({ layers, headDim }: Pick<DecoderShape, 'layers' | '
 
 /**
  * Cache layouts that the configs of a family cannot express (latent keys, KV heads that differ by layer, fewer KV heads where
- * the family knows of none) stand in a section `kvlr` of config.json; model_type becomes 'kvlr', so that other engines refuse
- * the file instead of misreading it. `numKeyValueHeads` is what the rest of the config says.
+ * the family knows of none, ALiBi's slopes in another order) stand in a section `kvlr` of config.json; model_type becomes 'kvlr', so
+ * that other engines refuse the file instead of misreading it. The last argument is what the rest of the config says.
  */
 export function encodeNativeConfig(
   config: Record<string, unknown>,
   shape: DecoderShape,
-  { numKeyValueHeads }: Pick<DecoderShape, 'numKeyValueHeads'>,
+  { numKeyValueHeads, layers }: Pick<DecoderShape, 'numKeyValueHeads' | 'layers'>,
 ): Record<string, unknown> {
   return {
     ...config,
@@ -52,15 +52,34 @@ export function encodeNativeConfig(
       model_type: config.model_type,
       architectures: config.architectures,
       ...(numKeyValueHeads !== shape.numKeyValueHeads && { num_key_value_heads: shape.numKeyValueHeads }),
-      layers: shape.layers.map(({ cache }) => ({
+      layers: shape.layers.map(({ cache, positions }, layer) => ({
         keys: cache.keys,
         key_slots: cache.keySlots,
         key_slot_width: cache.keySlotWidth,
         value_slots: cache.valueSlots,
         value_slot_width: cache.valueSlotWidth,
+        ...(hasOtherSlopes(positions, layers[layer]!.positions) && { alibi_slopes: positions.slopes }),
       })),
     },
   };
+}
+
+type AlibiPositions = Extract<PositionShape, { kind: 'alibi' }>;
+
+/** Whether a layer has ALiBi with other slopes than those of its family: its query heads stand in another order. */
+export function hasOtherSlopes(positions: PositionShape, usual: PositionShape): positions is AlibiPositions {
+  if (positions.kind !== 'alibi' || usual.kind !== 'alibi') return false;
+  return positions.slopes.some((slope, head) => slope !== usual.slopes[head]);
+}
+
+/** The positions of a layer with the slopes that its layout in a native section states; the usual ones where it states none. */
+export function nativePositions(raw: unknown, usual: PositionShape, field: string): PositionShape {
+  const { alibi_slopes: slopes } = (raw ?? {}) as Record<string, unknown>;
+  if (slopes === undefined) return usual;
+  const isOrder =
+    usual.kind === 'alibi' && Array.isArray(slopes) && slopes.toSorted().join() === usual.slopes.toSorted().join();
+  if (!isOrder) throw malformedConfig(`${field}.alibi_slopes`, "the family's slopes in any order", slopes);
+  return { ...usual, slopes };
 }
 
 /** The config without its native section, as the source model had it, and the layers' layouts in raw form. */

@@ -8,7 +8,7 @@ import {
   stockLayout,
 } from '@kvlr/core';
 import type { ArchitectureDescriptor, NormRules, ShapeRules } from '../architectures/architecture.ts';
-import { decodeNativeConfig, parseNativeLayers, uniformHeads } from './native.ts';
+import { decodeNativeConfig, nativePositions, parseNativeLayers, uniformHeads } from './native.ts';
 import { layerPositions, layerWindows } from './positions.ts';
 import { ConfigReader, fieldOf, malformedConfig, unsupportedConfig } from './settings.ts';
 
@@ -92,7 +92,7 @@ export function modelShapeFromConfig(
     },
     layers: layouts.map((cache, layer) => ({
       cache,
-      positions: positions[layer]!,
+      positions: nativePositions(rawLayers?.[layer], positions[layer]!, `kvlr.layers[${layer}]`),
       ...optionalEntry('window', windows[layer]),
     })),
     head: {

@@ -1,7 +1,7 @@
 import { type DecoderShape, KvlrError } from '@kvlr/core';
 import { formatRopeScaling } from '@kvlr/rope';
 import type { ArchitectureDescriptor, ShapeRules } from '../architectures/architecture.ts';
-import { beyondStock, decodeNativeConfig, encodeNativeConfig, uniformKeyValueHeads } from './native.ts';
+import { beyondStock, decodeNativeConfig, encodeNativeConfig, hasOtherSlopes, uniformKeyValueHeads } from './native.ts';
 import { modelShapeFromConfig } from './read-config.ts';
 import { writeSetting } from './settings.ts';
 
@@ -44,7 +44,8 @@ export function configFromModelShape(
   }
   const written = modelShapeFromConfig(config, descriptor);
   requireBiases(shape, written, descriptor);
-  const isStock = uniformHeads !== undefined && written.numKeyValueHeads === uniformHeads;
+  const isStock =
+    uniformHeads !== undefined && written.numKeyValueHeads === uniformHeads && !hasOrderOfItsOwn(shape, written);
   return isStock ? config : encodeNativeConfig(config, shape, written);
 }
 
@@ -60,8 +61,17 @@ export function nativeReason(
   const beyond = beyondStock(shape);
   if (beyond !== undefined) return beyond;
   if (uniformKeyValueHeads(shape) === undefined) return 'another number of KV heads in each layer';
-  const { model_type: written } = configFromModelShape(shape, descriptor, 'float32', sourceConfig);
-  return written === 'kvlr' ? `${descriptor.name} models hold as many KV heads as query heads` : undefined;
+  const config = configFromModelShape(shape, descriptor, 'float32', sourceConfig);
+  if (config.model_type !== 'kvlr') return undefined;
+  const written = modelShapeFromConfig(decodeNativeConfig(config).config, descriptor);
+  return written.numKeyValueHeads === shape.numKeyValueHeads && hasOrderOfItsOwn(shape, written)
+    ? 'query heads in an order of their own, which ALiBi tells apart'
+    : `${descriptor.name} models hold as many KV heads as query heads`;
+}
+
+/** Whether query heads stand in another order than the family's, as ALiBi's slopes show. */
+function hasOrderOfItsOwn(shape: DecoderShape, written: DecoderShape): boolean {
+  return shape.layers.some(({ positions }, layer) => hasOtherSlopes(positions, written.layers[layer]!.positions));
 }
 
 function freshConfig(shape: DecoderShape, descriptor: ArchitectureDescriptor): Config {

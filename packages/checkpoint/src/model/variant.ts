@@ -9,7 +9,9 @@ import {
   isNativeRole,
   KvlrError,
   type ModelSource,
+  type PositionShape,
   rolesOfAttentionWeights,
+  stockLayout,
   type TensorInfo,
   type TensorRole,
 } from '@kvlr/core';
@@ -99,10 +101,28 @@ function compressedShape(base: DecoderShape, byLayer: ReadonlyMap<number, Compre
     attention: { ...widened.attention, inputBias, outputBias },
     layers: widened.layers.map((layer, index) => {
       const compressed = byLayer.get(index);
-      return compressed === undefined ? layer : { ...layer, cache: cacheLayout(compressed) };
+      if (compressed === undefined) return layer;
+      return { ...layer, cache: cacheLayout(compressed), positions: orderedPositions(layer.positions, compressed) };
     }),
   };
   return { ...shape, numKeyValueHeads: uniformKeyValueHeads(shape) ?? base.numKeyValueHeads };
+}
+
+/**
+ * The shape of a model with stock attention and the same KV heads in every layer, each `headWidth` times as wide as the base's.
+ *
+ * @throws KvlrError 'unsupported-feature' where heads of these positions cannot be widened.
+ */
+export function stockShape(base: DecoderShape, numKeyValueHeads: number, headWidth = 1): DecoderShape {
+  const wide = widenHeads(base, headWidth);
+  const cache = stockLayout(numKeyValueHeads, wide.headDim);
+  return { ...wide, numKeyValueHeads, layers: wide.layers.map((layer) => ({ ...layer, cache })) };
+}
+
+/** ALiBi's slopes go with the query heads that they belong to. */
+function orderedPositions(positions: PositionShape, { queryOrder }: CompressedLayer): PositionShape {
+  if (positions.kind !== 'alibi') return positions;
+  return { ...positions, slopes: queryOrder.map((head) => positions.slopes[head]!) };
 }
 
 /** Width of the compressed layers' heads in widths of the base's. */
