@@ -76,7 +76,10 @@ export abstract class TrainedAttention {
  */
 const SCORE_STEP = 2;
 
-/** The projections of one attention block as variables: whole matrices, and biases where there are any. */
+/** Norms of queries and keys, of models that have them: scales as the decoder applies them, and biases. */
+const norms = ['queryNorm', 'queryNormBias', 'keyNorm', 'keyNormBias'] as const satisfies readonly TensorRole[];
+
+/** The projections of one attention block as variables: whole matrices, and biases and norms where there are any. */
 export class TrainableAttention extends TrainedAttention {
   readonly weights: LayerTensors;
 
@@ -86,11 +89,10 @@ export class TrainableAttention extends TrainedAttention {
     private readonly scoreStep = SCORE_STEP,
   ) {
     const trained = new Map<string, Variable>();
-    for (const projection of projections) {
-      for (const role of [`${projection}Weight`, `${projection}Bias`] as const) {
-        const start = layer[role];
-        if (start !== undefined) trained.set(fileKey(role), variable(start));
-      }
+    const roles = projections.flatMap((projection) => [`${projection}Weight`, `${projection}Bias`] as const);
+    for (const role of [...roles, ...norms]) {
+      const start = layer[role];
+      if (start !== undefined) trained.set(fileKey(role), variable(start));
     }
     super(trained);
     this.weights = { ...layer, ...Object.fromEntries([...trained].map(([key, value]) => [roleOfKey(key), value])) };
@@ -112,6 +114,12 @@ export class TrainableAttention extends TrainedAttention {
         parameters.push({ variable: bias, stepScale: factor * Math.max(weightScale, await rootMeanSquare(bias)) });
       }
     }
+    for (const role of norms) {
+      const norm = this.trained.get(role);
+      // A bias of zeros steps as far as the scales beside it.
+      const scale = norm && (this.trained.get(role.replace('Bias', '')) ?? norm);
+      if (norm) parameters.push({ variable: norm, stepScale: this.scoreStep * (await rootMeanSquare(scale!)) });
+    }
     return parameters;
   }
 
@@ -125,7 +133,10 @@ export class TrainableAttention extends TrainedAttention {
     const tensors = new Map<string, DenseTensor>();
     for (const [part, current] of this.trained) {
       const values = (await current.data()) as Float32Array;
-      tensors.set(model.tensorName(roleOfKey(part), layer), toFileLayout(values, current.shape));
+      const { data, ...rest } = toFileLayout(values, current.shape);
+      const isOffset = /Norm$/.test(part) && model.shape.attention.queryKeyNorm?.unitOffset === true;
+      const written = isOffset ? data.map((scale) => scale - 1) : data;
+      tensors.set(model.tensorName(roleOfKey(part), layer), { ...rest, data: written });
     }
     return tensors;
   }
@@ -212,7 +223,7 @@ function fileKey(role: TensorRole): string {
 }
 
 function roleOfKey(key: string): TensorRole {
-  return (key.endsWith('Bias') ? key : `${key}Weight`) as TensorRole;
+  return (/(Bias|Norm)$/.test(key) ? key : `${key}Weight`) as TensorRole;
 }
 
 /** A matrix [in, out] of the device as a file holds it, [out, in]; vectors as they are. */
