@@ -1,5 +1,5 @@
 import { basename, extname } from 'node:path';
-import type { WeightDtype } from '@kvlr/checkpoint';
+import type { GgufDtype } from '@kvlr/checkpoint';
 import { writeGguf, writeOnnxDirectory } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
 import { type Command, Option } from 'commander';
@@ -10,7 +10,7 @@ import type { CommandContext } from '../terminal/terminal.ts';
 interface ExportOptions {
   gguf?: string;
   onnx?: string;
-  dtype: WeightDtype;
+  dtype: GgufDtype;
   overwrite?: boolean;
 }
 
@@ -19,7 +19,7 @@ The ONNX directory has the layout that transformers.js loads: config and tokeniz
 
 Examples:
   kvlr export --gguf reference.gguf
-  kvlr export ./small --gguf small.gguf --dtype F16
+  kvlr export ./small --gguf small.gguf --dtype Q8_0
   kvlr export ./small --onnx ./small-onnx --dtype F16`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -28,8 +28,11 @@ export function define(command: Command, context: CommandContext): void {
     .option('--gguf <file>', 'a GGUF file for llama.cpp')
     .option('--onnx <dir>', 'an ONNX directory for transformers.js and ONNX Runtime')
     .addOption(
-      new Option('--dtype <type>', 'element type of the matrices; ONNX: F32 or F16, of the KV cache too')
-        .choices(['F32', 'F16', 'BF16'])
+      new Option(
+        '--dtype <type>',
+        'element type of the matrices; Q8_0 and Q4_0 for GGUF; ONNX: F32 or F16, of the KV cache too',
+      )
+        .choices(['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0'] satisfies GgufDtype[])
         .default('F32'),
     )
     .option('--overwrite', 'replace what is there, once the new one is complete')
@@ -54,8 +57,8 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
     };
   }
   if (onnx !== undefined && gguf === undefined) {
-    if (dtype === 'BF16') {
-      throw usageError('expected --dtype F32 or F16 with --onnx, got BF16', 'Take F16 or F32.');
+    if (dtype !== 'F32' && dtype !== 'F16') {
+      throw usageError(`expected --dtype F32 or F16 with --onnx, got ${dtype}`, 'Take F16 or F32.');
     }
     return async ({ checkpoint }) => {
       await writeOnnxDirectory(onnx, checkpoint, checkpoint, { ...settings, dtype });

@@ -38,7 +38,7 @@ export function define(command: Command, context: CommandContext): void {
 
       context.print(`${name}\n`);
       context.print(
-        `Architecture         ${shape.architecture}, ${parameters.toLocaleString('en-US')} parameters, ${dtype}`,
+        `Architecture         ${shape.architecture}, ${parameters.toLocaleString('en-US')} parameters, ${checkpoint.quantisedAs ?? dtype}`,
       );
       context.print(`Layers               ${shape.numLayers}, width ${shape.hiddenSize}`);
       context.print(`Heads                ${describeHeads(shape)}`);
@@ -57,6 +57,7 @@ export function define(command: Command, context: CommandContext): void {
         id: checkpoint.id,
         shape,
         dtype,
+        quantisedAs: checkpoint.quantisedAs,
         parameters,
         cache,
         spectra: spectra?.map(withEnergy),

@@ -3,7 +3,7 @@ import { parseCount, parseSeed, parseShare } from './parse-values.ts';
 
 export const modelArgument = '[CKPT]';
 export const modelArgumentHelp =
-  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint (default: embedded, the model that comes with kvlr)';
+  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint, or a GGUF file (default: embedded, the model that comes with kvlr)';
 
 export type BackendChoice = 'auto' | 'webgpu' | 'wasm' | 'cpu';
 

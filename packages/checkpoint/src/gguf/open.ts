@@ -39,8 +39,9 @@ export async function openGguf(
   const location = `${files.location}/${file}`;
   const dtype = writtenDtype(source);
   const { tokenIds, contents } = ggufTokenizerFiles(source.metadata, location);
+  const card = modelCard(source.metadata.get('general.license'));
   const config = { ...shapeConfig, ...tokenIds, torch_dtype: torchDtypeName(dtype) };
-  const ownFiles = createMadeFiles(location, { ...contents, 'config.json': () => json(config) });
+  const ownFiles = createMadeFiles(location, { ...contents, ...card, 'config.json': () => json(config) });
   let tokenizer: Promise<Tokenizer> | undefined;
   return {
     id: await modelId(config, {
@@ -54,6 +55,7 @@ export async function openGguf(
     config,
     shape,
     writtenDtype: dtype,
+    ...quantisation(source),
     tensors,
     tensorName: layout.tensorName,
     tokenizer: () => {
@@ -129,6 +131,16 @@ function writtenDtype(source: GgufSource): WeightDtype {
   return names.has('BF16') ? 'BF16' : 'F32';
 }
 
+/** The type of most of the quantised matrices. */
+function quantisation(source: GgufSource): { quantisedAs?: string } {
+  const counts = new Map<string, number>();
+  for (const { type } of source.entries()) {
+    if (!isTensorDtype(type.name)) counts.set(type.name, (counts.get(type.name) ?? 0) + 1);
+  }
+  const [most] = [...counts].sort((a, b) => b[1] - a[1]);
+  return most === undefined ? {} : { quantisedAs: most[0] };
+}
+
 /** Files that are made when they are read. */
 function createMadeFiles(location: string, contents: Readonly<Record<string, () => string>>): CheckpointFiles {
   const made = new Map<string, Uint8Array>();
@@ -171,6 +183,12 @@ function unknownArchitecture(
     where: { file, argument: 'general.architecture' },
     data: { file, received, known },
   });
+}
+
+/** A model card that says the licence, where the file says one. */
+function modelCard(licence: unknown): Record<string, () => string> {
+  if (typeof licence !== 'string' || !/^[\w.-]+$/.test(licence)) return {};
+  return { 'README.md': () => `---\nlicense: ${licence}\n---\n` };
 }
 
 function json(value: unknown): string {

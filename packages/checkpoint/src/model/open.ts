@@ -3,7 +3,6 @@ import type { ArchitectureDescriptor } from '../architectures/architecture.ts';
 import { findArchitecture } from '../architectures/families.ts';
 import { decodeNativeConfig } from '../config/native.ts';
 import { modelShapeFromConfig } from '../config/read-config.ts';
-import type { WeightDtype } from '../dtypes.ts';
 import { type CheckpointFiles, readJsonObject } from '../files/files.ts';
 import { openSafetensors } from '../safetensors/read.ts';
 import { loadTokenizer } from '../tokenizer.ts';
@@ -16,8 +15,6 @@ export interface HuggingFaceCheckpoint extends Checkpoint {
   readonly architecture: ArchitectureDescriptor;
   /** Where its tensors lie in the files. */
   readonly layout: TensorLayout;
-  /** Type in which its weights are written where none is asked for; absent where each keeps its own. */
-  readonly writtenDtype?: WeightDtype;
 }
 
 export interface OpenCheckpointSettings {

@@ -35,6 +35,10 @@ export interface Checkpoint extends ModelSource {
   readonly location: string;
   /** config.json as it was read. */
   readonly config: Record<string, unknown>;
+  /** Type in which its weights are written where none is asked for, as for quantised ones; absent where each keeps its own. */
+  readonly writtenDtype?: 'F32' | 'F16' | 'BF16';
+  /** Type of the matrices in the file where kvlr reads them as another one, for people: 'Q4_1'. */
+  readonly quantisedAs?: string;
   tokenizer(): Promise<Tokenizer>;
   close(): Promise<void>;
 }

@@ -2,9 +2,9 @@ import type { CheckpointFiles } from '@kvlr/checkpoint';
 import type { Checkpoint, DecoderShape, TensorDtype } from '@kvlr/core';
 import { parse } from 'yaml';
 
-/** Element type of a model's attention weights. Cache sizes are stated at its width. */
+/** Element type of a model's attention weights, of quantised ones that in which they are written. Cache sizes are stated at its width. */
 export function attentionDtype(model: Checkpoint): TensorDtype {
-  return model.tensors.info(model.tensorName('keyWeight', 0)).dtype;
+  return model.writtenDtype ?? model.tensors.info(model.tensorName('keyWeight', 0)).dtype;
 }
 
 const bytesOfDtype: Partial<Record<TensorDtype, number>> = { F32: 4, F16: 2, BF16: 2 };
