@@ -38,7 +38,7 @@ export { encodeGguf, type GgufSettings } from './gguf/export.ts';
 export { openGguf } from './gguf/open.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open.ts';
 export { type StoredPart, type StoredTensor, type TensorLayout, tensorLayout } from './model/stored-tensors.ts';
-export { applyCompression, type ModelChanges, overlayModel } from './model/variant.ts';
+export { applyCompression, type ModelChanges, overlayModel, stockShape } from './model/variant.ts';
 export {
   type PlannedTensor,
   plannedBytes,

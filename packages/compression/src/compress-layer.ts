@@ -6,8 +6,10 @@ import {
   type LayerBudget,
   queryOrder,
   separateHeads,
+  withPlace,
 } from '@kvlr/core';
 import { identity } from '@kvlr/linalg';
+import { widenHeads } from '@kvlr/rope';
 import { valueSlotsOfRank } from './budgets/ranks.ts';
 import { decoderLookup, foldOutput, foldOutputBias, foldSharedHeads } from './fold.ts';
 import { resolveMethod } from './methods/combine.ts';
@@ -39,7 +41,7 @@ export interface CompressLayerRequest extends SourceLayer {
  *
  * @throws KvlrError 'usage' for an unknown method, 'grouping-invalid', 'tensor-shape' when weights or statistics do not
  *   fit the shape, 'invalid-argument' when the method needs statistics and there are none, or cannot fill heads of this width,
- *   'numerical' when the result is not finite.
+ *   'unsupported-feature' when the model's heads cannot be widened, 'numerical' when the result is not finite.
  */
 export function compressLayer(request: CompressLayerRequest): CompressedLayer {
   const method = resolveMethod(request.method);
@@ -109,7 +111,7 @@ export function allowsWideHeads({ wideHeads, valueSlots }: CompressionMethod): b
 function requireWideHeads(
   method: CompressionMethod,
   headWidth: number,
-  { layer, groups, ranks }: CompressLayerRequest,
+  { shape, layer, groups, ranks }: CompressLayerRequest,
 ): void {
   const refuse = (message: string, hint: string) => {
     const data = { method: method.title, headWidth };
@@ -127,6 +129,11 @@ function requireWideHeads(
       `expected a whole number from 1 to ${size}, the heads of a group, got ${headWidth}`,
       'At the size of a group nothing is lost, and nothing saved; wider heads would hold nothing more.',
     );
+  }
+  try {
+    widenHeads(shape, headWidth);
+  } catch (error) {
+    throw withPlace(error, { layer });
   }
 }
 

@@ -24,6 +24,7 @@ export type { ActivationSource, LayerActivations, LogitSource, TapName } from '.
 export {
   type Activation,
   type AttentionShape,
+  attentionProducts,
   type BlockShape,
   cacheWidth,
   type DecoderShape,
@@ -42,6 +43,7 @@ export {
   stockLayout,
 } from './model/decoder-shape.ts';
 export {
+  countShapeParameters,
   type DecoderPart,
   type DecoderTensor,
   decoderTensors,

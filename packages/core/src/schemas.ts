@@ -125,8 +125,13 @@ const recipeSourceSchema = z.strictObject({
 export const recipeSchema = z.strictObject({
   version: z.literal(1).default(1),
   method: methodSchema.default('rope-averaged'),
-  /** KV heads of the result: a count, or a share of the source's. */
+  /** KV heads of the result: a count, or the share of the source's cache that they take. */
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
+  /**
+   * Width of the result's heads in widths of the source's: a share of the cache is then kept in fewer and wider heads, at the price
+   * of more parameters and arithmetic. 'auto': the widest that adds at most a tenth to the parameters.
+   */
+  headWidth: z.union([z.int().min(1), z.literal('auto')]).default(1),
   /** Name of a grouping strategy, or the path of an ES module that exports one. */
   grouping: z.string().min(1).default('contiguous'),
   budget: budgetSchema.prefault({}),

@@ -59,7 +59,7 @@ describe('compress', () => {
     expect(used).toMatchObject({ keyValueHeads: 1, headWidth: 2 });
     expect(evaluation.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
     expect(report.reconstruction).toHaveLength(2);
-    for (const { heldOutBefore, heldOutAfter } of report.reconstruction) {
+    for (const { heldOutBefore, heldOutAfter } of report.reconstruction!) {
       expect(heldOutAfter).toBeLessThanOrEqual(heldOutBefore);
     }
     expect(evaluation.result.perplexity.value).toBeGreaterThan(0);

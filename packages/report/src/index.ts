@@ -29,7 +29,15 @@ export type {
   StageTiming,
 } from './documents/compression-report.ts';
 export { formatWorkTime, layoutKind } from './format/describe.ts';
-export { formatBytes, formatDuration, formatExactBytes, formatMeasurement, formatRatio } from './format/format.ts';
+export {
+  formatBytes,
+  formatChange,
+  formatCount,
+  formatDuration,
+  formatExactBytes,
+  formatMeasurement,
+  formatRatio,
+} from './format/format.ts';
 export { comparisonHtml, compressionHtml } from './html/report-pages.ts';
 export { modelCard } from './markdown/model-card.ts';
 export {

@@ -85,6 +85,19 @@ describe('widenHeads', () => {
     expect(widenHeads(shape, 1)).toBe(shape);
   });
 
+  it('keeps a scale of scores that a family has of its own', () => {
+    const own = { ...shape, attention: { ...shape.attention, scoreScale: 0.25 } };
+    expect(widenHeads(own, 4).attention.scoreScale).toBe(0.125);
+  });
+
+  it('refuses queries and keys that are normed or clipped', () => {
+    const norm = { ...shape.blocks.norm, over: 'head' } as const;
+    for (const changes of [{ queryKeyNorm: norm }, { clip: 8 }]) {
+      const changed = { ...shape, attention: { ...shape.attention, ...changes } };
+      expectKvlrError(() => widenHeads(changed, 2), 'unsupported-feature', /as they are projected/);
+    }
+  });
+
   it('refuses heads that rotate in part', () => {
     const [layer] = shape.layers;
     const partial = { ...shape, layers: [{ ...layer!, positions: { ...layer!.positions, rotaryDim: 4 } }] };

@@ -44,11 +44,18 @@ export function repeatFrequencies(
  * The decoder whose heads are `times` as wide: frequencies repeat, and scores are scaled for the new width. The caches of its layers
  * stay what they were.
  *
- * @throws KvlrError 'unsupported-feature' where heads rotate in part, or RoPE depends on the length of the text.
+ * @throws KvlrError 'unsupported-feature' where heads rotate in part or are normed or clipped, or RoPE depends on the length of the
+ *   text.
  */
 export function widenHeads(shape: DecoderShape, times: number): DecoderShape {
   if (times === 1) return shape;
-  const { headDim, maxPositionEmbeddings } = shape;
+  const { headDim, maxPositionEmbeddings, attention } = shape;
+  if (attention.queryKeyNorm !== undefined || attention.clip !== undefined) {
+    throw new KvlrError('unsupported-feature', {
+      message: `expected queries and keys as they are projected, got ${attention.clip === undefined ? 'a norm of them' : 'clipped ones'}`,
+      hint: "Keep heads of the source's width.",
+    });
+  }
   const widen = (positions: PositionShape): PositionShape => {
     if (positions.kind !== 'rope') return positions;
     const { rope, rotaryDim } = positions;
@@ -65,10 +72,12 @@ export function widenHeads(shape: DecoderShape, times: number): DecoderShape {
     };
   };
   const wide = times * headDim;
+  const { scoreScale } = attention;
+  const isUsual = scoreScale === 1 / Math.sqrt(headDim);
   return {
     ...shape,
     headDim: wide,
-    attention: { ...shape.attention, scoreScale: 1 / Math.sqrt(wide) },
+    attention: { ...attention, scoreScale: isUsual ? 1 / Math.sqrt(wide) : scoreScale / Math.sqrt(times) },
     layers: shape.layers.map((layer) => ({ ...layer, positions: widen(layer.positions) })),
   };
 }

@@ -1,6 +1,6 @@
 import { describeBudget } from '@kvlr/pipeline';
 import type { PlannedCompression } from '@kvlr/pipeline/node';
-import { formatBytes, formatDuration } from '@kvlr/report';
+import { formatBytes, formatChange, formatCount, formatDuration } from '@kvlr/report';
 
 /** What a compression would take, for --dry-run. A budget that is not known before the run is named by its policy alone. */
 export function planToText(name: string, { plan, backend, estimate, budget }: PlannedCompression): string {
@@ -8,18 +8,32 @@ export function planToText(name: string, { plan, backend, estimate, budget }: Pl
     .filter((stage) => stage.seconds > 0)
     .map((stage) => `${stage.title} ${formatDuration(stage.seconds)}`);
   const { policy } = plan.recipe.budget;
-  const heads = `${estimate.keyValueHeads} KV ${estimate.keyValueHeads === 1 ? 'head' : 'heads'}`;
+  const wide = estimate.headWidth > 1 ? ` of ${estimate.headWidth * plan.model.shape.headDim}` : '';
+  const heads = `${estimate.keyValueHeads} KV ${estimate.keyValueHeads === 1 ? 'head' : 'heads'}${wide}`;
   const total = `the total of ${heads} in every layer`;
   const layers = budget ? describeBudget(budget) : 'decided layer by layer during the run';
   return [
     `${name} to ${heads}: nothing was computed or written.`,
     '',
     ...(policy === 'uniform' ? [] : [`Budget  ${layers} (${policy}, ${total})`]),
+    ...(wide ? priceToText(plan, estimate) : []),
     `Memory  about ${formatBytes(estimate.memoryBytes)}`,
     `Disk    ${formatBytes(estimate.outputBytes)} for the checkpoint, ${formatBytes(estimate.runDirectoryBytes)} for the run directory`,
     `Time    about ${formatDuration(estimate.seconds)} (${stages.join(', ')}),`,
     `        assuming ${Math.round(estimate.assumedSpeed / 1e9)} GFLOP/s on ${backend.backend} (${backend.reason})`,
   ].join('\n');
+}
+
+/** Bytes of the cache, and what wide heads cost beside them. */
+function priceToText({ cache, model }: PlannedCompression['plan'], estimate: PlannedCompression['estimate']): string[] {
+  const { parameters, attentionProducts } = estimate.price;
+  const share = (estimate.keyValueHeads * estimate.headWidth) / model.shape.numKeyValueHeads;
+  const change = formatChange(parameters.result / parameters.source - 1);
+  return [
+    `Cache   ${formatBytes(share * cache.bytesPerToken)} a token instead of ${formatBytes(cache.bytesPerToken)}`,
+    `Price   ${formatCount(parameters.result)} parameters instead of ${formatCount(parameters.source)} (${change}); attention`,
+    `        multiplies ${formatCount(attentionProducts.result)} numbers with a cached token instead of ${formatCount(attentionProducts.source)}`,
+  ];
 }
 
 /** The entries of a registry for a help text, one a line: name and what it is. */

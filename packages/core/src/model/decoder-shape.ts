@@ -214,6 +214,17 @@ export function cacheWidth(layout: LayerCacheLayout): number {
   return layout.keySlots * layout.keySlotWidth + layout.valueSlots * layout.valueSlotWidth;
 }
 
+/**
+ * Multiplications that attention takes for one token that reads one cached token, in all layers: of queries with keys and of weights
+ * with values. Rebuilding keys is not in it.
+ */
+export function attentionProducts({ layers, numAttentionHeads, headDim }: DecoderShape): number {
+  return layers.reduce((sum, { cache }) => {
+    const keyWidth = cache.keys === 'rebuilt' ? headDim : cache.keySlotWidth;
+    return sum + numAttentionHeads * (keyWidth + cache.valueSlotWidth);
+  }, 0);
+}
+
 /** RoPE of a layer, where it has any. */
 export function layerRope({ layers }: Pick<DecoderShape, 'layers'>, layer: number) {
   const { positions } = layers[layer]!;

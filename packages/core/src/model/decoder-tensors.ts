@@ -1,4 +1,5 @@
 import type { DecoderShape, NormShape } from './decoder-shape.ts';
+import { countElements } from './tensors.ts';
 
 /** Which part of the decoder reads a tensor. Those of 'attention' and 'feedForward' are there once a layer. */
 export type DecoderPart = 'embedding' | 'attention' | 'feedForward' | 'head';
@@ -92,6 +93,11 @@ export interface DecoderTensor {
 export function decoderTensors(shape: DecoderShape): DecoderTensor[] {
   const layers = Array.from({ length: shape.numLayers }, (_, layer) => layerTensors(shape, layer));
   return [...embeddingTensors(shape), ...layers.flat(), ...headTensors(shape)];
+}
+
+/** How many numbers the tensors of a decoder of this shape hold. */
+export function countShapeParameters(shape: DecoderShape): number {
+  return decoderTensors(shape).reduce((sum, tensor) => sum + countElements(tensor.shape), 0);
 }
 
 /** The tensors of one layer. */

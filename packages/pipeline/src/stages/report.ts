@@ -43,7 +43,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       spectra.push(layerSpectra(layer));
     }
     const report: CompressionReport = {
-      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${request.budget && differsByLayer(request.budget) ? ' on average' : ''}`,
+      title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${describeHeads(request)}`,
       model: { name: modelName, shape: model.shape, licence: request.modelLicence },
       resultShape: request.resultShape,
       base: evaluation.base,
@@ -61,6 +61,12 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
     await writeText(context.store, artefactNames.reportMarkdown, compressionMarkdown(report));
     return report;
   });
+}
+
+/** What stands behind the number of heads in a title. */
+function describeHeads({ model, resultShape, budget }: ReportRequest): string {
+  if (budget && differsByLayer(budget)) return ' on average';
+  return resultShape.headDim === model.shape.headDim ? '' : ` of ${resultShape.headDim}`;
 }
 
 function toLayerReconstruction({ layer, initialError, finalError, points }: LayerHistory): LayerReconstruction {

@@ -158,7 +158,7 @@ function percent(share: number): string {
 /** Throws 'invalid-argument' or 'text-too-short' when the parts of a request do not fit together. */
 function checkReconstructionRequest(request: ReconstructionRequest): void {
   const { teacher, student, completedLayers = [] } = request;
-  for (const name of ['numLayers', 'hiddenSize', 'numAttentionHeads', 'headDim'] as const) {
+  for (const name of ['numLayers', 'hiddenSize', 'numAttentionHeads'] as const) {
     if (teacher.shape[name] === student.shape[name]) continue;
     throw new KvlrError('invalid-argument', {
       message: `expected a student with ${name} ${teacher.shape[name]} like its teacher, got ${student.shape[name]}`,

@@ -21,6 +21,8 @@ export interface ComparisonRow {
   ratio: number;
   /** KV heads per layer of the result, or for latent layouts the head count of equal size. */
   keyValueHeads: number;
+  /** Their width in widths of the source's heads, where it is another. */
+  headWidth?: number;
   perplexity: Measurement;
   /** Mean KL(base || model) per token, nats. */
   klDivergence: Measurement;

@@ -45,7 +45,10 @@ export function groupByMethod(report: ComparisonReport): { methods: MethodRows[]
 /** Perplexity with one row per method and one column per ratio, the base in the first row. */
 export function comparisonTable(report: ComparisonReport): ReportTable {
   const { methods, ratios } = groupByMethod(report);
-  const heads = (ratio: number) => report.rows.find((row) => row.ratio === ratio)!.keyValueHeads;
+  const heads = (ratio: number) => {
+    const { keyValueHeads, headWidth = 1 } = report.rows.find((row) => row.ratio === ratio)!;
+    return keyValueHeads * headWidth;
+  };
   return {
     caption: 'Perplexity by method and share of the KV cache kept',
     columns: [
@@ -76,6 +79,8 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
   const withCosts = report.rows.some((row) => row.lostEnergy !== undefined || row.measuredError !== undefined);
   const withBudgets = report.rows.some((row) => row.budget);
   const withParameters = report.rows.some((row) => row.parameters !== undefined);
+  const withWidths = report.rows.some((row) => row.headWidth !== undefined);
+  const { headDim } = report.model.shape;
   const { methods } = groupByMethod(report);
   const parametersCell = (count: number | undefined) =>
     count === undefined ? '' : { text: formatParameters(count), exact: `${formatCount(count)} parameters` };
@@ -88,6 +93,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
     '100%',
     bytesCell(base.cache.bytesPerToken),
     ...(withParameters ? [parametersCell(report.model.parameters)] : []),
+    ...(withWidths ? [`${report.model.shape.numKeyValueHeads} of ${headDim}`, '1x'] : []),
     '',
     ...(withCosts ? ['0', '0'] : []),
     ...(withBudgets ? [''] : []),
@@ -105,6 +111,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
         formatShareMeasurement(row.topOneAgreement),
         bytesCell(row.bytesPerToken),
         ...(withParameters ? [parametersCell(row.parameters)] : []),
+        ...(withWidths ? widthCells(row, headDim) : []),
         row.seconds === undefined ? 'resumed' : formatDuration(row.seconds),
         ...(withCosts ? [row.lostEnergy, row.measuredError].map(costCell) : []),
         ...(withBudgets ? [budgetCell(row.budget)] : []),
@@ -123,6 +130,7 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
       right('Same top'),
       right('Cache/token'),
       ...(withParameters ? [right('Parameters')] : []),
+      ...(withWidths ? [right('KV heads'), right('Attention')] : []),
       right('Time'),
       ...(withCosts ? [right('Lost energy'), right('Measured error')] : []),
       ...(withBudgets ? [left('Kept, layer by layer')] : []),
@@ -130,6 +138,11 @@ export function comparisonDetailTable(report: ComparisonReport, ratio: number): 
     ],
     rows: [withReference ? [...baseRow, ''] : baseRow, ...rows],
   };
+}
+
+/** KV heads and their width, and the arithmetic of a token that reads a cached one, against the base's. */
+function widthCells({ layout, keyValueHeads, headWidth = 1 }: ComparisonRow, headDim: number): string[] {
+  return layout === 'stock' ? [`${keyValueHeads} of ${headWidth * headDim}`, `${headWidth}x`] : ['', ''];
 }
 
 function costCell(cost: number | undefined): string {

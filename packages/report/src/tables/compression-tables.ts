@@ -1,4 +1,4 @@
-import type { EvaluationResult } from '@kvlr/core';
+import { attentionProducts, countShapeParameters, type EvaluationResult } from '@kvlr/core';
 import type { CompressionReport, LayerReconstruction, StageTiming } from '../documents/compression-report.ts';
 import { describeLayout, formatWorkTime } from '../format/describe.ts';
 import {
@@ -32,7 +32,7 @@ export function headlineTable(report: CompressionReport): ReportTable {
     );
   }
   rows.push(
-    ['KV heads per layer', describeLayout(report.model.shape), describeLayout(report.resultShape), ''],
+    ['KV heads per layer', ...[report.model.shape, report.resultShape].map((shape) => headsCell(report, shape)), ''],
     ['KV cache per token', bytesCell(base.cache.bytesPerToken), bytesCell(result.cache.bytesPerToken), saved],
   );
   const longest = Math.max(...report.contexts);
@@ -40,11 +40,32 @@ export function headlineTable(report: CompressionReport): ReportTable {
     const [baseCell, resultCell] = [base, result].map(({ cache }) => bytesCell(cache.bytesPerToken * longest));
     rows.push([`KV cache at ${formatCount(longest)} tokens`, baseCell!, resultCell!, saved]);
   }
+  if (widensHeads(report)) rows.push(...priceRows(report));
   return {
     caption: 'What it cost and what it saves',
     columns: [left(''), right('Base'), right('Result'), right('Change')],
     rows,
   };
+}
+
+function widensHeads({ model, resultShape }: CompressionReport): boolean {
+  return model.shape.headDim !== resultShape.headDim;
+}
+
+function headsCell(report: CompressionReport, shape: CompressionReport['resultShape']): string {
+  return widensHeads(report) ? `${describeLayout(shape)} of ${shape.headDim}` : describeLayout(shape);
+}
+
+/** What wide heads cost beside the bytes that they save. */
+function priceRows({ model, resultShape }: CompressionReport): ReportTable['rows'] {
+  const figures: [title: string, of: (shape: CompressionReport['resultShape']) => number][] = [
+    ['Parameters', countShapeParameters],
+    ['Attention, products per cached token', attentionProducts],
+  ];
+  return figures.map(([title, of]) => {
+    const [before, after] = [of(model.shape), of(resultShape)];
+    return [title, formatCount(before), formatCount(after), formatChange(after / before - 1)];
+  });
 }
 
 /** Perplexity of base and result per source of text and over all. */
