@@ -1,4 +1,4 @@
-import { everyHead, KvlrError } from '@kvlr/core';
+import { type DecoderShape, everyHead, KvlrError } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
 import type { GroupFactors, KeyMethod } from './ports.ts';
 import { type LayerData, positionsOf, type SourceLayer } from './source-layer.ts';
@@ -34,6 +34,11 @@ export function keyParts(layer: LayerData): KeyPart[] {
 /** Whether the layer's keys stay as they are at every position, so that any linear map of them is exact. */
 export function keysStay(layer: LayerData): boolean {
   return keyParts(layer).every(({ rotates }) => !rotates);
+}
+
+/** Whether keys are linear in the block's input up to their positions: neither clipped nor normed. */
+export function keysAreLinear({ attention }: Pick<DecoderShape, 'attention'>): boolean {
+  return attention.queryKeyNorm === undefined && attention.clip === undefined;
 }
 
 /** Factors of one part of the keys of some heads, as if these coordinates were all that a head has. */

@@ -1,9 +1,10 @@
-import { type AttentionWeights, type DecoderShape, type LayerStatistics, layerRope } from '@kvlr/core';
+import type { AttentionWeights, DecoderShape, LayerStatistics, PositionShape } from '@kvlr/core';
 
 /**
  * Statistics of one layer for given block inputs, in plain loops that share no code with the packages they judge.
  *
- * @param inputs Normed block inputs, one row of hiddenSize per token; position n is row n. Default RoPE only.
+ * @param inputs Normed block inputs, one row of hiddenSize per token; position n is row n. RoPE of type 'default' only, in part and
+ *   interleaved too; ALiBi without rounding; norms of queries and keys by RMSNorm, clipping, windows, caps.
  */
 export function oracleStatistics(
   shape: DecoderShape,
@@ -12,12 +13,14 @@ export function oracleStatistics(
   inputs: readonly Float64Array[],
 ): LayerStatistics {
   const { headDim, numAttentionHeads, numKeyValueHeads } = shape;
-  const project = (matrix: Float64Array, bias: Float64Array | undefined) => inputs.map((x) => affine(matrix, x, bias));
-  const query = project(weights.query, weights.queryBias);
-  const key = project(weights.key, weights.keyBias);
+  const { clip = Number.POSITIVE_INFINITY, softCap, scoreScale } = shape.attention;
+  const { positions, window = inputs.length } = shape.layers[layer]!;
+  const project = (matrix: Float64Array, bias: Float64Array | undefined) =>
+    inputs.map((x) => affine(matrix, x, bias).map((entry) => Math.max(-clip, Math.min(clip, entry))));
+  const query = project(weights.query, weights.queryBias).map((row) => rmsNorm(row, weights.queryNorm, shape));
+  const key = project(weights.key, weights.keyBias).map((row) => rmsNorm(row, weights.keyNorm, shape));
   const value = project(weights.value, weights.valueBias);
-  const { theta } = layerRope(shape, layer)!.rope;
-  const turn = (rows: Float64Array[]) => rows.map((row, position) => rotate(row, position, headDim, theta));
+  const turn = (rows: Float64Array[]) => rows.map((row, position) => rotate(row, position, headDim, positions));
   const rotatedQuery = turn(query);
   const rotatedKey = turn(key);
   const attended = inputs.map((_, position) => {
@@ -25,9 +28,12 @@ export function oracleStatistics(
     for (let head = 0; head < numAttentionHeads; head++) {
       const start = Math.floor((head * numKeyValueHeads) / numAttentionHeads) * headDim;
       const queryRow = slice(rotatedQuery[position]!, head * headDim, headDim);
-      const exponentials = rotatedKey
-        .slice(0, position + 1)
-        .map((row) => Math.exp(dot(queryRow, slice(row, start, headDim)) / Math.sqrt(headDim)));
+      const exponentials = rotatedKey.slice(0, position + 1).map((row, n) => {
+        const score = scoreScale * dot(queryRow, slice(row, start, headDim));
+        const capped = softCap === undefined ? score : softCap * Math.tanh(score / softCap);
+        const penalty = positions.kind === 'alibi' ? positions.slopes[head]! * (n - position) : 0;
+        return n > position - window ? Math.exp(capped + penalty) : 0;
+      });
       const total = exponentials.reduce((sum, entry) => sum + entry, 0);
       exponentials.forEach((entry, n) => {
         for (let c = 0; c < headDim; c++) result[head * headDim + c]! += (entry / total) * value[n]![start + c]!;
@@ -67,14 +73,33 @@ function affine(matrix: Float64Array, input: Float64Array, bias: Float64Array | 
   );
 }
 
-function rotate(row: Float64Array, position: number, headDim: number, theta: number): Float64Array {
-  const half = headDim / 2;
+/** Pair j of the rotated numbers of each head, wherever its two numbers lie, by the angle position * theta^(-2j / rotaryDim). */
+function rotate(row: Float64Array, position: number, headDim: number, positions: PositionShape): Float64Array {
+  if (positions.kind !== 'rope') return row;
+  const { rope, rotaryDim, pairs } = positions;
+  const result = row.slice();
+  for (let start = 0; start < row.length; start += headDim) {
+    for (let j = 0; j < rotaryDim / 2; j++) {
+      const first = start + (pairs === 'interleaved' ? 2 * j : j);
+      const second = pairs === 'interleaved' ? first + 1 : first + rotaryDim / 2;
+      const angle = position * rope.theta ** ((-2 * j) / rotaryDim);
+      result[first] = row[first]! * Math.cos(angle) - row[second]! * Math.sin(angle);
+      result[second] = row[second]! * Math.cos(angle) + row[first]! * Math.sin(angle);
+    }
+  }
+  return result;
+}
+
+/** The norm of queries and keys of one token, over each head or over all of them. */
+function rmsNorm(row: Float64Array, scale: Float64Array | undefined, shape: DecoderShape): Float64Array {
+  const { queryKeyNorm: norm } = shape.attention;
+  if (norm === undefined) return row;
+  const size = norm.over === 'projection' ? row.length : shape.headDim;
   return row.map((entry, index) => {
-    const place = index % headDim;
-    const angle = position * theta ** ((-2 * (place % half)) / headDim);
-    return place < half
-      ? entry * Math.cos(angle) - row[index + half]! * Math.sin(angle)
-      : entry * Math.cos(angle) + row[index - half]! * Math.sin(angle);
+    const own = row.subarray(index - (index % size), index - (index % size) + size);
+    const length = Math.sqrt(dot(own, own) / size + norm.epsilon);
+    const factor = (scale?.[norm.over === 'head' ? index % size : index] ?? 1) + (norm.unitOffset ? 1 : 0);
+    return (entry / length) * factor;
   });
 }
 

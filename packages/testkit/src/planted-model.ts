@@ -1,4 +1,4 @@
-import { createNormalRandom, type DenseTensor } from '@kvlr/core';
+import { createNormalRandom, type DenseTensor, type PositionShape } from '@kvlr/core';
 import { createTinyModel, type TinyModel, type TinyModelSettings } from './tiny-model.ts';
 
 export interface PlantedModelSettings extends TinyModelSettings {
@@ -10,16 +10,19 @@ export interface PlantedModelSettings extends TinyModelSettings {
 
 /**
  * A tiny model with an exact merge planted in it. Within each group, the keys of the other heads are sums of complex multiples of
- * the first heads' keys (`rank` of them), a multiple of its own for each head and frequency pair (j, j + headDim/2); the values of
+ * the first heads' keys (`rank` of them), a multiple of its own for each head and each pair that rotates, and of full linear maps
+ * of what does not rotate; under a norm of queries and keys, multiples of modulus one times a number. The values of
  * the other heads are sums of full linear maps of the first heads' values, so that a group's values have rank times headDim.
- * Biases included. Nothing else is special: merging these groups into one KV head of this many widths each must leave the logits
- * as they are.
+ * Biases included; scales of norms are alike in both numbers of a pair. Nothing else is special: merging these groups into one KV
+ * head of this many widths each must leave the logits as they are.
  */
 export function createPlantedModel({ groups, rank = 1, ...settings }: PlantedModelSettings): TinyModel {
   const model = createTinyModel(settings);
-  const { headDim, numLayers } = model.shape;
+  const { headDim, numLayers, attention } = model.shape;
   const normal = createNormalRandom((settings.seed ?? 1) + 1000);
   for (let layer = 0; layer < numLayers; layer++) {
+    const { positions } = model.shape.layers[layer]!;
+    if (attention.queryKeyNorm) makeScalesAlike(model, layer);
     const projection = (weight: 'keyWeight' | 'valueWeight', bias: 'keyBias' | 'valueBias'): DenseTensor[] =>
       [model.dense.get(model.tensorName(weight, layer)), model.dense.get(model.tensorName(bias, layer))].filter(
         (tensor) => tensor !== undefined,
@@ -31,7 +34,7 @@ export function createPlantedModel({ groups, rank = 1, ...settings }: PlantedMod
       for (const head of group.slice(rank)) {
         const maps = sources.map((source) => ({
           source,
-          key: phasorMap(headDim, normal),
+          key: keyMap(headDim, positions, attention.queryKeyNorm !== undefined, normal),
           value: denseMap(headDim, normal),
         }));
         plant(
@@ -52,19 +55,46 @@ export function createPlantedModel({ groups, rank = 1, ...settings }: PlantedMod
   return model;
 }
 
-/** [headDim, headDim] of the complex multiples c_j: of modulus about 0.5 to 1.5, of any phase. */
-function phasorMap(headDim: number, normal: () => number): Float64Array {
+/**
+ * [headDim, headDim] of a map that commutes with a layer's positions: complex multiples of the pairs that rotate, of any phase and
+ * of modulus about 0.5 to 1.5, or all of one modulus; any linear map of the rest.
+ */
+function keyMap(headDim: number, positions: PositionShape, keepsLength: boolean, normal: () => number): Float64Array {
   const map = new Float64Array(headDim * headDim);
-  const half = headDim / 2;
-  for (let j = 0; j < half; j++) {
-    const modulus = 1 + 0.5 * Math.tanh(normal());
+  const pairs = pairsOf(positions);
+  const common = 1 + 0.5 * Math.tanh(normal());
+  for (const [first, second] of pairs) {
+    const modulus = keepsLength ? common : 1 + 0.5 * Math.tanh(normal());
     const phase = Math.PI * normal();
-    map[j * headDim + j] = modulus * Math.cos(phase);
-    map[j * headDim + j + half] = -modulus * Math.sin(phase);
-    map[(j + half) * headDim + j] = modulus * Math.sin(phase);
-    map[(j + half) * headDim + j + half] = modulus * Math.cos(phase);
+    map[first * headDim + first] = modulus * Math.cos(phase);
+    map[first * headDim + second] = -modulus * Math.sin(phase);
+    map[second * headDim + first] = modulus * Math.sin(phase);
+    map[second * headDim + second] = modulus * Math.cos(phase);
+  }
+  const still = Array.from({ length: headDim }, (_, place) => place).filter((place) => !pairs.flat().includes(place));
+  for (const row of still) {
+    for (const column of still) map[row * headDim + column] = normal() / Math.sqrt(still.length);
   }
   return map;
+}
+
+/** The places in a head of the pairs that rotate. */
+function pairsOf(positions: PositionShape): [first: number, second: number][] {
+  if (positions.kind !== 'rope') return [];
+  const { rotaryDim, pairs } = positions;
+  return Array.from({ length: rotaryDim / 2 }, (_, j) =>
+    pairs === 'interleaved' ? [2 * j, 2 * j + 1] : [j, j + rotaryDim / 2],
+  );
+}
+
+function makeScalesAlike(model: TinyModel, layer: number): void {
+  const { headDim, layers } = model.shape;
+  for (const role of ['queryNorm', 'keyNorm'] as const) {
+    const { data } = model.dense.get(model.tensorName(role, layer))!;
+    for (let head = 0; head < data.length; head += headDim) {
+      for (const [first, second] of pairsOf(layers[layer]!.positions)) data[head + second] = data[head + first]!;
+    }
+  }
 }
 
 function denseMap(headDim: number, normal: () => number): Float64Array {

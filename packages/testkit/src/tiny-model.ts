@@ -1,4 +1,14 @@
-import { createNormalRandom, type DenseTensor, llamaShape, type ModelSource, type RopeParameters } from '@kvlr/core';
+import {
+  type AttentionShape,
+  createNormalRandom,
+  type DecoderShape,
+  type DenseTensor,
+  layerTensors,
+  llamaShape,
+  type ModelSource,
+  type PositionShape,
+  type RopeParameters,
+} from '@kvlr/core';
 import { llamaTensorName } from './llama-tensor-name.ts';
 import { memoryTensorSource } from './memory-tensor-source.ts';
 
@@ -16,6 +26,12 @@ export interface TinyModelSettings {
   mlpBias?: boolean;
   tieWordEmbeddings?: boolean;
   rope?: RopeParameters;
+  /** How every layer knows positions, in the place of `rope`. */
+  positions?: PositionShape;
+  /** Tokens that a query sees, in every layer. */
+  window?: number;
+  /** A norm of queries and keys, clipped projections, capped scores. */
+  attention?: Pick<AttentionShape, 'queryKeyNorm' | 'clip' | 'softCap'>;
 }
 
 export interface TinyModel extends ModelSource {
@@ -31,7 +47,7 @@ export function createTinyModel(settings: TinyModelSettings = {}): TinyModel {
   const headDim = settings.headDim ?? 8;
   const numLayers = settings.numLayers ?? 2;
   const attentionBias = settings.attentionBias ?? false;
-  const shape = llamaShape({
+  const plain = llamaShape({
     ...{ numLayers, numAttentionHeads, numKeyValueHeads, headDim },
     hiddenSize: settings.hiddenSize ?? 24,
     intermediateSize: settings.intermediateSize ?? 40,
@@ -44,6 +60,12 @@ export function createTinyModel(settings: TinyModelSettings = {}): TinyModel {
     feedForwardBias: settings.mlpBias ?? false,
     rope: settings.rope ?? { type: 'default', theta: 10000 },
   });
+  const { positions, window } = settings;
+  const shape: DecoderShape = {
+    ...plain,
+    attention: { ...plain.attention, ...settings.attention },
+    layers: plain.layers.map((layer) => ({ ...layer, ...(positions && { positions }), ...(window && { window }) })),
+  };
   const normal = createNormalRandom(seed);
   const dense = new Map<string, DenseTensor>();
   const add = (name: string, dimensions: number[], scale: number, offset = 0): void => {
@@ -68,6 +90,11 @@ export function createTinyModel(settings: TinyModelSettings = {}): TinyModel {
       add(name('keyBias'), [keyWidth], 0.5);
       add(name('valueBias'), [keyWidth], 0.5);
       add(name('outputBias'), [hiddenSize], 0.5);
+    }
+    for (const { role, shape: dimensions } of layerTensors(shape, layer)) {
+      if (!/^(query|key)Norm/.test(role)) continue;
+      const isScale = !role.endsWith('Bias') && !shape.attention.queryKeyNorm!.unitOffset;
+      add(name(role), dimensions, 0.2, isScale ? 1 : 0);
     }
     add(name('feedForwardNorm'), [hiddenSize], 0.1, 1);
     add(name('gateWeight'), [intermediateSize, hiddenSize], inputScale);

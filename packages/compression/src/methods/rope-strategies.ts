@@ -3,7 +3,7 @@ import { createMatrix, selectTiles, transpose, vstack } from '@kvlr/linalg';
 import { normalizeEnergy, subspaceFactors } from '../factors/subspace.ts';
 import { decoderLookup, foldQuery, foldSharedHeads, permuteQuery } from '../fold.ts';
 import { headRows } from '../heads.ts';
-import { keysStay } from '../key-parts.ts';
+import { keysAreLinear, keysStay } from '../key-parts.ts';
 import { centredMoment, keyMoment, queryMetric } from '../moments.ts';
 import { foldThroughNorms, permutedNorms } from '../norms/through-norms.ts';
 import type { KeyMethod, RopeStrategy, StockKeyProjections } from '../ports.ts';
@@ -141,7 +141,7 @@ export interface RebuiltKeySettings {
  * keys of all heads are rebuilt from them and rotated at every step (Palu, arXiv 2407.21118), so RoPE costs no accuracy and
  * every step pays for all cached positions. Without RoPE there is nothing to rebuild for: the directions are folded.
  *
- * @throws KvlrError 'unsupported-feature' where a norm stands between projection and RoPE: the latents are linear in its input.
+ * @throws KvlrError 'unsupported-feature' where projections are clipped or normed: latents would be so in the place of the keys.
  */
 export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
   const folded = foldedKeys(stillKeys({ moment: 'activations', metric }));
@@ -149,7 +149,7 @@ export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
     if (isFolded(layer, rank)) return folded(layer, groups);
     const { shape, weights } = layer;
     const { headDim } = shape;
-    if (shape.attention.queryKeyNorm !== undefined) throw normBetween(layer);
+    if (!keysAreLinear(shape)) throw notLinear(layer);
     const keySlotWidth = Math.floor((rank ?? groups.length * headDim) / groups.length);
     // The heads of a group ascend, as the query heads that read them do.
     const ascending = ascendingHeads(groups);
@@ -174,10 +174,9 @@ export function rebuiltKeys({ metric }: RebuiltKeySettings): RopeStrategy {
   };
 }
 
-function normBetween({ layer }: SourceLayer): KvlrError {
+function notLinear({ layer }: SourceLayer): KvlrError {
   return new KvlrError('unsupported-feature', {
-    message:
-      'expected keys that are projected without a norm, to rebuild them from latents, got a norm of queries and keys',
+    message: 'expected keys that are projected and no more, to rebuild them from latents, got clipped or normed ones',
     hint: 'Take a method whose keys are stock or latent.',
     where: { layer },
   });
