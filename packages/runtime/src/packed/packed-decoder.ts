@@ -151,14 +151,17 @@ export class PackedDecoder implements WindowRunner {
   /** The stream after all layers, [batch * tokens, hiddenSize]. Call inside tf.tidy. */
   private runLayers(cache: KeyValueCache, ids: Tensor, added: readonly number[], tokens: number): Tensor2D {
     const step = beginCacheStep(cache, added, tokens);
-    let stream = this.embed(ids, step);
-    for (let layer = 0; layer < this.shape.numLayers; layer++) {
-      const before = stream;
-      stream = tidy(() => runPackedLayer(before, this.weights, layer, step).after);
-      before.dispose();
+    try {
+      let stream = this.embed(ids, step);
+      for (let layer = 0; layer < this.shape.numLayers; layer++) {
+        const before = stream;
+        stream = tidy(() => runPackedLayer(before, this.weights, layer, step).after);
+        before.dispose();
+      }
+      return stream;
+    } finally {
+      step.dispose();
     }
-    step.dispose();
-    return stream;
   }
 
   private embed(ids: Tensor, { positions }: CacheStep): Tensor2D {
