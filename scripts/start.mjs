@@ -11,7 +11,7 @@ const code =
     '--keep',
     '50%',
     '--recover',
-    'light',
+    'refit',
     '--overwrite',
     ...process.argv.slice(2),
   ]);

@@ -49,8 +49,11 @@ const distillationSchema = z.strictObject({
 
 /** What happens to the layers after the closed forms. A setting that is given replaces the preset's. */
 const recoverySchema = z.strictObject({
-  /** 'none' keeps the closed forms; 'light' and 'full' reconstruct every block with fewer or more steps. */
-  preset: z.enum(['none', 'light', 'full']).default('full'),
+  /**
+   * 'none' keeps the closed forms; 'refit' solves for every output projection anew, in seconds; 'light' and 'full' reconstruct
+   * every block with fewer or more steps.
+   */
+  preset: z.enum(['none', 'refit', 'light', 'full']).default('full'),
   /** Windows of calibration text that the steps are taken on. */
   trainingWindows: z.int().min(1).optional(),
   /** Windows of calibration text that decide when to stop and are never trained on. */
@@ -61,15 +64,13 @@ const recoverySchema = z.strictObject({
   refitOutput: z.boolean().optional(),
   /** Adam steps a layer; 0 leaves it at the closed form. */
   steps: z.int().min(0).optional(),
-  /** Highest learning rate, as a share of the root mean square of each weight matrix. */
+  /** Highest learning rate, as a share of the root mean square of each weight matrix, times the root of the error at the start. */
   learningRate: z.number().positive().optional(),
   /** Steps over which the learning rate rises. */
   warmupSteps: z.int().min(0).optional(),
   windowsPerStep: z.int().min(1).optional(),
   /** Steps between two looks at the held-out windows. */
   evaluateEvery: z.int().min(1).optional(),
-  /** Looks without a new best after which a layer's training stops. */
-  patience: z.int().min(1).optional(),
   seed: z.int().min(0).default(0),
   /** How much longer the steps of queries and keys are than those of values and outputs. Default 2. */
   scoreStep: z.number().positive().optional(),

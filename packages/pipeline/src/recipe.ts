@@ -66,8 +66,9 @@ export interface ResolvedRecovery {
 }
 
 const windowsOfPreset = {
-  light: { trainingWindows: 24, heldOutWindows: 4 },
-  full: { trainingWindows: 128, heldOutWindows: 8 },
+  refit: { trainingWindows: 48, heldOutWindows: 8 },
+  light: { trainingWindows: 96, heldOutWindows: 8 },
+  full: { trainingWindows: 192, heldOutWindows: 8 },
 } as const;
 
 /**

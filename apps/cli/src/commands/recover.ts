@@ -26,7 +26,7 @@ import type { CommandContext } from '../terminal/terminal.ts';
 interface RecoverOptions extends TextOptions {
   teacher: string;
   output: string;
-  recover?: 'light' | 'full' | 'none';
+  recover?: 'refit' | 'light' | 'full' | 'none';
   distill?: DistillChoice;
   recipe?: string;
   seed?: number;

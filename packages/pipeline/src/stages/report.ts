@@ -90,6 +90,9 @@ function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }
 function notesOf({ recipe, evaluation, distillation, budget }: ReportRequest, warnings: readonly string[]): string[] {
   const notes: string[] = [];
   if (budget && differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
+  if (recipe.recovery.preset === 'refit') {
+    notes.push('Output projections refitted in closed form, no block reconstruction: a light or full one does better.');
+  }
   if (recipe.recovery.preset === 'light') {
     notes.push('Light block reconstruction: fewer and smaller steps than the full one, which does better.');
   }

@@ -99,19 +99,20 @@ it('resumes after a layer with the same result as without a break', async () => 
   expect(numbers(resumed.layers)).toEqual(numbers(whole.layers));
 });
 
-it('reports its progress and stops early when nothing is gained', async () => {
+it('reports its progress and stops early when the steps lead away', async () => {
   const events: KvlrEvent[] = [];
   const { history } = await reconstructBlocks({
     ...request,
-    settings: { ...settings, learningRate: 50, patience: 2 },
+    settings: { ...settings, learningRate: 50 },
     onEvent: (event) => events.push(event),
   });
   expect(history.map(({ points }) => points.map(({ step }) => step))).toEqual([
-    [0, 4, 8],
-    [0, 4, 8],
+    [0, 4],
+    [0, 4],
   ]);
   const progress = events.filter((event) => event.type === 'progress');
-  expect(progress.map(({ completed }) => completed)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 17, 18, 19, 20]);
+  expect(progress.map(({ completed }) => completed)).toEqual([1, 2, 3, 4, 13, 14, 15, 16]);
+  expect(history.map(({ kept }) => kept)).toEqual(['closed form', 'closed form']);
   expect(progress[0]).toMatchObject({ stage: 'recovery', total: 24, unit: 'steps' });
   expect(progress[0]!.detail).toBe('layer 1 of 2');
 });

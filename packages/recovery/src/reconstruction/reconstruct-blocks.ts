@@ -46,6 +46,8 @@ export interface LayerHistory {
   /** Held-out error before and after. */
   initialError: number;
   finalError: number;
+  /** What the layer was left with: the closed form, its output projection refitted, or what the steps found. */
+  kept: 'closed form' | 'refit' | 'steps';
   points: TrainingPoint[];
 }
 
@@ -125,10 +127,15 @@ async function reconstructLayer(
           }),
       });
       const errors = points.map(({ heldOutError }) => heldOutError);
-      const history = { layer, initialError: errors[0]!, finalError: Math.min(...errors), points };
+      const finalError = Math.min(...errors);
+      const best = points[errors.indexOf(finalError)]!;
+      const kept = best.step > 0 ? 'steps' : finalError < errors[0]! ? 'refit' : 'closed form';
+      const history = { layer, initialError: errors[0]!, finalError, kept, points } satisfies LayerHistory;
+      const steps = points.at(-1)!.step;
+      const rejected = steps > 0 && kept !== 'steps' ? `; kept: ${kept}, ${steps} steps rejected` : '';
       onEvent?.({
         type: 'note',
-        message: `Layer ${layer + 1}: held-out error ${percent(history.initialError)} before, ${percent(history.finalError)} after.`,
+        message: `Layer ${layer + 1}: held-out error ${percent(history.initialError)} before, ${percent(finalError)} after${rejected}.`,
         data: { ...history },
       });
       return { layer, tensors: await attention.download(student, layer), history };

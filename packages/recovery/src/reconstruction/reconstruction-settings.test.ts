@@ -21,6 +21,6 @@ it.each([
 
 it('refuses an unknown preset', () => {
   expect(() => resolveReconstructionSettings('medium' as 'full')).toThrowError(
-    /preset: expected light or full, got medium/,
+    /preset: expected refit, light or full, got medium/,
   );
 });

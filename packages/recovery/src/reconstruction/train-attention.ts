@@ -79,7 +79,7 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     const isBest = points.every((point) => error < point.heldOutError);
     points.push({ step, trainError, heldOutError: error });
     if (isBest) attention.keep();
-    return isBest;
+    return error;
   };
   await look(0);
   if (refits) {
@@ -87,7 +87,9 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     await look(0);
   }
   if (settings.steps > 0) {
-    const lastStep = await takeSteps(request, look);
+    attention.restore();
+    const startError = Math.min(...points.map(({ heldOutError }) => heldOutError));
+    const lastStep = await takeSteps(request, look, startError);
     attention.restore();
     if (refits) {
       await refitOutput(request);
@@ -98,11 +100,17 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
   return points;
 }
 
-/** Measures the held-out error, keeps the block's values when it is the least so far, and says whether it was. */
-type Look = (step: number, trainError?: number) => Promise<boolean>;
+/** Steps that have made the held-out error this much larger than it was are given up. */
+const DIVERGED = 2;
 
-/** Trains by Adam until the steps or the patience are used up; returns the number of steps taken. */
-async function takeSteps(request: AttentionTrainingRequest, look: Look): Promise<number> {
+/** Measures the held-out error, and keeps the block's values when it is the least so far. */
+type Look = (step: number, trainError?: number) => Promise<number>;
+
+/**
+ * Trains by Adam until the steps are used up, or have led far away; returns the number of steps taken. Under a cosine the error may
+ * rise before it falls below where it began, so that a rise alone ends nothing.
+ */
+async function takeSteps(request: AttentionTrainingRequest, look: Look, startError: number): Promise<number> {
   const { attention, shape, layer, train, settings, signal } = request;
   const windowsPerStep = Math.min(settings.windowsPerStep, train.inputs.length);
   const tokens = train.inputs[0]!.length / shape.hiddenSize;
@@ -110,21 +118,22 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look): Promise
   const optimizer = new AdamOptimizer(await attention.parameters());
   const batches = batchOrder(train.inputs.length, windowsPerStep, settings.seed + layer);
   let trainErrors: number[] = [];
-  let looksWithoutGain = 0;
+  const learningRate = settings.learningRate * Math.sqrt(startError);
+  let diverged = false;
   let step = 0;
   try {
-    while (step < settings.steps && looksWithoutGain < settings.patience) {
+    while (step < settings.steps && !diverged) {
       throwIfAborted(signal);
       const batch = batches.next().value;
       const { value, grads } = variableGrads(() => blockError(request, train, batch, context), attention.variables());
-      optimizer.apply(grads, learningRateAt(step, settings));
+      optimizer.apply(grads, learningRateAt(step, { ...settings, learningRate }));
       trainErrors.push((await value.data())[0]!);
       for (const tensor of [value, ...Object.values(grads)]) tensor.dispose();
       await yieldToHost();
       step += 1;
       if (step % settings.evaluateEvery === 0 || step === settings.steps) {
-        const isBest = await look(step, trainErrors.reduce((total, error) => total + error, 0) / trainErrors.length);
-        looksWithoutGain = isBest ? 0 : looksWithoutGain + 1;
+        const error = await look(step, trainErrors.reduce((total, error) => total + error, 0) / trainErrors.length);
+        diverged = !(error <= DIVERGED * startError);
         trainErrors = [];
       }
       request.onStep?.(step);
