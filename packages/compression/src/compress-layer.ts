@@ -1,6 +1,7 @@
 import {
   type AttentionWeights,
   type CompressedLayer,
+  type DecoderShape,
   type HeadGroups,
   KvlrError,
   type LayerBudget,
@@ -12,6 +13,7 @@ import { identity } from '@kvlr/linalg';
 import { widenHeads } from '@kvlr/rope';
 import { valueSlotsOfRank } from './budgets/ranks.ts';
 import { decoderLookup, foldOutput, foldOutputBias, foldSharedHeads } from './fold.ts';
+import { keysAreLinear } from './key-parts.ts';
 import { resolveMethod } from './methods/combine.ts';
 import { meanNorms, permutedNorms } from './norms/through-norms.ts';
 import type { CompressionMethod, ValueMethod } from './ports.ts';
@@ -108,6 +110,14 @@ export function allowsWideHeads({ wideHeads, valueSlots }: CompressionMethod): b
   return wideHeads?.keys === true && wideHeads.values === true && valueSlots !== 'head';
 }
 
+/**
+ * Whether heads of these models can be wider than the source's: norms would normalise, and clipping clip, other numbers than the
+ * source's, and the scale of scores has to follow the width.
+ */
+export function canWidenHeads(shape: DecoderShape): boolean {
+  return keysAreLinear(shape) && shape.attention.scoreScale === 1 / Math.sqrt(shape.headDim);
+}
+
 function requireWideHeads(
   method: CompressionMethod,
   headWidth: number,
@@ -121,6 +131,12 @@ function requireWideHeads(
     throw refuse(
       `expected heads of the source's width for ${method.title}, got ${headWidth} times that`,
       'Take rope-averaged, or another method whose keys and values may have any rank.',
+    );
+  }
+  if (!canWidenHeads(shape)) {
+    throw refuse(
+      'expected projections without norms, clipping and scales of scores of their own for wide heads, got others',
+      "Keep heads of the source's width.",
     );
   }
   const size = groups[0]!.length;

@@ -4,7 +4,7 @@ export { type KnapsackItem, solveKnapsack } from './budgets/knapsack.ts';
 export { budgetPolicies, type NamedBudget } from './budgets/policies.ts';
 export { lostRankEnergy, rankCandidates } from './budgets/ranks.ts';
 export { spreadBudget } from './budgets/spread-budget.ts';
-export { allowsWideHeads, type CompressLayerRequest, compressLayer } from './compress-layer.ts';
+export { allowsWideHeads, type CompressLayerRequest, canWidenHeads, compressLayer } from './compress-layer.ts';
 export { lostEnergy, lostKeyEnergy, lostValueEnergy } from './costs/lost-energy.ts';
 export { mergeCosts } from './costs/merge-costs.ts';
 export { type MergeError, mergeError } from './costs/merge-error.ts';

@@ -1,5 +1,5 @@
 import { findArchitecture, type HuggingFaceCheckpoint, requireWideHeads, stockShape } from '@kvlr/checkpoint';
-import { allowsWideHeads, type CompressionMethod } from '@kvlr/compression';
+import { allowsWideHeads, type CompressionMethod, canWidenHeads } from '@kvlr/compression';
 import { attentionProducts, type Checkpoint, countShapeParameters, type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 
@@ -115,6 +115,15 @@ function requireWide({ model, method, uniform }: HeadsRequest): void {
       message: 'expected the uniform budget for wide heads, got another',
       hint: "Keep the same in every layer, or heads of the source's width.",
       where: { argument: 'headWidth' },
+    });
+  }
+  if (!canWidenHeads(model.shape)) {
+    throw new KvlrError('unsupported-feature', {
+      message:
+        'expected projections without norms, clipping and scales of scores of their own for wide heads, got others',
+      hint: "Keep heads of the source's width.",
+      where: { argument: 'headWidth' },
+      data: { architecture: model.shape.architecture },
     });
   }
   requireWideHeads(
