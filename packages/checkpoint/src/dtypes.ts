@@ -4,7 +4,7 @@ import { countElements, KvlrError, type TensorDtype, withPlace } from '@kvlr/cor
 export type WeightDtype = 'F32' | 'F16' | 'BF16';
 
 interface Dtype {
-  /** Bytes of one element. */
+  /** Bytes of one element; below one where several share a byte. */
   size: number;
   /** Little-endian bytes as float32; absent for what is no weight. */
   decode?: (bytes: Uint8Array) => Float32Array;
@@ -37,6 +37,13 @@ const dtypes: Record<TensorDtype, Dtype> = {
   },
   F8_E4M3: { size: 1 },
   F8_E5M2: { size: 1 },
+  F8_E4M3FNUZ: { size: 1 },
+  F8_E5M2FNUZ: { size: 1 },
+  F8_E8M0: { size: 1 },
+  F6_E2M3: { size: 0.75 },
+  F6_E3M2: { size: 0.75 },
+  F4: { size: 0.5 },
+  C64: { size: 8 },
   I64: { size: 8 },
   I32: { size: 4 },
   I16: { size: 2 },

@@ -1,4 +1,5 @@
 import { KvlrError } from '@kvlr/core';
+import { type ParsedJson, parseJson } from './json.ts';
 
 /** Port: the files of one checkpoint, read by byte range. Names are relative paths with forward slashes. */
 export interface CheckpointFiles {
@@ -76,19 +77,30 @@ export function createBrowserFiles(chosen: Iterable<BrowserFile>, location = 'ch
   };
 }
 
+/** Beyond this many bytes a JSON file is a vocabulary: long, flat, and nothing of it is written again. */
+const nativeJsonBytes = 1_000_000;
+
 /** Reads a JSON file that holds an object. Throws 'file-missing' or 'file-malformed', naming the file. */
 export async function readJsonObject(files: CheckpointFiles, name: string): Promise<Record<string, unknown>> {
-  const text = new TextDecoder().decode(await files.read(name));
-  let parsed: unknown;
+  return (await readSpelledJson(files, name)).value as Record<string, unknown>;
+}
+
+/** `readJsonObject` with the spelling of its numbers, for files that are written again. */
+export async function readSpelledJson(files: CheckpointFiles, name: string): Promise<ParsedJson> {
+  const bytes = await files.read(name);
+  const text = new TextDecoder().decode(bytes);
+  requireNoPointer(files.location, name, text);
+  let parsed: ParsedJson;
   try {
-    parsed = JSON.parse(text);
+    parsed = bytes.length > nativeJsonBytes ? { value: JSON.parse(text), spellings: new Map() } : parseJson(text);
   } catch (cause) {
     throw malformed(files.location, name, cause instanceof Error ? cause.message : String(cause), cause);
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
-    throw malformed(files.location, name, Array.isArray(parsed) ? 'an array' : String(parsed));
+  const { value } = parsed;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw malformed(files.location, name, Array.isArray(value) ? 'an array' : String(value));
   }
-  return parsed as Record<string, unknown>;
+  return parsed;
 }
 
 function malformed(location: string, file: string, received: string, cause?: unknown): KvlrError {
@@ -98,6 +110,22 @@ function malformed(location: string, file: string, received: string, cause?: unk
     hint: 'The file is damaged: download or write it again.',
     data: { location, file, received },
     cause,
+  });
+}
+
+/** What stands in place of a large file after `git clone` without git-lfs. */
+const pointerStart = 'version https://git-lfs.github.com/spec/';
+/** Bytes from which `requireNoPointer` can tell. */
+export const pointerBytes = pointerStart.length;
+
+/** Throws 'file-malformed' for a file, or the beginning of one, that only points at the contents that Git LFS keeps elsewhere. */
+export function requireNoPointer(location: string, file: string, text: string): void {
+  if (!text.startsWith(pointerStart)) return;
+  throw new KvlrError('file-malformed', {
+    message: `expected the file itself (in ${location}), got a pointer of Git LFS to it`,
+    where: { file },
+    hint: 'Run `git lfs install` once and `git lfs pull` in that directory, which loads what the pointers stand for.',
+    data: { location, file },
   });
 }
 
@@ -142,6 +170,7 @@ export async function auxiliaryFiles(files: CheckpointFiles): Promise<Record<str
 }
 
 function isAuxiliary(name: string): boolean {
+  if (/^additional_chat_templates\/[^/]+\.jinja$/.test(name)) return true;
   if (name.includes('/') || name.startsWith('.') || name === 'config.json' || name.endsWith('.index.json'))
     return false;
   return (

@@ -1,11 +1,12 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
 import type { ArchitectureDescriptor } from '../architectures/architecture.ts';
 import { findArchitecture } from '../architectures/families.ts';
 import { configFromModelShape } from '../config/write-config.ts';
 import { tensorByteLength, torchDtypeName, type WeightDtype } from '../dtypes.ts';
-import { auxiliaryFiles } from '../files/files.ts';
+import { auxiliaryFiles, readSpelledJson } from '../files/files.ts';
+import { formatJson } from '../files/json.ts';
 import { type GgufSettings, ggufBytes, planGguf, writePlanned } from '../gguf/export.ts';
 import { checkModel } from '../model/checkpoint-tensors.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
@@ -56,6 +57,7 @@ export async function writeCheckpointDirectory(
     for (const shard of shards) await writeShard(temporary, shard, progress);
     for (const [name, content] of Object.entries(files)) {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
+      await mkdir(dirname(join(temporary, name)), { recursive: true });
       await fillFile(join(temporary, name), (sink) => sink.write(bytes));
     }
     throwIfAborted(settings.signal);
@@ -88,8 +90,8 @@ async function smallFiles(
   const config = configFromModelShape(model.shape, architecture, torchDtypeName(dtype), source?.config);
   return {
     ...(source === undefined ? {} : await auxiliaryFiles(source.files)),
-    'config.json': json(config),
-    ...(shards.length > 1 ? { 'model.safetensors.index.json': json(shardIndex(shards)) } : {}),
+    'config.json': formatJson(config, source && (await readSpelledJson(source.files, 'config.json'))),
+    ...(shards.length > 1 ? { 'model.safetensors.index.json': formatJson(shardIndex(shards)) } : {}),
   };
 }
 
@@ -100,10 +102,6 @@ function createProgress(total: number, { onEvent, signal }: RunControl): (bytes:
     completed += bytes;
     onEvent?.({ type: 'progress', stage: 'write', completed, total, unit: 'bytes', detail });
   };
-}
-
-function json(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
 }
 
 export interface WriteGgufSettings extends GgufSettings {
@@ -153,6 +151,7 @@ export async function writeOnnxDirectory(
     await mkdir(join(temporary, 'onnx'));
     for (const file of files) await fillFile(join(temporary, 'onnx', file.name), (sink) => file.write(sink));
     for (const [name, bytes] of Object.entries(smallFiles)) {
+      await mkdir(dirname(join(temporary, name)), { recursive: true });
       await fillFile(join(temporary, name), (sink) => sink.write(bytes));
     }
     throwIfAborted(settings.signal);

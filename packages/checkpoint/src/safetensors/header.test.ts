@@ -51,8 +51,25 @@ describe('parseSafetensorsHeader', () => {
     }
   });
 
+  it('reads and writes a tensor of any name', async () => {
+    const bytes = encodeSafetensors([{ name: '__proto__', dtype: 'F32', shape: [1], bytes: new Uint8Array(4) }]);
+    const length = safetensorsHeaderLength(bytes.subarray(0, 8), bytes.length, 'x');
+    const { tensors } = parseSafetensorsHeader(bytes.subarray(8, 8 + length), bytes.length, 'x');
+    expect(tensors).toMatchObject([{ name: '__proto__', shape: [1], byteLength: 4 }]);
+  });
+
+  it('knows every type of the format', () => {
+    const types = { F8_E8M0: 4, F8_E4M3FNUZ: 4, C64: 32, F4: 2, F6_E2M3: 3 };
+    for (const [dtype, bytes] of Object.entries(types)) {
+      expect(parse({ a: entry(0, bytes, [4], dtype) }, bytes).tensors[0]).toMatchObject({ dtype, byteLength: bytes });
+    }
+  });
+
   it.each([
     ['no JSON', '{"a": ', 0],
+    ['one name twice', `{"a": ${JSON.stringify(entry(0, 4))}, "a": ${JSON.stringify(entry(4, 8))}}`, 8],
+    ['lists without end', `{"a": ${'['.repeat(6000)}`, 0],
+    ['an object in place of a dtype', { a: entry(0, 4, [1], { toString: 1 }) }, 4],
     ['no object', '[]', 0],
     ['an entry that is no object', { a: 3 }, 0],
     ['an unknown dtype', { a: entry(0, 4, [1], 'F12') }, 4],

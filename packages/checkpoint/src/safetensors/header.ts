@@ -1,5 +1,6 @@
-import { countElements, KvlrError, type TensorInfo } from '@kvlr/core';
-import { dtypeSize, isTensorDtype } from '../dtypes.ts';
+import { KvlrError, type TensorInfo } from '@kvlr/core';
+import { isTensorDtype, tensorByteLength } from '../dtypes.ts';
+import { parseJson } from '../files/json.ts';
 
 /** What a safetensors header may claim before it is believed. */
 export const safetensorsLimits = {
@@ -54,7 +55,7 @@ export function parseSafetensorsHeader(headerBytes: Uint8Array, fileSize: number
 function parseJsonObject(bytes: Uint8Array, file: string): Record<string, unknown> {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    parsed = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes), { refuseEqualKeys: true }).value;
   } catch (cause) {
     throw malformed(file, 'a header of UTF-8 JSON', cause instanceof Error ? cause.message : String(cause));
   }
@@ -73,7 +74,7 @@ function parseMetadata(raw: unknown, file: string): Record<string, string> {
 function parseEntry(name: string, raw: unknown, dataStart: number, file: string): TensorEntry {
   if (!isObject(raw)) throw malformed(file, `an object for tensor ${name}`, JSON.stringify(raw).slice(0, 40));
   const { dtype, shape, data_offsets: offsets } = raw;
-  if (!isTensorDtype(dtype)) throw malformed(file, `a known dtype for tensor ${name}`, String(dtype), name);
+  if (!isTensorDtype(dtype)) throw malformed(file, `a known dtype for tensor ${name}`, JSON.stringify(dtype), name);
   if (!Array.isArray(shape) || shape.length > safetensorsLimits.dimensions || !shape.every(isCount)) {
     const expected = `a shape of at most ${safetensorsLimits.dimensions} whole numbers for tensor ${name}`;
     throw malformed(file, expected, JSON.stringify(shape)?.slice(0, 80) ?? 'none', name);
@@ -83,7 +84,7 @@ function parseEntry(name: string, raw: unknown, dataStart: number, file: string)
     const received = JSON.stringify(offsets)?.slice(0, 80) ?? 'none';
     throw malformed(file, `data_offsets [begin, end] for tensor ${name}`, received, name);
   }
-  const byteLength = countElements(shape) * dtypeSize(dtype);
+  const byteLength = tensorByteLength(dtype, shape);
   if (end - begin !== byteLength) {
     throw malformed(file, `${byteLength} bytes for tensor ${name} (${dtype} [${shape}])`, String(end - begin), name);
   }

@@ -13,14 +13,14 @@ export interface TensorPlan {
  * with spaces to a multiple of 8 so that the data is aligned.
  */
 export function encodeSafetensorsHeader(tensors: readonly TensorPlan[], metadata: Record<string, string>): Uint8Array {
-  const header: Record<string, unknown> = Object.keys(metadata).length > 0 ? { __metadata__: metadata } : {};
+  const entries: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
   let position = 0;
   for (const { name, dtype, shape } of tensors) {
     const end = position + tensorByteLength(dtype, shape);
-    header[name] = { dtype, shape, data_offsets: [position, end] };
+    entries.push([name, { dtype, shape, data_offsets: [position, end] }]);
     position = end;
   }
-  const json = new TextEncoder().encode(JSON.stringify(header));
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
   const paddedLength = Math.ceil(json.length / 8) * 8;
   const bytes = new Uint8Array(8 + paddedLength).fill(0x20);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(paddedLength), true);
