@@ -36,6 +36,7 @@ export { createUrlFiles, type UrlFilesSettings } from './files/url.ts';
 export type { GgufDtype } from './gguf/blocks.ts';
 export { encodeGguf, type GgufSettings } from './gguf/export.ts';
 export { openGguf } from './gguf/open.ts';
+export { describeEngines, type LoadsInto, loadsInto } from './loads-into.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open.ts';
 export { type StoredPart, type StoredTensor, type TensorLayout, tensorLayout } from './model/stored-tensors.ts';
 export { applyCompression, type ModelChanges, overlayModel, stockShape } from './model/variant.ts';

@@ -81,19 +81,7 @@ export async function planGguf(
   source: HuggingFaceCheckpoint,
   { dtype = 'F32', name = 'model' }: GgufSettings = {},
 ): Promise<GgufPlan> {
-  const beyond = beyondStock(model.shape);
-  if (beyond !== undefined) {
-    throw unsupported('stock grouped-query attention', beyond, 'Compress with a stock method to export it.');
-  }
-  const { architecture } = source;
-  const isUneven = uniformKeyValueHeads(model.shape) === undefined;
-  const family = isUneven ? perLayerFamily : architecture.gguf;
-  if (family === undefined) throw unsupported('a family that llama.cpp knows', model.shape.architecture);
-  const shape = withinWindows(model.shape, family);
-  const factors = ropeFactors(shape);
-  const tensors = [...modelTensors(model, shape, { architecture, family, dtype }), ...factorTensors(factors)];
-  const ofShape = ggufShapeMetadata(shape, architecture, family);
-  requireReadable(shape, { architecture, family, metadata: ofShape, tensors, factors });
+  const { family, shape, metadata: ofShape, tensors } = planDecoder(model, source.architecture, dtype);
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', { type: 'string', value: family.architecture }],
     ['general.name', { type: 'string', value: name }],
@@ -103,6 +91,27 @@ export async function planGguf(
     ...(await ggufTokenizerMetadata(source.files, shape.vocabSize)),
   ]);
   return { metadata, tensors };
+}
+
+/** The decoder of such a file, without its tokenizer. Throws 'unsupported-feature' for what llama.cpp does not compute. */
+export function planDecoder(
+  model: ModelSource,
+  architecture: ArchitectureDescriptor,
+  dtype: GgufDtype,
+): GgufPlan & { family: GgufFamily; shape: DecoderShape } {
+  const beyond = beyondStock(model.shape);
+  if (beyond !== undefined) {
+    throw unsupported('stock grouped-query attention', beyond, 'Compress with a stock method to export it.');
+  }
+  const isUneven = uniformKeyValueHeads(model.shape) === undefined;
+  const family = isUneven ? perLayerFamily : architecture.gguf;
+  if (family === undefined) throw unsupported('a family that llama.cpp knows', model.shape.architecture);
+  const shape = withinWindows(model.shape, family);
+  const factors = ropeFactors(shape);
+  const tensors = [...modelTensors(model, shape, { architecture, family, dtype }), ...factorTensors(factors)];
+  const metadata = ggufShapeMetadata(shape, architecture, family);
+  requireReadable(shape, { architecture, family, metadata, tensors, factors });
+  return { family, shape, metadata, tensors };
 }
 
 /** Size of the tensors. */
