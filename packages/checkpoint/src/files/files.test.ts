@@ -27,6 +27,9 @@ beforeAll(async () => {
     requests.push(`${request.method} ${name} ${request.headers.range ?? 'whole'}`);
     const content = contents[name!];
     if (mode === 'broken') return response.writeHead(500).end();
+    if (content === undefined && mode === 'page') {
+      return response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<!doctype html>');
+    }
     if (content === undefined) return response.writeHead(404).end();
     const body = Buffer.from(content);
     const range = mode === 'ranges' ? /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '') : null;
@@ -100,6 +103,17 @@ describe.each(implementations)('checkpoint files from %s', (_, create) => {
 });
 
 describe('createUrlFiles', () => {
+  it('takes a page in place of a file as a missing file', async () => {
+    const files = createUrlFiles(url('page'));
+    expect((await files.list()).toSorted()).toEqual(
+      Object.keys(contents)
+        .filter((name) => name !== 'README.md')
+        .toSorted(),
+    );
+    await expectKvlrError(() => files.read('model.safetensors.index.json'), 'file-missing', 'index.json');
+    expect((await openCheckpoint(files)).shape.numLayers).toBeGreaterThan(0);
+  });
+
   it('asks for ranges of large files and fetches a file whole at most once', async () => {
     requests = [];
     const ranged = createUrlFiles(url('ranges'), { wholeFileLimit: 100 });

@@ -39,7 +39,9 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
     } catch (cause) {
       throw networkError(url, 'no answer', cause);
     }
-    if (response.status === 404 || response.status === 410) throw fileMissing(location, name);
+    // Servers of single-page applications answer what they have not with the application's page, and status 200.
+    const isPage = response.ok && /^text\/html\b/.test(response.headers.get('content-type') ?? '');
+    if (response.status === 404 || response.status === 410 || isPage) throw fileMissing(location, name);
     return response;
   };
 
@@ -109,7 +111,7 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
     const present = probedNames.filter((_, position) => found[position]);
     if (!present.includes('model.safetensors.index.json')) return present;
     const { weight_map: weightMap } = await readJsonObject(files, 'model.safetensors.index.json');
-    return [...new Set([...present, ...Object.values(weightMap ?? {}).map(String)])];
+    return [...new Set([...present, ...Object.values(Object(weightMap)).filter((file) => typeof file === 'string')])];
   };
 
   let names: Promise<string[]> | undefined;

@@ -1,6 +1,6 @@
-import { KvlrError, type TensorInfo, type TensorSource } from '@kvlr/core';
+import { type EventListener, KvlrError, type TensorInfo, type TensorSource } from '@kvlr/core';
 import { decodeFloats, findNonFinite } from '../dtypes.ts';
-import { type CheckpointFiles, fileMissing, readJsonObject } from '../files/files.ts';
+import { type CheckpointFiles, fileMissing, pointerBytes, readJsonObject, requireNoPointer } from '../files/files.ts';
 import { parseSafetensorsHeader, safetensorsHeaderLength, type TensorEntry } from './header.ts';
 
 /** A tensor and the file it lies in. */
@@ -80,34 +80,57 @@ export class SafetensorsSource implements TensorSource {
 }
 
 const indexName = 'model.safetensors.index.json';
+const wholeName = 'model.safetensors';
+const shardName = /^(.+)-(\d+)-of-(\d+)\.safetensors$/;
 
 /**
- * Reads the headers of a checkpoint's safetensors files: the shards that model.safetensors.index.json lists, else
- * model.safetensors, else the only file of that type. Throws 'file-missing', 'file-truncated', 'file-malformed',
- * 'tensor-missing'.
+ * Reads the headers of a checkpoint's safetensors files: model.safetensors where it is there, as transformers does; else the shards
+ * that the index lists; else shards that are complete by their names; else the only file of that type. Whatever it passes over is
+ * told as a note. Throws 'file-missing', 'file-truncated', 'file-malformed', 'tensor-missing'.
  */
-export async function openSafetensors(files: CheckpointFiles): Promise<SafetensorsSource> {
+export async function openSafetensors(files: CheckpointFiles, onEvent?: EventListener): Promise<SafetensorsSource> {
   const names = await files.list();
-  if (names.includes(indexName)) return openShards(files, names);
-  const file = singleFile(files.location, names);
-  return new SafetensorsSource(files, new Map((await readEntries(files, file)).map((tensor) => [tensor.name, tensor])));
+  const indexed = names.includes(indexName) ? await readIndex(files) : undefined;
+  const isWhole = names.includes(wholeName) && ![...(indexed?.values() ?? [])].includes(wholeName);
+  if (indexed !== undefined && !isWhole) return openIndexed(files, names, indexed);
+  if (indexed !== undefined) {
+    onEvent?.({ type: 'note', message: `${wholeName} is read, and not the shards that ${indexName} beside it lists.` });
+  }
+  if (names.includes(wholeName)) return openUnindexed(files, [wholeName]);
+  const shards = names.filter((name) => shardName.test(name));
+  if (shards.length === 0) return openUnindexed(files, [onlyFile(files.location, names)]);
+  requireAllShards(files.location, shards);
+  onEvent?.({ type: 'note', message: `There is no ${indexName}: all ${shards.length} shards are read.` });
+  return openUnindexed(files, shards);
 }
 
-async function openShards(files: CheckpointFiles, names: readonly string[]): Promise<SafetensorsSource> {
+/** Which file each tensor lies in. */
+async function readIndex(files: CheckpointFiles): Promise<Map<string, string>> {
   const { weight_map: weightMap } = await readJsonObject(files, indexName);
-  if (typeof weightMap !== 'object' || weightMap === null) {
-    throw new KvlrError('file-malformed', {
-      message: `expected an object, got ${typeof weightMap}`,
-      where: { file: indexName, argument: 'weight_map' },
-      hint: 'Download the index file again.',
-      data: { location: files.location, file: indexName },
-    });
+  if (typeof weightMap === 'object' && weightMap !== null) {
+    return new Map(Object.entries(weightMap).map(([tensor, file]) => [tensor, fileName(file)]));
   }
-  const shardOf = new Map(Object.entries(weightMap).map(([tensor, file]) => [tensor, String(file)]));
+  throw new KvlrError('file-malformed', {
+    message: `expected an object, got ${typeof weightMap}`,
+    where: { file: indexName, argument: 'weight_map' },
+    hint: 'Download the index file again.',
+    data: { location: files.location, file: indexName },
+  });
+}
+
+function fileName(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+async function openIndexed(
+  files: CheckpointFiles,
+  names: readonly string[],
+  shardOf: ReadonlyMap<string, string>,
+): Promise<SafetensorsSource> {
   const tensors = new Map<string, LocatedTensor>();
   for (const shard of new Set(shardOf.values())) {
     // Also keeps an index from naming files outside the checkpoint.
-    if (!names.includes(shard)) throw fileMissing(files.location, shard);
+    if (!names.includes(shard)) throw shardMissing(files.location, shard, names);
     for (const tensor of await readEntries(files, shard)) {
       if (shardOf.get(tensor.name) === shard) tensors.set(tensor.name, tensor);
     }
@@ -124,16 +147,76 @@ async function openShards(files: CheckpointFiles, names: readonly string[]): Pro
   return new SafetensorsSource(files, tensors);
 }
 
-function singleFile(location: string, names: readonly string[]): string {
-  if (names.includes('model.safetensors')) return 'model.safetensors';
+/** The tensors of files without an index: no two may have one name. */
+async function openUnindexed(files: CheckpointFiles, names: readonly string[]): Promise<SafetensorsSource> {
+  const tensors = new Map<string, LocatedTensor>();
+  for (const name of names) {
+    for (const tensor of await readEntries(files, name)) {
+      const other = tensors.get(tensor.name);
+      if (other !== undefined) {
+        throw new KvlrError('file-malformed', {
+          message: `expected it in one file, found it in ${other.file} too`,
+          where: { file: name, tensor: tensor.name },
+          hint: `Put the ${indexName} of this model beside its shards: it says which one counts.`,
+          data: { location: files.location, files: [other.file, name], tensor: tensor.name },
+        });
+      }
+      tensors.set(tensor.name, tensor);
+    }
+  }
+  return new SafetensorsSource(files, tensors);
+}
+
+/** Shards without an index have to be those of one model, from the first to the last. */
+function requireAllShards(location: string, shards: readonly string[]): void {
+  const [, start, digits, count] = shardName.exec(shards[0]!)!;
+  const expected = Array.from({ length: Math.min(Number(count), 10_000) }, (_, position) => {
+    return `${start}-${String(position + 1).padStart(digits!.length, '0')}-of-${count}.safetensors`;
+  });
+  const missing = expected.find((name) => !shards.includes(name));
+  if (missing !== undefined) throw shardMissing(location, missing, shards);
+  const foreign = shards.find((name) => !expected.includes(name));
+  if (foreign === undefined) return;
+  throw new KvlrError('file-malformed', {
+    message: `expected the shards of one model in ${location}, got ${shards[0]} and ${foreign}`,
+    hint: `Put the ${indexName} of this model beside its shards: it says which ones count.`,
+    where: { file: foreign },
+    data: { location, files: shards },
+  });
+}
+
+function shardMissing(location: string, file: string, names: readonly string[]): KvlrError {
+  const present = names.filter((name) => name.endsWith('.safetensors'));
+  return new KvlrError('file-missing', {
+    message: `expected this shard in ${location}, found ${present.length === 0 ? 'none' : present.slice(0, 4).join(', ')}`,
+    where: { file },
+    hint: 'Load the missing shard: a checkpoint in shards needs all of them.',
+    data: { location, file, present },
+  });
+}
+
+function onlyFile(location: string, names: readonly string[]): string {
   const candidates = names.filter((name) => name.endsWith('.safetensors') && !name.includes('/'));
   if (candidates.length === 1) return candidates[0]!;
-  throw fileMissing(location, 'model.safetensors');
+  const others = names.filter((name) => /\.(bin|pth|pt|ckpt|h5|msgpack)$/.test(name));
+  if (candidates.length === 0 && others.length === 0) throw fileMissing(location, wholeName);
+  const found = candidates.length > 0 ? candidates : others;
+  const hint =
+    candidates.length > 0
+      ? `Leave one file of weights in that directory, or name the one that is meant ${wholeName}.`
+      : `Convert the weights with transformers: python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained('DIR').save_pretrained('NEW')", DIR being the checkpoint, and put the tokenizer's files beside them.`;
+  throw new KvlrError('file-missing', {
+    message: `expected this file in ${location}, found ${found.slice(0, 4).join(', ')}`,
+    where: { file: wholeName },
+    hint,
+    data: { location, file: wholeName, present: found },
+  });
 }
 
 async function readEntries(files: CheckpointFiles, file: string): Promise<LocatedTensor[]> {
   const fileSize = await files.size(file);
-  const prefix = await files.read(file, 0, Math.min(8, fileSize));
+  const prefix = await files.read(file, 0, Math.min(pointerBytes, fileSize));
+  requireNoPointer(files.location, file, new TextDecoder().decode(prefix));
   const headerLength = safetensorsHeaderLength(prefix, fileSize, file);
   const headerBytes = await files.read(file, 8, 8 + headerLength);
   return parseSafetensorsHeader(headerBytes, fileSize, file).tensors.map((tensor) => ({ ...tensor, file }));
