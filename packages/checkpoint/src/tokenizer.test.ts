@@ -58,4 +58,67 @@ describe('loadTokenizer', () => {
     delete files['tokenizer.json'];
     await expectKvlrError(() => load(files), 'file-missing', 'tokenizer.json');
   });
+
+  it('says how to make a tokenizer.json from the SentencePiece model that lies in its place', async () => {
+    const files = await tinyCheckpointFiles();
+    delete files['tokenizer.json'];
+    const error = await expectKvlrError(
+      () => load({ ...files, 'tokenizer.model': new Uint8Array(8) }),
+      'file-missing',
+      /tokenizer\.json.*tokenizer\.model alone/,
+    );
+    expect(error.hint).toContain('save_pretrained');
+  });
+});
+
+describe('what stands before a text', () => {
+  const template = (...names: string[]) => ({
+    type: 'TemplateProcessing',
+    single: [...names.map((id) => ({ SpecialToken: { id, type_id: 0 } })), { Sequence: { id: 'A', type_id: 0 } }],
+    pair: [],
+    special_tokens: Object.fromEntries(names.map((id) => [id, { id, ids: [id === '<s>' ? 0 : 1], tokens: [id] }])),
+  });
+  const bytes = { type: 'ByteLevel', trim_offsets: true };
+
+  it.each([
+    ['nothing says that a token is added, though one is named', null, { bos_token: '<s>' }, []],
+    ['the configuration says that none is', null, { bos_token: '<s>', add_bos_token: false }, []],
+    ['none is named, but for ids in the config', null, { bos_token: null, add_bos_token: false }, []],
+    ['the configuration says that one is', null, { bos_token: '<s>', add_bos_token: true }, [0]],
+    ['the post-processor adds one', template('<s>'), { bos_token: '<s>' }, [0]],
+    [
+      'the post-processor adds one behind another step',
+      { type: 'Sequence', processors: [bytes, template('<s>')] },
+      {},
+      [0],
+    ],
+    [
+      'the post-processor adds none, whatever the configuration says',
+      template(),
+      { bos_token: '<s>', add_bos_token: true },
+      [],
+    ],
+    ['the post-processor leaves it to the configuration', bytes, { bos_token: '<s>', add_bos_token: true }, [0]],
+    ['the post-processor adds others', template('</s>', '<s>'), {}, [1, 0]],
+    ['the post-processor is one of BERT', { type: 'BertProcessing', cls: ['<s>', 0], sep: ['</s>', 1] }, {}, [0]],
+  ])('where %s', async (_, postProcessor, config, expected) => {
+    const files = await tinyCheckpointFiles();
+    editJson(files, 'tokenizer.json', (content) => Object.assign(content, { post_processor: postProcessor }));
+    const ids = { bos_token_id: 0, eos_token_id: 1 };
+    const changed = {
+      ...files,
+      'tokenizer_config.json': JSON.stringify(config),
+      'generation_config.json': JSON.stringify(ids),
+    };
+    editJson(changed, 'config.json', (content) => Object.assign(content, ids));
+    expect((await load(changed)).prefixIds).toEqual(expected);
+  });
+
+  it('refuses a template without a text', async () => {
+    const files = await tinyCheckpointFiles();
+    editJson(files, 'tokenizer.json', (content) => {
+      content.post_processor = { ...template(), single: [null] };
+    });
+    await expectKvlrError(() => load(files), 'file-malformed', /post_processor\.single/);
+  });
 });

@@ -8,6 +8,7 @@ import {
 } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
 import type { ArchitectureDescriptor, GgufFamily } from '../architectures/architecture.ts';
+import { architectures } from '../architectures/families.ts';
 import { beyondStock, uniformKeyValueHeads } from '../config/native.ts';
 import { alibiSlopes } from '../config/positions.ts';
 import { modelShapeFromConfig } from '../config/read-config.ts';
@@ -16,7 +17,7 @@ import type { HuggingFaceCheckpoint } from '../model/open.ts';
 import type { StoredTensor } from '../model/stored-tensors.ts';
 import { encodeGgufFloats, type GgufDtype, ggufByteLength, ggufType } from './blocks.ts';
 import { alignGguf, encodeGgufHeader, type GgufTensorPlan, type GgufValue, ggufFileTypes } from './format.ts';
-import { configFromGguf, ggufShapeMetadata, perLayerFamily } from './keys.ts';
+import { configFromGguf, familiesOfArchitecture, ggufShapeMetadata, perLayerFamily } from './keys.ts';
 import { ggufLayout, isPermuted, permuteHeads, scaleOffset } from './names.ts';
 import { type RopeFactors, ropeFactorNames, ropeFactors } from './rope.ts';
 import { ggufTokenizerMetadata } from './tokenizer.ts';
@@ -84,6 +85,7 @@ export async function planGguf(
   const { family, shape, metadata: ofShape, tensors } = planDecoder(model, source.architecture, dtype);
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', { type: 'string', value: family.architecture }],
+    ['general.quantized_by', { type: 'string', value: 'kvlr' }],
     ['general.name', { type: 'string', value: name }],
     ['general.file_type', { type: 'uint32', value: ggufFileTypes[dtype] }],
     ['general.quantization_version', { type: 'uint32', value: 2 }],
@@ -110,7 +112,8 @@ export function planDecoder(
   const factors = ropeFactors(shape);
   const tensors = [...modelTensors(model, shape, { architecture, family, dtype }), ...factorTensors(factors)];
   const metadata = ggufShapeMetadata(shape, architecture, family);
-  requireReadable(shape, { architecture, family, metadata, tensors, factors });
+  const readers = isUneven ? familiesOfArchitecture.deci!.map((name) => architectures.get(name)) : [architecture];
+  requireReadable(shape, readers, { family, metadata, tensors, factors });
   return { family, shape, metadata, tensors };
 }
 
@@ -177,14 +180,19 @@ function factorTensors(factors: RopeFactors): GgufTensor[] {
   });
 }
 
-interface Planned extends Omit<Target, 'dtype'> {
+interface Planned {
+  family: GgufFamily;
   metadata: ReadonlyMap<string, GgufValue>;
   tensors: readonly GgufTensor[];
   factors: RopeFactors;
 }
 
-/** Reads the metadata back, as the architecture understands them, and refuses a model that would be another one. */
-function requireReadable(shape: DecoderShape, { architecture, family, metadata, tensors, factors }: Planned): void {
+/** Reads the metadata back, as the architecture understands them, and refuses a model that would be another one for every reader. */
+function requireReadable(
+  shape: DecoderShape,
+  [reader, ...others]: readonly ArchitectureDescriptor[],
+  { family, metadata, tensors, factors }: Planned,
+): void {
   if (factors.all !== undefined && !family.frequencyFactors) throw unsupportedRope(shape, family);
   if (factors.short !== undefined && family.architecture !== 'phi3') throw unsupportedRope(shape, family);
   const names = new Set(tensors.map(({ name }) => name));
@@ -194,9 +202,12 @@ function requireReadable(shape: DecoderShape, { architecture, family, metadata, 
     vocabSize: shape.vocabSize,
     ropeFactors: factors,
   };
-  const read = modelShapeFromConfig(configFromGguf(facts, architecture, family), architecture);
-  const other = difference(described(shape), described(read), []);
-  if (other !== undefined) {
+  const differenceOf = (descriptor: ArchitectureDescriptor) => {
+    const read = modelShapeFromConfig(configFromGguf(facts, descriptor, family), descriptor);
+    return difference(described(shape), described(read), []);
+  };
+  const other = differenceOf(reader!);
+  if (other !== undefined && others.every((descriptor) => differenceOf(descriptor) !== undefined)) {
     throw unsupported(
       `${other.path.join('.')} to be ${JSON.stringify(other.read)}, as llama.cpp has it for ${family.architecture}`,
       JSON.stringify(other.wanted),

@@ -18,6 +18,9 @@ type Config = Record<string, unknown>;
 /** llama.cpp's name for a LLaMA whose layers may differ in their heads. */
 export const perLayerFamily: GgufFamily = { architecture: 'deci', rowOrder: 'interleaved', frequencyFactors: true };
 
+/** Families whose models lie under another one's architecture, where their own shape asks for it. */
+export const familiesOfArchitecture: Record<string, readonly string[]> = { llama: ['qwen2'], deci: ['llama', 'qwen2'] };
+
 type KeyType = 'uint32' | 'float32' | 'bool';
 
 /**

@@ -9,15 +9,12 @@ import { type HuggingFaceCheckpoint, modelId, type OpenCheckpointSettings } from
 import { type TensorLayout, tensorLayout } from '../model/stored-tensors.ts';
 import { loadTokenizer } from '../tokenizer.ts';
 import { unreadableType } from './blocks.ts';
-import { configFromGguf, perLayerFamily } from './keys.ts';
+import { configFromGguf, familiesOfArchitecture, perLayerFamily } from './keys.ts';
 import { fusedInFile, ggufLayout } from './names.ts';
 import { ropeFactorNames } from './rope.ts';
 import { type GgufSource, openGgufSource } from './source.ts';
 import { GgufTensors } from './tensors.ts';
 import { ggufTokenizerFiles } from './tokenizer-files.ts';
-
-/** Families whose models are written under another family's architecture, where their own shape asks for it. */
-const alsoHeldBy: Record<string, readonly string[]> = { llama: ['qwen2'], deci: ['llama', 'qwen2'] };
 
 /**
  * Opens a GGUF file as a checkpoint: its metadata become the config and the tokenizer files that the same model has in Hugging
@@ -78,8 +75,8 @@ interface Recognised {
 async function recognise(source: GgufSource, additional: readonly ArchitectureDescriptor[]): Promise<Recognised> {
   const name = source.metadata.get('general.architecture');
   const known = [...additional, ...Object.values(architectures.entries)];
-  const own = known.filter(({ gguf }) => gguf?.architecture === name);
-  const others = (alsoHeldBy[String(name)] ?? []).map((family) => architectures.get(family));
+  const own = known.filter(({ gguf }) => gguf !== undefined && gguf.architecture === name);
+  const others = (familiesOfArchitecture[String(name)] ?? []).map((family) => architectures.get(family));
   const [first, ...more] = [...own, ...others];
   if (first === undefined) throw unknownArchitecture(source, name, known);
   const family = own[0]?.gguf ?? perLayerFamily;

@@ -2,6 +2,7 @@ import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KvlrError, type RunControl } from '@kvlr/core';
+import { chatTemplateFolder } from '../chat-templates.ts';
 import { type CheckpointFiles, fileMissing, fileTruncated, sliceBytes } from '../files/files.ts';
 import { parseHubId } from '../files/hub.ts';
 import { openGguf } from '../gguf/open.ts';
@@ -81,8 +82,8 @@ async function closedOnError<Opened>(
 }
 
 /**
- * Checkpoint files in a directory (not below it). Each read takes only its byte range; the handles of files that are read in
- * ranges stay open until `close`.
+ * Checkpoint files in a directory (not below it, but for its chat templates). Each read takes only its byte range; the handles of
+ * files that are read in ranges stay open until `close`.
  */
 export function createDirectoryFiles(directory: string): CheckpointFiles {
   const handles = new Map<string, Promise<FileHandle>>();
@@ -113,7 +114,10 @@ export function createDirectoryFiles(directory: string): CheckpointFiles {
       const entries = await readdir(directory, { withFileTypes: true }).catch((cause: unknown) => {
         throw fileMissing(directory, 'config.json', cause);
       });
-      return entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+      const names = entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+      if (!entries.some((entry) => entry.isDirectory() && entry.name === chatTemplateFolder)) return names;
+      const templates = await readdir(join(directory, chatTemplateFolder)).catch(() => []);
+      return [...names, ...templates.map((name) => `${chatTemplateFolder}/${name}`)];
     },
     async read(name, start = 0, end) {
       if (end === undefined) {

@@ -42,6 +42,16 @@ describe('writeOnnxDirectory', () => {
     });
   });
 
+  it('puts chat templates where transformers.js finds them', async () => {
+    const source = await openTiny((files) => {
+      files['chat_template.jinja'] = 'A';
+    });
+    const output = join(directory, 'chat');
+    await writeOnnxDirectory(output, source, source);
+    const config = JSON.parse(await readFile(join(output, 'tokenizer_config.json'), 'utf8'));
+    expect(config).toMatchObject({ bos_token: '<s>', chat_template: 'A' });
+  });
+
   it('says in how many parts the weights lie', async () => {
     const source = await openTiny();
     const output = join(directory, 'parts');

@@ -6,6 +6,7 @@ import { widenHeads } from '@kvlr/rope';
 import { createTinyModel, expectKvlrError } from '@kvlr/testkit';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findArchitecture } from '../architectures/families.ts';
+import { readChatTemplates } from '../chat-templates.ts';
 import { configFromModelShape } from '../config/write-config.ts';
 import { createMemoryFiles } from '../files/files.ts';
 import { openCheckpoint } from '../model/open.ts';
@@ -170,6 +171,18 @@ describe('writeCheckpointDirectory', () => {
     expect(stock.config).toMatchObject({ model_type: 'llama', num_key_value_heads: 2 });
     expect(stock.tensors.list().map(({ name }) => name)).toEqual(source.tensors.list().map(({ name }) => name));
     await stock.close();
+    await written.close();
+  });
+
+  it('brings every chat template along', async () => {
+    const templates = { 'chat_template.jinja': 'A', 'additional_chat_templates/tool_use.jinja': 'B' };
+    const source = await openCheckpoint(createMemoryFiles({ ...(await tinyCheckpointFiles()), ...templates }));
+    await writeCheckpointDirectory(directory, source, { source });
+    const written = await openCheckpointDirectory(directory);
+    expect([...(await readChatTemplates(written.files))]).toEqual([
+      ['default', 'A'],
+      ['tool_use', 'B'],
+    ]);
     await written.close();
   });
 

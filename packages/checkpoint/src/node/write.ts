@@ -58,6 +58,7 @@ export async function writeCheckpointDirectory(
     for (const [name, content] of Object.entries(files)) {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
       await mkdir(dirname(join(temporary, name)), { recursive: true });
+      await mkdir(dirname(join(temporary, name)), { recursive: true });
       await fillFile(join(temporary, name), (sink) => sink.write(bytes));
     }
     throwIfAborted(settings.signal);
@@ -151,6 +152,7 @@ export async function writeOnnxDirectory(
     await mkdir(join(temporary, 'onnx'));
     for (const file of files) await fillFile(join(temporary, 'onnx', file.name), (sink) => file.write(sink));
     for (const [name, bytes] of Object.entries(smallFiles)) {
+      await mkdir(dirname(join(temporary, name)), { recursive: true });
       await mkdir(dirname(join(temporary, name)), { recursive: true });
       await fillFile(join(temporary, name), (sink) => sink.write(bytes));
     }

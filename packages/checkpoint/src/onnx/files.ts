@@ -1,6 +1,7 @@
 import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
+import { chatTemplateField, readChatTemplates } from '../chat-templates.ts';
 import { configFromModelShape } from '../config/write-config.ts';
-import { auxiliaryFiles, type ByteSink, fileMissing } from '../files/files.ts';
+import { auxiliaryFiles, type ByteSink, type CheckpointFiles, fileMissing, readJsonObject } from '../files/files.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
 import { decoderGraph } from './decoder.ts';
 import {
@@ -188,11 +189,24 @@ export async function onnxSmallFiles(
     },
   };
   return {
-    // transformers.js looks for this file, and can do without what would stand in it.
-    'tokenizer_config.json': encodeJson({ tokenizer_class: 'PreTrainedTokenizerFast' }),
     ...copied,
+    ...(await tokenizerConfig(source.files)),
     'config.json': encodeJson(config),
   };
+}
+
+/**
+ * tokenizer_config.json with the chat templates in it, where it lacks them: transformers.js finds them nowhere else. It looks for the
+ * file, and can do without what else would stand in it.
+ */
+async function tokenizerConfig(files: CheckpointFiles): Promise<Record<string, Uint8Array>> {
+  const name = 'tokenizer_config.json';
+  const isThere = (await files.list()).includes(name);
+  const config = isThere ? await readJsonObject(files, name) : { tokenizer_class: 'PreTrainedTokenizerFast' };
+  const templates = await readChatTemplates(files);
+  const field = templates.size === 0 ? undefined : chatTemplateField(templates);
+  if (isThere && JSON.stringify(config.chat_template) === JSON.stringify(field)) return {};
+  return { [name]: encodeJson({ ...config, ...(field !== undefined && { chat_template: field }) }) };
 }
 
 function encodeJson(value: unknown): Uint8Array {

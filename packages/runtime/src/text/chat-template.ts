@@ -1,5 +1,5 @@
 import { Template } from '@huggingface/jinja';
-import type { CheckpointFiles } from '@kvlr/checkpoint';
+import { type CheckpointFiles, readChatTemplates } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
 
 /** One turn of a conversation. */
@@ -28,12 +28,12 @@ export interface ChatTemplate {
  */
 export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemplate> {
   const names = await files.list();
-  const text = async (name: string): Promise<string> => new TextDecoder().decode(await files.read(name));
   const tokenizerConfig: Record<string, unknown> = names.includes('tokenizer_config.json')
-    ? JSON.parse(await text('tokenizer_config.json'))
+    ? JSON.parse(new TextDecoder().decode(await files.read('tokenizer_config.json')))
     : {};
   const file = names.includes('chat_template.jinja') ? 'chat_template.jinja' : 'tokenizer_config.json';
-  const source = file === 'chat_template.jinja' ? await text(file) : defaultTemplate(tokenizerConfig.chat_template);
+  const templates = await readChatTemplates(files);
+  const source = templates.get('default') ?? [...templates.values()][0];
   if (source === undefined) throw noTemplate(files.location);
   const template = parseTemplate(source, file, files.location);
   const specialTokens = Object.fromEntries(
@@ -62,14 +62,6 @@ export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemp
       }
     },
   };
-}
-
-/** One template, or several by name. */
-function defaultTemplate(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value)) return undefined;
-  const named = value as { name?: string; template?: string }[];
-  return (named.find(({ name }) => name === 'default') ?? named[0])?.template;
 }
 
 function parseTemplate(source: string, file: string, location: string): Template {
