@@ -102,13 +102,14 @@ export function findArchitecture(
   const found = known.find((descriptor) => descriptor.modelTypes.some((name) => name === modelType));
   if (found !== undefined) return found;
   const knownTypes = [...new Set(known.flatMap((descriptor) => descriptor.modelTypes))];
-  const reason = unsupportedFamilies.get(String(modelType));
+  const reason = typeof modelType === 'string' ? unsupportedFamilies.get(modelType) : undefined;
+  const received = typeof modelType === 'string' ? modelType : JSON.stringify(modelType);
   throw new KvlrError('unknown-architecture', {
-    message: `expected one of ${knownTypes.join(', ')}, got ${String(modelType)}`,
+    message: `expected one of ${knownTypes.join(', ')}, got ${received}`,
     hint:
       reason === undefined
         ? 'Use a checkpoint of a known family, or describe this one in an ArchitectureDescriptor if it is the same decoder under other names.'
-        : `Use a checkpoint of a known family: ${String(modelType)} ${reason}.`,
+        : `Use a checkpoint of a known family: ${received} ${reason}.`,
     where: { file: 'config.json', argument: 'model_type' },
     data: { file: 'config.json', received: modelType, known: knownTypes },
   });

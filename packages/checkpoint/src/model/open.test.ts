@@ -140,9 +140,9 @@ describe('openCheckpoint refuses', () => {
     await expectKvlrError(() => open(files), 'tensor-shape', /mlp\.gate_proj\.weight.*41/);
     editJson(files, 'config.json', (config) => {
       config.intermediate_size = 40;
-      config.attention_bias = true;
+      config.num_hidden_layers = 3;
     });
-    await expectKvlrError(() => open(files), 'tensor-missing', 'q_proj.bias');
+    await expectKvlrError(() => open(files), 'tensor-missing', 'model.layers.2.input_layernorm.weight');
   });
 
   it('NaN and infinity in a weight, naming file and tensor', async () => {

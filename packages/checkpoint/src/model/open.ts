@@ -1,4 +1,4 @@
-import { type Checkpoint, canonicalJson, sha256, type Tokenizer } from '@kvlr/core';
+import { type Checkpoint, canonicalJson, type RunControl, sha256, type Tokenizer } from '@kvlr/core';
 import type { ArchitectureDescriptor } from '../architectures/architecture.ts';
 import { findArchitecture } from '../architectures/families.ts';
 import { decodeNativeConfig } from '../config/native.ts';
@@ -6,6 +6,7 @@ import { modelShapeFromConfig } from '../config/read-config.ts';
 import { type CheckpointFiles, readJsonObject } from '../files/files.ts';
 import { openSafetensors } from '../safetensors/read.ts';
 import { loadTokenizer } from '../tokenizer.ts';
+import { believeTensors } from './believe-tensors.ts';
 import { CheckpointTensors, checkTensors } from './checkpoint-tensors.ts';
 import { type TensorLayout, tensorLayout } from './stored-tensors.ts';
 
@@ -17,14 +18,15 @@ export interface HuggingFaceCheckpoint extends Checkpoint {
   readonly layout: TensorLayout;
 }
 
-export interface OpenCheckpointSettings {
+export interface OpenCheckpointSettings extends Pick<RunControl, 'onEvent'> {
   /** Model families besides the built-in ones. */
   architectures?: readonly ArchitectureDescriptor[];
 }
 
 /**
  * Opens a checkpoint: config.json and safetensors headers are read and checked against each other; tensors are read
- * later, one byte range each, and the tokenizer when it is first asked for.
+ * later, one byte range each, and the tokenizer when it is first asked for. Where a flag of config.json and the tensors disagree the
+ * tensors count, with a warning, and `config` says what they say.
  * Throws KvlrError 'file-missing', 'file-truncated', 'file-malformed', 'unknown-architecture', 'unsupported-feature',
  * 'heads-not-divisible', 'tensor-missing', 'tensor-shape'.
  */
@@ -32,16 +34,18 @@ export async function openCheckpoint(
   files: CheckpointFiles,
   settings: OpenCheckpointSettings = {},
 ): Promise<HuggingFaceCheckpoint> {
-  const config = await readJsonObject(files, 'config.json');
-  const architecture = findArchitecture(decodeNativeConfig(config).config.model_type, settings.architectures);
+  const given = await readJsonObject(files, 'config.json');
+  const architecture = findArchitecture(decodeNativeConfig(given).config.model_type, settings.architectures);
+  modelShapeFromConfig(given, architecture);
+  const stored = await openSafetensors(files, settings.onEvent);
+  const config = await believeTensors(given, architecture, stored, settings.onEvent);
   const shape = modelShapeFromConfig(config, architecture);
-  const stored = await openSafetensors(files);
   const layout = tensorLayout(architecture, shape.head.tied, (name) => stored.has(name));
   const tensors = layout.stored(shape);
   checkTensors(tensors, stored, files.location);
   let tokenizer: Promise<Tokenizer> | undefined;
   return {
-    id: await modelId(config, stored),
+    id: await modelId(given, stored),
     location: files.location,
     files,
     architecture,

@@ -31,7 +31,8 @@ export interface PlannedTensor extends TensorPlan {
 
 /**
  * Which tensors a written checkpoint holds, and in which type, in the order of the model's own list. Tensors that the decoder
- * does not use are copied as they are, but for those that belong to projections: they may have the old number of heads.
+ * does not use are copied as they are, but for those that stand with the projections of a changed layer: they may belong to the old
+ * heads.
  */
 export function planTensors(model: ModelSource, settings: TensorPlanSettings = {}): PlannedTensor[] {
   const layout = settings.layout ?? settings.source?.layout ?? ownLayout(model);
@@ -39,13 +40,13 @@ export function planTensors(model: ModelSource, settings: TensorPlanSettings = {
   for (const stored of layout.stored(model.shape)) {
     for (const { role, layer } of stored.parts) storedOf.set(model.tensorName(role, layer), stored);
   }
-  const unused = projectionNames(model);
+  const isLeftOut = leftOut(model, settings.source);
   const planned = new Map<string, PlannedTensor>();
   for (const info of model.tensors.list()) {
     const stored = storedOf.get(info.name);
     if (stored !== undefined && !planned.has(stored.name))
       planned.set(stored.name, planStored(model, stored, settings));
-    if (stored !== undefined || unused.has(info.name)) continue;
+    if (stored !== undefined || isLeftOut(info.name)) continue;
     const read = () => model.tensors.readBytes(info.name);
     planned.set(info.name, { name: info.name, dtype: info.dtype, shape: info.shape, parts: [], read });
   }
@@ -135,8 +136,24 @@ function ownLayout({ tensorName }: ModelSource): TensorLayout {
   };
 }
 
-/** Every name that a projection's weight or bias, or a tensor of kvlr's own layouts, may have. */
-function projectionNames(model: ModelSource): Set<string> {
+/**
+ * Which names a written model leaves out where the decoder does not use them: those that a projection's weight or bias, or a tensor of
+ * kvlr's own layouts, may have, and in layers whose cache differs from the source's all that stand beside the projections.
+ */
+function leftOut(model: ModelSource, source: TensorPlanSettings['source']): (name: string) => boolean {
   const roles = tensorRoles.filter((role) => isCompressedRole(role) && !/Norm/.test(role));
-  return new Set(model.shape.layers.flatMap((_, layer) => roles.map((role) => model.tensorName(role, layer))));
+  const names = new Set(model.shape.layers.flatMap((_, layer) => roles.map((role) => model.tensorName(role, layer))));
+  const changed = model.shape.layers.flatMap(({ cache }, layer) => {
+    const isChanged = JSON.stringify(cache) !== JSON.stringify(source?.shape.layers[layer]?.cache);
+    return source !== undefined && isChanged ? [attentionModule(model, layer)] : [];
+  });
+  return (name) => names.has(name) || changed.some((module) => module !== '' && name.startsWith(module));
+}
+
+/** What the names of a layer's query and output projections begin with, up to a point. */
+function attentionModule({ tensorName }: ModelSource, layer: number): string {
+  const [query, output] = [tensorName('queryWeight', layer), tensorName('outputWeight', layer)];
+  let shared = 0;
+  while (shared < query.length && query[shared] === output[shared]) shared++;
+  return query.slice(0, query.slice(0, shared).lastIndexOf('.') + 1);
 }

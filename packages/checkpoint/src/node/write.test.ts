@@ -186,7 +186,7 @@ describe('writeCheckpointDirectory', () => {
     await written.close();
   });
 
-  it('copies what the decoder does not use, and leaves out biases of the old number of heads', async () => {
+  it('copies what the decoder does not use, and leaves out what may belong to the old heads', async () => {
     const files = await tinyCheckpointFiles();
     const { tensors } = await openCheckpoint(createMemoryFiles(files));
     const extra = (name: string, values: number[]) => {
@@ -195,15 +195,19 @@ describe('writeCheckpointDirectory', () => {
     const kept = await Promise.all(
       tensors.list().map(async (info) => ({ ...info, bytes: await tensors.readBytes(info.name) })),
     );
-    const mask = 'model.layers.0.self_attn.mask';
+    const mask = 'model.causal_mask';
+    const scale = 'model.layers.0.self_attn.k_scale';
     const bias = 'model.layers.0.self_attn.k_proj.bias';
-    const weights = encodeSafetensors([...kept, extra(mask, [Number.NEGATIVE_INFINITY, Number.NaN]), extra(bias, [1])]);
+    const infinite = [Number.NEGATIVE_INFINITY, Number.NaN];
+    const weights = encodeSafetensors([...kept, extra(mask, infinite), extra(scale, infinite), extra(bias, [1])]);
     const source = await openCheckpoint(createMemoryFiles({ ...files, 'model.safetensors': weights }));
     await writeCheckpointDirectory(directory, halve(source), { source, dtype: 'F16' });
     const written = await openCheckpointDirectory(directory);
-    expect(await written.tensors.readBytes(mask)).toEqual(encodeFloatBytes([Number.NEGATIVE_INFINITY, Number.NaN]));
-    expect(written.tensors.has(bias)).toBe(false);
+    expect(await written.tensors.readBytes(mask)).toEqual(encodeFloatBytes(infinite));
+    expect([scale, bias].filter((name) => written.tensors.has(name))).toEqual([]);
     await written.close();
+    const unchanged = planTensors(source, { source }).map(({ name }) => name);
+    expect([mask, scale, bias].map((name) => unchanged.includes(name))).toEqual([true, true, false]);
   });
 
   it('writes changed weights of an F64 model as F32, and the others as they are', async () => {
