@@ -7,7 +7,7 @@ export { type LocalHub, startLocalHub } from './local-hub.ts';
 export { memoryTensorSource } from './memory-tensor-source.ts';
 export { oracleLogits } from './oracle-decoder.ts';
 export { oracleStatistics } from './oracle-statistics.ts';
-export { createPlantedModel, type PlantedModelSettings } from './planted-model.ts';
+export { createPlantedModel, type PlantedModelSettings, plantMerge } from './planted-model.ts';
 export { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from './tiny-model.ts';
 export { tinyCheckpointFiles, tinyDistillation, tinyRecipe, tinyTexts } from './tiny-run.ts';
 export { useSoftwareGpu } from './use-software-gpu.ts';

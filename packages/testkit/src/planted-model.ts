@@ -1,4 +1,10 @@
-import { createNormalRandom, type DenseTensor, type PositionShape } from '@kvlr/core';
+import {
+  createNormalRandom,
+  type DecoderShape,
+  type DenseTensor,
+  type PositionShape,
+  type TensorRole,
+} from '@kvlr/core';
 import { createTinyModel, type TinyModel, type TinyModelSettings } from './tiny-model.ts';
 
 export interface PlantedModelSettings extends TinyModelSettings {
@@ -18,17 +24,30 @@ export interface PlantedModelSettings extends TinyModelSettings {
  */
 export function createPlantedModel({ groups, rank = 1, ...settings }: PlantedModelSettings): TinyModel {
   const model = createTinyModel(settings);
-  const { headDim, numLayers, attention } = model.shape;
-  const normal = createNormalRandom((settings.seed ?? 1) + 1000);
+  plantMerge(model.shape, (role, layer) => model.dense.get(model.tensorName(role, layer)), {
+    ...{ groups, rank },
+    seed: settings.seed ?? 1,
+  });
+  return model;
+}
+
+/** Plants the same in the weights of any model, by changing the tensors that it is given: keys, values and their norms. */
+export function plantMerge(
+  shape: DecoderShape,
+  tensorOf: (role: TensorRole, layer: number) => DenseTensor | undefined,
+  { groups, rank = 1, seed }: Pick<PlantedModelSettings, 'groups' | 'rank'> & { seed: number },
+): void {
+  const { headDim, numLayers, attention } = shape;
+  const normal = createNormalRandom(seed + 1000);
   for (let layer = 0; layer < numLayers; layer++) {
-    const { positions } = model.shape.layers[layer]!;
-    if (attention.queryKeyNorm) makeScalesAlike(model, layer);
-    const projection = (weight: 'keyWeight' | 'valueWeight', bias: 'keyBias' | 'valueBias'): DenseTensor[] =>
-      [model.dense.get(model.tensorName(weight, layer)), model.dense.get(model.tensorName(bias, layer))].filter(
-        (tensor) => tensor !== undefined,
-      );
-    const keys = projection('keyWeight', 'keyBias');
-    const values = projection('valueWeight', 'valueBias');
+    const { positions } = shape.layers[layer]!;
+    const present = (...roles: TensorRole[]) =>
+      roles.map((role) => tensorOf(role, layer)).filter((tensor) => tensor !== undefined);
+    if (attention.queryKeyNorm) {
+      for (const norm of present('queryNorm', 'keyNorm')) makeScalesAlike(norm, headDim, positions);
+    }
+    const keys = present('keyWeight', 'keyBias');
+    const values = present('valueWeight', 'valueBias');
     for (const group of groups) {
       const sources = group.slice(0, rank);
       for (const head of group.slice(rank)) {
@@ -52,7 +71,6 @@ export function createPlantedModel({ groups, rank = 1, ...settings }: PlantedMod
       }
     }
   }
-  return model;
 }
 
 /**
@@ -87,13 +105,9 @@ function pairsOf(positions: PositionShape): [first: number, second: number][] {
   );
 }
 
-function makeScalesAlike(model: TinyModel, layer: number): void {
-  const { headDim, layers } = model.shape;
-  for (const role of ['queryNorm', 'keyNorm'] as const) {
-    const { data } = model.dense.get(model.tensorName(role, layer))!;
-    for (let head = 0; head < data.length; head += headDim) {
-      for (const [first, second] of pairsOf(layers[layer]!.positions)) data[head + second] = data[head + first]!;
-    }
+function makeScalesAlike({ data }: DenseTensor, headDim: number, positions: PositionShape): void {
+  for (let head = 0; head < data.length; head += headDim) {
+    for (const [first, second] of pairsOf(positions)) data[head + second] = data[head + first]!;
   }
 }
 

@@ -1,0 +1,130 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { collectStatistics } from '@kvlr/calibration';
+import { applyCompression, type HuggingFaceCheckpoint, overlayModel } from '@kvlr/checkpoint';
+import { openCheckpointDirectory, writeCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { compressLayer, readAttentionWeights } from '@kvlr/compression';
+import {
+  type CompressedLayer,
+  contiguousHeads,
+  type DenseTensor,
+  type HeadGroups,
+  layerTensors,
+  type ModelSource,
+} from '@kvlr/core';
+import { loadModel } from '@kvlr/runtime';
+import { differenceByRange, goldenNames, plantMerge, randomTokenIds, readGolden } from '@kvlr/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseRecipe } from './recipe.ts';
+
+const tolerance = 1e-4;
+let directory: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kvlr-families-'));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+async function withGolden<Result>(
+  name: string,
+  use: (golden: HuggingFaceCheckpoint) => Promise<Result>,
+): Promise<Result> {
+  const golden = await openCheckpointDirectory(readGolden(name).directory);
+  try {
+    return await use(golden);
+  } finally {
+    await golden.close();
+  }
+}
+
+const text = (vocabSize: number) => [1, 2, 3, 4].map((seed) => randomTokenIds(32, vocabSize, seed));
+
+/** Logits of a model whose layers are compressed by the closed form of the default recipe, written and opened again. */
+async function compressedLogits(
+  model: ModelSource,
+  source: HuggingFaceCheckpoint,
+  groups: HeadGroups,
+  tokenIds: Int32Array,
+): Promise<Float32Array> {
+  const { shape } = model;
+  const { method } = parseRecipe({});
+  const activations = await loadModel(model, { backend: 'wasm' });
+  const provenance = { modelId: model.id, textHash: '', seed: 0 };
+  const statistics = await collectStatistics({ activations, windows: text(shape.vocabSize), provenance });
+  activations.dispose();
+  const layers: CompressedLayer[] = [];
+  for (let layer = 0; layer < shape.numLayers; layer++) {
+    const weights = await readAttentionWeights(model, layer);
+    const of = { shape, layer, weights, statistics: statistics.layers[layer] };
+    layers.push(compressLayer({ ...of, groups, method: method as string }));
+  }
+  const output = join(directory, 'output');
+  await writeCheckpointDirectory(output, applyCompression(model, layers), { source, overwrite: true });
+  const written = await openCheckpointDirectory(output);
+  expect(written.shape.layers.map(({ cache }) => cache.keySlots)).toEqual(layers.map(() => groups.length));
+  const logits = await logitsOf(written, tokenIds);
+  await written.close();
+  return logits;
+}
+
+async function logitsOf(model: ModelSource, tokenIds: Int32Array): Promise<Float32Array> {
+  const loaded = await loadModel(model, { backend: 'wasm' });
+  const logits = await loaded.logits(tokenIds);
+  loaded.dispose();
+  return logits;
+}
+
+/** The model with a merge of these groups planted in its weights, which loses nothing. */
+async function planted(model: HuggingFaceCheckpoint, groups: HeadGroups): Promise<ModelSource> {
+  const { shape } = model;
+  const tensors = new Map<string, DenseTensor>();
+  for (const [layer] of shape.layers.entries()) {
+    for (const { role, shape: dimensions } of layerTensors(shape, layer)) {
+      if (!/^(key|value|query)/.test(role)) continue;
+      const name = model.tensorName(role, layer);
+      tensors.set(name, { shape: dimensions, data: (await model.tensors.readFloat32(name)).slice() });
+    }
+  }
+  plantMerge(shape, (role, layer) => tensors.get(model.tensorName(role, layer)), { groups, seed: 1 });
+  return overlayModel(model, { shape, tensors, id: `${model.id}, planted` });
+}
+
+describe('golden checkpoints of every family, compressed', () => {
+  it.each(goldenNames())('%s: keeps its logits with all of its KV heads', async (name) => {
+    const { tokenIds } = readGolden(name).windows.at(-1)!;
+    await withGolden(name, async (golden) => {
+      const groups = contiguousHeads(golden.shape.numKeyValueHeads, 1);
+      const expected = await logitsOf(golden, tokenIds);
+      expect(differenceByRange(await compressedLogits(golden, golden, groups, tokenIds), expected)).toBeLessThan(
+        tolerance,
+      );
+    });
+  });
+
+  /** Those of one KV head have nothing to merge. */
+  const merged = goldenNames().filter((name) => !['falcon_mqa', 'gemma', 'llama_headdim'].includes(name));
+  it.each(merged)('%s: runs with half of them, and errs', async (name) => {
+    const { tokenIds } = readGolden(name).windows.at(-1)!;
+    await withGolden(name, async (golden) => {
+      const groups = contiguousHeads(golden.shape.numKeyValueHeads, 2);
+      const expected = await logitsOf(golden, tokenIds);
+      const error = differenceByRange(await compressedLogits(golden, golden, groups, tokenIds), expected);
+      expect(error).toBeGreaterThan(tolerance);
+      expect(error).toBeLessThan(1);
+    });
+  });
+
+  /** Clipping is no linear map. */
+  const exact = merged.filter((name) => name !== 'olmo');
+  it.each(exact)('%s: loses nothing by a merge that is planted in it', async (name) => {
+    const { tokenIds } = readGolden(name).windows.at(-1)!;
+    await withGolden(name, async (golden) => {
+      const groups = contiguousHeads(golden.shape.numKeyValueHeads, 2);
+      const model = await planted(golden, groups);
+      const expected = await logitsOf(model, tokenIds);
+      expect(differenceByRange(await compressedLogits(model, golden, groups, tokenIds), expected)).toBeLessThan(
+        tolerance,
+      );
+    });
+  });
+});
