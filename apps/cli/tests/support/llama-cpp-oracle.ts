@@ -17,8 +17,11 @@ interface NextTokenPrediction {
 }
 
 export interface LlamaCppOracle {
-  /** Ids of a text, without special tokens at its ends and without looking for them inside. */
-  tokenize(text: string): number[];
+  /**
+   * Ids of a text, without special tokens at its ends and without looking for them inside. SentencePiece puts a space before a text:
+   * 'whole' keeps it.
+   */
+  tokenize(text: string, space?: 'whole'): number[];
   /**
    * One prediction per token, each made from the given tokens alone (teacher forcing); positions start at 0.
    * The perplexity of the window is exp(-mean of actual.logProbability).
@@ -45,7 +48,8 @@ export async function openLlamaCppOracle(ggufPath: string, contextSize?: number)
   });
   const sequence = context.getSequence();
   return {
-    tokenize: (text) => model.tokenize(text, false, 'trimLeadingSpace').map(Number),
+    tokenize: (text, space) =>
+      model.tokenize(text, false, space === 'whole' ? undefined : 'trimLeadingSpace').map(Number),
     async predict(tokenIds) {
       await sequence.clearHistory();
       const ids = Array.from(tokenIds) as Token[];

@@ -39,12 +39,13 @@ export function scoresFromMerges(
     known.add(`${left} ${right}`);
     if (!ranks.has(left + right)) ranks.set(left + right, rank);
   }
+  // A text is joined from its characters, whether or not they are tokens.
+  const canStand = (text: string) => (vocabulary.has(text) ? isNormal(text) : cutsOf(text).length === 0);
   const scores = new Map<string, number>();
   for (const [token, id] of vocabulary) {
     if (!isNormal(token)) continue;
     for (const [left, right] of cutsOf(token)) {
-      const isMissing = vocabulary.has(left) && vocabulary.has(right) && !known.has(`${left} ${right}`);
-      if (isMissing && isNormal(left) && isNormal(right)) throw otherThanScores(left, right);
+      if (!known.has(`${left} ${right}`) && canStand(left) && canStand(right)) throw otherThanScores(left, right);
     }
     scores.set(token, -(ranks.get(token) ?? merges.length + id));
   }
