@@ -8,6 +8,7 @@ import { referenceModelDirectory } from '@kvlr/reference-model/node';
 import { oracleLogits } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
+import { packHeads } from './support/pack-heads.ts';
 import { poolHeads } from './support/pool-heads.ts';
 
 const texts = [
@@ -68,6 +69,13 @@ describe('llama.cpp with an exported model', () => {
       async () => {
         const counts = [8, 4, 2, 1, 2, 4];
         const layers = counts.map((heads, layer) => poolHeads(checkpoint, layer, heads));
+        return applyCompression(checkpoint, await Promise.all(layers));
+      },
+    ],
+    [
+      'wide heads, whose frequencies repeat',
+      async () => {
+        const layers = checkpoint.shape.layers.map((_, layer) => packHeads(checkpoint, layer, 2));
         return applyCompression(checkpoint, await Promise.all(layers));
       },
     ],

@@ -1,9 +1,9 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type OnnxFloatDtype, overlayModel } from '@kvlr/checkpoint';
+import { type OnnxFloatDtype, overlayModel, stockShape } from '@kvlr/checkpoint';
 import { openCheckpointDirectory, writeCheckpointDirectory, writeOnnxDirectory } from '@kvlr/checkpoint/node';
-import type { ModelSource, RopeParameters } from '@kvlr/core';
+import { layerRope, type ModelSource, type RopeParameters } from '@kvlr/core';
 import { loadModel } from '@kvlr/runtime';
 import {
   asciiTokenizerFiles,
@@ -44,6 +44,9 @@ const llama3: RopeParameters = {
   originalMaxPositionEmbeddings: 32,
 };
 
+/** Positions of heads of 16 in heads of 64. */
+const fourTimes = layerRope(stockShape(createTinyModel({ headDim: 16, rope: llama3 }).shape, 1, 4), 0)!.rope;
+
 const variants: [string, TinyModelSettings][] = [
   ['all heads, width 16', { headDim: 16 }],
   ['one KV head', { headDim: 16, numKeyValueHeads: 1 }],
@@ -52,6 +55,7 @@ const variants: [string, TinyModelSettings][] = [
   ['tied embeddings', { headDim: 16, numKeyValueHeads: 2, tieWordEmbeddings: true }],
   ['linear rotary positions', { headDim: 16, rope: { type: 'linear', theta: 10000, factor: 2 } }],
   ['Llama 3 rotary positions', { headDim: 16, rope: llama3 }],
+  ['wide heads, whose frequencies repeat', { headDim: 64, numKeyValueHeads: 1, rope: fourTimes }],
 ];
 
 describe.each(['F32', 'F16'] as const)('ONNX Runtime with an exported model, %s', (dtype) => {

@@ -20,6 +20,7 @@ import {
   addComputeOptions,
   addDistillOption,
   addGroupingOption,
+  addHeadWidthOption,
   addRecipeFileOption,
   addRecoverOption,
   addSeedOption,
@@ -28,13 +29,13 @@ import {
   modelArgument,
   modelArgumentHelp,
 } from '../options/options.ts';
-import { parseCount, parseShares } from '../options/parse-values.ts';
+import { parseCount, parseHeadWidths, parseShares } from '../options/parse-values.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { listNames } from '../terminal/texts.ts';
 
 interface CompareOptions
-  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget'>,
+  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget' | 'headWidth'>,
     ComparisonRowOptions,
     TextOptions,
     ComputeOptions {
@@ -58,6 +59,8 @@ Which rows the table has:
                                    from contiguous groups
   kvlr compare --budgets           the default method with every budget likewise, what each layer keeps, and how far it is
                                    from the same in every layer
+  kvlr compare --head-widths       the default method with heads of 1, 2 and 4 times the model's width, at equal bytes, before
+                                   and after block reconstruction, with their price in parameters and arithmetic
 --recover light or full adds the row of the recipe itself with that reconstruction to the first two; none takes
 reconstruction out of the others. --distill adds one with training behind it. --budget holds for the rows of the recipe.
 
@@ -74,6 +77,7 @@ Examples:
   kvlr compare --all -o everything                               the whole table; hours, most of them block reconstruction
   kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
   kvlr compare --budgets --recipe svd-a --ratios 1/4             keys and values apart, in the latent layout
+  kvlr compare ./model --head-widths 1x,2x --ratios 1/2,1/4 --recover light
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
 
 Methods:
@@ -119,10 +123,19 @@ export function define(command: Command, context: CommandContext): void {
         'compare budgets instead: names or ES modules such as ./mine.mjs (default: all names)',
       ).conflicts(['methods', 'budget']),
     )
+    .addOption(
+      new Option(
+        '--head-widths [widths]',
+        "compare widths of heads instead, in widths of the model's (default: 1x,2x,4x)",
+      )
+        .argParser(parseHeadWidths)
+        .conflicts(['methods', 'all', 'initialisations', 'groupings', 'budgets', 'headWidth']),
+    )
     .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares)
     .option('--windows <n>', 'windows of each source of text to evaluate on (default: 24)', parseCount);
   addRecoverOption(command, 'block reconstruction of the rows that have one (default: see below)');
   addDistillOption(command, 'a row of the recipe with end-to-end training too (default: none)');
+  addHeadWidthOption(command);
   addGroupingOption(command);
   addBudgetOption(command);
   addTextOptions(command, { calibration: true, evaluation: true });
@@ -138,7 +151,8 @@ export function define(command: Command, context: CommandContext): void {
 
 async function compare(model: OpenedModel, options: CompareOptions, context: CommandContext): Promise<void> {
   const { onEvent, signal } = context;
-  const loaded = await loadRecipe({ ...options, recover: options.recover ?? defaultRecovery(options) });
+  const { headDim } = model.checkpoint.shape;
+  const loaded = await loadRecipe({ ...options, recover: options.recover ?? defaultRecovery(options) }, headDim);
   const windowsPerSource = options.windows ?? loaded.evaluation.windowsPerSource;
   const recipe = { ...loaded, evaluation: { ...loaded.evaluation, windowsPerSource } };
   const request = {

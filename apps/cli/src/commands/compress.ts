@@ -55,6 +55,7 @@ Examples:
   kvlr compress                                    the embedded model, full recipe, into ./kvlr-out
   kvlr compress --recover light --overwrite        minutes instead of a quarter of an hour
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
+  kvlr compress ./model -o ./small --keep 50% --head-width 2x         half of the cache in a quarter of the heads
   kvlr compress ./model -o ./small --keep 50% --budget measured
   kvlr compress ./model -o ./small --method ./mine.mjs --recipe kvlr-quarter
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
@@ -97,7 +98,7 @@ async function requestOf(
   options: CompressOptions,
   { onEvent, signal }: CommandContext,
 ): Promise<DirectoryCompressionRequest> {
-  const recipe = await loadRecipe(options);
+  const recipe = await loadRecipe(options, model.checkpoint.shape.headDim);
   return {
     model: model.checkpoint,
     modelName: model.name,

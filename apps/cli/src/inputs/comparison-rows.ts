@@ -8,6 +8,7 @@ import {
   compressionMethods,
   groupingRows,
   groupingStrategies,
+  headWidthRows,
   initialisationRows,
   type MethodChoice,
   methodRows,
@@ -23,6 +24,7 @@ export interface ComparisonRowOptions {
   initialisations?: string[] | true;
   groupings?: string[] | true;
   budgets?: string[] | true;
+  headWidths?: number[] | true;
   ratios?: number[];
   recover?: Recipe['recovery']['preset'];
   distill?: DistillChoice;
@@ -34,9 +36,9 @@ export const shortList = ['mean-pool', 'align-then-merge', 'svd-w', 'svd-a', 'pa
 
 /** The preset of reconstruction without --recover; undefined leaves the recipe's own. */
 export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOptions['recover'] {
-  if (options.recipe !== undefined || options.all || options.groupings || options.budgets || options.distill)
-    return undefined;
-  return options.initialisations ? 'light' : 'none';
+  const ownPreset = options.recipe ?? options.all ?? options.groupings ?? options.budgets ?? options.distill;
+  if (ownPreset !== undefined) return undefined;
+  return options.initialisations || options.headWidths ? 'light' : 'none';
 }
 
 /**
@@ -66,6 +68,9 @@ export async function loadComparisonRows(
     const names = options.budgets === true ? budgetPolicies.names : options.budgets;
     const budgets = names.map(async (name) => ({ name, choice: await loadBudget(name) }));
     return budgetRows({ ...request, budgets: await Promise.all(budgets) });
+  }
+  if (options.headWidths) {
+    return headWidthRows({ ...request, headWidths: options.headWidths === true ? [1, 2, 4] : options.headWidths });
   }
   if (options.initialisations) {
     const methods = options.initialisations === true ? portableMethods() : options.initialisations;

@@ -7,12 +7,14 @@ import type { Recipe } from '@kvlr/core/schemas';
 import { type PluginChoices, parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
 import { loadBudget, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
 import type { DistillChoice } from '../options/options.ts';
+import type { HeadWidthChoice } from '../options/parse-values.ts';
 
 /** The options of a command that change the recipe. What is absent leaves the recipe as it is. */
 export interface RecipeOptions {
   recipe?: string;
   kvHeads?: number;
   keep?: number;
+  headWidth?: HeadWidthChoice;
   method?: string;
   /** Sides of the method that are taken from elsewhere. */
   keys?: string;
@@ -35,8 +37,12 @@ export async function loadPlugins(recipe: Recipe): Promise<PluginChoices> {
   };
 }
 
-/** The recipe of --recipe, or the default one, changed by the other options. Throws KvlrError 'usage', 'recipe-invalid'. */
-export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
+/**
+ * The recipe of --recipe, or the default one, changed by the other options. Throws KvlrError 'usage', 'recipe-invalid'.
+ *
+ * @param headDim Width of the model's heads.
+ */
+export async function loadRecipe(options: RecipeOptions, headDim: number): Promise<Recipe> {
   if (options.kvHeads !== undefined && options.keep !== undefined) {
     throw new KvlrError('usage', {
       message: 'expected one of --kv-heads and --keep, got both',
@@ -49,6 +55,7 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
     ...recipe,
     method: chooseMethod(options, recipe.method),
     keyValueHeads: kvHeads ?? (keep === undefined ? recipe.keyValueHeads : { keep }),
+    headWidth: chooseHeadWidth(options.headWidth, headDim) ?? recipe.headWidth,
     grouping: options.grouping ?? recipe.grouping,
     budget: { ...recipe.budget, policy: options.budget ?? recipe.budget.policy },
     calibration: { ...recipe.calibration, seed: seed ?? recipe.calibration.seed },
@@ -60,6 +67,19 @@ export async function loadRecipe(options: RecipeOptions): Promise<Recipe> {
     },
     dtype: options.dtype ?? recipe.dtype,
   };
+}
+
+/** The recipe's entry for --head-width, in widths of the model's heads. */
+function chooseHeadWidth(width: HeadWidthChoice | undefined, headDim: number): Recipe['headWidth'] | undefined {
+  if (width === undefined || width === 'auto') return width;
+  if ('times' in width) return width.times;
+  const times = width.numbers / headDim;
+  if (Number.isInteger(times)) return times;
+  throw new KvlrError('usage', {
+    message: `expected a multiple of the ${headDim} numbers of the model's heads, got --head-width ${width.numbers}`,
+    hint: `For example --head-width ${2 * headDim}, which is 2x.`,
+    data: { headDim, received: width.numbers },
+  });
 }
 
 /** The method of --method or the recipe, with its keys or values replaced by those of --keys, --rope-strategy or --values. */

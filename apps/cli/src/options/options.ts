@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { parseCount, parseSeed, parseShare } from './parse-values.ts';
+import { parseCount, parseHeadWidth, parseSeed, parseShare } from './parse-values.ts';
 
 export const modelArgument = '[CKPT]';
 export const modelArgumentHelp =
@@ -79,6 +79,15 @@ export function addDistillOption(
   );
 }
 
+/** Adds --head-width. */
+export function addHeadWidthOption(command: Command): Command {
+  return command.option(
+    '--head-width <width>',
+    "keep the same bytes in fewer and wider heads: 2x or 4x the model's, 128 numbers, or auto, the widest that adds at most 10% to the parameters (default: 1x)",
+    parseHeadWidth,
+  );
+}
+
 /** Adds --grouping. */
 export function addGroupingOption(command: Command): Command {
   return command.option(
@@ -112,7 +121,8 @@ export function addRecipeFileOption(
 export function addRecipeOptions(command: Command): Command {
   command
     .option('--kv-heads <n>', 'KV heads of the result; has to divide those of the model', parseCount)
-    .option('--keep <share>', 'the same as a share of the KV heads, for example 25% (default: 50%)', parseShare);
+    .option('--keep <share>', 'the same as a share of the cache, for example 25% (default: 50%)', parseShare);
+  addHeadWidthOption(command);
   addRecoverOption(command);
   addDistillOption(command);
   command

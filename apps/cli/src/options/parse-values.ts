@@ -71,6 +71,29 @@ export function parseCacheDtypes(text: string): CacheDtype[] {
   });
 }
 
+/** How wide heads are to be: in widths of the model's heads, or in numbers. */
+export type HeadWidthChoice = { times: number } | { numbers: number } | 'auto';
+
+/** The width of heads: '2x', '128' or 'auto'. */
+export function parseHeadWidth(text: string): HeadWidthChoice {
+  if (text.trim() === 'auto') return 'auto';
+  const match = /^(\d+)(x?)$/i.exec(text.trim());
+  const value = Number(match?.[1]);
+  if (!match || value < 1) {
+    throw new InvalidArgumentError("Expected a width such as 2x (times the model's), 128 (numbers) or auto.");
+  }
+  return match[2] === '' ? { numbers: value } : { times: value };
+}
+
+/** Widths with commas between them, in widths of the model's heads: '1x,2x,4x'. */
+export function parseHeadWidths(text: string): number[] {
+  return text.split(',').map((part) => {
+    const width = parseHeadWidth(part);
+    if (width === 'auto' || !('times' in width)) throw new InvalidArgumentError('Expected widths such as 1x,2x,4x.');
+    return width.times;
+  });
+}
+
 /** Shares with commas between them: '50%,25%' or '1/2,1/4'. */
 export function parseShares(text: string): number[] {
   return text.split(',').map((part) => {

@@ -43,7 +43,9 @@ const flagHints: Readonly<Record<string, FlagHint>> = {
     Array.isArray(data.possible) && data.possible.length > 0
       ? hint?.replace(/\.$/, `; for example --ratios ${data.possible.slice(0, 2).join(',')}.`)
       : hint,
+  'invalid-argument headWidth': ({ hint }) => `${hint} --head-width 1x keeps the model's width.`,
   'invalid-argument teacher': 'Name the model that this checkpoint was compressed from with --teacher.',
+  'recipe-invalid headWidth': 'Use --budget uniform, or --head-width 1x.',
   'recipe-invalid recovery': 'Ask for --distill light or full, for --recover light or full, or for both.',
   'run-mismatch': ({ data }, command) => {
     const place =

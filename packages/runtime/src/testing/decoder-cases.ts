@@ -1,5 +1,6 @@
 import type { CacheDtype } from '@kvlr/core';
 import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
+import { repeatFrequencies } from '@kvlr/rope';
 import { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from '@kvlr/testkit';
 import type { BackendName } from '../backends/select-backend.ts';
 import { loadModel } from '../decoder/load-model.ts';
@@ -28,6 +29,11 @@ const layouts: Record<string, Pick<DecoderCase, 'source' | 'dispatches'>> = {
   'KV heads by layer': { source: createMixedModel([1, 2], sizes), dispatches: 1 + 6 + 7 + 1 },
   'latent keys': { source: createLatentModel(2, { ...sizes, numKeyValueHeads: 2 }), dispatches: 1 + 7 + 7 + 1 },
 };
+/** One KV head that holds four of 8, each frequency four times over. */
+const wideHead = createTinyModel({
+  ...{ ...sizes, headDim: 4 * 8, numKeyValueHeads: 1 },
+  rope: repeatFrequencies({ type: 'default', theta: 10000 }, 8, 4, 128),
+});
 const formats = ['f32', 'f16', 'int8', 'int4'] as const;
 
 /** Every layout with every format of weights, and every dtype of the cache. */
@@ -37,6 +43,7 @@ export const decoderCases: DecoderCase[] = [
       return { ...given, name: `${layout}, ${weights} weights`, weights, cacheDtype: 'f32' };
     }),
   ),
+  { source: wideHead, dispatches: 1 + 6 + 6 + 1, name: 'a wide head', weights: 'f32', cacheDtype: 'f32' },
   ...formats.slice(1).map((cacheDtype): DecoderCase => {
     return { ...layouts['two KV heads']!, name: `two KV heads, ${cacheDtype} cache`, weights: 'f32', cacheDtype };
   }),
