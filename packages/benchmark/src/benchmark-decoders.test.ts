@@ -2,7 +2,7 @@ import { cacheBytes } from '@kvlr/core';
 import { weightFormats } from '@kvlr/kernels';
 import { loadModel, selectBackend } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
-import { createTinyModel, useSoftwareGpu } from '@kvlr/testkit';
+import { createTinyModel, softwareGpuSettings, useSoftwareGpu } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { benchmarkDecoders } from './benchmark-decoders.ts';
@@ -11,7 +11,7 @@ import { fillCache } from './random-cache.ts';
 import { createRandomModel, withKeyValueHeads } from './random-model.ts';
 
 const softwareGpuProblem = useSoftwareGpu();
-const { webgpuProblem = softwareGpuProblem } = await prepareNodeRuntime();
+const { webgpuProblem = softwareGpuProblem } = await prepareNodeRuntime({ dawn: softwareGpuSettings });
 
 const tiny = createTinyModel({ numAttentionHeads: 4, headDim: 8 });
 const half = createRandomModel(withKeyValueHeads(tiny.shape, 2));

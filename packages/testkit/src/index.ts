@@ -10,4 +10,4 @@ export { oracleStatistics } from './oracle-statistics.ts';
 export { createPlantedModel, type PlantedModelSettings, plantMerge } from './planted-model.ts';
 export { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from './tiny-model.ts';
 export { tinyCheckpointFiles, tinyDistillation, tinyRecipe, tinyTexts } from './tiny-run.ts';
-export { useSoftwareGpu } from './use-software-gpu.ts';
+export { softwareGpuSettings, useSoftwareGpu } from './use-software-gpu.ts';

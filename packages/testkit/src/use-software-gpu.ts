@@ -1,6 +1,12 @@
 import { existsSync } from 'node:fs';
 
 const chromium = '/usr/lib/chromium';
+/**
+ * Settings of Dawn for tests on a software GPU. Workgroup memory is not zeroed before a shader runs, which takes SwiftShader most of
+ * its time (four to eight times as much in a decoder's step); a kernel that reads what it has not written then shows it.
+ */
+export const softwareGpuSettings = ['enable-dawn-features=disable_workgroup_init'] as const;
+
 /** Keeps a library loaded after dlopen's caller has closed it (RTLD_NOW | RTLD_NODELETE). */
 const stayLoaded = 0x1002;
 

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
-import { useSoftwareGpu } from '@kvlr/testkit';
+import { softwareGpuSettings, useSoftwareGpu } from '@kvlr/testkit';
 import { backend, enableProdMode, env, getBackend, setBackend } from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
@@ -45,7 +45,7 @@ async function webGpuProblem(): Promise<string | false> {
     try {
       const { create, globals } = await import('webgpu');
       Object.assign(globalThis, globals);
-      const gpu = withLeastMemory(create([]));
+      const gpu = withLeastMemory(create([...softwareGpuSettings]));
       Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
     } catch (error) {
       return `the package webgpu does not load: ${error}`;

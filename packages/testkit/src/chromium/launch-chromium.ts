@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
+import { softwareGpuSettings } from '../use-software-gpu.ts';
 
 const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
 
@@ -19,7 +20,12 @@ const quiet = [
 ];
 
 /** WebGPU computed on the CPU: right results, slowly. */
-const softwareWebGpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+const softwareWebGpu = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+  ...softwareGpuSettings.map((setting) => `--${setting}`),
+];
 
 export function launchChromium({ webGpu }: { webGpu: boolean }): Promise<Browser> {
   return chromium.launch({ executablePath, args: [...quiet, ...(webGpu ? softwareWebGpu : [])] });
