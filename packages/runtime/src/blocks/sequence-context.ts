@@ -1,4 +1,3 @@
-import { decodeBfloat16, encodeBfloat16 } from '@kvlr/checkpoint';
 import type { DecoderShape, PositionShape } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
 import {
@@ -179,9 +178,16 @@ function penaltiesOf(
   newest: number,
 ): number[] {
   if (roundedScale === undefined) return positions.map((position) => slope * (position - newest));
-  const products = Float32Array.from([newest, ...positions], (position) => slope * position);
-  const [ofNewest, ...rounded] = decodeBfloat16(encodeBfloat16(products));
-  return rounded.map((product) => roundedScale * (product - ofNewest!));
+  const rounded = (position: number) => roundToBfloat16(slope * position);
+  return positions.map((position) => roundedScale * (rounded(position) - rounded(newest)));
+}
+
+/** The nearest number with the upper half of a float32's bits, of two the even one. */
+function roundToBfloat16(value: number): number {
+  const float = Float32Array.of(value);
+  const [bits] = new Uint32Array(float.buffer);
+  new Uint32Array(float.buffer)[0] = ((bits! + 0x7fff + ((bits! >>> 16) & 1)) >>> 16) << 16;
+  return float[0]!;
 }
 
 /** The pair that each of the rotated numbers of a head belongs to. */
