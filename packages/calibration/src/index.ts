@@ -2,4 +2,11 @@ export { CalibrationText, type SampleSettings, type SplitSettings, type SplitWin
 export { type CalibrationRequest, collectStatistics } from './collect-statistics.ts';
 export { mergeStatistics, statisticsFromBundle, statisticsToBundle } from './statistics.ts';
 export { encodeDocuments, hashTexts, readTexts, type TextDocument, type TextFile } from './text.ts';
+export {
+  maxTextBytes,
+  readTextFiles,
+  requireTextSize,
+  type TextFileBytes,
+  type TextFileSettings,
+} from './text-files.ts';
 export { type SourceWindow, type SourceWindowSettings, type TextPurpose, windowsBySource } from './windows.ts';

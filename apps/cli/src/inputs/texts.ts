@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { readTexts, type TextDocument } from '@kvlr/calibration';
+import { readFile, stat } from 'node:fs/promises';
+import { readTextFiles, requireTextSize, type TextDocument } from '@kvlr/calibration';
 import { KvlrError } from '@kvlr/core';
 import type { RunTexts } from '@kvlr/pipeline';
 import { referenceTextPaths } from '@kvlr/reference-model/node';
@@ -37,16 +37,18 @@ export async function nameTextFiles<Value>(options: TextOptions, work: () => Pro
 }
 
 async function loadTexts(paths: readonly string[]): Promise<TextDocument[]> {
-  return readTexts(await Promise.all(paths.map(async (name) => ({ name, text: await readText(name) }))));
+  return readTextFiles(await Promise.all(paths.map(async (name) => ({ name, bytes: await readBytes(name) }))));
 }
 
-async function readText(path: string): Promise<string> {
+async function readBytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    return await readFile(path, 'utf8');
+    requireTextSize(path, (await stat(path)).size);
+    return new Uint8Array(await readFile(path));
   } catch (cause) {
+    if (KvlrError.isInstance(cause)) throw cause;
     throw new KvlrError('file-missing', {
       message: `expected a text file, got: ${cause instanceof Error ? cause.message : cause}`,
-      hint: 'Name .txt or .jsonl files that exist, or leave the option out to use the embedded texts.',
+      hint: 'Name files of text that exist, or leave the option out to use the embedded texts.',
       where: { file: path },
       cause,
     });
