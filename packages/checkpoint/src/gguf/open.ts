@@ -74,7 +74,8 @@ interface Recognised {
 /** The family whose models have such metadata and tensors: of several of one architecture the first that fits. */
 async function recognise(source: GgufSource, additional: readonly ArchitectureDescriptor[]): Promise<Recognised> {
   const name = source.metadata.get('general.architecture');
-  const known = [...additional, ...Object.values(architectures.entries)];
+  // A family that is like another one has its architecture, too: the built-in one is meant.
+  const known = [...Object.values(architectures.entries), ...additional];
   const own = known.filter(({ gguf }) => gguf !== undefined && gguf.architecture === name);
   const others = (familiesOfArchitecture[String(name)] ?? []).map((family) => architectures.get(family));
   const [first, ...more] = [...own, ...others];
