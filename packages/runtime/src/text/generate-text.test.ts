@@ -36,10 +36,45 @@ describe('generateText', () => {
     );
   });
 
+  it('hands out whole characters where tokens end in one and begin the next', async () => {
+    const bytes = bytesOf('你奘早晰灑');
+    const cuts = [2, 4, 5, 7, 8, 10, 11, 13, 15];
+    const pieces = cuts.map((cut, index) => bytes.slice(cuts[index - 1] ?? 0, cut));
+    const tokenizer = {
+      endOfSequenceIds: [99],
+      decode: (ids: readonly number[]) =>
+        new TextDecoder().decode(Uint8Array.from(ids.flatMap((id) => pieces[id] ?? []))),
+    };
+    const said: string[] = [];
+    const ids = [...pieces.keys(), 99];
+    for await (const { text } of generateText(scriptedDecoder(ids), tokenizer, [])) said.push(text);
+    expect(said).toEqual(['', '你', '', '奘', '', '早', '', '晰', '灑', '']);
+  });
+
+  it('holds back the beginning of a character in whose middle the text is cut off', async () => {
+    for (const maxNewTokens of [3, 4, 5]) expect((await say(bytesOf('é🙂'), { maxNewTokens })).text).toBe('é');
+    expect((await say(bytesOf('é🙂'), { maxNewTokens: 6 })).text).toBe('é🙂');
+  });
+
+  it('gives back long texts that never end with a character', async () => {
+    const text = '你'.repeat(100);
+    const shifted = [0x20, ...bytesOf(text)];
+    const pairs = Array.from({ length: 150 }, (_, index) => shifted.slice(2 * index, 2 * index + 2));
+    const tokenizer = {
+      endOfSequenceIds: [],
+      decode: (ids: readonly number[]) =>
+        new TextDecoder().decode(Uint8Array.from(ids.flatMap((id) => pairs[id] ?? []))),
+    };
+    let received = '';
+    for await (const step of generateText(scriptedDecoder([...pairs.keys()]), tokenizer, [])) received += step.text;
+    expect(received).toBe(` ${text.slice(1)}`);
+  });
+
   it('does not wait for ever for a character that never comes', async () => {
     const { text } = await say([0xf0, 0x41, 0x42, 256]);
     expect(text).toBe('\uFFFDAB');
-    expect((await say([0xff, 0xff, 0xff, 0xff, 0xff, 0xff], { maxNewTokens: 6 })).text).toBe('\uFFFD'.repeat(6));
+    expect((await say([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 256])).text).toBe('\uFFFD'.repeat(6));
+    expect((await say([0xff, 0xff, 0xff, 0xff, 0xff, 0xff], { maxNewTokens: 6 })).text).toBe('\uFFFD'.repeat(3));
   });
 
   it('ends at a stop string, wherever the tokens lie, and does not hand it out', async () => {

@@ -13,7 +13,10 @@ export interface TextSettings extends Omit<GenerationSettings, 'maxNewTokens' | 
 
 /** One step of an answer: a token was chosen. The pieces of text, joined, are the answer. */
 export interface GeneratedText {
-  /** What can be said for certain after this token: whole characters, no part of a stop string. May be empty. */
+  /**
+   * What can be said for certain after this token: whole characters, no part of a stop string. May be empty. Of a character in whose
+   * middle the text is cut off nothing is said.
+   */
   text: string;
   tokenId: number;
   /** Natural logarithm of the token's probability as the model sees it, before temperature, limits and penalty. */
@@ -53,7 +56,7 @@ export async function* generateText(
     sinceStart += milliseconds;
     const ended = tokenizer.endOfSequenceIds.includes(tokenId);
     const whole = ended ? '' : stream.push(tokenId);
-    const { text, stopped } = stops.push(ended || noRoom ? whole + stream.flush() : whole);
+    const { text, stopped } = stops.push(ended ? stream.flush() : whole);
     const finishReason = stopped ? 'stop' : ended ? 'end' : noRoom;
     yield {
       text: finishReason === undefined ? text : text + stops.flush(),

@@ -1,48 +1,61 @@
 import { KvlrError, type Tokenizer } from '@kvlr/core';
 
-/** Tokens of the prompt that are decoded along, since a tokenizer may treat a text's beginning differently. */
+/** Tokens that are decoded along with new ones, since a tokenizer may treat a text's beginning differently. */
 const contextTokens = 5;
-/** A character of UTF-8 takes at most four bytes, and so at most four tokens. */
-const tokensPerCharacter = 4;
+/** What a decoder gives in place of bytes that are no character, or not yet. */
+const replacement = '\uFFFD';
+/** A character of UTF-8 takes at most four bytes, and so three at most can wait for the last. */
+const waitingBytes = 3;
+/** Tokens after which the context is cut even in the middle of a character. */
+const longestContext = 32;
 
 /**
- * Turns tokens into text as they come. A character that spans tokens is held back until it is whole, and each call decodes
- * only the last few tokens, however long the text has grown.
+ * Turns tokens into text as they come. Whole characters are handed out; the bytes of one that is not complete yet are held back,
+ * wherever the borders of tokens lie. Each call decodes only the last few tokens, however long the text has grown.
  */
 export class TextStream {
   readonly #tokenizer: Pick<Tokenizer, 'decode'>;
   #ids: number[];
-  /** Tokens before this one were handed out. */
-  #read: number;
+  /** Characters of the tokens' text that were handed out. */
+  #given: number;
 
   constructor(tokenizer: Pick<Tokenizer, 'decode'>, promptIds: ArrayLike<number>) {
     this.#tokenizer = tokenizer;
     this.#ids = Array.from(promptIds).slice(-contextTokens);
-    this.#read = this.#ids.length;
+    this.#given = wholeLength(this.#text());
   }
 
   /** The text that this token completes; empty while a character is unfinished. */
   push(tokenId: number): string {
     this.#ids.push(tokenId);
-    const text = this.#pending();
-    const unfinished = text.endsWith('\uFFFD') && this.#ids.length - this.#read < tokensPerCharacter;
-    if (unfinished) return '';
-    this.#ids = this.#ids.slice(-contextTokens);
-    this.#read = this.#ids.length;
-    return text;
+    const text = this.#text();
+    const whole = Math.max(this.#given, wholeLength(text));
+    const piece = text.slice(this.#given, whole);
+    this.#given = whole;
+    if (whole === text.length || this.#ids.length > longestContext) {
+      this.#ids = this.#ids.slice(-contextTokens - waitingBytes);
+      this.#given = wholeLength(this.#text());
+    }
+    return piece;
   }
 
   /** What was held back, as far as it is text. */
   flush(): string {
-    const text = this.#pending();
-    this.#read = this.#ids.length;
+    const text = this.#text().slice(this.#given);
+    this.#given += text.length;
     return text;
   }
 
-  #pending(): string {
-    const decode = (ids: number[]) => this.#tokenizer.decode(ids, { skipSpecialTokens: true });
-    return decode(this.#ids).slice(decode(this.#ids.slice(0, this.#read)).length);
+  #text(): string {
+    return this.#tokenizer.decode(this.#ids, { skipSpecialTokens: true });
   }
+}
+
+/** Length of a text without what may be the beginning of a character at its end. */
+function wholeLength(text: string): number {
+  let waiting = 0;
+  while (waiting < waitingBytes && text[text.length - 1 - waiting] === replacement) waiting++;
+  return text.length - waiting;
 }
 
 /** Watches a text that comes in pieces for strings that end it. What may be the beginning of one is held back. */
