@@ -6,6 +6,7 @@ export type KvlrErrorCode =
   | 'file-truncated'
   | 'file-malformed'
   | 'file-exists'
+  | 'in-use'
   | 'disk-full'
   | 'write-failed'
   | 'network'

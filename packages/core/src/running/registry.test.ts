@@ -1,6 +1,7 @@
-import { expectKvlrError } from '@kvlr/testkit';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
+// By path: the test kit depends on this package, so this package cannot depend on it.
+import { expectKvlrError } from '../../../testkit/src/expect-kvlr-error.ts';
 import { isModulePath, Registry } from './registry.ts';
 
 const doublers = new Registry<{ factor: number }>({
