@@ -1,6 +1,17 @@
+export {
+  claimPlace,
+  encodeMarker,
+  holdDirectory,
+  jsonMark,
+  markdownMark,
+  markerName,
+  type PlaceClaim,
+  type PlaceRequest,
+  readMarker,
+} from './node/claim.ts';
 export { downloadHubModel, type HubDownloadSettings } from './node/hub-cache.ts';
 export { createDirectoryFiles, type OpenSourceSettings, openCheckpointDirectory, openSource } from './node/open.ts';
-export { requireWritable } from './node/replace.ts';
+export { fillFile, replacePath, requireWritable } from './node/replace.ts';
 export {
   type WriteCheckpointSettings,
   type WriteGgufSettings,

@@ -1,4 +1,4 @@
-export { claimOutput, claimRunDirectory, type OutputClaim } from './node/claim-output.ts';
+export { claimOutput, claimRunDirectory, type OutputClaim, type OutputRequest } from './node/claim-output.ts';
 export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadArchitecture } from './node/load-architecture.ts';
 export { loadBudget, loadGrouping, loadMethod } from './node/load-plugins.ts';

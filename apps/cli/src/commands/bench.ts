@@ -1,12 +1,21 @@
-import { writeFile } from 'node:fs/promises';
-import { extname } from 'node:path';
+import { dirname, extname, resolve } from 'node:path';
 import {
   type BenchmarkSubject,
   benchmarkDecoders,
   createRandomModel,
+  smolMultiHeadShape,
   smolShape,
   withKeyValueHeads,
 } from '@kvlr/benchmark';
+import {
+  claimPlace,
+  fillFile,
+  jsonMark,
+  markdownMark,
+  type PlaceClaim,
+  replacePath,
+  requireWritable,
+} from '@kvlr/checkpoint/node';
 import { KvlrError, type ModelSource } from '@kvlr/core';
 import { type BenchmarkReport, benchmarkMarkdown, formatRatio } from '@kvlr/report';
 import { benchmarkTerminal } from '@kvlr/report/terminal';
@@ -28,7 +37,7 @@ import type { CommandContext } from '../terminal/terminal.ts';
 
 interface BenchOptions extends PackingOptions {
   against?: string;
-  shape?: 'smollm2-135m';
+  shape?: 'smollm2-135m' | 'smollm2-135m-mha';
   shares: number[];
   contexts?: number[];
   prompt?: number;
@@ -41,6 +50,7 @@ interface BenchOptions extends PackingOptions {
   seed?: number;
   note?: string;
   output?: string[];
+  overwrite?: boolean;
 }
 
 const afterHelp = `
@@ -52,7 +62,7 @@ and dispatches are counted by the kernels; the largest batch for --memory is com
 Examples:
   kvlr bench                                              the embedded model
   kvlr bench ./model --against ./small --contexts 512,2048 -o speed.json speed.md
-  kvlr bench --shape smollm2-135m --weights int8 --cache-dtype f16 --contexts 2048,8000 --tokens 4 --rounds 3
+  kvlr bench --shape smollm2-135m-mha --weights int8 --cache-dtype f16 --contexts 2048,8000 --tokens 4 --rounds 3
   kvlr bench ./model --backend webgpu --batch 1,4,16 --memory 4GB --largest-batch`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -64,7 +74,7 @@ export function define(command: Command, context: CommandContext): void {
     )
     .addOption(
       new Option('--shape <name>', 'random weights of this size in place of CKPT')
-        .choices(['smollm2-135m'])
+        .choices(['smollm2-135m', 'smollm2-135m-mha'])
         .conflicts('against'),
     )
     .addOption(
@@ -88,16 +98,19 @@ export function define(command: Command, context: CommandContext): void {
     .option('--memory <size>', 'compute the largest batch that fits, for example 4GB', parseBytes)
     .option('--largest-batch', 'time each model at its largest batch for --memory, too')
     .option('--note <text>', 'a remark for the report, such as what else the machine did')
-    .option('-o, --output <files...>', 'write the report, as .json or .md by their names');
+    .option('-o, --output <files...>', 'write the report, as .json or .md by their names')
+    .option('--overwrite', 'replace earlier reports at these places');
   addSeedOption(addBackendOption(addPackingOptions(command)), 'seed of tokens, caches and random weights (default: 0)')
     .addHelpText('after', afterHelp)
     .action(async (ckpt: string | undefined, options: BenchOptions) => {
       checkArguments(ckpt, options);
-      const report = await benchmark(ckpt, options, context);
-      context.print(`\n${benchmarkTerminal(report, context.terminal.styles)}`);
-      context.printJson(report);
       const { output = [] } = options;
-      for (const path of output) await writeReport(path, report);
+      await withReports(options, async () => {
+        const report = await benchmark(ckpt, options, context);
+        context.print(`\n${benchmarkTerminal(report, context.terminal.styles)}`);
+        context.printJson(report);
+        return report;
+      });
       if (output.length > 0) context.print(`\nReport       ${output.join(', ')}`);
     });
 }
@@ -122,13 +135,10 @@ async function benchmark(
 ): Promise<BenchmarkReport> {
   await prepareNodeRuntime();
   if (options.shape !== undefined) {
-    const source = createRandomModel(smolShape, options.seed);
-    return run(
-      { name: 'SmolLM2-135M shape, random weights', source, randomWeights: true },
-      undefined,
-      options,
-      context,
-    );
+    const isMultiHead = options.shape === 'smollm2-135m-mha';
+    const source = createRandomModel(isMultiHead ? smolMultiHeadShape : smolShape, options.seed);
+    const name = isMultiHead ? 'SmolLM2-135M sizes, multi-head attention' : 'SmolLM2-135M shape';
+    return run({ name: `${name}, random weights`, source, randomWeights: true }, undefined, options, context);
   }
   return withModel(path, context, ({ checkpoint, name }) => {
     const base = { name, source: checkpoint };
@@ -183,16 +193,30 @@ function fewerHeads({ shape }: ModelSource, { shares, seed }: BenchOptions): Ben
   });
 }
 
-async function writeReport(path: string, report: BenchmarkReport): Promise<void> {
-  const text = extname(path) === '.md' ? benchmarkMarkdown(report) : `${JSON.stringify(report, undefined, 2)}\n`;
+/** Holds the places of the reports before the first measurement, and writes them at the end. */
+async function withReports(
+  { output = [], overwrite }: BenchOptions,
+  measure: () => Promise<BenchmarkReport>,
+): Promise<void> {
+  const claims: PlaceClaim[] = [];
   try {
-    await writeFile(path, text);
-  } catch (cause) {
-    throw new KvlrError('write-failed', {
-      message: `expected to write the report, got: ${cause instanceof Error ? cause.message : cause}`,
-      hint: 'Check that the directory exists and that you may write there.',
-      where: { file: path },
-      cause,
-    });
+    for (const path of output) {
+      claims.push(await claimPlace({ path, kind: 'file', overwrite }));
+      await requireWritable(dirname(resolve(path)));
+    }
+    const report = await measure();
+    for (const claim of claims) {
+      const bytes = new TextEncoder().encode(reportText(claim.path, report));
+      await replacePath(claim.path, { kind: 'file', claim }, (partial) =>
+        fillFile(partial, (sink) => sink.write(bytes)),
+      );
+    }
+  } finally {
+    await Promise.all(claims.map((claim) => claim.release()));
   }
+}
+
+function reportText(path: string, report: BenchmarkReport): string {
+  if (extname(path) === '.md') return `${markdownMark}\n${benchmarkMarkdown(report)}`;
+  return `${JSON.stringify({ ...jsonMark, ...report }, undefined, 2)}\n`;
 }

@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -81,6 +82,12 @@ async function closedOnError<Opened>(
   }
 }
 
+async function isFile(directory: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isFile();
+  const found = await stat(join(directory, entry.name)).catch(() => undefined);
+  return found?.isFile() ?? false;
+}
+
 /**
  * Checkpoint files in a directory (not below it, but for its chat templates). Each read takes only its byte range; the handles of
  * files that are read in ranges stay open until `close`.
@@ -114,18 +121,22 @@ export function createDirectoryFiles(directory: string): CheckpointFiles {
       const entries = await readdir(directory, { withFileTypes: true }).catch((cause: unknown) => {
         throw fileMissing(directory, 'config.json', cause);
       });
-      const names = entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+      // Links lead to files in the hub's cache. Reading a pipe would never end.
+      const areFiles = await Promise.all(entries.map((entry) => isFile(directory, entry)));
+      const names = entries.filter((_, position) => areFiles[position]).map((entry) => entry.name);
       if (!entries.some((entry) => entry.isDirectory() && entry.name === chatTemplateFolder)) return names;
       const templates = await readdir(join(directory, chatTemplateFolder)).catch(() => []);
       return [...names, ...templates.map((name) => `${chatTemplateFolder}/${name}`)];
     },
     async read(name, start = 0, end) {
       if (end === undefined) {
+        await size(name);
         const whole = await readFile(join(directory, name)).catch((cause: unknown) => {
           throw fileMissing(directory, name, cause);
         });
         return sliceBytes(directory, name, whole, start);
       }
+      if (!handles.has(name)) await size(name);
       const handle = await handleOf(name);
       const bytes = new Uint8Array(end - start);
       let filled = 0;

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expectKvlrError } from '@kvlr/testkit';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readMarker } from './claim.ts';
 import { checkFreeSpace, fillFile, replacePath, requireWritable } from './replace.ts';
 
 let parent: string;
@@ -16,14 +17,15 @@ afterEach(() => rm(parent, { recursive: true }));
 describe('replacePath', () => {
   // /dev/full is Linux's file whose disk is always full: the error comes from the kernel.
   it.runIf(process.platform === 'linux')('turns a full disk into a typed error and leaves nothing behind', async () => {
-    await writeFile(target, 'previous');
+    const previous = '{"writtenBy": "kvlr"}';
+    await writeFile(target, previous);
     const filling = replacePath(target, { kind: 'file', overwrite: true }, async (temporary) => {
       await fillFile(temporary, (sink) => sink.write(new Uint8Array(10)));
       await fillFile('/dev/full', (sink) => sink.write(new Uint8Array(10)));
     });
     await expectKvlrError(() => filling, 'disk-full', 'ENOSPC');
     expect(await readdir(parent)).toEqual(['model.gguf']);
-    expect(await readFile(target, 'utf8')).toBe('previous');
+    expect(await readFile(target, 'utf8')).toBe(previous);
   });
 
   it('makes the missing parents of a directory, and refuses a file without', async () => {
@@ -33,6 +35,7 @@ describe('replacePath', () => {
     );
     expect(await readFile(join(nested, 'file'), 'utf8')).toBe('hi');
     expect(await readdir(join(parent, 'a', 'b'))).toEqual(['model']);
+    expect((await readMarker(nested))?.files).toEqual(['file']);
     const missing = join(parent, 'c');
     await expectKvlrError(
       () => replacePath(join(missing, 'file'), { kind: 'file' }, async () => {}),

@@ -11,53 +11,80 @@ import {
   stat,
   statfs,
 } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { KvlrError } from '@kvlr/core';
 import type { ByteSink } from '../files/files.ts';
+import {
+  claimPlace,
+  encodeMarker,
+  markerName,
+  namesIn,
+  type PlaceClaim,
+  type PlaceRequest,
+  siblings,
+} from './claim.ts';
 
-export interface ReplaceSettings {
+export interface ReplaceSettings extends Pick<PlaceRequest, 'overwrite' | 'apartFrom'> {
   /** 'directory': `fill` gets an empty directory. 'file': `fill` gets a path at which it makes a file. */
   kind: 'directory' | 'file';
-  overwrite?: boolean;
+  /** The place, where the caller holds it already and lets it go afterwards. */
+  claim?: PlaceClaim | undefined;
 }
 
 /**
  * Makes a file or directory that appears under its name only when it is complete. `fill` writes to a sibling of a
  * temporary name; it is renamed last, and only then does an overwritten predecessor go. Whatever fails, `path` is as it
- * was and nothing is left beside it. A directory's missing parents are made; a file's are not.
- * Throws 'file-exists', 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
+ * was and nothing is left beside it. A directory's missing parents are made, a file's are not; a directory gets a marker.
+ * Throws what `claimPlace` throws, 'file-missing', 'disk-full', 'write-failed', and what `fill` throws.
  */
 export async function replacePath(
   path: string,
   settings: ReplaceSettings,
   fill: (temporaryPath: string) => Promise<void>,
 ): Promise<void> {
-  const target = resolve(path);
-  await checkTarget(target, settings);
-  if (settings.kind === 'file') await requireDirectory(dirname(target));
-  await requireWritable(dirname(target));
-  const suffix = crypto.randomUUID().slice(0, 8);
-  const temporary = join(dirname(target), `.${basename(target)}.partial-${suffix}`);
-  const retired = join(dirname(target), `.${basename(target)}.replaced-${suffix}`);
+  if (settings.kind === 'file') await requireDirectory(dirname(resolve(path)));
+  const claim = settings.claim ?? (await claimPlace({ path, ...settings }));
   try {
-    if (settings.kind === 'directory') await mkdir(temporary, { recursive: true });
-    await fill(temporary);
-    // Another process may have made the target meanwhile.
-    await checkTarget(target, settings);
+    await replaceClaimed(claim, settings.kind, fill);
+  } finally {
+    if (settings.claim === undefined) await claim.release();
+  }
+}
+
+async function replaceClaimed(
+  claim: PlaceClaim,
+  kind: ReplaceSettings['kind'],
+  fill: (temporaryPath: string) => Promise<void>,
+): Promise<void> {
+  const target = claim.path;
+  await requireWritable(dirname(target));
+  const { partial, retired } = siblings(target);
+  try {
+    if (kind === 'directory') await mkdir(partial, { recursive: true });
+    await fill(partial);
+    if (kind === 'directory') await markDirectory(partial);
+    // Another program may have made the target meanwhile.
+    await claim.check();
     const replaces = await exists(target);
     if (replaces) await rename(target, retired);
     try {
-      await rename(temporary, target);
+      await rename(partial, target);
     } catch (error) {
       if (replaces) await rename(retired, target);
       throw error;
     }
   } catch (error) {
     // A failing clean-up must not hide why the work failed.
-    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+    await rm(partial, { recursive: true, force: true }).catch(() => undefined);
     throw writeError(error, target);
   }
   await rm(retired, { recursive: true, force: true });
+}
+
+/** Says of a directory that kvlr wrote it, and which files. */
+async function markDirectory(directory: string): Promise<void> {
+  const files = await namesIn(directory);
+  await fillFile(join(directory, markerName), (sink) => sink.write(encodeMarker({ kind: 'result', files })));
 }
 
 /** A mistyped directory of a file is an error, not a new directory. */
@@ -71,36 +98,11 @@ async function requireDirectory(directory: string): Promise<void> {
   });
 }
 
-/** Throws 'file-exists' where the path is taken, or is something that overwriting would be unwise for. */
-async function checkTarget(target: string, { kind, overwrite = false }: ReplaceSettings): Promise<void> {
-  const found = await lstat(target).catch(() => undefined);
-  if (found === undefined) return;
-  if (!overwrite) throw alreadyExists(target, 'Choose another name, or allow overwriting.');
-  const replaceable = kind === 'directory' ? await isCheckpointOrEmpty(target) : found.isFile();
-  if (!replaceable) {
-    const hint = `It is not a ${kind === 'directory' ? 'checkpoint directory' : 'file'}, so it is not overwritten: choose another name.`;
-    throw alreadyExists(target, hint);
-  }
-}
-
-async function isCheckpointOrEmpty(directory: string): Promise<boolean> {
-  const names = await readdir(directory).catch(() => undefined);
-  return names !== undefined && (names.length === 0 || names.includes('config.json'));
-}
-
 async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,
     () => false,
   );
-}
-
-function alreadyExists(path: string, hint: string): KvlrError {
-  return new KvlrError('file-exists', {
-    message: `expected nothing at ${path}, got something that exists`,
-    hint,
-    data: { path },
-  });
 }
 
 /** A file that is written from front to back. Throws 'disk-full' and 'write-failed'. */
@@ -168,10 +170,24 @@ export async function requireWritable(path: string): Promise<void> {
   let parent = target;
   while (!(await exists(parent)) && parent !== dirname(parent)) parent = dirname(parent);
   try {
-    await rmdir(await mkdtemp(join(parent, '.kvlr-')));
+    // One that a killed run left is nobody's: whoever comes first takes it away.
+    await clearProbes(parent);
+    await rmdir(await mkdtemp(join(parent, probeStart))).catch(ignoreMissing);
   } catch (error) {
     throw writeError(error, target);
   }
+}
+
+const probeStart = '.kvlr-probe-';
+
+async function clearProbes(directory: string): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  const probes = names.filter((name) => name.startsWith(probeStart));
+  await Promise.all(probes.map((name) => rmdir(join(directory, name)).catch(() => undefined)));
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
 }
 
 /** Refuses before anything is written when the disk of `path` has less room than needed. Throws 'disk-full'. */

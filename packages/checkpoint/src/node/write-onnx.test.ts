@@ -28,6 +28,7 @@ describe('writeOnnxDirectory', () => {
     const output = join(directory, 'out');
     await writeOnnxDirectory(output, source, source, { dtype: 'F16' });
     expect((await readdir(output, { recursive: true })).sort()).toEqual([
+      '.kvlr',
       'config.json',
       'generation_config.json',
       'onnx',

@@ -16,6 +16,7 @@ import { encodeSafetensors } from '../safetensors/write.ts';
 import { randomCompressedLayer } from '../testing/compressed-layer.ts';
 import { editJson, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { openCheckpointDirectory } from './open.ts';
+import { replacePath } from './replace.ts';
 import { writeCheckpointDirectory } from './write.ts';
 
 let parent: string;
@@ -67,6 +68,7 @@ describe('writeCheckpointDirectory', () => {
     expect(config).toMatchObject({ model_type: 'llama', num_key_value_heads: 2, torch_dtype: 'float16' });
     expect(config.kvlr).toBeUndefined();
     expect((await readdir(directory)).sort()).toEqual([
+      '.kvlr',
       'README.md',
       'config.json',
       'generation_config.json',
@@ -245,8 +247,7 @@ describe('writeCheckpointDirectory leaves no half-written output', () => {
     expect(await readText('config.json')).toBe('{}');
   };
   const makePrevious = async () => {
-    await mkdir(directory);
-    await writeFile(join(directory, 'config.json'), '{}');
+    await replacePath(directory, { kind: 'directory' }, (partial) => writeFile(join(partial, 'config.json'), '{}'));
   };
 
   it('refuses an output that exists', async () => {

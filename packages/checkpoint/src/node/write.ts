@@ -14,9 +14,26 @@ import { tensorLayout } from '../model/stored-tensors.ts';
 import { type PlannedTensor, planTensors } from '../model/written-tensors.ts';
 import { type OnnxSettings, onnxFiles, onnxSmallFiles } from '../onnx/files.ts';
 import { encodeSafetensorsHeader, planShards, type Shard, shardIndex } from '../safetensors/write.ts';
-import { checkFreeSpace, fillFile, replacePath } from './replace.ts';
+import type { PlaceClaim } from './claim.ts';
+import { checkFreeSpace, fillFile, type ReplaceSettings, replacePath } from './replace.ts';
 
-export interface WriteCheckpointSettings extends RunControl {
+interface PlaceSettings {
+  /** Replace what kvlr wrote there before; anything else is never replaced. */
+  overwrite?: boolean | undefined;
+  /** The place, where the caller holds it already. */
+  claim?: PlaceClaim | undefined;
+}
+
+/** A place apart from the checkpoint that is read. */
+function placeOf(
+  kind: ReplaceSettings['kind'],
+  { overwrite, claim }: PlaceSettings,
+  source: HuggingFaceCheckpoint | undefined,
+): ReplaceSettings {
+  return { kind, overwrite, claim, apartFrom: source ? [{ name: 'the model', path: source.location }] : [] };
+}
+
+export interface WriteCheckpointSettings extends RunControl, PlaceSettings {
   /**
    * The checkpoint that the model was made from: gives config, tokenizer and other files, and the types of the weights.
    * Without it the config is written from the model's shape alone.
@@ -25,8 +42,7 @@ export interface WriteCheckpointSettings extends RunControl {
   /** One type for all weights; by default each weight keeps the type it has in the source. */
   dtype?: WeightDtype;
   /** Weights beyond this go into further files. Default 5 GB, as transformers has it. */
-  maxShardBytes?: number;
-  overwrite?: boolean;
+  maxShardBytes?: number | undefined;
   /** Further files, for example the recipe and a model card, by name. */
   extraFiles?: Readonly<Record<string, string | Uint8Array>>;
 }
@@ -34,7 +50,7 @@ export interface WriteCheckpointSettings extends RunControl {
 /**
  * Writes a model as a Hugging Face checkpoint directory: tensors one at a time (unchanged ones bit for bit), config with
  * the new heads, the source's tokenizer and generation files. The directory appears only when complete.
- * Throws 'file-exists', 'disk-full', 'write-failed', 'aborted', 'numerical' (a weight too large for the type),
+ * Throws 'usage' (the place of `source`), 'file-exists', 'in-use', 'disk-full', 'write-failed', 'aborted', 'numerical' (a weight too large for the type),
  * 'unsupported-feature' (a shape that the family's config cannot express).
  */
 export async function writeCheckpointDirectory(
@@ -51,13 +67,12 @@ export async function writeCheckpointDirectory(
   const files = { ...(await smallFiles(model, architecture, plan, shards, source)), ...settings.extraFiles };
   const totalBytes = plan.reduce((sum, { dtype, shape }) => sum + tensorByteLength(dtype, shape), 0);
 
-  await replacePath(directory, { kind: 'directory', overwrite: settings.overwrite }, async (temporary) => {
+  await replacePath(directory, placeOf('directory', settings, source), async (temporary) => {
     await checkFreeSpace(temporary, totalBytes);
     const progress = createProgress(totalBytes, settings);
     for (const shard of shards) await writeShard(temporary, shard, progress);
     for (const [name, content] of Object.entries(files)) {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
-      await mkdir(dirname(join(temporary, name)), { recursive: true });
       await mkdir(dirname(join(temporary, name)), { recursive: true });
       await fillFile(join(temporary, name), (sink) => sink.write(bytes));
     }
@@ -105,9 +120,7 @@ function createProgress(total: number, { onEvent, signal }: RunControl): (bytes:
   };
 }
 
-export interface WriteGgufSettings extends GgufSettings {
-  overwrite?: boolean;
-}
+export interface WriteGgufSettings extends GgufSettings, PlaceSettings {}
 
 /**
  * Writes a model as a GGUF file that appears only when complete; see `encodeGguf`.
@@ -120,15 +133,13 @@ export async function writeGguf(
   settings: WriteGgufSettings = {},
 ): Promise<void> {
   const plan = await planGguf(model, source, settings);
-  await replacePath(path, { kind: 'file', overwrite: settings.overwrite }, async (temporary) => {
+  await replacePath(path, placeOf('file', settings, source), async (temporary) => {
     await checkFreeSpace(temporary, ggufBytes(plan.tensors));
     await fillFile(temporary, (sink) => writePlanned(plan, sink, settings));
   });
 }
 
-export interface WriteOnnxSettings extends OnnxSettings {
-  overwrite?: boolean;
-}
+export interface WriteOnnxSettings extends OnnxSettings, PlaceSettings {}
 
 /**
  * Writes a model as the directory that transformers.js loads: config, generation config and tokenizer, and the graph in
@@ -144,7 +155,7 @@ export async function writeOnnxDirectory(
 ): Promise<void> {
   const files = onnxFiles(model, settings);
   const smallFiles = await onnxSmallFiles(model, source, files, settings.dtype ?? 'F32');
-  await replacePath(directory, { kind: 'directory', overwrite: settings.overwrite }, async (temporary) => {
+  await replacePath(directory, placeOf('directory', settings, source), async (temporary) => {
     await checkFreeSpace(
       temporary,
       files.reduce((sum, { byteLength }) => sum + byteLength, 0),
@@ -152,7 +163,6 @@ export async function writeOnnxDirectory(
     await mkdir(join(temporary, 'onnx'));
     for (const file of files) await fillFile(join(temporary, 'onnx', file.name), (sink) => file.write(sink));
     for (const [name, bytes] of Object.entries(smallFiles)) {
-      await mkdir(dirname(join(temporary, name)), { recursive: true });
       await mkdir(dirname(join(temporary, name)), { recursive: true });
       await fillFile(join(temporary, name), (sink) => sink.write(bytes));
     }

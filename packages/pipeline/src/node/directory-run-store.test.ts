@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -45,11 +45,22 @@ describe('run stores', () => {
   });
 
   it('names a full disk', async () => {
-    const store = new DirectoryRunStore('/dev');
+    await symlink('/dev/full', join(directory, 'full'));
+    const store = new DirectoryRunStore(directory);
     await expect(store.appendLine('full', 'one')).rejects.toMatchObject({
       code: 'disk-full',
-      data: { file: '/dev/full' },
+      data: { file: join(directory, 'full') },
     });
-    expect(await readdir(directory)).toEqual([]);
+  });
+
+  it('goes on where a killed run stopped: half-written entries go, a line that was cut is ended', async () => {
+    await new DirectoryRunStore(directory).write('a/value', bytes('1'));
+    await writeFile(join(directory, 'a', 'other.partial'), 'half');
+    await writeFile(join(directory, 'events.jsonl'), '{"cut');
+    const store = new DirectoryRunStore(directory);
+    await store.appendLine('events.jsonl', '{}');
+    expect(new TextDecoder().decode(await store.read('events.jsonl'))).toBe('{"cut\n{}\n');
+    expect(await readdir(join(directory, 'a'))).toEqual(['value']);
+    expect(await store.list()).toEqual(['a/value', 'events.jsonl']);
   });
 });

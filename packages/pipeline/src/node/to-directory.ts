@@ -20,7 +20,7 @@ import { type CompressionPlan, planCompression } from '../plan.ts';
 import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
 import { artefactNames } from '../run/store.ts';
 import { type CacheBudget, foreseeBudget } from '../stages/budget.ts';
-import { claimOutput, claimRunDirectory } from './claim-output.ts';
+import { claimOutput, claimRunDirectory, type OutputClaim } from './claim-output.ts';
 import { DirectoryRunStore } from './directory-run-store.ts';
 
 /** Where a run in directories puts its result. */
@@ -42,9 +42,10 @@ export interface DirectoryCompressionRequest extends Omit<CompressionRequest, 's
 /** `compress` from files to files: checks that the output may be written, resumes, and writes it last. */
 export async function compressToDirectory(request: DirectoryCompressionRequest): Promise<CompressionResult> {
   const { model } = request;
-  const places = await claimPlaces(model, request);
-  const modelLicence = request.modelLicence ?? (await readLicence(model.files));
-  return compress({ ...request, modelLicence, ...runSettings(model, request, places) });
+  return withClaim(model, request, async (claim) => {
+    const modelLicence = request.modelLicence ?? (await readLicence(model.files));
+    return compress({ ...request, modelLicence, ...runSettings(model, request, claim) });
+  });
 }
 
 /** What a compression would do and take. */
@@ -58,16 +59,17 @@ export interface PlannedCompression {
 
 /** The dry run of `compressToDirectory`: the same plan, and whatever it would be refused for. Nothing is computed or written. */
 export async function planCompressionToDirectory(request: DirectoryCompressionRequest): Promise<PlannedCompression> {
-  await claimPlaces(request.model, request);
-  const plan = await planCompression(request);
-  const backend = await selectBackend({ backend: request.runtime?.backend });
-  checkMemory(plan, backend.backend, request.machineMemoryBytes, request.onEvent);
-  return {
-    plan,
-    backend,
-    estimate: estimateCompression(plan, backend.backend),
-    budget: await foreseeBudget(plan),
-  };
+  return withClaim(request.model, request, async () => {
+    const plan = await planCompression(request);
+    const backend = await selectBackend({ backend: request.runtime?.backend });
+    checkMemory(plan, backend.backend, request.machineMemoryBytes, request.onEvent);
+    return {
+      plan,
+      backend,
+      estimate: estimateCompression(plan, backend.backend),
+      budget: await foreseeBudget(plan),
+    };
+  });
 }
 
 export interface DirectoryRecoveryRequest extends Omit<CheckpointRecoveryRequest, 'store' | 'write'>, OutputSettings {}
@@ -75,7 +77,7 @@ export interface DirectoryRecoveryRequest extends Omit<CheckpointRecoveryRequest
 /** `recoverCheckpoint` from files to files: checks that the output may be written, resumes, and writes it last. */
 export async function recoverToDirectory(request: DirectoryRecoveryRequest): Promise<CheckpointRecoveryResult> {
   const { model } = request;
-  return recoverCheckpoint({ ...request, ...runSettings(model, request, await claimPlaces(model, request)) });
+  return withClaim(model, request, (claim) => recoverCheckpoint({ ...request, ...runSettings(model, request, claim) }));
 }
 
 export interface DirectoryComparisonRequest extends Omit<ComparisonRequest, 'store'> {
@@ -102,8 +104,13 @@ export async function compareToDirectory(request: DirectoryComparisonRequest): P
       data: { file: finished, replaceable: true },
     });
   }
-  await claimRunDirectory({ runDirectory: directory, overwrite, modelId: model.id });
-  return compare({ ...request, store: new DirectoryRunStore(directory) });
+  const apartFrom = [{ name: 'the model', path: model.location }];
+  const run = await claimRunDirectory({ runDirectory: directory, overwrite, modelId: model.id, apartFrom });
+  try {
+    return await compare({ ...request, store: new DirectoryRunStore(run.path) });
+  } finally {
+    await run.release();
+  }
 }
 
 /** Where a run with this output keeps its artefacts. */
@@ -111,30 +118,38 @@ export function runDirectoryOf({ output, runDirectory }: Pick<OutputSettings, 'o
   return resolve(runDirectory ?? `${output.replace(/[/\\]+$/, '')}.run`);
 }
 
-interface Places {
-  output: string;
-  runDirectory: string;
-}
-
-async function claimPlaces(model: HuggingFaceCheckpoint, settings: OutputSettings): Promise<Places> {
-  const places = { output: resolve(settings.output), runDirectory: runDirectoryOf(settings) };
-  const { overwrite = false } = settings;
-  await claimOutput({ ...places, overwrite, modelId: model.id, modelLocation: model.location });
-  return places;
+/** Does the work of a run while its places are held. */
+async function withClaim<Value>(
+  model: HuggingFaceCheckpoint,
+  settings: OutputSettings,
+  work: (claim: OutputClaim) => Promise<Value>,
+): Promise<Value> {
+  const { output, overwrite = false } = settings;
+  const runDirectory = runDirectoryOf(settings);
+  const claim = await claimOutput({
+    ...{ output, runDirectory, overwrite },
+    modelId: model.id,
+    modelLocation: model.location,
+  });
+  try {
+    return await work(claim);
+  } finally {
+    await claim.release();
+  }
 }
 
 /** A store in the run directory, and the writing of the finished checkpoint, with every tensor that did not change from the source. */
 function runSettings(
   source: HuggingFaceCheckpoint,
-  { overwrite, maxShardBytes, onEvent, signal }: OutputSettings & RunSettings,
-  { output, runDirectory }: Places,
+  { maxShardBytes, onEvent, signal }: OutputSettings & RunSettings,
+  { output, runDirectory }: OutputClaim,
 ): Pick<RunSettings, 'store' | 'write'> {
   return {
     store: new DirectoryRunStore(runDirectory),
     write: async ({ model, dtype, recipeYaml, modelCard }: FinishedModel) => {
       const extraFiles = { [artefactNames.recipe]: recipeYaml, 'README.md': modelCard };
-      const settings = { source, dtype, maxShardBytes, overwrite, extraFiles, onEvent, signal };
-      await writeCheckpointDirectory(output, model, settings);
+      const settings = { source, dtype, maxShardBytes, claim: output, extraFiles, onEvent, signal };
+      await writeCheckpointDirectory(output.path, model, settings);
     },
   };
 }
