@@ -59,6 +59,29 @@ describe('loadTokenizer', () => {
     await expectKvlrError(() => load(files), 'file-missing', 'tokenizer.json');
   });
 
+  it('takes tokenizer.json as different writers leave it', async () => {
+    const files = await tinyCheckpointFiles();
+    const text = 'the other é thing, then '.repeat(40);
+    const ids = (await load(files)).encode(text);
+    const changed: ((content: Record<string, unknown>) => void)[] = [
+      (content) => {
+        content.truncation = { direction: 'Right', max_length: 16, strategy: 'LongestFirst', stride: 0 };
+        content.padding = { strategy: { Fixed: 512 }, direction: 'Right', pad_id: 0, pad_type_id: 0, pad_token: '<s>' };
+      },
+      (content) => {
+        const model = content.model as { merges: string[] };
+        content.model = { ...model, merges: model.merges.map((merge) => merge.split(' ')) };
+      },
+    ];
+    for (const change of changed) {
+      const other = { ...files };
+      editJson(other, 'tokenizer.json', change);
+      expect((await load(other)).encode(text)).toEqual(ids);
+    }
+    // The bytes of the letter beyond ASCII are no tokens, and there is none for the unknown.
+    expect((await load(files)).decode(ids)).toBe(text.replaceAll('é', ''));
+  });
+
   it('says how to make a tokenizer.json from the SentencePiece model that lies in its place', async () => {
     const files = await tinyCheckpointFiles();
     delete files['tokenizer.json'];

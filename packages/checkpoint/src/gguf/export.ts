@@ -67,7 +67,7 @@ export async function writePlanned(
 }
 
 /** A tensor of the file and how its numbers are got when its turn comes. */
-export interface GgufTensor extends GgufTensorPlan {
+interface GgufTensor extends GgufTensorPlan {
   read(): Promise<Float32Array>;
 }
 

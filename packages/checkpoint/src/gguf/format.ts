@@ -11,7 +11,7 @@ export type GgufValue =
   | { type: 'array'; of: 'int32' | 'float32'; value: readonly number[] };
 
 /** Numbers of the value types in the file. */
-export const ggufValueCodes = { uint32: 4, int32: 5, float32: 6, bool: 7, string: 8, array: 9 } as const;
+const ggufValueCodes = { uint32: 4, int32: 5, float32: 6, bool: 7, string: 8, array: 9 } as const;
 
 /** general.file_type: what most of the weights are. */
 export const ggufFileTypes: Record<GgufDtype, number> = { F32: 0, F16: 1, BF16: 32, Q8_0: 7, Q4_0: 2 };

@@ -238,7 +238,7 @@ function flagOf(value: GgufMetadataValue | undefined): boolean | undefined {
 }
 
 /** The shortest decimal that a float32 number stands for. */
-export function decimal(value: number): number {
+function decimal(value: number): number {
   if (Number.isInteger(value)) return value;
   for (let digits = 1; digits < 9; digits++) {
     const rounded = Number(value.toPrecision(digits));

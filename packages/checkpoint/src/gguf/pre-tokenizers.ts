@@ -12,7 +12,7 @@ export interface PreTokenizerRule {
   normalizer?: 'NFC';
 }
 
-export type PreTokenizerStep =
+type PreTokenizerStep =
   | { type: 'ByteLevel'; use_regex: boolean }
   | { type: 'Digits'; individual_digits: true }
   | { type: 'Split'; pattern: { Regex: string }; behavior: 'Isolated' };

@@ -38,6 +38,21 @@ describe("SentencePiece's BPE", () => {
     expect(tokenizer.decode(ids)).toBe(text);
   });
 
+  it('takes as much longer for a text as the text is longer', async () => {
+    const tokenizer = await load(filesFrom(sentencePiece), golden.tokens.length);
+    const sentence = ' The cache holds keys and values.';
+    const timeOf = (count: number) => {
+      const start = performance.now();
+      const ids = tokenizer.encode(sentence.repeat(count));
+      return { ids, milliseconds: performance.now() - start };
+    };
+    timeOf(100);
+    const [short, long] = [timeOf(500), timeOf(8000)];
+    expect(long.ids.length).toBeGreaterThan(15.9 * short.ids.length);
+    // 16 times the text; were it all compared with all, 256 times the time.
+    expect(long.milliseconds).toBeLessThan(100 * Math.max(short.milliseconds, 1));
+  });
+
   it('puts <s> before a text unless told otherwise', async () => {
     const prefixOf = async (more: Record<string, GgufMetadataValue>) =>
       (await load(filesFrom({ ...sentencePiece, ...more }), golden.tokens.length)).prefixIds;
