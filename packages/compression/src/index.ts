@@ -11,6 +11,7 @@ export { type MergeError, mergeError } from './costs/merge-error.ts';
 export { subspaceAffinity, weightSimilarity } from './costs/similarity.ts';
 export { fitPhasors, type PhasorFactors, type PhasorField } from './factors/phasors.ts';
 export { subspaceFactors } from './factors/subspace.ts';
+export { approximation, leavesStock } from './key-parts.ts';
 export {
   combineMethod,
   type KeySide,

@@ -1,6 +1,6 @@
 import { type DecoderShape, everyHead, KvlrError } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
-import type { GroupFactors, KeyMethod } from './ports.ts';
+import type { CompressionMethod, GroupFactors, KeyMethod } from './ports.ts';
 import { type LayerData, positionsOf, type SourceLayer } from './source-layer.ts';
 
 /** Coordinates of a head's keys that all rotate with the position, or that all stay as they are. */
@@ -39,6 +39,31 @@ export function keysStay(layer: LayerData): boolean {
 /** Whether keys are linear in the block's input up to their positions: neither clipped nor normed. */
 export function keysAreLinear({ attention }: Pick<DecoderShape, 'attention'>): boolean {
   return attention.queryKeyNorm === undefined && attention.clip === undefined;
+}
+
+/**
+ * Why keys that a method merges cannot give what they gave, however alike they are: what stands between projections and positions.
+ * Undefined where they can, and for latent keys, which are taken behind it.
+ */
+export function approximation(
+  { portable }: Pick<CompressionMethod, 'portable'>,
+  shape: DecoderShape,
+): string | undefined {
+  if (!portable) return undefined;
+  const { queryKeyNorm, clip } = shape.attention;
+  const where = shape.layers.some(({ positions }) => positions.kind === 'rope') ? 'RoPE' : 'scores';
+  if (queryKeyNorm !== undefined) return `norm between projection and ${where}`;
+  return clip === undefined ? undefined : `clipping between projection and ${where}`;
+}
+
+/**
+ * Whether a method leaves ordinary grouped-query attention: one that says so, and latent keys where no position rotates them, which
+ * are folded.
+ */
+export function leavesStock(method: CompressionMethod, shape: DecoderShape): boolean {
+  if (method.portable) return true;
+  const allStay = shape.layers.every((_, layer) => keysStay({ shape, layer }));
+  return allStay && shape.attention.queryKeyNorm === undefined && method.freeRanks !== undefined;
 }
 
 /** Factors of one part of the keys of some heads, as if these coordinates were all that a head has. */

@@ -1,4 +1,4 @@
-import { applyCompression, roundModel, type WeightDtype } from '@kvlr/checkpoint';
+import { applyCompression, describeEngines, roundModel, type WeightDtype } from '@kvlr/checkpoint';
 import type { CalibrationStatistics, EventListener, ModelSource, RunControl } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type CompressionReport, formatBytes, modelCard, type RunEnvironment } from '@kvlr/report';
@@ -6,6 +6,7 @@ import type { BackendName } from '@kvlr/runtime';
 import { estimateCompression } from './estimate.ts';
 import { ModelRunner, type RunnerRequest } from './models/runner.ts';
 import type { ModelWorkers } from './models/workers.ts';
+import { outcomeNotes } from './outcome.ts';
 import { type CompressionPlan, type PlanRequest, planCompression } from './plan.ts';
 import { formatRecipeYaml } from './recipe.ts';
 import { RunContext, type Stage, type StageTime } from './run/context.ts';
@@ -101,18 +102,22 @@ export async function compress(request: CompressionRequest): Promise<Compression
   const report = await writeReport(context, {
     ...{ modelName, modelLicence: request.modelLicence, model, resultShape: written.shape },
     ...{ recipe, statistics, budget, history, distillation: course, evaluation },
+    notes: [...plan.notes, ...outcomeNotes(plan.outcome)],
     environment: context.environment(runner.description),
   });
   await writeCheckpoint(context, request, { model: compressed.model, dtype, recipeYaml, modelCard: modelCard(report) });
   return { recipe, model: compressed.model, writtenModel: written, budget, evaluation, report, stages: context.stages };
 }
 
-function describePlan({ model, keyValueHeads, cache }: CompressionPlan, stage: Stage): void {
+function describePlan({ model, keyValueHeads, cache, outcome, notes }: CompressionPlan, stage: Stage): void {
   const { numLayers, numAttentionHeads, numKeyValueHeads } = model.shape;
   if (keyValueHeads === numKeyValueHeads) {
     const message = `All ${numKeyValueHeads} KV heads are kept: the cache of the result is as large as before`;
     stage.control.onEvent?.({ type: 'warning', message, data: { numKeyValueHeads } });
   }
+  const lines = [`Loads into ${describeEngines(outcome.loadsInto)}`, ...notes];
+  if (outcome.approximation) lines.push(`Keys are merged approximately: ${outcome.approximation}`);
+  for (const message of lines) stage.control.onEvent?.({ type: 'note', message });
   const heads = `${numLayers} layers, ${numAttentionHeads} query heads, ${numKeyValueHeads} KV heads`;
   stage.detail = `${heads}, ${cache.bytesPerToken} bytes of KV cache per token`;
 }

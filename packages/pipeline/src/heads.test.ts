@@ -3,7 +3,7 @@ import { resolveMethod } from '@kvlr/compression';
 import { countShapeParameters, type DecoderShape, llamaShape, type RopeParameters } from '@kvlr/core';
 import { createTinyModel, expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { priceOfHeads, resolveHeads, resolveKeyValueHeads } from './heads.ts';
+import { dividingShare, priceOfHeads, resolveHeads, resolveKeyValueHeads } from './heads.ts';
 
 describe('resolveKeyValueHeads', () => {
   const { shape } = createTinyModel({ numAttentionHeads: 8, numKeyValueHeads: 8 });
@@ -52,6 +52,27 @@ function decoder(settings: { vocabSize: number; heads?: number; rope?: RopeParam
     ...{ numAttentionHeads: 8, numKeyValueHeads: heads, headDim: 64, rope },
   });
 }
+
+describe('dividingShare', () => {
+  const heads = (numKeyValueHeads: number) => createTinyModel({ numAttentionHeads: 12, numKeyValueHeads }).shape;
+
+  it.each([
+    [3, 0.5, 1, 1],
+    [12, 0.4, 1, 4],
+    [12, 0.4, 2, 2],
+    [4, 0.7, 1, 2],
+  ])('of %d heads at %d, %d times as wide, takes %d', (count, keep, headWidth, taken) => {
+    const { keyValueHeads, note } = dividingShare(heads(count), { keep }, headWidth);
+    expect(keyValueHeads).toBe(taken);
+    expect(note).toContain(`of ${count} KV heads is`);
+  });
+
+  it('leaves alone what divides, counts, and shares below one head', () => {
+    expect(dividingShare(heads(4), { keep: 0.5 })).toEqual({ keyValueHeads: { keep: 0.5 } });
+    expect(dividingShare(heads(4), 3)).toEqual({ keyValueHeads: 3 });
+    expect(dividingShare(heads(1), { keep: 0.5 })).toEqual({ keyValueHeads: { keep: 0.5 } });
+  });
+});
 
 describe('resolveHeads', () => {
   const method = resolveMethod('rope-averaged');

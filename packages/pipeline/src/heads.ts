@@ -45,6 +45,28 @@ export function resolveKeyValueHeads(shape: DecoderShape, wanted: Recipe['keyVal
   });
 }
 
+/**
+ * What a share of a source's heads comes to where it does not divide them: the nearest count below that does, and a note that says
+ * so. Counts, and shares below which there is none, stay as they are.
+ */
+export function dividingShare(
+  shape: DecoderShape,
+  wanted: Recipe['keyValueHeads'],
+  width: Recipe['headWidth'] = 1,
+): { keyValueHeads: Recipe['keyValueHeads']; note?: string } {
+  if (typeof wanted === 'number') return { keyValueHeads: wanted };
+  const source = shape.numKeyValueHeads;
+  const headWidth = width === 'auto' ? 1 : width;
+  const heads = (source * wanted.keep) / headWidth;
+  const possible = divisorsOf(source).filter((count) => source / count >= headWidth && count <= heads);
+  const nearest = possible.at(-1);
+  if (nearest === undefined || nearest === heads) return { keyValueHeads: wanted };
+  const asked = `${rounded(100 * wanted.keep)} % of ${source} KV heads is ${rounded(source * wanted.keep)}`;
+  const kept = `${nearest} ${nearest === 1 ? 'is' : 'are'} kept${headWidth === 1 ? '' : `, ${headWidth} times as wide`}`;
+  const share = rounded((100 * nearest * headWidth) / source);
+  return { keyValueHeads: nearest, note: `${asked}, which does not divide them: ${kept}, ${share} %.` };
+}
+
 function rounded(value: number): number {
   return Number(value.toFixed(2));
 }

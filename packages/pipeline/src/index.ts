@@ -35,6 +35,7 @@ export { type HeadPrice, priceOfHeads, type ResultHeads, resolveKeyValueHeads } 
 export { attentionDtype, cacheElementBytes } from './models/facts.ts';
 export type { RunnerRequest } from './models/runner.ts';
 export type { GroupingQuestion, ModelInWorkers, ModelWorkers } from './models/workers.ts';
+export { foreseeOutcome, type Outcome, type OutcomeRequest } from './outcome.ts';
 export {
   type CompressionPlan,
   type PlanRequest,

@@ -18,14 +18,48 @@ describe('planCompression', () => {
     expect((await compress({ ...run, modelLocation: 'someone/tiny' })).recipe).toEqual(plan.recipe);
   });
 
+  it('takes the nearest count below a share that does not divide, and says so', async () => {
+    const run = await tinyRun();
+    const plan = await planCompression({ ...run, recipe: { ...tinyRecipe, keyValueHeads: { keep: 0.3 } } });
+    expect(plan.keyValueHeads).toBe(1);
+    expect(plan.notes).toEqual(['30 % of 4 KV heads is 1.2, which does not divide them: 1 is kept, 25 %.']);
+    expect((await planCompression(run)).notes).toEqual([]);
+  });
+
+  it('tells what the result will load into, and when merges are approximate', async () => {
+    const { model, ...run } = await tinyRun();
+    const outcomeOf = async (changes: object = {}, recipe: object = {}) => {
+      const shape = { ...model.shape, ...changes };
+      return (await planCompression({ ...run, model: { ...model, shape }, recipe: { ...tinyRecipe, ...recipe } }))
+        .outcome;
+    };
+    expect(await outcomeOf()).toEqual({ loadsInto: {} });
+    expect(await outcomeOf({}, { method: 'svd-a' })).toMatchObject({
+      loadsInto: { nativeReason: "a cache of kvlr's own: SVD-a per layer" },
+    });
+    expect(await outcomeOf({}, { budget: { policy: 'lost-energy' } })).toEqual({
+      loadsInto: {
+        nativeReason: 'another number of KV heads in each layer',
+        onnxReason: expect.stringContaining('one KV head count'),
+      },
+    });
+    const { attention } = model.shape;
+    expect((await outcomeOf({ attention: { ...attention, clip: 1 } })).approximation).toBe(
+      'clipping between projection and RoPE',
+    );
+    expect(await outcomeOf({ attention: { ...attention, clip: 1 } }, { keyValueHeads: 4 })).not.toHaveProperty(
+      'approximation',
+    );
+  });
+
   const refused: [string, string, (run: PlanRequest) => Partial<PlanRequest>][] = [
     ['heads that do not divide', 'heads-not-divisible', () => ({ recipe: { ...tinyRecipe, keyValueHeads: 3 } })],
     [
-      'a decoder of another kind',
+      'keys that would be rebuilt from clipped latents',
       'unsupported-feature',
       ({ model }) => {
-        const layers = model.shape.layers.map((layer) => ({ ...layer, window: 16 }));
-        return { model: { ...model, shape: { ...model.shape, layers } } };
+        const shape = { ...model.shape, attention: { ...model.shape.attention, clip: 1 } };
+        return { model: { ...model, shape }, recipe: { ...tinyRecipe, method: 'palu' } };
       },
     ],
     ['an unknown method', 'usage', () => ({ recipe: { ...tinyRecipe, method: 'magic' } })],

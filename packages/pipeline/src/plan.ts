@@ -1,5 +1,4 @@
 import { CalibrationText, hashTexts, type SourceWindow, type TextDocument, windowsBySource } from '@kvlr/calibration';
-import { beyondLlama } from '@kvlr/checkpoint';
 import { type CompressionMethod, resolveMethod } from '@kvlr/compression';
 import {
   type CacheSize,
@@ -11,8 +10,9 @@ import {
   type Tokenizer,
 } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
-import { type ResultHeads, resolveHeads } from './heads.ts';
+import { dividingShare, type ResultHeads, resolveHeads } from './heads.ts';
 import { attentionDtype, cacheElementBytes } from './models/facts.ts';
+import { foreseeOutcome, type Outcome, requireMethod } from './outcome.ts';
 import { parseRecipe, resolveDistillation, resolveRecovery } from './recipe.ts';
 import { type ArtefactKey, artefactKey } from './run/artefact.ts';
 import {
@@ -54,6 +54,10 @@ export interface CompressionPlan extends ResultHeads {
   method: CompressionMethod;
   strategy: GroupingStrategy;
   choices: PluginChoices;
+  /** What the result will load into, and whether its merges are exact. */
+  outcome: Outcome;
+  /** What else is to be known before the work begins. */
+  notes: string[];
   texts: PreparedTexts;
   /** Element type of the attention weights in the file, and the cache of the source at its size. */
   sourceDtype: TensorDtype;
@@ -71,6 +75,7 @@ export async function planCompression(request: PlanRequest): Promise<Compression
   const recipe = parseRecipe(request.recipe);
   const { model } = request;
   checkModel(model, recipe);
+  requireMethod(methodOf({ ...request, recipe }), model);
   headsOf({ ...request, recipe });
   const texts = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);
   const plan = await planWithTexts({ ...request, recipe, texts });
@@ -83,7 +88,7 @@ export async function planWithTexts(
   request: Omit<PlanRequest, 'recipe' | 'texts'> & { recipe: Recipe; texts: PreparedTexts },
 ): Promise<CompressionPlan> {
   const { model, recipe, texts, grouping, method, budget } = request;
-  const heads = headsOf(request);
+  const { note, ...heads } = headsOf(request);
   const sourceDtype = attentionDtype(model);
   const hashes = { groupingHash: grouping?.hash, methodHash: method?.hash, budgetHash: budget?.hash };
   const { calibrationHash, evaluationHash } = texts;
@@ -92,9 +97,14 @@ export async function planWithTexts(
     model,
     recipe: { ...recipe, ...heads, source: { modelId: model.id, location, calibrationHash, ...hashes } },
     ...heads,
-    method: method?.method ?? resolveMethod(recipe.method),
+    method: methodOf(request),
     strategy: grouping?.strategy ?? groupingStrategies.get(recipe.grouping).strategy,
     choices: { grouping, method, budget },
+    outcome: foreseeOutcome({
+      ...{ model, ...heads, method: methodOf(request), uniform: isUniform(request) },
+      contiguous: grouping === undefined && recipe.grouping === 'contiguous',
+    }),
+    notes: note === undefined ? [] : [note],
     texts,
     sourceDtype,
     cache: cacheSize(model.shape, cacheElementBytes(sourceDtype)),
@@ -102,17 +112,26 @@ export async function planWithTexts(
   };
 }
 
-function headsOf({
-  model,
-  recipe,
-  method,
-  budget,
-}: PluginChoices & { model: Checkpoint; recipe: Recipe }): ResultHeads {
-  return resolveHeads({
-    ...{ model, recipe },
-    method: method?.method ?? resolveMethod(recipe.method),
-    uniform: budget === undefined && recipe.budget.policy === 'uniform',
+type Deciding = PluginChoices & { model: Checkpoint; recipe: Recipe };
+
+function headsOf(request: Deciding): ResultHeads & { note?: string } {
+  const { model, recipe } = request;
+  const { note, keyValueHeads } = dividingShare(model.shape, recipe.keyValueHeads, recipe.headWidth);
+  const heads = resolveHeads({
+    model,
+    recipe: { ...recipe, keyValueHeads },
+    method: methodOf(request),
+    uniform: isUniform(request),
   });
+  return { ...heads, ...(note !== undefined && { note }) };
+}
+
+function methodOf({ method, recipe }: Deciding): CompressionMethod {
+  return method?.method ?? resolveMethod(recipe.method);
+}
+
+function isUniform({ budget, recipe }: Deciding): boolean {
+  return budget === undefined && recipe.budget.policy === 'uniform';
 }
 
 /** Texts of a run, as its stages read them. */
@@ -154,15 +173,6 @@ export function checkModel({ shape, location }: Checkpoint, recipe: Recipe): voi
       message: `expected a model with ordinary grouped-query attention, got ${keys} keys in ${keySlots} slots with ${valueSlots} value slots`,
       hint: 'Compress the model that this one was made from.',
       where: { file: location },
-    });
-  }
-  const beyond = beyondLlama(shape);
-  if (beyond !== undefined) {
-    throw new KvlrError('unsupported-feature', {
-      message: `expected a decoder of LLaMA's kind to compress, got ${beyond}`,
-      hint: 'This model runs in kvlr as it is; kvlr does not merge its heads.',
-      where: { file: location },
-      data: { architecture: shape.architecture, received: beyond },
     });
   }
   const { calibration, recovery, evaluation } = recipe;

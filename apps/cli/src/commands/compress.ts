@@ -45,15 +45,15 @@ interface CompressOptions extends RecipeOptions, TextOptions, ComputeOptions {
 const afterHelp = () => `
 What happens: second moments of keys, values and queries are gathered on the calibration text; a budget says how many KV
 heads each layer keeps (the same everywhere unless told otherwise); heads are grouped; closed forms give each group one KV
-head, folded into the projections; block reconstruction then trains the attention of each layer back to the original's
-output (full: as many minutes as it needs; light: fewer and smaller steps); the result is evaluated against the original; OUT
-is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
+head, folded into the projections; output projections are refitted (refit: seconds) and block reconstruction trains the attention
+of each layer back to the original's output (light: minutes; full: more of them); the result is evaluated against the original;
+OUT is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
 
 Everything that resuming needs lies in OUT.run: after Ctrl-C the same command goes on where it was cut.
 
 Examples:
   kvlr compress                                    the embedded model, full recipe, into ./kvlr-out
-  kvlr compress --recover light --overwrite        minutes instead of a quarter of an hour
+  kvlr compress --recover refit --overwrite        closed forms alone: a minute instead of a quarter of an hour
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
   kvlr compress ./model -o ./small --keep 50% --head-width 2x         half of the cache in a quarter of the heads
   kvlr compress ./model -o ./small --keep 50% --budget measured
@@ -122,7 +122,11 @@ async function plan(model: OpenedModel, options: CompressOptions, context: Comma
   await prepareNodeRuntime();
   const planned = await planCompressionToDirectory(request);
   context.print(planToText(model.name, planned));
-  context.printJson({ backend: planned.backend, estimate: planned.estimate, budget: planned.budget });
+  const { outcome, notes } = planned.plan;
+  context.printJson({
+    ...{ backend: planned.backend, estimate: planned.estimate, budget: planned.budget },
+    ...{ outcome, notes },
+  });
 }
 
 async function compress(model: OpenedModel, options: CompressOptions, context: CommandContext): Promise<void> {

@@ -1,5 +1,14 @@
+import { describeEngines } from '@kvlr/checkpoint';
 import { type Checkpoint, cacheSize, countParameters, type DecoderShape } from '@kvlr/core';
-import { attentionDtype, cacheElementBytes, measureSpectra } from '@kvlr/pipeline';
+import {
+  attentionDtype,
+  cacheElementBytes,
+  compressionMethods,
+  foreseeOutcome,
+  measureSpectra,
+  type Outcome,
+  parseRecipe,
+} from '@kvlr/pipeline';
 import { effectiveRank, energyShare, formatBytes, formatExactBytes, type LayerSpectra, layoutKind } from '@kvlr/report';
 import { spectraTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -50,6 +59,8 @@ export function define(command: Command, context: CommandContext): void {
       );
       const full = cache.bytesPerToken * shape.maxPositionEmbeddings;
       context.print(`KV cache, full       ${formatBytes(full)} for one sequence of the whole context`);
+      const compressed = foreseen(checkpoint);
+      if (compressed) context.print(`Compressed           ${describeOutcome(compressed)}`);
       context.print(`Id                   ${checkpoint.id}`);
       if (spectra) context.print(`\n${spectraTerminal(spectra, context.terminal.styles)}`);
       context.printJson({
@@ -61,6 +72,7 @@ export function define(command: Command, context: CommandContext): void {
         parameters,
         cache,
         spectra: spectra?.map(withEnergy),
+        compressed,
       });
     });
   });
@@ -79,6 +91,20 @@ function withEnergy(spectra: LayerSpectra) {
     values: energyOf(values),
   };
   return { ...spectra, energy };
+}
+
+/** What the default recipe would leave with as few KV heads as can be; undefined where there is nothing to merge. */
+function foreseen(checkpoint: Checkpoint): Outcome | undefined {
+  const { numKeyValueHeads, layers } = checkpoint.shape;
+  if (numKeyValueHeads === 1 || layers.some(({ cache }) => cache.keys !== 'stock')) return undefined;
+  const method = compressionMethods.get(parseRecipe({}).method as string);
+  const heads = { keyValueHeads: 1, headWidth: 1 };
+  return foreseeOutcome({ model: checkpoint, method, ...heads, uniform: true, contiguous: true });
+}
+
+function describeOutcome({ loadsInto, approximation }: Outcome): string {
+  const merges = approximation ? `approximate merges (${approximation})` : 'exact merges';
+  return `${merges}; loads into ${describeEngines(loadsInto)}`;
 }
 
 function describeHeads(shape: DecoderShape): string {

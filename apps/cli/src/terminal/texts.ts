@@ -1,3 +1,4 @@
+import { describeEngines } from '@kvlr/checkpoint';
 import { describeBudget } from '@kvlr/pipeline';
 import type { PlannedCompression } from '@kvlr/pipeline/node';
 import { formatBytes, formatChange, formatCount, formatDuration } from '@kvlr/report';
@@ -15,6 +16,7 @@ export function planToText(name: string, { plan, backend, estimate, budget }: Pl
   return [
     `${name} to ${heads}: nothing was computed or written.`,
     '',
+    ...outcomeToText(plan),
     ...(policy === 'uniform' ? [] : [`Budget  ${layers} (${policy}, ${total})`]),
     ...(wide ? priceToText(plan, estimate) : []),
     `Memory  about ${formatBytes(estimate.memoryBytes)}`,
@@ -22,6 +24,15 @@ export function planToText(name: string, { plan, backend, estimate, budget }: Pl
     `Time    about ${formatDuration(estimate.seconds)} (${stages.join(', ')}),`,
     `        assuming ${Math.round(estimate.assumedSpeed / 1e9)} GFLOP/s on ${backend.backend} (${backend.reason})`,
   ].join('\n');
+}
+
+/** What the result will load into, and what else is to be known before. */
+function outcomeToText({ outcome, notes }: PlannedCompression['plan']): string[] {
+  return [
+    ...notes.map((note) => `Note    ${note}`),
+    `Loads   into ${describeEngines(outcome.loadsInto)}`,
+    ...(outcome.approximation ? [`Merges  are approximate: ${outcome.approximation}`] : []),
+  ];
 }
 
 /** Bytes of the cache, and what wide heads cost beside them. */

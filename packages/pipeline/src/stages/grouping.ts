@@ -47,6 +47,7 @@ export function groupLayer(question: LayerQuestion): Promise<number[][]> {
   const { numKeyValueHeads, headDim, numAttentionHeads } = shape;
   const request: GroupingRequest = {
     ...{ layer, statistics, numKeyValueHeads, wanted, headDim, numAttentionHeads, weights, signal },
+    positions: shape.layers[layer]!.positions,
     cost: (heads) => {
       cost ??= lostEnergy(source, wanted).exact;
       return cost(heads);

@@ -30,6 +30,8 @@ export interface ReportRequest {
   evaluation: Evaluation;
   history: LayerHistory[];
   distillation?: Distillation['course'];
+  /** What the plan has told already. */
+  notes?: readonly string[];
   environment: RunEnvironment;
 }
 
@@ -87,8 +89,9 @@ function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }
 }
 
 /** What a reader has to know besides the figures. */
-function notesOf({ recipe, evaluation, distillation, budget }: ReportRequest, warnings: readonly string[]): string[] {
-  const notes: string[] = [];
+function notesOf(request: ReportRequest, warnings: readonly string[]): string[] {
+  const { recipe, evaluation, distillation, budget } = request;
+  const notes: string[] = [...(request.notes ?? [])];
   if (budget && differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
   if (recipe.recovery.preset === 'refit') {
     notes.push('Output projections refitted in closed form, no block reconstruction: a light or full one does better.');
