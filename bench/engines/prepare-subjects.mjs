@@ -1,6 +1,6 @@
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createRandomModel, smolShape, withKeyValueHeads } from '@kvlr/benchmark';
+import { createRandomModel, smolMultiHeadShape, withKeyValueHeads } from '@kvlr/benchmark';
 import { onnxFiles } from '@kvlr/checkpoint';
 import { openCheckpointDirectory, writeGguf } from '@kvlr/checkpoint/node';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
@@ -31,7 +31,7 @@ async function prepareSubject(name, embedded, directory) {
       checkpoint: embedded,
     };
   }
-  const shapes = { embedded: embedded.shape, smollm2: smolShape };
+  const shapes = { embedded: embedded.shape, smollm2: smolMultiHeadShape };
   if (!(family in shapes && /^\d+$/.test(heads))) {
     throw new Error(`--models: expected embedded, embedded-N or smollm2-N with N KV heads, got ${name}`);
   }
@@ -39,7 +39,7 @@ async function prepareSubject(name, embedded, directory) {
   const seed = 0;
   const source = createRandomModel(shape, seed);
   await writeOnnx(source, directory);
-  const title = `${family === 'smollm2' ? 'SmolLM2-135M' : 'embedded'} shape, ${heads} KV heads, random weights`;
+  const title = `${family === 'smollm2' ? 'SmolLM2-135M (multi-head)' : 'embedded'} shape, ${heads} KV heads, random weights`;
   return { name: title, files: name, directory, shape, source, seed };
 }
 

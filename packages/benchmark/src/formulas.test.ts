@@ -3,7 +3,7 @@ import { type WeightFormat, weightFormats } from '@kvlr/kernels';
 import { createTinyModel } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { decodeBytes, largestBatch, weightBytes } from './formulas.ts';
-import { smolShape, withKeyValueHeads } from './random-model.ts';
+import { smolMultiHeadShape, withKeyValueHeads } from './random-model.ts';
 
 describe('weightBytes', () => {
   it('is four bytes a parameter in f32, where rows need no padding', () => {
@@ -19,7 +19,7 @@ describe('weightBytes', () => {
   });
 
   it('falls with every smaller format', () => {
-    const bytes = weightFormats.map((format: WeightFormat) => weightBytes(smolShape, format));
+    const bytes = weightFormats.map((format: WeightFormat) => weightBytes(smolMultiHeadShape, format));
     expect(bytes).toEqual([...bytes].sort((a, b) => b - a));
     // 106.7 million numbers of matrices in halves, and vectors.
     expect(bytes[1]! / bytes[0]!).toBeCloseTo(0.5, 3);
@@ -32,18 +32,18 @@ describe('decodeBytes', () => {
 
   it('grows with the context by what an entry takes', () => {
     // 30 layers x (keys + values) x 8 heads x 72 numbers x 2 bytes.
-    expect(bytesAt(smolShape, 8192) - bytesAt(smolShape, 8191)).toBe(30 * 2 * 8 * 72 * 2);
+    expect(bytesAt(smolMultiHeadShape, 8192) - bytesAt(smolMultiHeadShape, 8191)).toBe(30 * 2 * 8 * 72 * 2);
   });
 
   it('reads matrices once for a batch, and a cache for every sequence', () => {
     const entries = 1000 * 30 * 2 * 8 * 72 * 2;
     const row = 576 * 2;
-    expect(bytesAt(smolShape, 1000, 4) - bytesAt(smolShape, 1000, 1)).toBe(3 * (entries + row));
+    expect(bytesAt(smolMultiHeadShape, 1000, 4) - bytesAt(smolMultiHeadShape, 1000, 1)).toBe(3 * (entries + row));
   });
 
   it('has a quarter of the cache with a quarter of the heads', () => {
     const growth = (heads: number) => {
-      const shape = withKeyValueHeads(smolShape, heads);
+      const shape = withKeyValueHeads(smolMultiHeadShape, heads);
       return bytesAt(shape, 2048) - bytesAt(shape, 1024);
     };
     expect(growth(2) / growth(8)).toBe(1 / 4);
@@ -56,17 +56,19 @@ describe('largestBatch', () => {
 
   it('is exact at the last byte', () => {
     const memoryBytes = settings.weightBytes + 3 * perSequence;
-    expect(largestBatch(smolShape, { ...settings, memoryBytes })).toBe(3);
-    expect(largestBatch(smolShape, { ...settings, memoryBytes: memoryBytes - 1 })).toBe(2);
+    expect(largestBatch(smolMultiHeadShape, { ...settings, memoryBytes })).toBe(3);
+    expect(largestBatch(smolMultiHeadShape, { ...settings, memoryBytes: memoryBytes - 1 })).toBe(2);
   });
 
   it('is 0 where not even the weights fit', () => {
-    expect(largestBatch(smolShape, { ...settings, memoryBytes: 1000 })).toBe(0);
+    expect(largestBatch(smolMultiHeadShape, { ...settings, memoryBytes: 1000 })).toBe(0);
   });
 });
 
 describe('withKeyValueHeads', () => {
   it('refuses heads that cannot be shared evenly', () => {
-    expect(() => withKeyValueHeads(smolShape, 3)).toThrowError(expect.objectContaining({ code: 'invalid-argument' }));
+    expect(() => withKeyValueHeads(smolMultiHeadShape, 3)).toThrowError(
+      expect.objectContaining({ code: 'invalid-argument' }),
+    );
   });
 });

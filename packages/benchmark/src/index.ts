@@ -9,6 +9,14 @@ export {
 } from './formulas.ts';
 export { type HostTimeRequest, type HostTimeSample, type HostTimes, measureHostTime } from './host-time.ts';
 export { fillCache, randomTokenIds } from './random-cache.ts';
-export { createRandomModel, smolShape, withKeyValueHeads } from './random-model.ts';
+export {
+  createRandomModel,
+  llama1bShape,
+  llama7bShape,
+  smolMultiHeadShape,
+  smolShape,
+  withKeyValueHeads,
+} from './random-model.ts';
+export { createRandomPacked } from './random-packed.ts';
 export { measureInRounds, pairRounds, percentile, type RoundSettings, summariseTimes } from './statistics.ts';
 export { type DecodeSettings, type DecodeSubject, prepareDecode } from './time-decode.ts';

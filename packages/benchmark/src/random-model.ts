@@ -5,6 +5,7 @@ import {
   type DecoderShape,
   decoderTensors,
   KvlrError,
+  type LlamaShapeSettings,
   llamaShape,
   type ModelSource,
   stockLayout,
@@ -70,14 +71,39 @@ export function createRandomModel(shape: DecoderShape, seed = 0): ModelSource {
   };
 }
 
-/**
- * The sizes of SmolLM2-135M (30 layers, 576 wide, feed-forward 1536, vocabulary 49,152, 8,192 positions), with 8 query heads of 72
- * as multi-head attention in place of its 9 of 64 over 3, so that 8, 4, 2 and 1 KV heads are all there is to compare.
- */
-export const smolShape: DecoderShape = llamaShape({
+const smolSizes: Omit<LlamaShapeSettings, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'> = {
   ...{ numLayers: 30, hiddenSize: 576, intermediateSize: 1536, vocabSize: 49152, maxPositionEmbeddings: 8192 },
-  ...{ numAttentionHeads: 8, numKeyValueHeads: 8, headDim: 72, tied: true, normEpsilon: 1e-5 },
+  ...{ tied: true, normEpsilon: 1e-5 },
   rope: { type: 'default', theta: 100000 },
+};
+
+/** SmolLM2-135M: 30 layers, 576 wide, 9 query heads of 64 over 3 KV heads. */
+export const smolShape: DecoderShape = llamaShape({
+  ...smolSizes,
+  ...{ numAttentionHeads: 9, numKeyValueHeads: 3, headDim: 64 },
+});
+
+/**
+ * The sizes of SmolLM2-135M with multi-head attention, 8 heads of 72, in place of its 9 of 64 over 3: no model that is published, but
+ * one with 8, 4, 2 and 1 KV heads to compare.
+ */
+export const smolMultiHeadShape: DecoderShape = llamaShape({
+  ...smolSizes,
+  ...{ numAttentionHeads: 8, numKeyValueHeads: 8, headDim: 72 },
+});
+
+/** The sizes of Llama 3.2 1B: 16 layers, 2048 wide, 32 query heads of 64 over 8 KV heads. */
+export const llama1bShape: DecoderShape = llamaShape({
+  ...{ numLayers: 16, hiddenSize: 2048, intermediateSize: 8192, vocabSize: 128256, maxPositionEmbeddings: 131072 },
+  ...{ numAttentionHeads: 32, numKeyValueHeads: 8, headDim: 64, tied: true, normEpsilon: 1e-5 },
+  rope: { type: 'default', theta: 500000 },
+});
+
+/** The sizes of Llama 2 7B, multi-head attention of 32 heads of 128, at more positions than it has. */
+export const llama7bShape: DecoderShape = llamaShape({
+  ...{ numLayers: 32, hiddenSize: 4096, intermediateSize: 11008, vocabSize: 32000, maxPositionEmbeddings: 131072 },
+  ...{ numAttentionHeads: 32, numKeyValueHeads: 32, headDim: 128, normEpsilon: 1e-5 },
+  rope: { type: 'default', theta: 10000 },
 });
 
 /** The shape of an ordinary model with another number of KV heads. Throws 'invalid-argument' where the heads cannot be shared evenly. */

@@ -1,4 +1,4 @@
-export { decodeAttention, prefillAttention } from './attention/attention.ts';
+export { appendAndAttend, decodeAttention, prefillAttention } from './attention/attention.ts';
 export type { AttentionAttributes } from './attention/attention-host.ts';
 export {
   type CacheFormat,

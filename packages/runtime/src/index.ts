@@ -30,7 +30,9 @@ export type { DecoderModel, NewTokens } from './decoder/loaded-decoder.ts';
 export { estimateMemory, type MemoryEstimate, type MemoryRequest } from './decoder/memory.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';
+export { packedTensorShapes } from './packed/packed-file.ts';
 export { packedTensorBytes } from './packed/packed-weights.ts';
+export type { RecordedDecoding, RecordedSampling } from './packed/recorded-decoding.ts';
 export { type ChatMessage, type ChatSettings, type ChatTemplate, loadChatTemplate } from './text/chat-template.ts';
 export { type GeneratedText, generateText, type TextSettings } from './text/generate-text.ts';
 export {

@@ -1,6 +1,6 @@
 import { type CacheDtype, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
 import { differenceByRange } from '@kvlr/testkit';
-import { memory, type Tensor, tensor, zeros } from '@tensorflow/tfjs-core';
+import { memory, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CacheFormat, type CacheWindow, createCacheFormat, entriesOfLength } from '../cache/cache-format.ts';
@@ -8,7 +8,7 @@ import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { createRotationTable } from '../cache/rotation-table.ts';
 import { decodedEntry } from '../testing/oracles.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
-import { decodeAttention, prefillAttention } from './attention.ts';
+import { appendAndAttend, prefillAttention } from './attention.ts';
 import { DECODE_LANES, planDecode, planPrefill } from './workgroup-plan.ts';
 
 interface Case {
@@ -149,12 +149,15 @@ function attentionOf(given: Case, dtype: CacheDtype, batch: number, capacity: nu
         'int32',
       );
       const shared = { format, window, ring: window.window > 0, numAttentionHeads: heads, headDim, tokens: length };
-      const queries = rotateAndAppend({ projected, cache, sequences, rotation, ...encoders }, shared);
+      const inputs = { projected, cache, sequences, rotation, ...encoders };
       const longest = Math.max(...held.map((tokens, b) => entriesOfLength(tokens + added[b]!, window)));
-      const kernel = length === 1 ? decodeAttention : prefillAttention;
-      const attended = kernel({ queries, cache, sequences }, { format, window, longest });
+      const attended = tidy(() => {
+        if (length === 1) return appendAndAttend(inputs, shared, longest);
+        const queries = rotateAndAppend(inputs, shared);
+        return prefillAttention({ queries, cache, sequences }, { format, window, longest });
+      });
       const result = await attended.data<'float32'>();
-      for (const each of [projected, sequences, queries, attended]) each.dispose();
+      for (const each of [projected, sequences, attended]) each.dispose();
       return result;
     },
     dispose() {
@@ -240,11 +243,12 @@ it('fits in the workgroup memory that every GPU grants, whatever the heads', () 
         const decode = planDecode(format, keySlots * headsOfSlot, variants);
         const queries = (rows: number, held: boolean) => (held ? variants * rows * keySlotWidth : 1);
         const decodeNumbers =
-          queries(decode.heads, decode.holdsQueries) +
-          decode.heads * decode.chunk +
-          decode.scratch +
-          DECODE_LANES +
-          2 * decode.heads;
+          decode.numbers +
+          4 * decode.headsAtOnce * DECODE_LANES +
+          2 * (DECODE_LANES / decode.team) * decode.heads +
+          (decode.canAppend ? Math.max(keySlotWidth, valueSlotWidth) + 2 * DECODE_LANES : 0);
+        expect(decode.numbers).toBeGreaterThanOrEqual(queries(decode.heads, decode.holdsQueries));
+        expect(decode.numbers).toBeGreaterThanOrEqual(decode.heads * valueSlotWidth);
         expect(4 * decodeNumbers).toBeLessThanOrEqual(16384);
         const prefill = planPrefill(format, variants);
         const prefillNumbers =

@@ -1,13 +1,19 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
+import { KvlrError } from '@kvlr/core';
+import { getBackend, type Tensor } from '@tensorflow/tfjs-core';
+import { rotateAndAppend } from '../cache/rotate-and-append.ts';
+import { type AppendAttributes, type AppendInputs, queryVariants } from '../cache/rotate-and-append-host.ts';
 import { defineFusedKernel } from '../fused-kernel.ts';
 import { type AttentionAttributes, type AttentionInputs, attendOnHost } from './attention-host.ts';
-import { decodeAttentionOnGpu } from './decode-attention-webgpu.ts';
+import { appendAndAttendOnGpu, attentionAppends, decodeAttentionOnGpu } from './decode-attention-webgpu.ts';
 import { prefillAttentionOnGpu } from './prefill-attention-webgpu.ts';
 import { plainRowMath } from './row-math.ts';
 import { vectorRowMath } from './row-math-wasm.ts';
 
 /** Bytes of cache that a call reads when every entry is read once. */
-function attentionBytes({ cache }: AttentionInputs, { format, longest }: AttentionAttributes): number {
+function attentionBytes(
+  { cache }: Pick<AttentionInputs, 'cache'>,
+  { format, longest }: Pick<AttentionAttributes, 'format' | 'longest'>,
+): number {
   return 4 * cache.shape[0]! * longest * format.entryWords;
 }
 
@@ -33,6 +39,34 @@ export function decodeAttention(
   return decode(inputs, attributes)[0]!;
 }
 
+const appendAndDecode = defineFusedKernel<AppendInputs, AppendAttributes & { longest: number }>({
+  name: 'KvlrAppendAndAttend',
+  bytesRead: attentionBytes,
+  webgpu: ({ inputs, attributes, backend }) => appendAndAttendOnGpu(backend, inputs, attributes),
+  wasm: refuseHost,
+  cpu: refuseHost,
+});
+
+/**
+ * `rotateAndAppend` and `decodeAttention` of one new token of each sequence: on WebGPU one kernel where keys are kept as they are and
+ * slots are not very wide, else both. `longest` is as in `AttentionAttributes`.
+ */
+export function appendAndAttend(
+  inputs: { [Name in keyof AppendInputs]: Tensor },
+  attributes: AppendAttributes,
+  longest: number,
+): Tensor {
+  const { format, window } = attributes;
+  if (getBackend() === 'webgpu' && attentionAppends(attributes, queryVariants(window))) {
+    return appendAndDecode(inputs, { ...attributes, longest })[0]!;
+  }
+  const queries = rotateAndAppend(inputs, attributes);
+  const { cache, sequences } = inputs;
+  const attended = decodeAttention({ queries, cache, sequences }, { format, window, longest });
+  queries.dispose();
+  return attended;
+}
+
 const prefill = defineFusedKernel<AttentionInputs, AttentionAttributes>({
   name: 'KvlrPrefillAttention',
   bytesRead: attentionBytes,
@@ -52,4 +86,10 @@ export function prefillAttention(
   attributes: AttentionAttributes,
 ): Tensor {
   return prefill(inputs, attributes)[0]!;
+}
+
+function refuseHost(): never {
+  throw new KvlrError('unsupported-feature', {
+    message: 'expected the WebGPU backend for appending within attention.',
+  });
 }

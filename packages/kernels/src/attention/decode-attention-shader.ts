@@ -1,75 +1,114 @@
 import { type CacheFormat, sequenceStruct } from '../cache/cache-format.ts';
-import { slotReader } from '../cache/slot-codec-webgpu.ts';
+import { rotatedShader } from '../cache/rotate-and-append.ts';
+import { rotationAt } from '../cache/rotation-table.ts';
+import { slotWriter } from '../cache/slot-codec-webgpu.ts';
 import type { GpuSource } from '../webgpu/program.ts';
-import { cacheConstants, DECODE_LANES, type DecodePlan } from './workgroup-plan.ts';
+import { cacheConstants, DECODE_LANES, type DecodePlan, ENTRIES_AT_ONCE, LEAST_SPLIT } from './workgroup-plan.ts';
 
-/** `single`: one chunk is all there is, and its result is final. */
-interface DecodeCase {
+export interface DecodeCase {
   allHeads: number;
   variants: number;
   window: number;
   sinks: number;
+  /** One split is all there is, and its result is final. */
   single: boolean;
+  /** Whether lanes talk to each other through subgroups, or through workgroup memory. */
+  subgroups: boolean;
+  /** Where the queries come from rows of q, k and v, whose key and value are appended as well: sizes of such a row. */
+  appends?: { headDim: number; keyWidth: number; rowWidth: number } | undefined;
 }
 
 /**
- * One workgroup: `heads` query heads over one chunk of the cache. Keys go through workgroup memory, read by neighbouring lanes
- * in neighbouring words; all scores of the chunk are kept; then each lane adds up its words of the values over every
- * entryGroups-th entry.
+ * One workgroup: `heads` query heads over one split of the cache. A team of neighbouring lanes shares an entry, each with every
+ * team-th word of its slots, and reads four entries at once; every team keeps an online softmax of its own (Milakov and Gimelshein
+ * 2018), and at the end they are joined. Numbers of four entries are the parts of a vec4. With `appends` it also rotates the queries,
+ * and where the newest entry lies in its split it writes that entry before it reads it.
  */
 export function decodeSource(format: CacheFormat, plan: DecodePlan, given: DecodeCase): GpuSource {
+  const { appends, ...constants } = given;
   return {
+    enables: given.subgroups ? ['subgroups'] : [],
     constants: {
       ...cacheConstants(format),
-      ...given,
+      ...constants,
       lanes: DECODE_LANES,
       heads: plan.heads,
       keySlotsHere: plan.keySlots,
       valueSlotsHere: plan.valueSlots,
-      headsPerKeySlot: plan.heads / plan.keySlots,
-      headsPerValueSlot: plan.heads / plan.valueSlots,
-      chunk: plan.chunk,
-      tile: plan.tile,
-      holdsQueries: plan.holdsQueries,
-      scratchSize: plan.scratch,
-      wordsPerLane: plan.wordsPerLane,
-      entryGroups: plan.entryGroups,
+      team: plan.team,
+      teams: DECODE_LANES / plan.team,
+      queryStride: plan.queryStride,
+      numbersSize: plan.numbers,
+      leastSplit: LEAST_SPLIT,
+      ...(appends && { ...appends, half: appends.headDim / 2, queryWidth: given.allHeads * appends.headDim }),
     },
     code: [
       sequenceStruct,
-      slotReader(format.dtype),
-      workgroupMemory,
+      splitShader,
+      fourNumbers(format),
+      workgroupMemory(plan, given),
       workOfGroup,
-      loadQueries,
-      scoreEntries,
-      exponentiateScores,
-      addValues,
-      writeResults,
-      main,
+      appends ? rotateQueries : loadQueries(plan),
+      appends ? appendNewest(format) : '',
+      sumOverTeam(plan, given),
+      mainShader(format, plan, given),
     ].join('\n'),
   };
 }
 
-const workgroupMemory = `
+/** WGSL: how many entries a sequence has, and how many of them one split takes, by which `splits` are used. Knows `window`, `sinks`. */
+export const splitShader = `
+  fn entriesOf(given: Sequence) -> i32 {
+    let entries = given.held + given.added - given.shift;
+    if (given.added == 0) { return 0; }
+    if (window > 0) { return min(entries, window + sinks); }
+    return entries;
+  }
+
+  fn entriesOfSplit(entries: i32) -> i32 {
+    return max(leastSplit, (entries + uniforms.splits - 1) / uniforms.splits);
+  }`;
+
+/** WGSL: headers and numbers of the same slot and word in four entries. */
+function fourNumbers({ dtype }: CacheFormat): string {
+  const each = (expression: (part: string) => string) =>
+    `vec4<f32>(${['x', 'y', 'z', 'w'].map(expression).join(', ')})`;
+  const number = {
+    f32: 'return bitcast<vec4<f32>>(words);',
+    f16: `return ${each((part) => `unpack2x16float(words.${part})[k]`)};`,
+    int8: 'return offsets + scales * vec4<f32>((words >> vec4<u32>(u32(8 * k))) & vec4<u32>(255u));',
+    int4: 'return offsets + scales * vec4<f32>((words >> vec4<u32>(u32(4 * k))) & vec4<u32>(15u));',
+  }[dtype];
+  return `
+  fn wordsAt(at: vec4<i32>) -> vec4<u32> { return vec4<u32>(cache[at.x], cache[at.y], cache[at.z], cache[at.w]); }
+  fn scalesOf(headers: vec4<u32>) -> vec4<f32> { return ${each((part) => `unpack2x16float(headers.${part}).x`)}; }
+  fn offsetsOf(headers: vec4<u32>) -> vec4<f32> { return ${each((part) => `unpack2x16float(headers.${part}).y`)}; }
+  fn numbersOf(words: vec4<u32>, k: i32, scales: vec4<f32>, offsets: vec4<f32>) -> vec4<f32> { ${number} }`;
+}
+
+function workgroupMemory(plan: DecodePlan, { appends, subgroups }: DecodeCase): string {
+  return `
   const least = -3.0e38;
-  var<workgroup> query: array<f32, select(1, variants * heads * keySlotWidth, holdsQueries)>;
-  var<workgroup> scores: array<f32, heads * chunk>;
-  var<workgroup> scratch: array<f32, scratchSize>;
-  var<workgroup> partials: array<f32, lanes>;
-  var<workgroup> highest: array<f32, heads>;
-  var<workgroup> totals: array<f32, heads>;`;
+  /** The queries, and when they have been used the sums of all lanes. */
+  var<workgroup> numbers: array<f32, numbersSize>;
+  var<workgroup> highs: array<f32, teams * heads>;
+  var<workgroup> totals: array<f32, teams * heads>;
+  ${subgroups || plan.team === 1 ? '' : `var<workgroup> partials: array<vec4<f32>, lanes * ${plan.headsAtOnce}>;`}
+  ${appends ? 'var<workgroup> slot: array<f32, max(keySlotWidth, valueSlotWidth)>;' : ''}`;
+}
 
 const workOfGroup = `
   struct Work {
     sequence: i32,
     split: i32,
     firstHead: i32,
-    /** Entries of the chunk: the first, and how many. */
+    firstKeySlot: i32,
+    firstValueSlot: i32,
+    /** Entries of the split: the first, and how many. */
     start: i32,
     count: i32,
-    /** First words of the slots. */
-    keys: i32,
-    values: i32,
+    /** First word of the first of them. */
+    at: i32,
   }
 
   fn workOf(group: vec3<u32>) -> Work {
@@ -77,209 +116,291 @@ const workOfGroup = `
     work.sequence = i32(group.z);
     work.split = i32(group.y);
     work.firstHead = i32(group.x) * heads;
-    let given = sequences[work.sequence];
-    var entries = given.held + given.added - given.shift;
-    if (window > 0) { entries = min(entries, window + sinks); }
-    work.start = work.split * chunk;
-    work.count = select(min(chunk, entries - work.start), 0, given.added == 0);
-    let cacheStart = (work.sequence * uniforms.capacity + work.start) * entryWords;
-    work.keys = cacheStart + (work.firstHead * allKeySlots / allHeads) * keySlotWords;
-    work.values =
-      cacheStart + allKeySlots * keySlotWords + (work.firstHead * allValueSlots / allHeads) * valueSlotWords;
+    work.firstKeySlot = work.firstHead * allKeySlots / allHeads;
+    work.firstValueSlot = work.firstHead * allValueSlots / allHeads;
+    let entries = entriesOf(sequences[work.sequence]);
+    let most = entriesOfSplit(entries);
+    work.start = work.split * most;
+    work.count = min(most, entries - work.start);
+    work.at = (work.sequence * uniforms.capacity + work.start) * entryWords;
     return work;
   }`;
 
-const loadQueries = `
-  /** Where the query of a head of this workgroup begins, for queryAt. */
-  fn queryStart(work: Work, variant: i32, h: i32) -> i32 {
-    if (holdsQueries) { return (variant * heads + h) * keySlotWidth; }
-    return ((work.sequence * variants + variant) * allHeads + work.firstHead + h) * keySlotWidth;
+/** Queries [variants, heads, queryStride], zeros behind their numbers. Very wide ones are read where they lie. */
+function loadQueries({ holdsQueries }: DecodePlan): string {
+  if (!holdsQueries) {
+    return `
+  fn loadQueries(work: Work, lane: i32) {}
+  fn queryAt(work: Work, variant: i32, h: i32, c: i32) -> f32 {
+    let begin = ((work.sequence * variants + variant) * allHeads + work.firstHead + h) * keySlotWidth;
+    return select(0.0, queries[begin + min(c, keySlotWidth - 1)], c < keySlotWidth);
+  }`;
   }
-
-  fn queryAt(place: i32) -> f32 {
-    if (holdsQueries) { return query[place]; }
-    return queries[place];
-  }
-
+  return `
   fn loadQueries(work: Work, lane: i32) {
-    if (!holdsQueries) { return; }
-    for (var i = lane; i < variants * heads * keySlotWidth; i += lanes) {
-      let variant = i / (heads * keySlotWidth);
-      let source = ((work.sequence * variants + variant) * allHeads + work.firstHead) * keySlotWidth;
-      query[i] = queries[source + i % (heads * keySlotWidth)];
-    }
-  }`;
-
-const scoreEntries = `
-  const keyStride = keySlotsHere * keySlotWidth + 1;
-
-  /** Keys of the entries from first on, as numbers in scratch. */
-  fn loadKeys(work: Work, first: i32, count: i32, lane: i32) {
-    for (var i = lane; i < count * keySlotsHere * keyNumberWords; i += lanes) {
-      let token = i / (keySlotsHere * keyNumberWords);
-      let word = i % (keySlotsHere * keyNumberWords);
-      let slot = word / keyNumberWords;
-      let c = (word % keyNumberWords) * perWord;
-      let at = work.keys + (first + token) * entryWords + slot * keySlotWords;
-      let header = slotHeader(at);
-      let bits = cache[at + headerSize + word % keyNumberWords];
-      for (var k = 0; k < perWord; k++) {
-        if (c + k < keySlotWidth) {
-          scratch[token * keyStride + slot * keySlotWidth + c + k] = numberOf(bits, k, header);
-        }
-      }
+    for (var i = lane; i < variants * heads * queryStride; i += lanes) {
+      let c = i % queryStride;
+      let h = i / queryStride % heads;
+      let variant = i / (queryStride * heads);
+      let begin = ((work.sequence * variants + variant) * allHeads + work.firstHead + h) * keySlotWidth;
+      var value = 0.0;
+      if (c < keySlotWidth) { value = queries[begin + c]; }
+      numbers[i] = value;
     }
   }
+  ${heldQueryAt}`;
+}
 
-  fn scoreEntries(work: Work, lane: i32) {
-    for (var first = 0; first < work.count; first += tile) {
-      workgroupBarrier();
-      let here = min(tile, work.count - first);
-      loadKeys(work, first, here, lane);
-      workgroupBarrier();
-      for (var i = lane; i < here * heads; i += lanes) {
-        let token = i % here;
-        let h = i / here;
-        let variant = select(0, 1, variants == 2 && work.start + first + token < sinks);
-        let begin = queryStart(work, variant, h);
-        let key = token * keyStride + (h / headsPerKeySlot) * keySlotWidth;
-        var sum = 0.0;
-        for (var c = 0; c < keySlotWidth; c++) { sum += queryAt(begin + c) * scratch[key + c]; }
-        scores[h * chunk + first + token] = sum;
+const heldQueryAt = `
+  fn queryAt(work: Work, variant: i32, h: i32, c: i32) -> f32 { return numbers[(variant * heads + h) * queryStride + c]; }`;
+
+const rotateQueries = `
+  ${rotationAt}
+  ${rotatedShader}
+  fn loadQueries(work: Work, lane: i32) {
+    let position = sequences[work.sequence].held;
+    for (var i = lane; i < variants * heads * queryStride; i += lanes) {
+      let c = i % queryStride;
+      let h = i / queryStride % heads;
+      let rotatedFor = select(position, min(position, sinks + window - 1), i >= heads * queryStride);
+      var value = 0.0;
+      if (c < keySlotWidth) {
+        value = uniforms.scale * rotated(work.sequence * rowWidth + (work.firstHead + h) * headDim, c, rotatedFor);
       }
+      numbers[i] = value;
     }
-    workgroupBarrier();
+  }
+  ${heldQueryAt}`;
+
+/** Writes the key and the value of the newest entry, where it is one of this split. */
+function appendNewest({ dtype }: CacheFormat): string {
+  return `
+  ${slotWriter(dtype)}
+
+  fn appendNewest(work: Work, lane: i32) {
+    let given = sequences[work.sequence];
+    var place = given.held - given.shift;
+    if (window > 0 && given.held >= sinks) { place = sinks + (given.held - sinks) % max(1, window); }
+    if (place < work.start || place >= work.start + work.count) { return; }
+    let entry = work.at + (place - work.start) * entryWords;
+    let keys = work.sequence * rowWidth + queryWidth;
+    for (var n = 0; n < keySlotsHere; n++) {
+      let key = work.firstKeySlot + n;
+      workgroupBarrier();
+      for (var c = lane; c < keySlotWidth; c += lanes) { slot[c] = rotated(keys + key * headDim, c, given.held); }
+      workgroupBarrier();
+      writeSlot(entry + key * keySlotWords, keySlotWidth, lane);
+    }
+    for (var n = 0; n < valueSlotsHere; n++) {
+      let value = work.firstValueSlot + n;
+      workgroupBarrier();
+      for (var c = lane; c < valueSlotWidth; c += lanes) {
+        slot[c] = projected[keys + keyWidth + value * valueSlotWidth + c];
+      }
+      workgroupBarrier();
+      writeSlot(entry + allKeySlots * keySlotWords + value * valueSlotWords, valueSlotWidth, lane);
+    }
+    storageBarrier();
   }`;
+}
 
-const exponentiateScores = `
-  const lanesPerHead = max(1, min(16, lanes / heads));
-  const headsAtOnce = lanes / lanesPerHead;
+/** WGSL \`sumOverTeam\`: scores of a few heads, s0 to sN, summed over the lanes of each team. */
+function sumOverTeam({ team, heads, headsAtOnce }: DecodePlan, { subgroups }: DecodeCase): string {
+  if (team === 1 || subgroups) return '';
+  const count = Math.min(heads, headsAtOnce);
+  const names = Array.from({ length: count }, (_, n) => n);
+  return `
+  struct Scores { ${names.map((n) => `s${n}: vec4<f32>`).join(', ')} }
 
-  /** Scores become e^(score - highest of the head); highest and totals are written. */
-  fn exponentiateScores(work: Work, lane: i32) {
-    for (var firstOfRound = 0; firstOfRound < heads; firstOfRound += headsAtOnce) {
-      let h = firstOfRound + lane / lanesPerHead;
-      let part = lane % lanesPerHead;
-      let counts = h < heads && lane / lanesPerHead < headsAtOnce;
-      var high = least;
-      if (counts) {
-        for (var n = part; n < work.count; n += lanesPerHead) { high = max(high, scores[h * chunk + n]); }
-      }
-      partials[lane] = high;
-      workgroupBarrier();
-      if (counts) {
-        for (var other = 0; other < lanesPerHead; other++) { high = max(high, partials[lane - part + other]); }
-      }
-      workgroupBarrier();
-      var total = 0.0;
-      if (counts) {
-        for (var n = part; n < work.count; n += lanesPerHead) {
-          let weight = exp(scores[h * chunk + n] - high);
-          scores[h * chunk + n] = weight;
-          total += weight;
+  fn sumOverTeam(given: Scores, lane: i32) -> Scores {
+    workgroupBarrier();
+    ${names.map((n) => `partials[lane * ${count} + ${n}] = given.s${n};`).join(' ')}
+    workgroupBarrier();
+    var sums: Scores;
+    let first = lane / team * team;
+    for (var other = 0; other < team; other++) {
+      // Neighbours begin at different places of the memory.
+      let neighbour = first + ((other + lane) & (team - 1));
+      ${names.map((n) => `sums.s${n} += partials[neighbour * ${count} + ${n}];`).join(' ')}
+    }
+    return sums;
+  }`;
+}
+
+function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): string {
+  const { heads, keySlots, valueSlots, team, headsAtOnce, keyWordsPerLane, valueWordsPerLane } = plan;
+  const { variants, subgroups, appends, single } = given;
+  const { perWord, headerSize } = cacheConstants(format);
+  const range = (count: number) => Array.from({ length: count }, (_, n) => n);
+  const each = (count: number, text: (n: number) => string, between = '\n') => range(count).map(text).join(between);
+  const isCoded = headerSize === 1;
+  const headers = (name: string, at: string) =>
+    isCoded
+      ? `let ${name}Headers = wordsAt(${at});
+      let ${name}Scales = scalesOf(${name}Headers);
+      let ${name}Offsets = offsetsOf(${name}Headers);`
+      : `let ${name}Scales = vec4<f32>(1.0); let ${name}Offsets = vec4<f32>();`;
+  const headsOf = (slot: number, slots: number) => range(heads / slots).map((n) => (slot * heads) / slots + n);
+
+  const scoreSlot = (slot: number) => `
+      {
+      let at = at4 + vec4<i32>((work.firstKeySlot + ${slot}) * keySlotWords);
+      ${headers('key', 'at')}
+      for (var j = 0; j < ${keyWordsPerLane}; j++) {
+        let word = part + j * team;
+        let words = wordsAt(at + vec4<i32>(headerSize + min(word, keyNumberWords - 1)));
+        for (var k = 0; k < perWord; k++) {
+          let c = word * perWord + k;
+          let key = numbersOf(words, k, keyScales, keyOffsets);
+          ${headsOf(slot, keySlots)
+            .map((h) =>
+              variants === 1
+                ? `s${h} += queryAt(work, 0, ${h}, c) * key;`
+                : `s${h} += select(vec4<f32>(queryAt(work, 0, ${h}, c)), vec4<f32>(queryAt(work, 1, ${h}, c)), isSink) * key;`,
+            )
+            .join('\n')}
         }
       }
-      partials[lane] = total;
-      workgroupBarrier();
-      if (counts && part == 0) {
-        for (var other = 1; other < lanesPerHead; other++) { total += partials[lane + other]; }
-        highest[h] = high;
-        totals[h] = total;
-      }
-      workgroupBarrier();
+      }`;
+
+  const sumScores = () => {
+    if (team === 1) return '';
+    if (subgroups) {
+      const steps = range(Math.log2(team)).map((step) => 2 ** step);
+      return steps.map((step) => each(heads, (h) => `s${h} += subgroupShuffleXor(s${h}, ${step}u);`)).join('\n');
     }
-  }`;
+    const count = Math.min(heads, headsAtOnce);
+    return each(Math.ceil(heads / count), (round) => {
+      const members = range(count).filter((n) => round * count + n < heads);
+      return `{
+      var given: Scores;
+      ${members.map((n) => `given.s${n} = s${round * count + n};`).join(' ')}
+      let sums = sumOverTeam(given, lane);
+      ${members.map((n) => `s${round * count + n} = sums.s${n};`).join(' ')}
+      }`;
+    });
+  };
 
-const addValues = `
-  const valueWordsHere = valueSlotsHere * valueNumberWords;
-  const sumsPerLane = wordsPerLane * perWord * headsPerValueSlot;
+  const addSlot = (slot: number) => `
+      {
+      let at = at4 + vec4<i32>(allKeySlots * keySlotWords + (work.firstValueSlot + ${slot}) * valueSlotWords);
+      ${headers('value', 'at')}
+      for (var j = 0; j < ${valueWordsPerLane}; j++) {
+        let words = wordsAt(at + vec4<i32>(headerSize + min(part + j * team, valueNumberWords - 1)));
+        for (var k = 0; k < perWord; k++) {
+          let value = numbersOf(words, k, valueScales, valueOffsets);
+          let n = j * perWord + k;
+          ${headsOf(slot, valueSlots)
+            .map((h) => `sums${h}[n] = sums${h}[n] * shrink${h} + dot(s${h}, value);`)
+            .join('\n')}
+        }
+      }
+      }`;
 
-  /** Weighted sums of the values, into scratch [heads, valueSlotWidth]. */
-  fn addValues(work: Work, lane: i32) {
-    var sums = array<f32, sumsPerLane>();
-    let entryGroup = select(lane / valueWordsHere, 0, wordsPerLane > 1);
-    let firstWord = select(lane % valueWordsHere, lane, wordsPerLane > 1);
-    if (entryGroup < entryGroups) {
-      for (var token = entryGroup; token < work.count; token += entryGroups) {
-        var place = 0;
-        for (var word = firstWord; word < valueWordsHere; word += lanes) {
-          let slot = word / valueNumberWords;
-          let at = work.values + token * entryWords + slot * valueSlotWords;
-          let header = slotHeader(at);
-          let bits = cache[at + headerSize + word % valueNumberWords];
+  const writeSlotSums = (slot: number) => `
+        for (var j = 0; j < ${valueWordsPerLane}; j++) {
           for (var k = 0; k < perWord; k++) {
-            let value = numberOf(bits, k, header);
-            for (var h = 0; h < headsPerValueSlot; h++) {
-              sums[place] += scores[(slot * headsPerValueSlot + h) * chunk + token] * value;
-              place++;
+            let word = part + j * team;
+            let c = word * perWord + k;
+            if (word < valueNumberWords && c < valueSlotWidth) {
+              ${headsOf(slot, valueSlots)
+                .map((h) => {
+                  const place = `numbers[${h} * valueSlotWidth + c]`;
+                  return `${place} = select(${place}, 0.0, round == 0) + factor${h} * sums${h}[j * perWord + k];`;
+                })
+                .join('\n')}
             }
           }
-        }
-      }
-    }
-    for (var round = 0; round < entryGroups; round++) {
-      workgroupBarrier();
-      if (entryGroup == round) {
-        var place = 0;
-        for (var word = firstWord; word < valueWordsHere; word += lanes) {
-          let slot = word / valueNumberWords;
-          for (var k = 0; k < perWord; k++) {
-            let c = (word % valueNumberWords) * perWord + k;
-            for (var h = 0; h < headsPerValueSlot; h++) {
-              let o = (slot * headsPerValueSlot + h) * valueSlotWidth + c;
-              if (c < valueSlotWidth) { scratch[o] = select(scratch[o], 0.0, round == 0) + sums[place]; }
-              place++;
-            }
-          }
-        }
-      }
-    }
-    workgroupBarrier();
-  }`;
+        }`;
 
-const writeResults = `
-  /** Of a chunk: the sums of each head, then its highest score and its sum of weights. */
+  return `
+  /** Of a split: the sums of each head, then its highest score and its sum of weights. */
   fn resultStart(work: Work, h: i32) -> i32 {
     let row = work.sequence * allHeads + work.firstHead + h;
     if (single) { return row * valueSlotWidth; }
     return (row * uniforms.splits + work.split) * (valueSlotWidth + 2);
   }
 
-  fn writeResults(work: Work, lane: i32) {
-    for (var o = lane; o < heads * valueSlotWidth; o += lanes) {
-      let h = o / valueSlotWidth;
-      var value = scratch[o];
-      if (single) { value = value / totals[h]; }
-      results[resultStart(work, h) + o % valueSlotWidth] = value;
-    }
-    if (!single) {
-      for (var h = lane; h < heads; h += lanes) {
-        let at = resultStart(work, h) + valueSlotWidth;
-        results[at] = highest[h];
-        results[at + 1] = totals[h];
-      }
-    }
-  }
-
-  fn writeNothing(work: Work, lane: i32) {
-    for (var o = lane; o < heads * valueSlotWidth; o += lanes) {
-      results[resultStart(work, o / valueSlotWidth) + o % valueSlotWidth] = 0.0;
-    }
-  }`;
-
-const main = `
   @compute @workgroup_size(lanes)
   fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let lane = i32(index);
     let work = workOf(group);
     if (work.count <= 0) {
-      // Of several chunks those without entries are not looked at.
-      if (single) { writeNothing(work, lane); }
+      // Of several splits those without entries are not looked at.
+      if (single) {
+        for (var o = lane; o < heads * valueSlotWidth; o += lanes) { results[resultStart(work, 0) + o] = 0.0; }
+      }
       return;
     }
+    ${appends ? 'appendNewest(work, lane);' : ''}
     loadQueries(work, lane);
-    scoreEntries(work, lane);
-    exponentiateScores(work, lane);
-    addValues(work, lane);
-    writeResults(work, lane);
+    workgroupBarrier();
+    let part = lane % team;
+    let teamOfLane = lane / team;
+    ${each(heads, (h) => `var high${h} = least; var total${h} = 0.0;`)}
+    ${each(heads, (h) => `var sums${h} = array<f32, ${valueWordsPerLane * perWord}>();`)}
+
+    for (var first = 0; first < work.count; first += teams * ${ENTRIES_AT_ONCE}) {
+      // Neighbouring teams read neighbouring entries.
+      let entries = vec4<i32>(first + teamOfLane) + vec4<i32>(0, teams, 2 * teams, 3 * teams);
+      let isThere = entries < vec4<i32>(work.count);
+      let at4 = vec4<i32>(work.at) + min(entries, vec4<i32>(work.count - 1)) * entryWords;
+      ${variants === 2 ? 'let isSink = vec4<i32>(work.start) + entries < vec4<i32>(sinks);' : ''}
+      ${each(heads, (h) => `var s${h} = vec4<f32>();`, ' ')}
+      ${each(keySlots, scoreSlot)}
+      ${sumScores()}
+      ${each(
+        heads,
+        (h) => `
+      s${h} = select(vec4<f32>(least), s${h}, isThere);
+      let before${h} = high${h};
+      high${h} = max(before${h}, max(max(s${h}.x, s${h}.y), max(s${h}.z, s${h}.w)));
+      let shrink${h} = exp(before${h} - high${h});
+      s${h} = select(vec4<f32>(), exp(s${h} - vec4<f32>(high${h})), isThere);
+      total${h} = total${h} * shrink${h} + s${h}.x + s${h}.y + s${h}.z + s${h}.w;`,
+      )}
+      ${each(valueSlots, addSlot)}
+    }
+
+    if (part == 0) {
+      ${each(heads, (h) => `highs[teamOfLane * heads + ${h}] = high${h}; totals[teamOfLane * heads + ${h}] = total${h};`)}
+    }
+    workgroupBarrier();
+    ${each(
+      heads,
+      (h) => `
+    var highest${h} = least;
+    for (var other = 0; other < teams; other++) { highest${h} = max(highest${h}, highs[other * heads + ${h}]); }
+    let factor${h} = select(0.0, exp(high${h} - highest${h}), high${h} > least);`,
+    )}
+    // Queries are not needed any more.
+    for (var round = 0; round < teams; round++) {
+      if (teamOfLane == round) {
+        ${each(valueSlots, writeSlotSums)}
+      }
+      workgroupBarrier();
+    }
+    ${each(
+      heads,
+      (h) => `{
+      var all = 0.0;
+      for (var other = 0; other < teams; other++) {
+        let high = highs[other * heads + ${h}];
+        all += totals[other * heads + ${h}] * select(0.0, exp(high - highest${h}), high > least);
+      }
+      let begin = resultStart(work, ${h});
+      for (var c = lane; c < valueSlotWidth; c += lanes) {
+        results[begin + c] = numbers[${h} * valueSlotWidth + c]${single ? ' / all' : ''};
+      }
+      ${
+        single
+          ? ''
+          : `if (lane == 0) {
+        results[begin + valueSlotWidth] = highest${h};
+        results[begin + valueSlotWidth + 1] = all;
+      }`
+      }
+    }`,
+    )}
   }`;
+}

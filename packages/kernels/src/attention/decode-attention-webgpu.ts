@@ -1,64 +1,128 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { formatShape, sequenceStruct } from '../cache/cache-format.ts';
+import { type CacheFormat, type CacheWindow, formatShape, sequenceStruct } from '../cache/cache-format.ts';
+import { type AppendAttributes, type AppendInputs, appendSizes } from '../cache/rotate-and-append-host.ts';
+import type { GpuProgram, GpuRead, GpuShape } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
-import { decodeSource } from './decode-attention-shader.ts';
-import { planDecode } from './workgroup-plan.ts';
+import { type DecodeCase, decodeSource, splitShader } from './decode-attention-shader.ts';
+import { LEAST_SPLIT, planDecode, splitsOf } from './workgroup-plan.ts';
 
-/** The body of `decodeAttention` on WebGPU: one dispatch for a cache of one chunk, else one and another that joins the chunks. */
+/** The body of `decodeAttention` on WebGPU: one dispatch for a short cache, else one and another that joins its parts. */
 export function decodeAttentionOnGpu(
   gpu: WebGPUBackend,
   inputs: AttentionInputs,
   { format, window }: AttentionAttributes,
 ): TensorInfo {
-  const [batch, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
-  const capacity = inputs.cache.shape[1]!;
-  const { valueSlotWidth } = format.layout;
-  const plan = planDecode(format, numAttentionHeads, variants);
-  // Of the whole cache, so that a step is the same at every length: workgroups behind it leave at once.
-  const splits = Math.ceil(capacity / plan.chunk);
-  const single = splits === 1;
-  const resultShape = [batch, numAttentionHeads * valueSlotWidth];
-  const partialShape = [batch, numAttentionHeads, splits, valueSlotWidth + 2];
-  const [results] = runProgram(gpu, {
-    name: 'decode_attention',
-    shape: [...formatShape(format), numAttentionHeads, variants, window.window, window.sinks, single],
+  const [, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
+  return attend(gpu, inputs, { format, window, variants, numAttentionHeads }, (program) => ({
+    ...program,
     reads: [
       { name: 'queries', type: 'f32', tensor: inputs.queries },
       { name: 'cache', type: 'u32', tensor: inputs.cache },
-      { name: 'sequences', type: 'struct Sequence', tensor: inputs.sequences },
+      ...program.reads,
     ],
-    writes: [{ name: 'results', type: 'f32', shape: single ? resultShape : partialShape, dtype: 'float32' }],
-    uniforms: [
-      { name: 'capacity', type: 'i32', value: capacity },
-      { name: 'splits', type: 'i32', value: splits },
+  }));
+}
+
+/** Whether decode attention has room to rotate and append as well: keys as they are, in slots that are not too wide. */
+export function attentionAppends({ format, numAttentionHeads }: AppendAttributes, variants: number): boolean {
+  return format.layout.keys === 'stock' && planDecode(format, numAttentionHeads, variants).canAppend;
+}
+
+/** `rotateAndAppend` of one new token of each sequence and `decodeAttention` in one. */
+export function appendAndAttendOnGpu(
+  gpu: WebGPUBackend,
+  inputs: AppendInputs,
+  attributes: AppendAttributes,
+): TensorInfo {
+  const { format, window, numAttentionHeads, headDim } = attributes;
+  const { variants, keyWidth, rowWidth } = appendSizes(inputs, attributes);
+  const appends = { headDim, keyWidth, rowWidth };
+  return attend(gpu, inputs, { format, window, variants, numAttentionHeads, appends }, (program) => ({
+    ...program,
+    reads: [
+      { name: 'projected', type: 'f32', tensor: inputs.projected },
+      { name: 'rotation', type: 'f32', tensor: inputs.rotation },
+      ...program.reads,
     ],
-    workgroups: [numAttentionHeads / plan.heads, splits, batch],
-    source: () => decodeSource(format, plan, { allHeads: numAttentionHeads, variants, ...window, single }),
-  });
-  if (single) return results!;
+    writes: [{ name: 'cache', type: 'u32', tensor: inputs.cache }, ...program.writes],
+    uniforms: [...program.uniforms, { name: 'scale', type: 'f32', value: 1 / Math.sqrt(headDim) }],
+  }));
+}
+
+interface DecodeSizes {
+  format: CacheFormat;
+  window: CacheWindow;
+  variants: number;
+  numAttentionHeads: number;
+  appends?: DecodeCase['appends'];
+}
+
+/** Runs attention over a cache with the bindings that `complete` adds, and joins its parts. */
+function attend(
+  gpu: WebGPUBackend,
+  { cache, sequences }: Pick<AttentionInputs, 'cache' | 'sequences'>,
+  { format, window, variants, numAttentionHeads, appends }: DecodeSizes,
+  complete: (program: GpuProgram & Required<Pick<GpuProgram, 'uniforms'>>) => GpuProgram,
+): TensorInfo {
+  const [batch, capacity] = cache.shape as [number, number];
+  const { valueSlotWidth } = format.layout;
+  const plan = planDecode(format, numAttentionHeads, variants);
+  const headRuns = numAttentionHeads / plan.heads;
+  // Of the whole cache, so that a step is the same at every length: workgroups behind it leave at once.
+  const splits = splitsOf(capacity, headRuns, batch);
+  const single = splits === 1;
+  const resultShape = [batch, numAttentionHeads * valueSlotWidth];
+  const partialShape = [batch, numAttentionHeads, splits, valueSlotWidth + 2];
+  const subgroups = lanesTalk(gpu, plan.team);
+  const given: DecodeCase = { allHeads: numAttentionHeads, variants, ...window, single, subgroups, appends };
+  const shape: GpuShape = [
+    ...formatShape(format),
+    ...[numAttentionHeads, variants, window.window, window.sinks, single, subgroups],
+    ...(appends ? [appends.headDim, appends.keyWidth, appends.rowWidth] : []),
+  ];
+  const ofSequences: GpuRead = { name: 'sequences', type: 'struct Sequence', tensor: sequences };
+  const results = runProgram(
+    gpu,
+    complete({
+      name: appends ? 'append_and_attend' : 'decode_attention',
+      shape,
+      reads: [ofSequences],
+      writes: [{ name: 'results', type: 'f32', shape: single ? resultShape : partialShape, dtype: 'float32' }],
+      uniforms: [
+        { name: 'capacity', type: 'i32', value: capacity },
+        { name: 'splits', type: 'i32', value: splits },
+      ],
+      workgroups: [headRuns, splits, batch],
+      source: () => decodeSource(format, plan, given),
+    }),
+  ).at(-1)!;
+  if (single) return results;
   const [combined] = runProgram(gpu, {
     name: 'combine_attention',
-    shape: [numAttentionHeads, valueSlotWidth, plan.chunk, window.window, window.sinks],
-    reads: [
-      { name: 'chunkResults', type: 'f32', tensor: results! },
-      { name: 'sequences', type: 'struct Sequence', tensor: inputs.sequences },
-    ],
+    shape: [numAttentionHeads, valueSlotWidth, window.window, window.sinks],
+    reads: [{ name: 'parts', type: 'f32', tensor: results }, ofSequences],
     writes: [{ name: 'results', type: 'f32', shape: resultShape, dtype: 'float32' }],
     uniforms: [{ name: 'splits', type: 'i32', value: splits }],
     workgroups: [numAttentionHeads, batch],
     source: () => ({
-      constants: { allHeads: numAttentionHeads, valueSlotWidth, chunk: plan.chunk, ...window },
-      code: sequenceStruct + combineChunks,
+      constants: { allHeads: numAttentionHeads, valueSlotWidth, leastSplit: LEAST_SPLIT, ...window },
+      code: [sequenceStruct, splitShader, combineParts].join('\n'),
     }),
   });
-  gpu.disposeData(results!.dataId);
+  gpu.disposeData(results.dataId);
   return combined!;
 }
 
-/** Joins the chunks of one head: weights each by the exponential of its highest score. */
-const combineChunks = `
+/** Whether the lanes of a team lie in one subgroup, on a device that has subgroups. */
+function lanesTalk({ device }: WebGPUBackend, team: number): boolean {
+  const least = device.adapterInfo?.subgroupMinSize ?? 0;
+  return device.features.has('subgroups' as GPUFeatureName) && least >= team;
+}
+
+/** Joins the parts of one head: weights each by the exponential of its highest score. */
+const combineParts = `
   const lanes = 64;
   var<workgroup> highs: array<f32, lanes>;
 
@@ -66,15 +130,14 @@ const combineChunks = `
   fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let lane = i32(index);
     let row = i32(group.y) * allHeads + i32(group.x);
-    let given = sequences[group.y];
-    var entries = select(given.held + given.added - given.shift, 0, given.added == 0);
-    if (window > 0) { entries = min(entries, window + sinks); }
-    let used = (entries + chunk - 1) / chunk;
+    let entries = entriesOf(sequences[group.y]);
+    let most = entriesOfSplit(entries);
+    let used = (entries + most - 1) / most;
     let step = valueSlotWidth + 2;
     let begin = row * uniforms.splits * step;
     var high = -3.0e38;
     for (var split = lane; split < used; split += lanes) {
-      high = max(high, chunkResults[begin + split * step + valueSlotWidth]);
+      high = max(high, parts[begin + split * step + valueSlotWidth]);
     }
     highs[lane] = high;
     workgroupBarrier();
@@ -84,9 +147,9 @@ const combineChunks = `
       var total = 0.0;
       for (var split = 0; split < used; split++) {
         let at = begin + split * step;
-        let weight = exp(chunkResults[at + valueSlotWidth] - high);
-        sum += weight * chunkResults[at + c];
-        total += weight * chunkResults[at + valueSlotWidth + 1];
+        let weight = exp(parts[at + valueSlotWidth] - high);
+        sum += weight * parts[at + c];
+        total += weight * parts[at + valueSlotWidth + 1];
       }
       results[row * valueSlotWidth + c] = select(0.0, sum / total, total > 0.0);
     }

@@ -48,57 +48,75 @@ function numberWords(width: number, { dtype }: CacheFormat): number {
 }
 
 export const DECODE_LANES = 128;
+/** Entries that a team of lanes of decode attention reads at once. */
+export const ENTRIES_AT_ONCE = 4;
+/** Entries that are worth a workgroup of their own. */
+export const LEAST_SPLIT = 64;
+/** Parts into which decode attention divides a cache at most. */
+const MOST_SPLITS = 64;
+/** Workgroups with which a large GPU is busy. */
+const ENOUGH_WORKGROUPS = 512;
 /** Running sums that a lane of decode attention may keep, so that they stay in registers. */
 const DECODE_SUMS = 64;
 
 export interface DecodePlan extends HeadShare {
-  /** Entries that one workgroup reads. */
-  chunk: number;
-  /** Entries whose keys lie in workgroup memory at once. */
-  tile: number;
+  /** Lanes that share an entry. */
+  team: number;
+  /** Words of a key slot, and of a value slot, that one lane reads. */
+  keyWordsPerLane: number;
+  valueWordsPerLane: number;
+  /** Numbers of a query in workgroup memory, with the zeros behind it. */
+  queryStride: number;
   /** Whether workgroup memory holds the queries; those of very wide slots are read where they lie. */
   holdsQueries: boolean;
-  /** Numbers of workgroup memory for keys, and later for the sums of all lanes. */
-  scratch: number;
-  /** Words of values that one lane reads of an entry. */
-  wordsPerLane: number;
-  /** Entries whose values are read side by side. */
-  entryGroups: number;
+  /** Numbers of workgroup memory for the queries, and later for the sums of all lanes. */
+  numbers: number;
+  /** Heads whose scores lanes exchange at once, where they have no subgroups. */
+  headsAtOnce: number;
+  /** Whether there is room to rotate the queries and to append the newest entry as well. */
+  canAppend: boolean;
 }
 
-/** How decode attention divides a cache among workgroups. */
+/** How decode attention divides the heads among workgroups, and an entry among lanes. */
 export function planDecode(format: CacheFormat, numAttentionHeads: number, variants: number): DecodePlan {
   const { keySlotWidth, valueSlotWidth } = format.layout;
-  const wordsPerLane = (share: HeadShare) =>
-    Math.ceil((share.valueSlots * numberWords(valueSlotWidth, format)) / DECODE_LANES);
-  const sums = (share: HeadShare) =>
-    wordsPerLane(share) * numbersPerWord[format.dtype] * (share.heads / share.valueSlots);
-  const numbers = (share: HeadShare, chunk: number, tile: number) =>
-    share.heads * (variants * keySlotWidth + chunk) + scratchOf(format, share, tile);
-  const share = shareHeads(
-    format,
-    numAttentionHeads,
-    (candidate) => sums(candidate) <= DECODE_SUMS && numbers(candidate, 64, 4) <= WORKGROUP_NUMBERS,
-  );
-  // More query heads on a chunk write more partial results: a longer one makes up for them.
-  const chunk = share.heads >= 4 && numbers(share, 128, 8) <= WORKGROUP_NUMBERS ? 128 : 64;
-  let tile = 64;
-  while (tile > 1 && numbers(share, chunk, tile) > WORKGROUP_NUMBERS) tile /= 2;
-  const holdsQueries = numbers(share, chunk, tile) <= WORKGROUP_NUMBERS;
-  const valueWords = share.valueSlots * numberWords(valueSlotWidth, format);
-  return {
-    ...share,
-    chunk,
-    tile,
-    holdsQueries,
-    scratch: scratchOf(format, share, tile),
-    wordsPerLane: wordsPerLane(share),
-    entryGroups: Math.max(1, Math.floor(DECODE_LANES / valueWords)),
+  const perWord = numbersPerWord[format.dtype];
+  const [keyWords, valueWords] = [numberWords(keySlotWidth, format), numberWords(valueSlotWidth, format)];
+  const planOf = (share: HeadShare): DecodePlan & { fits: boolean } => {
+    const sums = (team: number) => share.heads * Math.ceil(valueWords / team) * perWord;
+    let team = 1;
+    while (team < 8 && team < Math.max(keyWords, valueWords)) team *= 2;
+    while (team < 32 && sums(team) > DECODE_SUMS) team *= 2;
+    const keyWordsPerLane = Math.ceil(keyWords / team);
+    const queryStride = keyWordsPerLane * team * perWord;
+    const headsAtOnce = share.heads > 1 ? 2 : 1;
+    const ofSums = share.heads * valueSlotWidth;
+    const fixed = 4 * headsAtOnce * DECODE_LANES + 2 * (DECODE_LANES / team) * share.heads;
+    const held = Math.max(variants * share.heads * queryStride, ofSums);
+    const holdsQueries = fixed + held <= WORKGROUP_NUMBERS;
+    const ofSlot = Math.max(keySlotWidth, valueSlotWidth) + 2 * DECODE_LANES;
+    return {
+      ...share,
+      team,
+      keyWordsPerLane,
+      valueWordsPerLane: Math.ceil(valueWords / team),
+      queryStride,
+      holdsQueries,
+      numbers: holdsQueries ? held : ofSums,
+      headsAtOnce,
+      canAppend: holdsQueries && fixed + held + ofSlot <= WORKGROUP_NUMBERS,
+      fits: sums(team) <= DECODE_SUMS && holdsQueries,
+    };
   };
+  const share = shareHeads(format, numAttentionHeads, (candidate) => planOf(candidate).fits);
+  const { fits: _, ...plan } = planOf(share);
+  return plan;
 }
 
-function scratchOf({ layout }: CacheFormat, share: HeadShare, tile: number): number {
-  return Math.max(tile * (share.keySlots * layout.keySlotWidth + 1), share.heads * layout.valueSlotWidth);
+/** Parts into which a cache of so many places is divided: one workgroup each for every run of heads. */
+export function splitsOf(capacity: number, headRuns: number, batch: number): number {
+  const wanted = Math.ceil(ENOUGH_WORKGROUPS / (headRuns * batch));
+  return Math.min(MOST_SPLITS, wanted, Math.ceil(capacity / LEAST_SPLIT));
 }
 
 export const PREFILL_LANES = 128;

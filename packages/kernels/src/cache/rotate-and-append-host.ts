@@ -31,7 +31,7 @@ export interface AppendAttributes {
 }
 
 /** Rotations of a query: with sinks a second one, for them. */
-function queryVariants({ window, sinks }: CacheWindow): number {
+export function queryVariants({ window, sinks }: CacheWindow): number {
   return window > 0 && sinks > 0 ? 2 : 1;
 }
 

@@ -94,7 +94,7 @@ function appendSource(attributes: AppendAttributes, sizes: ReturnType<typeof app
   var<workgroup> slot: array<f32, ${Math.max(keySlotWidth, valueSlotWidth)}>;
   var<workgroup> head: array<f32, ${latent ? headDim : 1}>;
   ${rotationAt}
-  ${rotated}
+  ${rotatedShader}
   ${slotWriter(dtype)}
   ${{ stock: loadStockKey, latent: loadLatentKey, rebuilt: loadRebuiltKey }[layout.keys]}
   ${latent ? writeLatentQuery : writeQuery}
@@ -102,7 +102,8 @@ function appendSource(attributes: AppendAttributes, sizes: ReturnType<typeof app
   };
 }
 
-const rotated = `
+/** WGSL: `rotated(begin, c, position)`. Knows `projected`, `half` and `rotationAt`. */
+export const rotatedShader = `
   /** Number c of the head that begins at a place of projected, rotated. */
   fn rotated(begin: i32, c: i32, position: i32) -> f32 {
     let j = c % half;

@@ -49,8 +49,8 @@ export function slotWriter(dtype: CacheDtype): string {
   const bits = 32 / numbersPerWord[dtype];
   const most = `${2 ** bits - 1}.0`;
   return `
-  var<workgroup> lowest: array<f32, lanes>;
-  var<workgroup> highest: array<f32, lanes>;
+  var<workgroup> slotLows: array<f32, lanes>;
+  var<workgroup> slotHighs: array<f32, lanes>;
 
   fn writeSlot(at: i32, width: i32, lane: i32) {
     var low = slot[0];
@@ -59,12 +59,12 @@ export function slotWriter(dtype: CacheDtype): string {
       low = min(low, slot[c]);
       high = max(high, slot[c]);
     }
-    lowest[lane] = low;
-    highest[lane] = high;
+    slotLows[lane] = low;
+    slotHighs[lane] = high;
     workgroupBarrier();
     for (var other = 0; other < lanes; other++) {
-      low = min(low, lowest[other]);
-      high = max(high, highest[other]);
+      low = min(low, slotLows[other]);
+      high = max(high, slotHighs[other]);
     }
     let range = vec2<f32>((high - low) / ${most}, low);
     let packedHeader = pack2x16float(clamp(range, vec2<f32>(-65504.0), vec2<f32>(65504.0)));

@@ -64,11 +64,13 @@ export interface GpuSource {
    * before it.
    */
   code: string;
+  /** WGSL extensions that it enables: 'subgroups'. */
+  enables?: readonly string[];
 }
 
 /** The whole shader: bindings (reads, writes, uniforms, in this order), constants, then the program's code. */
 export function shaderOf({ reads, writes, uniforms = [], source }: GpuProgram): string {
-  const { constants = {}, code } = source();
+  const { constants = {}, code, enables = [] } = source();
   const array = (type: GpuElement) => `array<${type.replace('struct ', '')}>`;
   const bindings = [
     ...reads.map(({ name, type }) => `var<storage, read> ${name}: ${array(type)};`),
@@ -77,6 +79,7 @@ export function shaderOf({ reads, writes, uniforms = [], source }: GpuProgram): 
   ];
   const fields = uniforms.map(({ name, type }) => `${name}: ${type}, `).join('');
   return [
+    ...enables.map((extension) => `enable ${extension};`),
     fields && `struct Uniforms { ${fields}}`,
     ...bindings.map((declaration, index) => `@group(0) @binding(${index}) ${declaration}`),
     ...Object.entries(constants).map(

@@ -1,10 +1,10 @@
 import {
   type AppendAttributes,
+  appendAndAttend,
   type CacheFormat,
   type CacheWindow,
   copyEntries,
   createCacheFormat,
-  decodeAttention,
   entriesOfLength,
   prefillAttention,
   readEntries,
@@ -98,9 +98,9 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
       const words = staging?.layOut(layer) ?? cache.wordsOf(layer);
       const encoders = keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {};
       const inputs = { projected, cache: words, sequences, rotation, ...encoders };
+      if (tokens === 1) return appendAndAttend(inputs, attributes(format), longest) as Tensor2D;
       const queries = rotateAndAppend(inputs, attributes(format));
-      const attention = tokens === 1 ? decodeAttention : prefillAttention;
-      const attended = attention({ queries, cache: words, sequences }, { format, window, longest });
+      const attended = prefillAttention({ queries, cache: words, sequences }, { format, window, longest });
       staging?.windUp(layer, words);
       return attended as Tensor2D;
     },
@@ -138,8 +138,8 @@ export function recordedCacheStep(cache: KeyValueCache, sequences: Tensor): Pick
       const encoders = keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {};
       const ring = window.window > 0;
       const attributes = { format, window, ring, numAttentionHeads, headDim, tokens: 1 };
-      const queries = rotateAndAppend({ projected, cache: words, sequences, rotation, ...encoders }, attributes);
-      return decodeAttention({ queries, cache: words, sequences }, { format, window, longest }) as Tensor2D;
+      const inputs = { projected, cache: words, sequences, rotation, ...encoders };
+      return appendAndAttend(inputs, attributes, longest) as Tensor2D;
     },
   };
 }

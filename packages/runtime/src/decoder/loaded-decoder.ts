@@ -18,7 +18,7 @@ import { type GenerationModel, generateTokens, yieldToHost } from '../generation
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import type { PackedDecoder } from '../packed/packed-decoder.ts';
 import { savePacked } from '../packed/packed-file.ts';
-import { RecordedDecoding, stepIsRecordable } from '../packed/recorded-decoding.ts';
+import { RecordedDecoding, type RecordedSampling, stepIsRecordable } from '../packed/recorded-decoding.ts';
 import { largestCacheBuffer, requireBindable } from './memory.ts';
 
 /** New tokens of one sequence, or of each sequence of a batch. */
@@ -42,6 +42,15 @@ export interface DecoderModel extends ActivationSource, LogitSource {
   extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array>;
   /** Continues a prompt, one token at a time. */
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
+  /**
+   * Steps behind a cache of any batch that the device runs by itself, lot by lot, for measurements and servers; undefined where
+   * the backend or the model cannot record them. Lots have `lotTokens` tokens of every sequence at most. The caller disposes it.
+   */
+  recordSteps(
+    cache: KeyValueCache,
+    sampling: RecordedSampling,
+    lotTokens: number,
+  ): Promise<RecordedDecoding | undefined>;
   /** What a cache holds, as bytes. `loadCache` of the same model brings it back, on any backend. */
   saveCache(cache: KeyValueCache): Promise<Uint8Array>;
   /** Throws 'file-malformed', 'file-truncated' or 'cache-mismatch'. */
@@ -92,6 +101,7 @@ export class LoadedDecoder implements DecoderModel {
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
     const { windows, guard } = await this.begin(tokenIds);
+    this.checkPositions(tokenIds.length);
     return guard.run(() => windows.logits(tokenIds));
   }
 
@@ -101,6 +111,7 @@ export class LoadedDecoder implements DecoderModel {
     visit: (activations: LayerActivations) => void | Promise<void>,
   ): Promise<void> {
     const { windows, guard } = await this.begin(tokenIds);
+    this.checkPositions(tokenIds.length);
     guard.requireDevice();
     await windows.forEachLayer(tokenIds, taps, async (activations) => {
       await visit(activations);
@@ -119,7 +130,7 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array> {
-    const lists = isBatch(tokenIds) ? tokenIds : [tokenIds];
+    const lists: readonly ArrayLike<number>[] = isBatch(tokenIds) ? tokenIds : [tokenIds];
     if (lists.length !== cache.batch) {
       throw new KvlrError('invalid-argument', {
         message: `expected new tokens for ${cache.batch} sequences, got ${lists.length} lists.`,
@@ -128,7 +139,11 @@ export class LoadedDecoder implements DecoderModel {
       });
     }
     const { guard } = this.open();
-    for (const ids of lists) this.checkTokens(ids);
+    for (const [sequence, ids] of lists.entries()) {
+      this.checkTokens(ids);
+      // Behind a window the text may run on.
+      if (cache.window.window === 0) this.checkPositions(cache.lengths[sequence]! + ids.length);
+    }
     const fused = await this.fused();
     const added = lists.map((ids) => Array.from(ids));
     return guard.run(async () => download(await fused.extend(cache, added, () => this.activate())));
@@ -136,6 +151,15 @@ export class LoadedDecoder implements DecoderModel {
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
     return this.generateFrom(promptIds, settings);
+  }
+
+  async recordSteps(
+    cache: KeyValueCache,
+    sampling: RecordedSampling,
+    lotTokens: number,
+  ): Promise<RecordedDecoding | undefined> {
+    const fused = await this.fused();
+    return stepIsRecordable(this.shape) ? new RecordedDecoding(fused, cache, sampling, lotTokens, true) : undefined;
   }
 
   async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
@@ -195,7 +219,25 @@ export class LoadedDecoder implements DecoderModel {
     return this.parts;
   }
 
+  /** Throws 'invalid-argument' for a text beyond the model's last position. */
+  private checkPositions(tokens: number): void {
+    const { maxPositionEmbeddings } = this.shape;
+    if (tokens <= maxPositionEmbeddings) return;
+    throw new KvlrError('invalid-argument', {
+      message: `expected a text of at most ${maxPositionEmbeddings} tokens, got ${tokens}.`,
+      hint: 'Shorten the text, for the model knows no positions beyond, or give the cache a window.',
+      where: { argument: 'tokenIds' },
+      data: { maxPositionEmbeddings, tokens },
+    });
+  }
+
   private checkTokens(tokenIds: ArrayLike<number>): void {
+    if (typeof tokenIds?.length !== 'number') {
+      throw new KvlrError('invalid-argument', {
+        message: `expected a list of token ids, got ${tokenIds === null ? 'null' : typeof tokenIds}.`,
+        where: { argument: 'tokenIds' },
+      });
+    }
     const foreign = Array.from(tokenIds).find((id) => !Number.isInteger(id) || id < 0 || id >= this.vocabSize);
     if (tokenIds.length > 0 && foreign === undefined) return;
     throw new KvlrError('invalid-argument', {
@@ -228,5 +270,5 @@ function recordSteps(fused: PackedDecoder): GenerationModel['record'] {
 }
 
 function isBatch(tokenIds: NewTokens): tokenIds is readonly ArrayLike<number>[] {
-  return tokenIds.length > 0 && typeof tokenIds[0] !== 'number';
+  return tokenIds?.length > 0 && typeof tokenIds[0] !== 'number';
 }

@@ -8,7 +8,7 @@ import {
   type TensorSink,
   type TensorSource,
 } from '@kvlr/core';
-import { PackedMatrix } from '@kvlr/kernels';
+import { PackedMatrix, packWeights, type WeightFormat } from '@kvlr/kernels';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
 import { isTable } from '../blocks/weights.ts';
 import {
@@ -32,6 +32,27 @@ function modelMark(format: string, modelId: string): Uint8Array {
 /** Name of a part in the file. */
 function fileName({ name }: PackedPart, layer: number | undefined): string {
   return layer === undefined ? name : `layers.${layer}.${name}`;
+}
+
+/** Names and shapes of what `savePacked` writes for a decoder in a format, besides the mark of the model. */
+export function packedTensorShapes(shape: DecoderShape, format: WeightFormat): Map<string, number[]> {
+  const shapes = new Map<string, number[]>();
+  const add = (tensors: readonly DecoderTensor[], layer?: number) => {
+    for (const part of packedParts(tensors, format)) {
+      const name = fileName(part, layer);
+      if (part.format === undefined) {
+        shapes.set(name, deviceSize(part));
+        continue;
+      }
+      const [rows, columns] = sizeOfPart(part) as [number, number];
+      const { words, scales } = packWeights(new Float32Array(columns), 1, columns, part.format);
+      shapes.set(`${name}.words`, [rows, words.length]);
+      if (scales.length > 0) shapes.set(`${name}.scales`, [rows, scales.length]);
+    }
+  };
+  add(globalTensors(shape));
+  for (let layer = 0; layer < shape.numLayers; layer++) add(layerTensors(shape, layer), layer);
+  return shapes;
 }
 
 /** Writes packed weights as they lie on the device, part by part, and finishes the sink; aborts it on an error. */

@@ -29,6 +29,7 @@ interface Lot {
   count: number;
   staging: GPUBuffer;
   mapped: Promise<undefined>;
+  steps: number;
 }
 
 /** Whether all of a decoder's step is fused kernels on the active backend, so that it can be recorded. */
@@ -59,15 +60,33 @@ export class RecordedDecoding {
   /** A tensor of the cache that the step was recorded with. */
   private recordedWords: Tensor | undefined;
   private sampled = 0;
+  private readonly timer: { queries: GPUQuerySet; resolved: GPUBuffer } | undefined;
+  /** Milliseconds on the device of a step of the lot that was read last, where the device has timestamps. */
+  stepMilliseconds: number | undefined;
 
-  /** @param lotTokens Tokens of a lot at most. */
-  constructor(decoder: PackedDecoder, cache: KeyValueCache, sampling: RecordedSampling, lotTokens: number) {
+  /**
+   * @param lotTokens Tokens of a lot at most.
+   * @param timed Whether to time lots on the device.
+   */
+  constructor(
+    decoder: PackedDecoder,
+    cache: KeyValueCache,
+    sampling: RecordedSampling,
+    lotTokens: number,
+    timed = false,
+  ) {
     this.decoder = decoder;
     this.cache = cache;
     this.sampling = sampling;
     this.state = new StepState(cache.batch, lotTokens);
     this.stream = zeros<Tensor2D['rankType']>([cache.batch, decoder.shape.hiddenSize]);
     for (const each of [this.stream, sampling.history]) if (each) this.gpu.uploadToGPU(each.dataId);
+    const { device } = this.gpu;
+    if (timed && device.features.has('timestamp-query')) {
+      const usage = GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC;
+      const queries = device.createQuerySet({ type: 'timestamp', count: 2 });
+      this.timer = { queries, resolved: device.createBuffer({ label: 'kvlr timestamps', size: 16, usage }) };
+    }
   }
 
   /**
@@ -94,10 +113,15 @@ export class RecordedDecoding {
 
   /** The ids of the oldest lot under way: for each of its tokens those of all sequences. */
   async read(): Promise<Int32Array[]> {
-    const { first, count, staging, mapped } = this.lots.shift()!;
+    const { first, count, steps, staging, mapped } = this.lots.shift()!;
     try {
       await mapped;
-      const values = new Int32Array(staging.getMappedRange().slice(0));
+      const bytes = staging.getMappedRange().slice(0);
+      if (this.timer && steps > 0) {
+        const [begin, end] = new BigUint64Array(bytes, bytes.byteLength - 16) as unknown as [bigint, bigint];
+        this.stepMilliseconds = Number(end - begin) / 1e6 / steps;
+      }
+      const values = new Int32Array(bytes);
       return Array.from({ length: count }, (_, n) => this.state.tokensAt(values, first + n));
     } finally {
       staging.unmap();
@@ -109,6 +133,8 @@ export class RecordedDecoding {
     for (const { staging } of this.lots) staging.destroy();
     for (const staging of this.spare) staging.destroy();
     this.step?.dispose();
+    this.timer?.queries.destroy();
+    this.timer?.resolved.destroy();
     this.state.dispose();
     this.stream.dispose();
   }
@@ -117,17 +143,27 @@ export class RecordedDecoding {
     const { gpu, cache, state, lots } = this;
     const step = steps > 0 ? this.recordedFor(steps) : undefined;
     const source = gpu.tensorMap.get(state.words.dataId).resource as GPUBuffer;
-    const staging = this.spare.pop() ?? this.makeStaging(source.size);
+    // Timestamps lie behind the state, where 8 bytes may begin.
+    const stateBytes = 8 * Math.ceil(source.size / 8);
+    const staging = this.spare.pop() ?? this.makeStaging(stateBytes + (this.timer ? 16 : 0));
     submitInOrder(gpu, (encoder) => {
-      const pass = encoder.beginComputePass();
+      const { timer } = this;
+      const pass = encoder.beginComputePass(
+        timer && {
+          timestampWrites: { querySet: timer.queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 },
+        },
+      );
       for (let n = 0; n < steps; n++) step!.encode(pass);
       pass.end();
       encoder.copyBufferToBuffer(source, 0, staging, 0, source.size);
+      if (!timer) return;
+      encoder.resolveQuerySet(timer.queries, 0, 2, timer.resolved, 0);
+      encoder.copyBufferToBuffer(timer.resolved, 0, staging, stateBytes, 16);
     });
     const mapped = staging.mapAsync(GPUMapMode.READ);
     // A lot that nobody reads is no error.
     mapped.catch(() => undefined);
-    lots.push({ first: this.sampled, count, staging, mapped });
+    lots.push({ first: this.sampled, count, steps, staging, mapped });
     this.sampled += count;
     cache.advance(Array.from({ length: cache.batch }, () => Array(steps).fill(-1)));
   }

@@ -13,7 +13,7 @@ export interface DecoderCase {
   source: TinyModel;
   weights: WeightFormat;
   cacheDtype: CacheDtype;
-  /** Of a step on WebGPU: embedding, 6 a layer and one more where attention joins two chunks of the cache, logits. */
+  /** Of a step on WebGPU: embedding, 5 a layer and one more where attention joins two parts of the cache, logits. */
   dispatches: number;
 }
 
@@ -24,9 +24,9 @@ export interface DecoderCase {
 const sizes: TinyModelSettings = { hiddenSize: 27, intermediateSize: 32, numAttentionHeads: 4, headDim: 8 };
 const twoHeads = createTinyModel({ ...sizes, numKeyValueHeads: 2 });
 const layouts: Record<string, Pick<DecoderCase, 'source' | 'dispatches'>> = {
-  'two KV heads': { source: twoHeads, dispatches: 1 + 7 + 7 + 1 },
-  // Four query heads that share a KV head read longer chunks: the first layer has one.
-  'KV heads by layer': { source: createMixedModel([1, 2], sizes), dispatches: 1 + 6 + 7 + 1 },
+  'two KV heads': { source: twoHeads, dispatches: 1 + 6 + 6 + 1 },
+  'KV heads by layer': { source: createMixedModel([1, 2], sizes), dispatches: 1 + 6 + 6 + 1 },
+  // Queries are encoded and keys appended before attention.
   'latent keys': { source: createLatentModel(2, { ...sizes, numKeyValueHeads: 2 }), dispatches: 1 + 7 + 7 + 1 },
 };
 /** One KV head that holds four of 8, each frequency four times over. */
@@ -49,7 +49,7 @@ export const decoderCases: DecoderCase[] = [
   }),
 ];
 
-/** A prompt that takes two chunks of decode attention, and three more tokens. */
+/** A prompt that takes two parts of decode attention, and three more tokens. */
 export const caseTokenIds = randomTokenIds(73, 50);
 const promptTokens = 70;
 
