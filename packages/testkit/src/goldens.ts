@@ -20,18 +20,21 @@ export interface Golden {
   windows: GoldenWindow[];
 }
 
-/** The golden checkpoints, one or more of each model family: `goldens/README.md` says what each exercises. */
-export function goldenNames(): string[] {
-  const entries = readdirSync(goldenFolder(), { withFileTypes: true });
+/** 'goldens': one or more of each model family. 'goldens-wide': some of them with wide heads. */
+type GoldenSet = 'goldens' | 'goldens-wide';
+
+/** The golden checkpoints: `goldens/README.md` says what each exercises. */
+export function goldenNames(set: GoldenSet = 'goldens'): string[] {
+  const entries = readdirSync(goldenFolder(set), { withFileTypes: true });
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }
 
-function goldenFolder(): string {
-  return fileURLToPath(new URL('../goldens/', import.meta.url));
+function goldenFolder(set: GoldenSet): string {
+  return fileURLToPath(new URL(`../${set}/`, import.meta.url));
 }
 
-export function readGolden(name: string): Golden {
-  const directory = join(goldenFolder(), name);
+export function readGolden(name: string, set: GoldenSet = 'goldens'): Golden {
+  const directory = join(goldenFolder(set), name);
   const tensors = readTensors(join(directory, 'golden.safetensors'));
   const ofLayers = (prefix: string) => {
     const layers: Float32Array[] = [];
