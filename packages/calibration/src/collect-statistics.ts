@@ -12,7 +12,7 @@ import {
   throwIfAborted,
 } from '@kvlr/core';
 import { SecondMoment } from '@kvlr/linalg';
-import { type RopeFrequencies, type RotationSettings, ropeFrequencies, rotate } from '@kvlr/rope';
+import { ropeFrequencies, rotate } from '@kvlr/rope';
 
 export interface CalibrationRequest extends RunControl {
   /** The model, run by any engine. */
@@ -88,17 +88,12 @@ class LayerMoments {
   private readonly queries: SecondMoment[];
   private readonly rotatedQueries: SecondMoment[];
 
-  /** What rotates the heads; absent in a layer without rotary positions, whose keys and queries stay as they are. */
-  private readonly rope: (RopeFrequencies & Pick<RotationSettings, 'pairs'>) | undefined;
-
   constructor(
     private readonly shape: DecoderShape,
     private readonly layer: number,
   ) {
     const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
     const { valueSlots, valueSlotWidth } = shape.layers[layer]!.cache;
-    const positions = layerRope(shape, layer);
-    this.rope = positions && { ...ropeFrequencies(positions.rope, positions.rotaryDim), pairs: positions.pairs };
     const perHead = () => Array.from({ length: numAttentionHeads }, () => new SecondMoment(headDim));
     this.input = new SecondMoment(hiddenSize);
     this.key = new SecondMoment(numKeyValueHeads * headDim);
@@ -144,8 +139,13 @@ class LayerMoments {
     };
   }
 
+  /** Heads behind their positions; without rotary ones they stay as they are. */
   private rotateHeads(rows: Float32Array, tokens: number, heads: number): Float32Array {
-    return this.rope ? rotate(rows, { tokens, heads, headDim: this.shape.headDim, ...this.rope }) : rows;
+    const positions = layerRope(this.shape, this.layer);
+    if (positions === undefined) return rows;
+    const { rope, rotaryDim, pairs } = positions;
+    const frequencies = ropeFrequencies(rope, rotaryDim, { sequenceLength: tokens });
+    return rotate(rows, { tokens, heads, headDim: this.shape.headDim, pairs, ...frequencies });
   }
 }
 
