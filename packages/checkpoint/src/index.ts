@@ -30,6 +30,7 @@ export {
   type CheckpointFiles,
   createBrowserFiles,
   createMemoryFiles,
+  readJsonObject,
 } from './files/files.ts';
 export { createHubFiles, type HubAccess, type HubId, parseHubId } from './files/hub.ts';
 export { createUrlFiles, type UrlFilesSettings } from './files/url.ts';

@@ -2,6 +2,7 @@ import type { LayerActivations, ModelSource } from '@kvlr/core';
 import {
   createTinyModel,
   differenceByRange,
+  expectKvlrError,
   oracleLogits,
   randomTokenIds,
   type TinyModelSettings,
@@ -142,13 +143,43 @@ describe('two models on different backends', () => {
 
 describe('a prompt that is run in parts', () => {
   it('has the logits of the whole', async () => {
-    const source = createTinyModel({ numKeyValueHeads: 2 });
+    const tiny = createTinyModel({ numKeyValueHeads: 2 });
+    const source = { ...tiny, shape: { ...tiny.shape, maxPositionEmbeddings: 300 } };
     const model = await loadModel(source, { backend: 'wasm' });
     const long = randomTokenIds(300, 50);
     const cache = await model.createCache(300);
     const last = await model.extend(cache, long);
     expect(cache.length).toBe(300);
     expect(differenceByRange(last, (await model.logits(long)).slice(-50))).toBeLessThan(1e-5);
+    cache.dispose();
+    model.dispose();
+  });
+});
+
+describe('a text that does not fit the model', () => {
+  it('is refused where it passes the last position', async () => {
+    const model = await loadModel(createTinyModel(), { backend: 'cpu' });
+    const positions = model.shape.maxPositionEmbeddings;
+    const tooLong = randomTokenIds(positions + 1, 50);
+    const beyond = new RegExp(`at most ${positions} tokens, got ${positions + 1}`);
+    await expectKvlrError(() => model.logits(tooLong), 'invalid-argument', beyond);
+    await expectKvlrError(() => model.forEachLayer(tooLong, [], () => {}), 'invalid-argument', beyond);
+    const cache = await model.createCache();
+    await model.extend(cache, tooLong.slice(0, positions));
+    await expectKvlrError(() => model.extend(cache, [1]), 'invalid-argument', beyond);
+    expect(cache.length).toBe(positions);
+    cache.dispose();
+    const windowed = await model.createCache({ window: 8 });
+    await model.extend(windowed, tooLong);
+    windowed.dispose();
+    model.dispose();
+  });
+
+  it.each([null, undefined, 7, [[null]]])('is refused as %j', async (tokens) => {
+    const model = await loadModel(createTinyModel(), { backend: 'cpu' });
+    const cache = await model.createCache();
+    await expectKvlrError(() => model.logits(tokens as never), 'invalid-argument', /token id/);
+    await expectKvlrError(() => model.extend(cache, tokens as never), 'invalid-argument', /token id/);
     cache.dispose();
     model.dispose();
   });

@@ -50,6 +50,16 @@ describe('generation', () => {
     model.dispose();
   });
 
+  it('says nothing where no token is asked for, and leaves the prompt in the cache', async () => {
+    const model = await load();
+    expect(await collect(model, { maxNewTokens: 0 })).toEqual([]);
+    const cache = await model.createCache();
+    expect(await collect(model, { maxNewTokens: 0, cache })).toEqual([]);
+    expect(cache.tokenIds).toEqual([[...prompt]]);
+    cache.dispose();
+    model.dispose();
+  });
+
   it('ends at a stop id without handing it out', async () => {
     const model = await load();
     const free = idsOf(await collect(model, { maxNewTokens: 8 }));

@@ -59,6 +59,7 @@ export async function* generateTokens(
   // The last new token is chosen but never run, so it needs no place.
   const room = contextLength(model.shape, limits) - prompt.length + 1;
   const newTokens = Math.min(settings.maxNewTokens, room);
+  if (newTokens === 0 && settings.cache === undefined) return;
   const cache = settings.cache ?? (await createFittingCache(model, Math.max(1, prompt.length + newTokens - 1)));
   let index = 0;
   let text: TextInTheMaking | undefined;

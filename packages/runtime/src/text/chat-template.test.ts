@@ -1,4 +1,5 @@
 import { createMemoryFiles } from '@kvlr/checkpoint';
+import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { loadChatTemplate } from './chat-template.ts';
 
@@ -51,5 +52,37 @@ describe('loadChatTemplate', () => {
     const strict = await load({ chat_template: "{{ raise_exception('roles must alternate') }}" });
     expect(() => strict.render(conversation)).toThrow(/roles must alternate/);
     expect(() => strict.render([])).toThrow(/at least one|got none/);
+  });
+
+  it.each([null, undefined, 7, [null], [{ role: 'user' }], [{ role: 'user', content: null }], [['user', 'Hello']]])(
+    'refuses %j in place of messages',
+    async (messages) => {
+      const template = await load({ chat_template: chatMl });
+      expectKvlrError(() => template.render(messages as never), 'invalid-argument', /role and content/);
+    },
+  );
+
+  it.each([[[null]], [7], [{ toString: 1 }], [[{ name: 'default' }]]])('takes %j for no template', async (given) => {
+    await expectKvlrError(() => load({ chat_template: given }), 'unsupported-feature', /chat template/);
+  });
+
+  it('refuses a config that is no JSON object', async () => {
+    const files = createMemoryFiles({ 'tokenizer_config.json': '[', 'chat_template.jinja': 'x' });
+    await expectKvlrError(() => loadChatTemplate(files), 'file-malformed', /tokenizer_config\.json/);
+  });
+
+  it.each([
+    ['a date', "{{ strftime_now('%Y') }}", String(new Date().getFullYear())],
+    ['marks of what was generated', '{% generation %}{{ messages[-1].content }}{% endgeneration %}', 'Hello'],
+    ['JSON', '{{ messages[0] | tojson }}', '{"role": "system", "content": "Be brief."}'],
+    [
+      'counters and slices',
+      '{%- set ns = namespace(n=0) -%}{%- for m in messages[::-1] -%}{%- set ns.n = ns.n + 1 -%}{{ ns.n }}{{ m.role }}{%- endfor -%}',
+      '1user2system',
+    ],
+    ['methods of texts', "{{ (' a|b ').strip().split('|')[-1] }}", 'b'],
+    ['content as text or parts', '{% if messages[0].content is string %}text{% endif %}', 'text'],
+  ])('knows %s', async (_, source, expected) => {
+    expect((await load({ chat_template: source })).render(conversation)).toBe(expected);
   });
 });

@@ -1,5 +1,5 @@
 import { Template } from '@huggingface/jinja';
-import { type CheckpointFiles, readChatTemplates } from '@kvlr/checkpoint';
+import { type CheckpointFiles, readChatTemplates, readJsonObject } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
 
 /** One turn of a conversation. */
@@ -28,10 +28,9 @@ export interface ChatTemplate {
  */
 export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemplate> {
   const names = await files.list();
-  const tokenizerConfig: Record<string, unknown> = names.includes('tokenizer_config.json')
-    ? JSON.parse(new TextDecoder().decode(await files.read('tokenizer_config.json')))
-    : {};
-  const file = names.includes('chat_template.jinja') ? 'chat_template.jinja' : 'tokenizer_config.json';
+  const configName = 'tokenizer_config.json';
+  const tokenizerConfig = names.includes(configName) ? await readJsonObject(files, configName) : {};
+  const file = names.includes('chat_template.jinja') ? 'chat_template.jinja' : configName;
   const templates = await readChatTemplates(files);
   const source = templates.get('default') ?? [...templates.values()][0];
   if (source === undefined) throw noTemplate(files.location);
@@ -79,10 +78,15 @@ function parseTemplate(source: string, file: string, location: string): Template
 }
 
 function checkMessages(messages: readonly ChatMessage[]): void {
-  const wrong = messages.find(({ role, content }) => typeof role !== 'string' || typeof content !== 'string');
-  if (messages.length > 0 && wrong === undefined) return;
+  const isMessage = (value: unknown) => {
+    const { role, content } = Object(value) as Partial<ChatMessage>;
+    return typeof role === 'string' && typeof content === 'string';
+  };
+  if (Array.isArray(messages) && messages.length > 0 && messages.every(isMessage)) return;
+  const received = Array.isArray(messages) ? messages.find((value) => !isMessage(value)) : messages;
+  const isEmpty = Array.isArray(messages) && messages.length === 0;
   throw new KvlrError('invalid-argument', {
-    message: `expected messages with role and content, got ${wrong === undefined ? 'none' : JSON.stringify(wrong)}`,
+    message: `expected messages with role and content, got ${isEmpty ? 'none' : JSON.stringify(received)}`,
     hint: "Pass at least one message, for example { role: 'user', content: 'Hello' }.",
   });
 }
@@ -98,7 +102,8 @@ function noTemplate(location: string): KvlrError {
 /** Special tokens are named as a text or as an object. */
 function contentOf(token: unknown): string | undefined {
   if (typeof token === 'string') return token;
-  return (token as { content?: string } | null | undefined)?.content;
+  const { content } = Object(token) as { content?: unknown };
+  return typeof content === 'string' ? content : undefined;
 }
 
 function reasonOf(cause: unknown): string {
