@@ -119,18 +119,15 @@ describe.skipIf(missingChromium)(`the page on WebGPU, computed by SwiftShader ${
 
   afterAll(() => browser?.close());
 
-  // A token takes seconds of processor time there, and more than one lot of four is read back.
-  it('compresses to a half and lets both write with the exact bytes of their caches', {
-    timeout: 180_000,
-  }, async () => {
-    const query = '?backend=webgpu&recovery=none&tokens=5&calibration=1&window=16&evaluation=1';
+  it('compresses to a half and lets both write with the exact bytes of their caches', async () => {
+    const query = '?backend=webgpu&recovery=none&tokens=8&calibration=1&window=16&evaluation=1';
     const demo = await openDemo(browser, served.url, query);
     const { original, compressed } = await compressAndCompare(demo.page);
     expect(original.bytesPerToken).toBe(bytesPerToken(1));
     expect(compressed.bytesPerToken).toBe(bytesPerToken(1 / 2));
     for (const column of [original, compressed]) {
       expect(column.contextBytes).toBe(column.contextTokens * column.bytesPerToken);
-      expect(column.growths).toBeGreaterThanOrEqual(5);
+      expect(column.growths).toBeGreaterThanOrEqual(8);
       expect(column.perplexity).toBeGreaterThan(1);
     }
     expect(await demo.page.locator('#backend').textContent()).toMatch(/^Computed on WebGPU: as asked, on .*software/);
