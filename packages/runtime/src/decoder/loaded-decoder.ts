@@ -18,7 +18,7 @@ import { type GenerationModel, generateTokens, yieldToHost } from '../generation
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import type { PackedDecoder } from '../packed/packed-decoder.ts';
 import { savePacked } from '../packed/packed-file.ts';
-import { RecordedDecoding, stepIsRecordable } from '../packed/recorded-decoding.ts';
+import { RecordedDecoding, type RecordedSampling, stepIsRecordable } from '../packed/recorded-decoding.ts';
 import { largestCacheBuffer, requireBindable } from './memory.ts';
 
 /** New tokens of one sequence, or of each sequence of a batch. */
@@ -42,6 +42,15 @@ export interface DecoderModel extends ActivationSource, LogitSource {
   extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array>;
   /** Continues a prompt, one token at a time. */
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
+  /**
+   * Steps behind a cache of any batch that the device runs by itself, lot by lot, for measurements and servers; undefined where
+   * the backend or the model cannot record them. Lots have `lotTokens` tokens of every sequence at most. The caller disposes it.
+   */
+  recordSteps(
+    cache: KeyValueCache,
+    sampling: RecordedSampling,
+    lotTokens: number,
+  ): Promise<RecordedDecoding | undefined>;
   /** What a cache holds, as bytes. `loadCache` of the same model brings it back, on any backend. */
   saveCache(cache: KeyValueCache): Promise<Uint8Array>;
   /** Throws 'file-malformed', 'file-truncated' or 'cache-mismatch'. */
@@ -142,6 +151,15 @@ export class LoadedDecoder implements DecoderModel {
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
     return this.generateFrom(promptIds, settings);
+  }
+
+  async recordSteps(
+    cache: KeyValueCache,
+    sampling: RecordedSampling,
+    lotTokens: number,
+  ): Promise<RecordedDecoding | undefined> {
+    const fused = await this.fused();
+    return stepIsRecordable(this.shape) ? new RecordedDecoding(fused, cache, sampling, lotTokens, true) : undefined;
   }
 
   async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
