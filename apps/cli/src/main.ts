@@ -1,5 +1,5 @@
 import { run } from './run.ts';
-import { processTerminal } from './terminal/terminal.ts';
+import { exitOnClosedPipe, processTerminal } from './terminal/terminal.ts';
 
 const stop = new AbortController();
 process.on('SIGTERM', () => stop.abort(new Error('SIGTERM')));
@@ -14,6 +14,8 @@ process.on('SIGINT', () => {
 process.on('exit', () => {
   if (process.stderr.isTTY) process.stderr.write('\u001b[?25h');
 });
+
+exitOnClosedPipe([process.stdout, process.stderr], (code) => process.exit(code));
 
 const exitCode = await run(process.argv.slice(2), processTerminal(), stop.signal);
 // Backends may keep the process alive with worker threads or a GPU device.

@@ -43,3 +43,16 @@ export function processTerminal(): Terminal {
     styles: { strong: outColors.bold, faint: outColors.dim },
   };
 }
+
+/**
+ * Ends the program, as done, when nobody reads its output any more: `kvlr inspect | head -1` has what it wanted. Other errors of the
+ * streams are thrown.
+ */
+export function exitOnClosedPipe(streams: readonly NodeJS.EventEmitter[], exit: (code: number) => void): void {
+  for (const stream of streams) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      exit(0);
+    });
+  }
+}
