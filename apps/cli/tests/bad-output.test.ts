@@ -2,6 +2,7 @@ import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SpoilableRun } from './support/spoilable-run.ts';
+import { runCli, runToError } from './support/tiny-run.ts';
 
 /** Stands in for a disk that is full: the paths below which nothing can be written any more. */
 const fullDisk = vi.hoisted(() => ({ below: undefined as string | undefined }));
@@ -93,5 +94,23 @@ describe('a bad place for the output', () => {
       config.rms_norm_eps = 1e-6;
     });
     await run.expectFailure('run-mismatch', 'out.run');
+  });
+});
+
+describe('a place that is not the output alone', () => {
+  it('the source of an export, and an earlier result as run directory or comparison', async () => {
+    const weights = await readFile(join(run.model, 'model.safetensors'));
+    const same = { exitCode: 2, error: expect.stringContaining('apart from the model') };
+    expect(await runCli(['export', run.model, '--onnx', run.model, '--overwrite'])).toMatchObject(same);
+    const inside = join(run.model, 'model.safetensors');
+    expect(await runCli(['export', run.model, '--gguf', inside, '--overwrite'])).toMatchObject(same);
+    expect(await readFile(inside)).toEqual(weights);
+    expect((await run.run()).exitCode).toBe(0);
+    const before = await readdir(run.output);
+    const elsewhere = ['-o', join(run.directory, 'b'), '--run', run.output];
+    expect(JSON.parse((await run.run(...elsewhere)).out).error.code).toBe('run-mismatch');
+    const compared = await runToError(run.compare(join('results', 'out'), '--overwrite'));
+    expect(compared.code).toBe('run-mismatch');
+    expect(await readdir(run.output)).toEqual(before);
   });
 });

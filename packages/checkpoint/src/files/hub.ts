@@ -1,5 +1,6 @@
 import { KvlrError } from '@kvlr/core';
 import { type CheckpointFiles, fileMissing, fileTruncated } from './files.ts';
+import { type FetchGuard, guardedFetch, isPlainName, serverLimits } from './guarded-fetch.ts';
 
 /** A model on the Hugging Face hub. */
 export interface HubId {
@@ -14,7 +15,10 @@ const pattern = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w./-]+))?$/;
 /** Reads owner/name or owner/name@revision; undefined for a text of another form. The revision is main by default. */
 export function parseHubId(text: string): HubId | undefined {
   const match = pattern.exec(text);
-  return match ? { name: match[1]!, revision: match[2] ?? 'main' } : undefined;
+  if (match === null) return undefined;
+  const [, name = '', revision = 'main'] = match;
+  // Both become paths of the cache.
+  return [...name.split('/'), ...revision.split('/')].every(isPlainName) ? { name, revision } : undefined;
 }
 
 /** `parseHubId` that throws 'invalid-argument'. */
@@ -39,16 +43,71 @@ export interface HubAccess {
   signal?: AbortSignal;
 }
 
-/** The parameters that every call of the hub library takes; each request ends when the signal fires. */
-export function hubParameters({ hubUrl, accessToken, fetch: send = fetch, signal }: HubAccess) {
+/** Where the hub is, unless another address is given. */
+const usualHub = 'https://huggingface.co';
+
+/** The parameters that every call of the hub library takes; each request ends when the signal fires, and within `serverLimits`. */
+export function hubParameters(
+  { hubUrl, accessToken, fetch, signal }: HubAccess,
+  limits: Pick<FetchGuard, 'maxBytes' | 'maxRequests'> = {},
+) {
   if (accessToken !== undefined && !accessToken.startsWith('hf_')) {
     throw new KvlrError('invalid-argument', {
       message: 'expected an access token that begins with hf_, got another text',
       hint: 'Copy the token again (HF_TOKEN), or leave it out for public models.',
     });
   }
-  const stoppable: typeof fetch = (input, init) => send(input, { ...init, signal });
-  return { hubUrl, accessToken, fetch: stoppable };
+  const address = hubUrl ?? usualHub;
+  if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol)) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected the address of a hub, got ${JSON.stringify(address)}`,
+      hint: 'Write it as https://host (HF_ENDPOINT).',
+      data: { received: address },
+    });
+  }
+  const secret = accessToken === undefined ? undefined : { token: accessToken, origin: new URL(address).origin };
+  return {
+    hubUrl,
+    accessToken,
+    fetch: guardedFetch({ fetch: fetch as FetchGuard['fetch'], signal, secret, ...limits }),
+  };
+}
+
+/** A file of a listing that is believed. */
+export interface ListedFile {
+  name: string;
+  size: number;
+  /** Name of its content: hexadecimal. */
+  hash: string;
+  /** SHA-256 of the content, where the hub knows it: of large files. */
+  sha256: string | undefined;
+}
+
+/**
+ * The files of a checkpoint at a revision. Names, sizes and hashes are checked: they become paths and lengths.
+ * Throws 'network' for a listing without end, and what the hub library throws.
+ */
+export async function listHubFiles(access: HubAccess, repo: string, revision: string): Promise<ListedFile[]> {
+  const { listFiles } = await import('@huggingface/hub');
+  const parameters = hubParameters(access, { maxRequests: serverLimits.pages });
+  const files: ListedFile[] = [];
+  let entries = 0;
+  for await (const { type, path, size, oid, lfs } of listFiles({ ...parameters, repo, revision })) {
+    if (++entries > serverLimits.listedFiles) throw endlessListing(repo);
+    if (type !== 'file' || !isCheckpointFile(path) || !Number.isSafeInteger(size) || size < 0) continue;
+    const hash = lfs?.oid ?? oid;
+    if (typeof hash === 'string' && /^[0-9a-f]{32,128}$/i.test(hash))
+      files.push({ name: path, size, hash, sha256: lfs?.oid });
+  }
+  return files;
+}
+
+function endlessListing(repo: string): KvlrError {
+  return new KvlrError('network', {
+    message: `expected at most ${serverLimits.listedFiles} files in ${repo}, got more`,
+    hint: 'Check the address of the hub: a model has no more files than that.',
+    data: { id: repo },
+  });
 }
 
 /**
@@ -58,7 +117,7 @@ export function hubParameters({ hubUrl, accessToken, fetch: send = fetch, signal
  */
 export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFiles {
   const { name: repo, revision } = requireHubId(id);
-  const parameters = { repo, revision, ...hubParameters(access) };
+  hubParameters(access);
   const blobs = new Map<string, Promise<Blob>>();
   let sizes: Promise<Map<string, number>> | undefined;
 
@@ -72,12 +131,8 @@ export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFi
 
   const listing = (): Promise<Map<string, number>> => {
     sizes ??= ask(async () => {
-      const { listFiles } = await import('@huggingface/hub');
-      const found = new Map<string, number>();
-      for await (const { type, path, size } of listFiles(parameters)) {
-        if (type === 'file' && isCheckpointFile(path)) found.set(path, size);
-      }
-      return found;
+      const files = await listHubFiles(access, repo, revision);
+      return new Map(files.map(({ name, size }) => [name, size]));
     });
     sizes.catch(() => {
       sizes = undefined;
@@ -96,7 +151,8 @@ export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFi
     if (known !== undefined) return known;
     const pending = ask(async () => {
       const { downloadFile } = await import('@huggingface/hub');
-      const blob = await downloadFile({ ...parameters, path: name });
+      const parameters = hubParameters(access, { maxBytes: bytesOfAnswers(await sizeOf(name)) });
+      const blob = await downloadFile({ ...parameters, repo, revision, path: name });
       if (blob === null) throw fileMissing(id, name);
       return blob;
     });
@@ -126,13 +182,18 @@ export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFi
  * Of the files of a model's repository those that a checkpoint consists of: safetensors as transformers names them, configs,
  * tokenizer, chat template and licence, all in the topmost folder.
  */
-export function isCheckpointFile(name: string): boolean {
-  if (name.includes('/') || name.startsWith('.')) return false;
+export function isCheckpointFile(name: unknown): name is string {
+  if (!isPlainName(name)) return false;
   return (
     /^model(-\d+-of-\d+)?\.safetensors$/.test(name) ||
     /\.(json|jinja|tiktoken)$/.test(name) ||
     /^(tokenizer|spiece)\.model$|^(vocab|merges)\.txt$|^(LICENSE|NOTICE)/.test(name)
   );
+}
+
+/** Most bytes of an answer where a file of this size is loaded: itself, or what the hub says about it. */
+export function bytesOfAnswers(size: number): number {
+  return Math.max(size, serverLimits.smallFileBytes);
 }
 
 /**

@@ -1,5 +1,6 @@
 import { KvlrError } from '@kvlr/core';
 import { type CheckpointFiles, fileMissing, fileTruncated, readJsonObject, sliceBytes } from './files.ts';
+import { guardedFetch, serverLimits } from './guarded-fetch.ts';
 
 /** A web server cannot be asked for a listing: these names are tried, then the shards of the index. */
 const probedNames = [
@@ -27,7 +28,7 @@ export interface UrlFilesSettings {
 export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {}): CheckpointFiles {
   const location = baseUrl.endsWith('/') ? baseUrl : `${baseUrl}/`;
   const wholeFileLimit = settings.wholeFileLimit ?? 64 * 1024 * 1024;
-  const request = settings.fetch ?? ((url: string, init?: RequestInit) => fetch(url, init));
+  const request = (name: string) => guardedFetch({ fetch: settings.fetch, maxBytes: mostBytes(name) });
   const wholeFiles = new Map<string, Promise<Uint8Array>>();
   const sizes = new Map<string, Promise<number>>();
 
@@ -35,8 +36,9 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
     const url = location + name.split('/').map(encodeURIComponent).join('/');
     let response: Response;
     try {
-      response = await request(url, init);
+      response = await request(name)(url, init);
     } catch (cause) {
+      if (KvlrError.isInstance(cause)) throw cause;
       throw networkError(url, 'no answer', cause);
     }
     // Servers of single-page applications answer what they have not with the application's page, and status 200.
@@ -48,7 +50,15 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
   const fetchWhole = async (name: string): Promise<Uint8Array> => {
     const response = await send(name, {});
     if (!response.ok) throw networkError(location + name, `status ${response.status}`);
-    return new Uint8Array(await response.arrayBuffer());
+    return bytesOf(response, name);
+  };
+
+  const bytesOf = async (response: Response, name: string): Promise<Uint8Array> => {
+    try {
+      return new Uint8Array(await response.arrayBuffer());
+    } catch (cause) {
+      throw KvlrError.isInstance(cause) ? cause : networkError(location + name, 'an answer that broke off', cause);
+    }
   };
 
   /** The promise is kept, so that readers at the same time share one download; a failed one is forgotten. */
@@ -65,7 +75,8 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
     const head = await send(name, { method: 'HEAD' });
     const length = head.headers.get('content-length');
     // With a content encoding the length is that of the packed transfer, not of the file.
-    if (head.ok && length !== null && head.headers.get('content-encoding') === null) return Number(length);
+    const isLength = length !== null && /^\d+$/.test(length) && Number.isSafeInteger(Number(length));
+    if (head.ok && isLength && head.headers.get('content-encoding') === null) return Number(length);
     return (await whole(name)).length;
   };
 
@@ -81,11 +92,11 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
   const readRange = async (name: string, start: number, end: number): Promise<Uint8Array> => {
     const response = await send(name, { headers: { Range: `bytes=${start}-${end - 1}` } });
     if (response.status === 200) {
-      const bytes = await whole(name, async () => new Uint8Array(await response.arrayBuffer()));
+      const bytes = await whole(name, () => bytesOf(response, name));
       return sliceBytes(location, name, bytes, start, end);
     }
     if (response.status !== 206) throw networkError(location + name, `status ${response.status}`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
+    const bytes = await bytesOf(response, name);
     if (bytes.length !== end - start) throw fileTruncated(location, name, end, start + bytes.length);
     return bytes;
   };
@@ -128,6 +139,11 @@ export function createUrlFiles(baseUrl: string, settings: UrlFilesSettings = {})
     },
   };
   return files;
+}
+
+/** Of an answer that is no range. */
+function mostBytes(name: string): number {
+  return /\.(safetensors|gguf)$/i.test(name) ? serverLimits.wholeFileBytes : serverLimits.smallFileBytes;
 }
 
 function networkError(url: string, received: string, cause?: unknown): KvlrError {

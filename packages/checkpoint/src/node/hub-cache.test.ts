@@ -39,6 +39,14 @@ describe('downloadHubModel', () => {
     expect(hub.requests.filter((path) => path.includes('/resolve/'))).toEqual([]);
   });
 
+  it('writes to no place that the hub names by its commit', async () => {
+    for (const commit of ['../../../out', 'main', 'A'.repeat(40), '..\\..']) {
+      hub.commit = commit;
+      await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'network', 'a commit');
+    }
+    expect(await readdir(cacheDirectory)).toEqual([]);
+  });
+
   it('goes on where a broken connection stopped', async () => {
     hub.breakAfter = 5000;
     await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'network');

@@ -4,7 +4,16 @@ import { link, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } fro
 import { dirname, join, relative } from 'node:path';
 import { KvlrError, type RunControl, throwIfAborted } from '@kvlr/core';
 import { fileMissing, fileTruncated } from '../files/files.ts';
-import { type HubAccess, hubError, hubParameters, isCheckpointFile, requireHubId } from '../files/hub.ts';
+import {
+  bytesOfAnswers,
+  type HubAccess,
+  hubError,
+  hubParameters,
+  type ListedFile,
+  listHubFiles,
+  requireHubId,
+} from '../files/hub.ts';
+import { holdPlace } from './lock.ts';
 import { checkFreeSpace, requireWritable, writeError } from './replace.ts';
 
 export interface HubDownloadSettings extends HubAccess, RunControl {
@@ -25,18 +34,20 @@ export async function downloadHubModel(id: string, settings: HubDownloadSettings
   const { name, revision } = requireHubId(id);
   const hub = await import('@huggingface/hub');
   const { hubUrl = process.env.HF_ENDPOINT, accessToken = process.env.HF_TOKEN, onEvent, signal } = settings;
-  const parameters = hubParameters({
+  const access: HubAccess = {
     ...settings,
-    hubUrl: hubUrl?.replace(/\/+$/, ''),
+    hubUrl: hubUrl === '' ? undefined : hubUrl?.replace(/\/+$/, ''),
     accessToken: accessToken === '' ? undefined : accessToken,
-  });
+  };
+  const parameters = hubParameters(access);
   const cache = settings.cacheDirectory ?? hub.getHFHubCachePath();
   const storage = join(cache, hub.getRepoFolderName({ type: 'model', name }));
   const reference = join(storage, 'refs', revision);
 
   let commit: string;
   try {
-    ({ sha: commit } = await hub.modelInfo({ ...parameters, name, revision, additionalFields: ['sha'] }));
+    const { sha } = await hub.modelInfo({ ...parameters, name, revision, additionalFields: ['sha'] });
+    commit = requireCommit(sha, id);
   } catch (cause) {
     const error = hubError(cause, id);
     const kept = error.code === 'network' ? await keptSnapshot(storage, reference) : undefined;
@@ -49,26 +60,22 @@ export async function downloadHubModel(id: string, settings: HubDownloadSettings
   }
 
   const snapshot = join(storage, 'snapshots', commit);
-  const request = { ...parameters, repo: name, revision: commit };
+  const request = { repo: name, revision: commit };
   try {
-    const files: HubFile[] = [];
-    for await (const entry of hub.listFiles(request)) {
-      if (entry.type !== 'file' || !isCheckpointFile(entry.path)) continue;
-      const hash = entry.lfs?.oid ?? entry.oid;
-      if (hash === undefined || !/^[\w-]+$/.test(hash)) continue;
-      files.push({
-        name: entry.path,
-        size: entry.size,
-        sha256: entry.lfs?.oid,
-        blobPath: join(storage, 'blobs', hash),
-        snapshotPath: join(snapshot, entry.path),
+    const listed = await listHubFiles(access, name, commit);
+    const files = listed.map(
+      (file): HubFile => ({
+        ...file,
+        blobPath: join(storage, 'blobs', file.hash),
+        snapshotPath: join(snapshot, file.name),
         async fetch() {
-          const blob = await hub.downloadFile({ ...request, path: entry.path });
-          if (blob === null) throw fileMissing(id, entry.path);
+          const limited = hubParameters(access, { maxBytes: bytesOfAnswers(file.size) });
+          const blob = await hub.downloadFile({ ...limited, ...request, path: file.name });
+          if (blob === null) throw fileMissing(id, file.name);
           return blob;
         },
-      });
-    }
+      }),
+    );
     requireWeights(id, files);
     await downloadAll(id, files, { onEvent, signal });
   } catch (cause) {
@@ -78,6 +85,19 @@ export async function downloadHubModel(id: string, settings: HubDownloadSettings
   await writeFile(reference, commit);
   return snapshot;
 }
+
+/** The name of a commit becomes a path. */
+function requireCommit(sha: unknown, id: string): string {
+  if (typeof sha === 'string' && commitPattern.test(sha)) return sha;
+  throw new KvlrError('network', {
+    message: `expected the hub to name a commit of ${id}, got ${JSON.stringify(sha)?.slice(0, 80)}`,
+    hint: 'Check the address of the hub: what answers there is none, or not a sound one.',
+    data: { id },
+  });
+}
+
+/** SHA-1 or SHA-256. */
+const commitPattern = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
 async function downloadAll(id: string, files: readonly HubFile[], { onEvent, signal }: RunControl): Promise<void> {
   const missing: HubFile[] = [];
@@ -115,7 +135,7 @@ function requireWeights(id: string, files: readonly HubFile[]): void {
 /** The directory of the last complete copy of a revision. */
 async function keptSnapshot(storage: string, reference: string): Promise<string | undefined> {
   const commit = await readFile(reference, 'utf8').catch(() => undefined);
-  if (commit === undefined || !/^\w+$/.test(commit)) return undefined;
+  if (commit === undefined || !commitPattern.test(commit)) return undefined;
   const snapshot = join(storage, 'snapshots', commit);
   return (await isThere(join(snapshot, 'config.json'))) ? snapshot : undefined;
 }
@@ -128,11 +148,7 @@ function isThere(path: string): Promise<boolean> {
 }
 
 /** A file of the hub and its places in the cache. */
-export interface HubFile {
-  name: string;
-  size: number;
-  /** SHA-256 of the content, where the hub knows it: of large files. */
-  sha256: string | undefined;
+export interface HubFile extends Omit<ListedFile, 'hash'> {
   /** Where the content is kept, under its hash. */
   blobPath: string;
   /** Where it appears under its name. */
@@ -156,7 +172,11 @@ export async function downloadHubFile(file: HubFile, progress: (bytes: number) =
     await mkdir(dirname(blobPath), { recursive: true });
     await mkdir(dirname(snapshotPath), { recursive: true });
     if (await exists(blobPath)) progress(size);
-    else await downloadBlob(file, progress);
+    else {
+      // Two that append to one file would spoil it.
+      const held = await holdPlace(blobPath);
+      await downloadBlob(file, progress).finally(held.release);
+    }
     await showUnderName(blobPath, snapshotPath);
   } catch (error) {
     throw writeError(error, snapshotPath);
@@ -172,6 +192,7 @@ async function downloadBlob(file: HubFile, progress: (bytes: number) => void): P
   );
   const start = kept < size ? kept : 0;
   progress(start);
+  let received = start;
   const handle = await open(incomplete, start === 0 ? 'w' : 'a');
   try {
     if (size > 0) {
@@ -179,13 +200,15 @@ async function downloadBlob(file: HubFile, progress: (bytes: number) => void): P
       for await (const bytes of blob.slice(start, size).stream()) {
         await handle.writeFile(bytes);
         progress(bytes.length);
+        received += bytes.length;
+        // What goes on beyond its size is other content, as is found below.
+        if (received > size) break;
       }
     }
     await handle.sync();
   } finally {
     await handle.close();
   }
-  const received = (await stat(incomplete)).size;
   if (received < size) throw fileTruncated(dirname(blobPath), name, size, received);
   const wrong = received > size || (file.sha256 !== undefined && (await sha256Of(incomplete)) !== file.sha256);
   if (wrong) {
