@@ -10,6 +10,7 @@ import {
   cholesky,
   createMatrix,
   eigenvaluesSymmetric,
+  eigHermitian,
   innerProduct,
   type Matrix,
   multiply,
@@ -30,16 +31,23 @@ import { TopEigenvalueSolver } from './top-eigenvalue-solver.ts';
  * of 'rope-exact-output' leave out. The estimate has exact keys and estimated values.
  *
  * @param wanted KV heads that the layer is grouped into: the estimate is right for so many contiguous groups.
+ * @param headWidth m, of the shared heads in widths of a head.
  * @throws KvlrError 'invalid-argument' when the layer carries no statistics or weights.
  */
-export function lostEnergy(layer: LayerData, wanted: number): RankedCost {
-  const keys = lostKeyEnergy(layer, wanted);
-  const values = lostValueEnergy(layer, wanted);
+export function lostEnergy(layer: LayerData, wanted: number, headWidth = 1): RankedCost {
+  const keys = lostKeyEnergy(layer, wanted, headWidth);
+  const values = lostValueEnergy(layer, wanted, headWidth);
   return {
     exact: (group) => keys.exact(group) + values.exact(group),
     estimate: (group) => keys.estimate(group) + values.estimate(group),
     work: (size) => keys.work(size) + values.work(size),
   };
+}
+
+/** How many heads are to be left, and their width in widths of a head. */
+interface ResultHeads {
+  wanted: number;
+  headWidth: number;
 }
 
 /** A cost in units of its own, and the same of all heads. */
@@ -55,13 +63,15 @@ interface Energy extends RankedCost {
  * @param wanted KV heads that the layer is grouped into: the estimate is right for so many contiguous groups.
  * @throws KvlrError 'invalid-argument' when the layer carries no statistics.
  */
-export function lostKeyEnergy(layer: LayerData, wanted: number): RankedCost {
+export function lostKeyEnergy(layer: LayerData, wanted: number, headWidth = 1): RankedCost {
   const parts = keyParts(layer).map(({ coordinates, rotates }) =>
-    rotates ? lostPairEnergy(layer, coordinates) : lostStillEnergy(layer, coordinates, wanted),
+    rotates
+      ? lostPairEnergy(layer, coordinates, headWidth)
+      : lostStillEnergy(layer, coordinates, { wanted, headWidth }),
   );
   const total = parts.reduce((sum, part) => sum + part.total, 0);
   const share = (name: 'exact' | 'estimate') => (group: readonly number[]) =>
-    group.length === 1 || total <= 0 ? 0 : parts.reduce((sum, part) => sum + part[name](group), 0) / total;
+    group.length <= headWidth || total <= 0 ? 0 : parts.reduce((sum, part) => sum + part[name](group), 0) / total;
   return {
     exact: share('exact'),
     estimate: share('estimate'),
@@ -72,8 +82,8 @@ export function lostKeyEnergy(layer: LayerData, wanted: number): RankedCost {
 /** The expected square of a score of RoPE's pair is half of the product of its energies: phases are anything. */
 const energiesPerScore = 2;
 
-/** Energy outside the D strongest directions of the keys of a group that no position rotates, in the metric of the queries. */
-function lostStillEnergy(layer: LayerData, coordinates: readonly number[], wanted: number): Energy {
+/** Energy outside the m D strongest directions of the keys of a group that no position rotates, in the metric of the queries. */
+function lostStillEnergy(layer: LayerData, coordinates: readonly number[], result: ResultHeads): Energy {
   const { numKeyValueHeads, headDim, attention } = layer.shape;
   const { keySecondMoment, keyMean } = requireStatistics(layer);
   const heads = everyHead(numKeyValueHeads);
@@ -84,7 +94,7 @@ function lostStillEnergy(layer: LayerData, coordinates: readonly number[], wante
       : createMatrix(numKeyValueHeads * headDim, numKeyValueHeads * headDim, keySecondMoment);
   const metrics = queryMetric(layer, heads, 'projected', undefined, coordinates);
   const energies = new WeighedMoments(selectBlock(whole, places, places).data, metrics);
-  const cost = lostSubspaceEnergy(energies, wanted);
+  const cost = lostSubspaceEnergy(energies, result);
   return {
     exact: (group) => energiesPerScore * cost.exact(group),
     estimate: (group) => energiesPerScore * cost.estimate(group),
@@ -94,11 +104,11 @@ function lostStillEnergy(layer: LayerData, coordinates: readonly number[], wante
 }
 
 /**
- * Key energy that is lost when heads share one key per frequency, weighted by how much the queries listen: sum over frequencies of
- * trace - largest eigenvalue of diag(w)^(1/2) Gamma_j diag(w)^(1/2). Exact for keys that stay stock under RoPE. The weighted
- * moments are prepared once; a group of t heads then takes n/2 largest eigenvalues of t x t Hermitian matrices.
+ * Key energy that is lost when heads share m keys per frequency, weighted by how much the queries listen: sum over frequencies of
+ * trace - m largest eigenvalues of diag(w)^(1/2) Gamma_j diag(w)^(1/2). Exact for keys that stay stock under RoPE. The weighted
+ * moments are prepared once; a group of t heads then takes n/2 largest eigenvalues of t x t Hermitian matrices, or for m > 1 all.
  */
-function lostPairEnergy(layer: LayerData, coordinates: readonly number[]): Energy {
+function lostPairEnergy(layer: LayerData, coordinates: readonly number[], headWidth: number): Energy {
   const { numKeyValueHeads, headDim } = layer.shape;
   const half = coordinates.length / 2;
   const heads = everyHead(numKeyValueHeads);
@@ -133,41 +143,49 @@ function lostPairEnergy(layer: LayerData, coordinates: readonly number[]): Energ
         }
         energy += real[source + group[row]!]!;
       }
-      lost += Math.max(0, energy - solver.solve(size));
+      lost += Math.max(0, energy - (headWidth === 1 ? solver.solve(size) : leadingEnergy(solver, size, headWidth)));
     }
     return lost;
   };
   return { exact, estimate: exact, work: () => 0, total };
 }
 
+/** Sum of the largest eigenvalues of the matrix that was put into the solver. */
+function leadingEnergy({ real, imag }: TopEigenvalueSolver, size: number, count: number): number {
+  const [rows, cols] = [size, size];
+  const { values } = eigHermitian({ rows, cols, real: real.slice(0, size * size), imag: imag.slice(0, size * size) });
+  return values.subarray(0, count).reduce((sum, value) => sum + value, 0);
+}
+
 /**
  * Share of a layer's value energy, in the output metric M, that is lost when heads share one value: sum of the
- * eigenvalues of M^(1/2) C M^(1/2) beyond the D-th, over the trace of all heads. Exact; one eigenvalue problem of size
+ * eigenvalues of M^(1/2) C M^(1/2) beyond the m D-th, over the trace of all heads. Exact; one eigenvalue problem of size
  * t*D per group, solved once.
  *
  * @param wanted KV heads that the layer is grouped into: the estimate is right for so many contiguous groups.
  * @throws KvlrError 'invalid-argument' when the layer carries no statistics or weights.
  */
-export function lostValueEnergy(layer: LayerData, wanted: number): RankedCost {
+export function lostValueEnergy(layer: LayerData, wanted: number, headWidth = 1): RankedCost {
   const { valueSecondMoment } = requireStatistics(layer);
   const values = new WeighedMoments(valueSecondMoment, outputMetric(layer, everyHead(layer.shape.numKeyValueHeads)));
-  const cost = lostSubspaceEnergy(values, wanted);
+  const cost = lostSubspaceEnergy(values, { wanted, headWidth });
   const share =
     (lost: GroupCost): GroupCost =>
     (group) =>
-      group.length === 1 || values.totalEnergy <= 0 ? 0 : lost(group) / values.totalEnergy;
+      group.length <= headWidth || values.totalEnergy <= 0 ? 0 : lost(group) / values.totalEnergy;
   return { exact: share(cost.exact), estimate: share(cost.estimate), work: cost.work };
 }
 
-/** Energy of vectors of heads outside the D strongest directions of a group; eigenvalues of each group are solved for once. */
-function lostSubspaceEnergy(vectors: WeighedMoments, wanted: number): RankedCost {
+/** Energy of vectors of heads outside the m D strongest directions of a group; eigenvalues of each group are solved for once. */
+function lostSubspaceEnergy(vectors: WeighedMoments, { wanted, headWidth }: ResultHeads): RankedCost {
   const { numHeads, headDim } = vectors;
+  const kept = headWidth * headDim;
   const known = new Map<string, number>();
   const exact: GroupCost = (group) => {
-    if (group.length === 1) return 0;
+    if (group.length <= headWidth) return 0;
     const heads = group.toSorted((left, right) => left - right);
     const name = heads.join(' ');
-    const lost = known.get(name) ?? tail(eigenvaluesSymmetric(vectors.assemble(heads)), headDim);
+    const lost = known.get(name) ?? tail(eigenvaluesSymmetric(vectors.assemble(heads)), kept);
     known.set(name, lost);
     return lost;
   };
@@ -177,7 +195,7 @@ function lostSubspaceEnergy(vectors: WeighedMoments, wanted: number): RankedCost
     exact,
     estimate: (group) => {
       const groups = contiguousHeads(numHeads, numHeads / wanted);
-      estimate ??= scaledTo(exact, estimatedLoss(vectors), groups);
+      estimate ??= scaledTo(exact, estimatedLoss(vectors, kept), groups);
       return estimate(group);
     },
     work: (size) => (size * headDim) ** 3,
@@ -203,13 +221,13 @@ function scaledTo(exact: GroupCost, estimate: GroupCost, groups: HeadGroups): Gr
  * coherence of the pairs, sum of |C_ij|^2 over i != j / ((t - 1) sum of |C_ii|^2), in Frobenius norms with the diagonal
  * of the metric. Equal heads lose nothing, as they should. Everything but the last sums is prepared once.
  */
-function estimatedLoss(vectors: WeighedMoments): GroupCost {
+function estimatedLoss(vectors: WeighedMoments, keptDirections: number): GroupCost {
   const { numHeads, headDim } = vectors;
   const spectra = everyHead(numHeads).map((head) => eigenvaluesSymmetric(vectors.block(head, head)));
   const crossEnergy = crossEnergies(vectors.moment, vectors.metricDiagonals, numHeads, headDim);
   const next = new Uint32Array(numHeads);
 
-  /** Energy beyond the D strongest of all the heads' directions. */
+  /** Energy beyond the strongest of all the heads' directions. */
   const uncorrelatedLoss = (group: readonly number[]): number => {
     let kept = 0;
     let energy = 0;
@@ -217,7 +235,7 @@ function estimatedLoss(vectors: WeighedMoments): GroupCost {
       next[head] = 0;
       energy += vectors.energies[head]!;
     }
-    for (let direction = 0; direction < headDim; direction++) {
+    for (let direction = 0; direction < keptDirections; direction++) {
       let strongest = group[0]!;
       let most = Number.NEGATIVE_INFINITY;
       for (const head of group) {
@@ -235,7 +253,7 @@ function estimatedLoss(vectors: WeighedMoments): GroupCost {
 
   return (group) => {
     const size = group.length;
-    if (size === 1) return 0;
+    if (size * headDim <= keptDirections) return 0;
     let own = 0;
     let shared = 0;
     for (let row = 0; row < size; row++) {

@@ -24,13 +24,13 @@ export const mergeCosts = {
     description: 'The groups that lose the least key energy, as the queries weigh it',
     needsStatistics: true,
     needsWeights: false,
-    costOf: (request) => lostKeyEnergy(layerData(request), request.wanted),
+    costOf: (request) => lostKeyEnergy(layerData(request), request.wanted, request.headWidth),
   },
   'lost-values': {
     description: 'The groups that lose the least value energy, as the output projection sees it',
     needsStatistics: true,
     needsWeights: true,
-    costOf: (request) => lostValueEnergy(layerData(request), request.wanted),
+    costOf: (request) => lostValueEnergy(layerData(request), request.wanted, request.headWidth),
   },
   'lost-energy': {
     description: 'The groups that lose the least key and value energy together',
@@ -46,7 +46,7 @@ export const mergeCosts = {
  * @throws KvlrError 'invalid-argument' when the request carries neither.
  */
 function lostEnergyOf(request: GroupingRequest) {
-  if (request.statistics && request.weights) return lostEnergy(layerData(request), request.wanted);
+  if (request.statistics && request.weights) return lostEnergy(layerData(request), request.wanted, request.headWidth);
   if (request.cost) return request.cost;
   throw new KvlrError('invalid-argument', {
     message: 'expected statistics and weights, or the cost of a group, got a request with neither',

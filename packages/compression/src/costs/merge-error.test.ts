@@ -86,6 +86,13 @@ describe('mergeError', () => {
     },
   );
 
+  it('is nothing for groups that are no larger than shared heads are wide', async () => {
+    const model = createTinyModel(settings);
+    const error = mergeError(await readSourceLayer(model, 0), 'rope-averaged', await inputsOf(model), 2);
+    for (const group of [[3], [1, 2]]) expect(error([group])).toBeLessThan(1e-12);
+    expect(error([[0, 1, 2]])).toBeGreaterThan(1e-4);
+  });
+
   it('does not depend on the order of heads, and is nothing for heads on their own', async () => {
     const model = createTinyModel(settings);
     const error = mergeError(await readSourceLayer(model, 0), 'rope-averaged', await inputsOf(model));

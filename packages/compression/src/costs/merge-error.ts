@@ -33,8 +33,10 @@ export function mergeError(
     const part = selectHeads(layer, heads);
     const own = queryHeadsOf(layer.shape, heads).map((queryHead) => attended[queryHead]!);
     const places = groups.map((group) => group.map((head) => heads.indexOf(head)));
-    const merged = compressLayer({ ...part, groups: places, method, headWidth });
-    const result = { shape: widenHeads(part.shape, headWidth), layer: part.layer };
+    // A group of no more heads than a shared one is wide loses nothing in one as wide as they are.
+    const width = Math.min(headWidth, ...groups.map((group) => group.length));
+    const merged = compressLayer({ ...part, groups: places, method, headWidth: width });
+    const result = { shape: widenHeads(part.shape, width), layer: part.layer };
     const error = projectHeads(own, part.weights);
     addTo(error, projectHeads(attendedValues(merged, result, inputs), merged.weights), -1);
     return energy > 0 ? frobeniusSquared(error) / energy : 0;

@@ -17,6 +17,8 @@ export interface GroupingRequest {
   numKeyValueHeads: number;
   /** KV heads wanted. Divides `numKeyValueHeads`. */
   wanted: number;
+  /** Width of the wanted heads in widths of the source's. Default 1. */
+  headWidth?: number | undefined;
   headDim: number;
   numAttentionHeads: number;
   /** How the layer knows positions, which decides what its keys may share. Left out: RoPE over whole heads. */

@@ -23,7 +23,7 @@ export const groupingColumns: RowColumns = {
     for (const [layer, ofLayer] of groups.entries()) {
       const weights = await readAttentionWeights(model, layer);
       const source = { shape, layer, weights, statistics: statistics.layers[layer] };
-      const { exact } = lostEnergy(source, ofLayer.length);
+      const { exact } = lostEnergy(source, ofLayer.length, headWidth);
       energy += ofLayer.reduce((sum, group) => sum + exact(group), 0);
       measuredError += mergeError(source, method, await recordings.blockInputs(layer), headWidth)(ofLayer);
     }

@@ -1,7 +1,15 @@
 import { createTinyModel, expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { parseRecipe } from '../recipe.ts';
-import { bestRecipes, budgetRows, type ComparedRows, groupingRows, initialisationRows, methodRows } from './rows.ts';
+import {
+  bestRecipes,
+  budgetRows,
+  type ComparedRows,
+  groupingRows,
+  headWidthRows,
+  initialisationRows,
+  methodRows,
+} from './rows.ts';
 
 const model = createTinyModel({ numAttentionHeads: 8, numKeyValueHeads: 4 });
 const half = { model, ratios: [1 / 2] };
@@ -69,6 +77,31 @@ describe('methodRows', () => {
     expect(notes).toEqual(['1/3 of 4 KV heads is left out: possible are 1/2, 1/4.']);
     const error = expectKvlrError(() => methodRows({ model, ratios: [1 / 3] }), 'heads-not-divisible', /got 1\/3/);
     expect(error).toMatchObject({ hint: 'Possible: 1/2, 1/4.', where: { argument: 'ratios' } });
+  });
+});
+
+describe('headWidthRows', () => {
+  it('sets widths against each other at equal bytes, before and after the recovery', () => {
+    const recipe = { recovery: { preset: 'light' as const } };
+    const { rows, notes } = headWidthRows({ model, recipe, ratios: [1 / 2, 1 / 4], headWidths: [1, 2] });
+    expect(rows.map(({ name, usual, entries }) => [name, entries.keyValueHeads, entries.headWidth, usual])).toEqual([
+      ['1x', 2, 1, '1x'],
+      ['1x', 1, 1, '1x'],
+      ['1x+light', 2, 1, '1x+light'],
+      ['1x+light', 1, 1, '1x+light'],
+      ['2x', 1, 2, '1x'],
+      ['2x+light', 1, 2, '1x+light'],
+    ]);
+    expect(notes).toEqual(['1/4 takes less than a head 2 times as wide: that row is left out.']);
+  });
+
+  it('lets methods have the width of the recipe where they can, and says so in their names', () => {
+    const recipe = { recovery: { preset: 'none' as const }, headWidth: 2 };
+    const { rows } = methodRows({ ...half, methods: ['mean-pool', 'svd-w'], recipe });
+    expect(rows.map(({ name, title, entries }) => [name, title, entries.headWidth])).toEqual([
+      ['mean-pool', 'Mean-pool', 1],
+      ['svd-w@2x', 'SVD-w, heads 2 times as wide', 2],
+    ]);
   });
 });
 

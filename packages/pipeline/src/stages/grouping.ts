@@ -46,10 +46,10 @@ export function groupLayer(question: LayerQuestion): Promise<number[][]> {
   let error: MergeError | undefined;
   const { numKeyValueHeads, headDim, numAttentionHeads } = shape;
   const request: GroupingRequest = {
-    ...{ layer, statistics, numKeyValueHeads, wanted, headDim, numAttentionHeads, weights, signal },
+    ...{ layer, statistics, numKeyValueHeads, wanted, headWidth, headDim, numAttentionHeads, weights, signal },
     positions: shape.layers[layer]!.positions,
     cost: (heads) => {
-      cost ??= lostEnergy(source, wanted).exact;
+      cost ??= lostEnergy(source, wanted, headWidth).exact;
       return cost(heads);
     },
     measuredCost:
