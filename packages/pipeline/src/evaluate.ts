@@ -13,6 +13,7 @@ import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { attentionDtype, cacheElementBytes } from './models/facts.ts';
 import { ModelRunner, type RunnerRequest } from './models/runner.ts';
+import { fitWindows } from './recipe.ts';
 import { RunContext, type Stage } from './run/context.ts';
 import { MemoryRunStore } from './run/store.ts';
 
@@ -36,9 +37,10 @@ export interface CheckpointEvaluationRequest extends CommonRequest {
  */
 export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
   const { model, base } = request;
-  const windows = await cutWindows(request, model);
+  const fitted = fitRequest(request, base === undefined ? [model] : [model, base]);
+  const windows = await cutWindows(fitted, model);
   if (base) {
-    const windowsOfBase = await cutWindows(request, base);
+    const windowsOfBase = await cutWindows(fitted, base);
     const same = windows.every(({ tokenIds }, index) => tokenIds.join() === windowsOfBase[index]?.tokenIds.join());
     if (!same) throw differentTokenizers(model, base);
   }
@@ -77,7 +79,7 @@ export interface CacheDtypeEvaluation {
 export async function evaluateCacheDtypes(request: CacheDtypesRequest): Promise<CacheDtypeEvaluation[]> {
   const { model } = request;
   const dtypes = [...new Set<CacheDtype>(['f32', ...request.dtypes])];
-  const windows = await cutWindows(request, model);
+  const windows = await cutWindows(fitRequest(request, [model]), model);
   const runner = await ModelRunner.create(request.runtime ?? {}, request.onEvent);
 
   const evaluateIn = async (stage: Stage, part: number, logits: LogitSource, base?: LogitSource) => {
@@ -103,6 +105,13 @@ export async function evaluateCacheDtypes(request: CacheDtypesRequest): Promise<
       'f32',
     ),
   );
+}
+
+/** The request with windows that every model has positions for, see `fitWindows`. */
+function fitRequest<Request extends CommonRequest>(request: Request, models: readonly Checkpoint[]): Request {
+  const maxPositionEmbeddings = Math.min(...models.map(({ shape }) => shape.maxPositionEmbeddings));
+  const { evaluation: windows } = fitWindows({ evaluation: request.windows }, { maxPositionEmbeddings });
+  return { ...request, windows };
 }
 
 /** Windows of a checkpoint's tokens; throws 'usage' for windows that it has no positions for, and 'text-too-short'. */

@@ -13,7 +13,7 @@ import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { dividingShare, type ResultHeads, resolveHeads } from './heads.ts';
 import { attentionDtype, cacheElementBytes } from './models/facts.ts';
 import { foreseeOutcome, type Outcome, requireMethod } from './outcome.ts';
-import { parseRecipe, resolveDistillation, resolveRecovery } from './recipe.ts';
+import { fitWindows, parseRecipe, resolveDistillation, resolveRecovery } from './recipe.ts';
 import { type ArtefactKey, artefactKey } from './run/artefact.ts';
 import {
   type BudgetChoice,
@@ -72,8 +72,8 @@ export interface CompressionPlan extends ResultHeads {
  *   its own before), 'tokenizer-mismatch', 'text-empty', 'text-too-short', 'usage' for unknown names.
  */
 export async function planCompression(request: PlanRequest): Promise<CompressionPlan> {
-  const recipe = parseRecipe(request.recipe);
   const { model } = request;
+  const recipe = fitWindows(parseRecipe(request.recipe), model.shape);
   checkModel(model, recipe);
   requireMethod(methodOf({ ...request, recipe }), model);
   headsOf({ ...request, recipe });

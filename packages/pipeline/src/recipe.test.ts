@@ -1,5 +1,6 @@
+import type { Recipe } from '@kvlr/core/schemas';
 import { describe, expect, it } from 'vitest';
-import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
+import { fitWindows, formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
 
 describe('recipes', () => {
   it('take their defaults', () => {
@@ -27,5 +28,25 @@ describe('recipes', () => {
       /method: .*calibration: .*window/,
     );
     expect(() => parseRecipeYaml('a: [')).toThrowError(expect.objectContaining({ code: 'recipe-invalid' }));
+  });
+});
+
+describe('fitWindows', () => {
+  const recipe = parseRecipe({ recovery: { distillation: {} } });
+  const lengths = ({ calibration, recovery, budget, evaluation }: Recipe) => [
+    ...[calibration.windowLength, recovery.windowLength, recovery.distillation!.windowLength],
+    ...[budget.windowLength, evaluation.windowLength],
+  ];
+
+  it('shrinks the default windows to the context of the model', () => {
+    expect(lengths(fitWindows(recipe, { maxPositionEmbeddings: 64 }))).toEqual([64, 64, 64, 65, 65]);
+    expect(lengths(fitWindows(recipe, { maxPositionEmbeddings: 300 }))).toEqual([300, 300, 300, 257, 301]);
+    expect(fitWindows(recipe, { maxPositionEmbeddings: 512 })).toEqual(recipe);
+  });
+
+  it('leaves lengths that were chosen', () => {
+    const chosen = parseRecipe({ calibration: { windowLength: 100 }, evaluation: { windowLength: 90 } });
+    const fitted = fitWindows(chosen, { maxPositionEmbeddings: 64 });
+    expect([fitted.calibration.windowLength, fitted.evaluation.windowLength]).toEqual([100, 90]);
   });
 });

@@ -1,5 +1,5 @@
 import { keysOfPair } from '@kvlr/compression';
-import { KvlrError } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 import { type Recipe, recipeSchema } from '@kvlr/core/schemas';
 import {
   type DistillationPreset,
@@ -27,6 +27,40 @@ export function parseRecipe(input: unknown, file?: string): Recipe {
     ...(file !== undefined && { where: { file } }),
     data: { problems },
   });
+}
+
+/** The parts of a recipe that say how long windows of tokens are. */
+type Windows = Pick<Recipe, 'calibration' | 'recovery' | 'budget' | 'evaluation'>;
+
+/**
+ * Windows that a model has positions for: lengths that are the default ones shrink to its context, others stay as they are. The last
+ * token of a window that is predicted needs no position.
+ */
+export function fitWindows<Entries extends Partial<Windows>>(
+  entries: Entries,
+  { maxPositionEmbeddings }: Pick<DecoderShape, 'maxPositionEmbeddings'>,
+): Entries {
+  const usual: Windows & { distillation: { windowLength: number } } = {
+    ...parseRecipe({}),
+    distillation: parseRecipe({ recovery: { distillation: {} } }).recovery.distillation!,
+  };
+  const fitted = <Entry extends { windowLength: number }>(entry: Entry, usualLength: number, longest: number): Entry =>
+    entry.windowLength === usualLength && usualLength > longest ? { ...entry, windowLength: longest } : entry;
+  const { calibration, recovery, budget, evaluation } = entries;
+  return {
+    ...entries,
+    ...(calibration && { calibration: fitted(calibration, usual.calibration.windowLength, maxPositionEmbeddings) }),
+    ...(budget && { budget: fitted(budget, usual.budget.windowLength, maxPositionEmbeddings + 1) }),
+    ...(evaluation && { evaluation: fitted(evaluation, usual.evaluation.windowLength, maxPositionEmbeddings + 1) }),
+    ...(recovery && {
+      recovery: {
+        ...fitted(recovery, usual.recovery.windowLength, maxPositionEmbeddings),
+        ...(recovery.distillation && {
+          distillation: fitted(recovery.distillation, usual.distillation.windowLength, maxPositionEmbeddings),
+        }),
+      },
+    }),
+  };
 }
 
 /** Reads recipe.yaml. Throws KvlrError 'recipe-invalid'. */

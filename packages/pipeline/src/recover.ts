@@ -8,7 +8,14 @@ import { attentionDtype, cacheElementBytes, readLicence } from './models/facts.t
 import { ModelRunner } from './models/runner.ts';
 import { checkTeacher } from './models/teacher.ts';
 import { prepareTexts, type RunTexts } from './plan.ts';
-import { formatRecipeYaml, parseRecipe, parseRecipeYaml, resolveDistillation, resolveRecovery } from './recipe.ts';
+import {
+  fitWindows,
+  formatRecipeYaml,
+  parseRecipe,
+  parseRecipeYaml,
+  resolveDistillation,
+  resolveRecovery,
+} from './recipe.ts';
 import { artefactKey } from './run/artefact.ts';
 import { RunContext, type StageTime } from './run/context.ts';
 import { artefactNames, MemoryRunStore, writeText } from './run/store.ts';
@@ -48,18 +55,19 @@ export interface CheckpointRecoveryResult {
  *   nothing is to be trained, 'text-too-short'; 'aborted' on the signal.
  */
 export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Promise<CheckpointRecoveryResult> {
-  const { model, teacher, recovery } = request;
+  const { model, teacher } = request;
+  const { recovery, evaluation: windows } = fitWindows(request, model.shape);
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
   requireTraining(recovery);
   await checkTeacher(model, teacher, context.onEvent);
-  const texts = await prepareTexts(await model.tokenizer(), request.texts, request.evaluation);
+  const texts = await prepareTexts(await model.tokenizer(), request.texts, windows);
   const { calibration: text, calibrationHash, evaluationHash } = texts;
   await requireSameTokens(request, text.tokenIds);
   reconstructionWindows(text, recovery);
   distillationWindows(text, recovery);
   const recipe: Recipe = {
     ...(await recipeOf(model)),
-    ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation: request.evaluation },
+    ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation: windows },
     source: { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash },
   };
   const recipeYaml = formatRecipeYaml(recipe);
@@ -75,7 +83,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   const { history, course } = recovered;
   const written = await roundModel(recovered.model, model, undefined);
   const dtype = attentionDtype(model);
-  const evaluated = [resolved, resolveDistillation(recovery), request.evaluation];
+  const evaluated = [resolved, resolveDistillation(recovery), windows];
   const evaluation = await evaluateResult(context, {
     ...{ runner, base: teacher, exact: recovered.model, written, windows: texts.evaluation, dtype },
     bytesPerElement: cacheElementBytes(dtype),

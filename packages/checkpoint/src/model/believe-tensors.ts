@@ -41,9 +41,10 @@ export async function believeTensors(
   const unused = model.unusedNames(config);
   if (unused.length > 0) {
     const subject = unused.length === 1 ? 'A stored tensor has' : `${unused.length} stored tensors have`;
+    const verb = unused.length === 1 ? 'is' : 'are';
     onEvent?.({
       type: 'note',
-      message: `${subject} no part in this model, and no use is made of it: ${some(unused)}.`,
+      message: `${subject} no part in this model and ${verb} not computed with: ${some(unused)}.`,
       data: { unused },
     });
   }

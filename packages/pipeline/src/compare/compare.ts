@@ -15,7 +15,7 @@ import {
 import { attentionDtype, cacheElementBytes, reportContexts } from '../models/facts.ts';
 import { ModelRunner, type RunnerRequest } from '../models/runner.ts';
 import { checkModel, checkWindows, prepareTexts, type RunTexts, statisticsKey } from '../plan.ts';
-import { formatRecipeYaml, parseRecipe } from '../recipe.ts';
+import { fitWindows, formatRecipeYaml, parseRecipe } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';
 import { RunContext } from '../run/context.ts';
 import { artefactNames, MemoryRunStore, type RunStore, writeText } from '../run/store.ts';
@@ -50,7 +50,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const { model, rows: compared } = request;
   const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  const recipe = parseRecipe(request.recipe);
+  const recipe = fitWindows(parseRecipe(request.recipe), model.shape);
   const texts = await context.stage('inspect', `Checks ${modelName}`, async () => {
     checkModel(model, recipe);
     const prepared = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);

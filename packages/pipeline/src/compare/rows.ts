@@ -4,7 +4,7 @@ import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { formatRatio } from '@kvlr/report';
 import { divisorsOf, type ResultHeads, resolveHeads } from '../heads.ts';
 import type { PluginChoices } from '../plan.ts';
-import { describeRecovery, methodName, parseRecipe } from '../recipe.ts';
+import { describeRecovery, fitWindows, methodName, parseRecipe } from '../recipe.ts';
 import {
   type BudgetChoice,
   budgetPolicies,
@@ -80,7 +80,7 @@ export function methodRows(
     recipes?: ReadonlyMap<string, ComparedRecipe> | undefined;
   },
 ): ComparedRows {
-  const recipe = parseRecipe(request.recipe);
+  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
   const methods = request.methods ?? compressionMethods.names;
   const closedForms = methods.map((method) => methodRow(request, recipe, method, closedForm(recipe)));
   const recipes = [...(request.recipes ?? [])].map(([name, { method, recovery }]) => ({
@@ -114,7 +114,7 @@ function recipeRows(request: RowsRequest, recipe: Recipe): RowOfAnySize[] {
 
 /** Every method before and after the recipe's recovery: what closed forms are worth once it has run. */
 export function initialisationRows(request: RowsRequest & { methods: readonly string[] }): ComparedRows {
-  const recipe = parseRecipe(request.recipe);
+  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
   const rows = request.methods.flatMap((method) => {
     const before = methodRow(request, recipe, method, closedForm(recipe));
     const after = methodRow(request, recipe, method, recipe.recovery);
@@ -134,7 +134,7 @@ export interface ComparedGrouping {
 
 /** The recipe's method with each grouping, before and after its recovery, and what the groups cost. */
 export function groupingRows(request: RowsRequest & { groupings: readonly ComparedGrouping[] }): ComparedRows {
-  const recipe = parseRecipe(request.recipe);
+  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
   const rows = request.groupings.flatMap(({ name, choice }) => {
     if (!choice) groupingStrategies.get(name);
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
@@ -159,7 +159,7 @@ export interface ComparedBudget {
 
 /** The recipe's method with each budget, before and after its recovery, and what each layer keeps. */
 export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBudget[] }): ComparedRows {
-  const recipe = parseRecipe(request.recipe);
+  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
   const rows = request.budgets.flatMap(({ name, choice }) => {
     if (!choice) budgetPolicies.get(name);
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
@@ -182,7 +182,7 @@ export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBu
  * @param request.headWidths In widths of the model's heads; ratios at which groups are too small for a width are left out.
  */
 export function headWidthRows(request: RowsRequest & { headWidths: readonly number[] }): ComparedRows {
-  const recipe = parseRecipe(request.recipe);
+  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
   const rows = request.headWidths.flatMap((headWidth) => {
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
       const row = methodRow(request, { ...recipe, headWidth }, recipe.method, recovery);
