@@ -1,6 +1,17 @@
 export { type AttentionRequest, benchmarkAttention } from './benchmark-attention.ts';
 export { type BenchmarkRequest, type BenchmarkSubject, benchmarkDecoders } from './benchmark-decoders.ts';
 export {
+  type AttentionTimeSettings,
+  activeDevice,
+  type DeviceTimes,
+  type RecordedDecodeSettings,
+  type RecordedDecodeTimes,
+  timeAttention,
+  timeCopy,
+  timeDispatchChain,
+  timeRecordedDecode,
+} from './device-time.ts';
+export {
   type DecodeBytesSettings,
   decodeBytes,
   type LargestBatchSettings,

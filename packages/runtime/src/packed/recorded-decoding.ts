@@ -106,6 +106,11 @@ export class RecordedDecoding {
     this.submit(count, count);
   }
 
+  /** Dispatches of a step; 0 before the first is recorded. */
+  get dispatches(): number {
+    return this.step?.dispatches ?? 0;
+  }
+
   /** Lots that were started and not read. */
   get underWay(): number {
     return this.lots.length;
@@ -174,6 +179,10 @@ export class RecordedDecoding {
     if (this.step === undefined || this.recordedWords !== cache.wordsOf(0)) {
       this.step?.dispose();
       this.recordedWords = cache.wordsOf(0);
+      // Vectors stay with the host until a kernel reads them first, and here none may have run before.
+      const { globals, layers, rotations } = decoder.weights;
+      const vectors = [globals, ...layers].flatMap(({ tensors }) => Object.values(tensors));
+      for (const each of [...vectors, ...rotations]) gpu.uploadToGPU(each.dataId);
       this.step = recordStep(gpu, () =>
         tidy(() => this.sampleFrom(decoder.logitsOfStream(stream, recordedCacheStep(cache, state.words)))),
       );

@@ -1,0 +1,281 @@
+// All that is to be known of a GPU in one run of at most ten minutes: it starts with what a dispatch costs.
+import { readFileSync } from 'node:fs';
+import {
+  activeDevice,
+  createRandomPacked,
+  llama1bShape,
+  llama7bShape,
+  measureHostTime,
+  smolMultiHeadShape,
+  smolShape,
+  timeAttention,
+  timeCopy,
+  timeDispatchChain,
+  timeRecordedDecode,
+  withKeyValueHeads,
+} from '@kvlr/benchmark';
+import { loadModel, selectBackend } from '@kvlr/runtime';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { describeMachine } from './lib/describe-machine.mjs';
+import { readOptions } from './lib/read-options.mjs';
+import { writeResults } from './lib/write-results.mjs';
+
+const options = readOptions(
+  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,large] [--smoke] [--f16] [--note TEXT] [--output PATH]
+--smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA.
+What does not fit into the seconds is left out and said to be. The results are written after every part.`,
+  {
+    seconds: 540,
+    parts: ['chain', 'copy', 'attention', 'host', 'small', 'large'],
+    smoke: false,
+    f16: false,
+    note: undefined,
+    output: undefined,
+  },
+);
+
+const { smoke } = options;
+const started = performance.now();
+const environment = describeMachine();
+const dawn = options.f16 ? ['enable-dawn-features=vulkan_enable_f16_on_nvidia'] : [];
+await prepareNodeRuntime({ dawn });
+const choice = await selectBackend({ backend: 'webgpu' });
+const report = {
+  title: 'Decoding on a GPU',
+  rows: [],
+  environment: { ...environment, backend: `webgpu (${choice.reason})` },
+  notes: [
+    ...(options.note === undefined ? [] : [options.note]),
+    'Times in milliseconds, medians: on the device by timestamps around a pass, and by the clock. Weights and caches hold pseudorandom bits.',
+    'Rows of KV heads are run from the most to the fewest and back; both passes are given.',
+    ...(choice.adapter?.software ? [`${choice.adapter.name} computes on the CPU: times are not those of a GPU.`] : []),
+  ],
+};
+
+const gibibyte = 2 ** 30;
+let copyBytesPerSecond;
+
+const parts = {
+  async chain() {
+    for (const dispatches of smoke ? [20] : [100, 1000]) {
+      await row(`${dispatches} dependent dispatches, each`, () => timeDispatchChain(dispatches, 5));
+    }
+  },
+
+  async copy() {
+    await row('copying', async () => {
+      copyBytesPerSecond = await timeCopy(smoke ? 2 ** 22 : gibibyte, 3);
+      return { bytesPerSecond: copyBytesPerSecond };
+    });
+  },
+
+  /** A layer's attention, by sizes, heads and contexts; enough caches that none stays in the device's cache memory. */
+  async attention() {
+    const sizes = smoke
+      ? [
+          {
+            numAttentionHeads: 4,
+            headDim: 8,
+            keyValueHeads: [2, 1],
+            dtypes: ['f32', 'int8'],
+            contexts: [100],
+            batch: 1,
+          },
+        ]
+      : [
+          {
+            numAttentionHeads: 9,
+            headDim: 64,
+            keyValueHeads: [9, 3],
+            dtypes: ['f32', 'f16', 'int8'],
+            contexts: [2048, 8192, 32768],
+            batch: 1,
+          },
+          {
+            numAttentionHeads: 32,
+            headDim: 128,
+            keyValueHeads: [32, 8],
+            dtypes: ['f16', 'int8', 'int4'],
+            contexts: [2048, 32768],
+            batch: 1,
+          },
+        ];
+    for (const { keyValueHeads, dtypes, contexts, ...size } of sizes) {
+      for (const dtype of dtypes) {
+        for (const context of contexts) {
+          for (const numKeyValueHeads of thereAndBack(keyValueHeads)) {
+            const name = `attention: ${size.numAttentionHeads} heads of ${size.headDim} over ${numKeyValueHeads}, ${dtype}, ${context} tokens`;
+            await row(name, async () => {
+              const caches = smoke ? 2 : context > 8192 ? 4 : 16;
+              const times = await timeAttention({ ...size, numKeyValueHeads, dtype, context, caches, rounds: 5 });
+              const bytesPerSecond = (1000 * times.bytesRead) / (times.device ?? times.wall);
+              // Copying reads and writes.
+              return {
+                ...times,
+                bytesPerSecond,
+                ...(copyBytesPerSecond && { shareOfCopy: bytesPerSecond / copyBytesPerSecond }),
+              };
+            });
+          }
+        }
+      }
+    }
+  },
+
+  /** The host's own time, here with a driver: everything is awaited, so that its waiting is not counted. */
+  async host() {
+    const threadTime = () =>
+      Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+    await row("main thread's time of a token, 30 layers of small width", async () => {
+      const sizes = smoke
+        ? { layers: 1, capacity: 64, tokens: 4, rounds: 1 }
+        : { layers: 30, capacity: 2048, tokens: 64, rounds: 3 };
+      const { recorded, stepByStep } = await measureHostTime({ ...sizes, tokensPerReadback: 4, threadTime });
+      return { recorded: recorded.milliseconds, stepByStep: stepByStep.milliseconds, dispatches: recorded.dispatches };
+    });
+  },
+
+  async small() {
+    const shapes = smoke
+      ? [['tiny', tiny, [2]]]
+      : [
+          ['SmolLM2-135M', smolShape, [3]],
+          ['SmolLM2-135M sizes, multi-head', smolMultiHeadShape, [8, 2]],
+        ];
+    const formats = smoke
+      ? [['int4', 'int8']]
+      : [
+          ['f32', 'f32'],
+          ['f16', 'f16'],
+          ['int8', 'int8'],
+          ['int4', 'int8'],
+        ];
+    for (const [name, shape, heads] of shapes) {
+      for (const [weights, dtype] of formats) {
+        const cases = (smoke ? [40] : [2048, 8000]).map((context) => ({ context, batch: 1 }));
+        await decodeRows(name, shape, heads, weights, dtype, cases);
+      }
+    }
+  },
+
+  async large() {
+    if (smoke) return decodeRows('tiny', tiny, [2, 1], 'int8', 'int4', [{ context: 40, batch: 3 }]);
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', [
+      { context: 2048, batch: 1 },
+      { context: 32768, batch: 1 },
+      { context: 8192, batch: 8 },
+      { context: 32768, batch: 8 },
+      { context: 2048, batch: 32 },
+    ]);
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', [
+      { context: 2048, batch: 1 },
+      { context: 32768, batch: 1 },
+    ]);
+    await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', 'int8', [
+      { context: 2048, batch: 1 },
+      { context: 32768, batch: 1 },
+      { context: 32768, batch: 8 },
+    ]);
+  },
+};
+
+const tiny = withKeyValueHeads(
+  {
+    ...llama7bShape,
+    ...{ numLayers: 1, hiddenSize: 32, vocabSize: 64, numAttentionHeads: 2, headDim: 8 },
+    embedding: { ...llama7bShape.embedding, width: 32 },
+    attention: { ...llama7bShape.attention, scoreScale: 1 / Math.sqrt(8) },
+    feedForward: { ...llama7bShape.feedForward, intermediateSize: 64 },
+    layers: [{ ...llama7bShape.layers[0], positions: { ...llama7bShape.layers[0].positions, rotaryDim: 8 } }],
+  },
+  2,
+);
+
+/** Recorded decoding of one size, a model for each number of KV heads, there and back. */
+async function decodeRows(name, shape, heads, weights, dtype, cases) {
+  for (const numKeyValueHeads of thereAndBack(heads)) {
+    const label = `${name}, ${numKeyValueHeads} KV heads, weights ${weights}, cache ${dtype}`;
+    if (isLate(label)) continue;
+    try {
+      const { source, packed } = createRandomPacked(withKeyValueHeads(shape, numKeyValueHeads), weights);
+      const model = await loadModel(source, { backend: 'webgpu', weights, packed });
+      for (const { context, batch } of cases) {
+        await row(`${label}: ${context} tokens, batch ${batch}`, async () => {
+          const times = await timeRecordedDecode(model, { context, batch, dtype, lotTokens: 4, lots: smoke ? 2 : 8 });
+          return { ...times, tokensPerSecond: (1000 * batch) / times.wall };
+        });
+      }
+      model.dispose();
+    } catch (error) {
+      report.rows.push({ name: label, problem: firstLine(error) });
+    }
+  }
+}
+
+function thereAndBack(list) {
+  return list.length > 1 ? [...list, ...[...list].reverse()] : list;
+}
+
+async function row(name, measure) {
+  if (isLate(name)) return;
+  console.error(name);
+  const device = activeDevice();
+  device.pushErrorScope('validation');
+  device.pushErrorScope('out-of-memory');
+  const [outcome] = await Promise.allSettled([measure()]);
+  const problems = [await device.popErrorScope(), await device.popErrorScope()].filter(Boolean);
+  try {
+    if (problems.length > 0) throw problems[0];
+    if (outcome.status === 'rejected') throw outcome.reason;
+    report.rows.push({ name, ...outcome.value });
+  } catch (error) {
+    report.rows.push({ name, problem: firstLine(error) });
+  }
+}
+
+function isLate(name) {
+  if (performance.now() - started < 1000 * options.seconds) return false;
+  report.rows.push({ name, problem: 'no time was left' });
+  return true;
+}
+
+function firstLine(error) {
+  return String(error.message ?? error).split('\n')[0];
+}
+
+function toMarkdown({ title, rows, environment: { machine, backend, date, versions }, notes }) {
+  const text = (value, digits) => (value === undefined ? '' : value.toFixed(digits));
+  const lines = rows.map((each) => {
+    if (each.problem !== undefined) return `| ${each.name} | ${each.problem} | | | | |`;
+    const { device, wall, recorded, stepByStep, bytesPerSecond, shareOfCopy, tokensPerSecond, dispatchesPerStep } =
+      each;
+    const more = [
+      bytesPerSecond && `${text(bytesPerSecond / 1e9, 0)} GB/s`,
+      shareOfCopy && `${text(100 * shareOfCopy, 0)} % of copying`,
+      tokensPerSecond && `${text(tokensPerSecond, 1)} tokens/s`,
+      dispatchesPerStep && `${dispatchesPerStep} dispatches`,
+      recorded && `recorded ${text(recorded, 3)}, step by step ${text(stepByStep, 3)}`,
+    ].filter(Boolean);
+    return `| ${each.name} | ${text(device, 4)} | ${text(wall, 4)} | ${more.join(', ')} |`;
+  });
+  return [
+    `# ${title}`,
+    '',
+    '| | device, ms | clock, ms | |',
+    '| :-- | --: | --: | :-- |',
+    ...lines,
+    '',
+    `${machine}, ${backend}, Node ${versions.node}, ${date}.`,
+    '',
+    ...notes.map((note) => `- ${note}`),
+    '',
+  ].join('\n');
+}
+
+for (const part of options.parts) {
+  if (!(part in parts)) throw new Error(`--parts: expected ${Object.keys(parts).join(', ')}, got ${part}`);
+  await parts[part]();
+  await writeResults(options.output, report, toMarkdown);
+}
+// Dawn would keep the process.
+process.exit(0);
