@@ -2,18 +2,23 @@ import { run } from './run.ts';
 import { exitOnClosedPipe, processTerminal } from './terminal/terminal.ts';
 
 const stop = new AbortController();
-process.on('SIGTERM', () => stop.abort(new Error('SIGTERM')));
-process.on('SIGINT', () => {
-  // The second Ctrl-C does not wait for the current step to end. Nothing is half-written: files are renamed into place.
-  if (stop.signal.aborted) process.exit(130);
-  process.stderr.write('\nStopping after the current step. Press Ctrl-C again to stop at once.\n');
-  stop.abort(new Error('Ctrl-C'));
-});
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    // The second signal does not wait for the current step to end: the system itself ends the process then, whatever it is at.
+    // Nothing is half-written: files are renamed into place, and the next run clears what is left.
+    process.stderr.write('\nStopping after the current step. Once more (Ctrl-C) stops at once.\n');
+    stop.abort(new Error(name));
+    restoreTerminal();
+    process.removeAllListeners('SIGINT');
+    process.removeAllListeners('SIGTERM');
+  });
+}
 
 // A progress bar hides the cursor, and the second Ctrl-C may come while one is drawn.
-process.on('exit', () => {
+process.on('exit', restoreTerminal);
+function restoreTerminal(): void {
   if (process.stderr.isTTY) process.stderr.write('\u001b[?25h');
-});
+}
 
 exitOnClosedPipe([process.stdout, process.stderr], (code) => process.exit(code));
 

@@ -33,6 +33,7 @@ export {
   readJsonObject,
 } from './files/files.ts';
 export { createHubFiles, type HubAccess, type HubId, parseHubId } from './files/hub.ts';
+export { timeBudget, withinTime } from './files/time-budget.ts';
 export { createUrlFiles, type UrlFilesSettings } from './files/url.ts';
 export type { GgufDtype } from './gguf/blocks.ts';
 export { encodeGguf, type GgufSettings } from './gguf/export.ts';

@@ -1,6 +1,7 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { KvlrError, type Tokenizer } from '@kvlr/core';
 import { type CheckpointFiles, readJsonObject } from './files/files.ts';
+import { timeBudget, withinTime } from './files/time-budget.ts';
 
 /**
  * The tokenizer of a checkpoint, from tokenizer.json. `vocabSize` is the model's: an id beyond it means that tokenizer
@@ -19,6 +20,15 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     });
   }
   const special = await readSpecialTokenIds(files, raw);
+  const foreign = special.prefixIds.find((id) => !isId(id) || id >= vocabSize);
+  if (foreign !== undefined) {
+    throw new KvlrError('tokenizer-mismatch', {
+      message: `expected token ids below vocab_size = ${vocabSize}, got ${foreign} before every text (in ${files.location})`,
+      where: { file: 'tokenizer.json', argument: 'post_processor' },
+      hint: 'Put the tokenizer.json of this very model beside its weights.',
+      data: { location: files.location, file: 'tokenizer.json', vocabSize, id: foreign },
+    });
+  }
   const withSpecials = buildTokenizer(raw, files.location);
   // Text is data: a special token written in it is encoded as the characters it is made of, unless asked for.
   const withoutSpecials = buildTokenizer(
@@ -31,7 +41,8 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     endOfSequenceIds: special.endOfSequenceIds,
     encode(text, { recogniseSpecialTokens = false } = {}) {
       if (text === '') return [];
-      return (recogniseSpecialTokens ? withSpecials : withoutSpecials).encode(text, { add_special_tokens: false }).ids;
+      const tokenizer = recogniseSpecialTokens ? withSpecials : withoutSpecials;
+      return run(files.location, text.length, () => tokenizer.encode(text, { add_special_tokens: false }).ids);
     },
     decode: (ids, { skipSpecialTokens = false } = {}) =>
       ids.length === 0
@@ -44,9 +55,18 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
 }
 
 function buildTokenizer(tokenizerFile: object, location: string): HuggingFaceTokenizer {
+  const { vocab } = (tokenizerFile as { model: { vocab: object } }).model;
+  // A vocabulary is long: each of its tokens counts like a line of text.
+  const characters = 80 * Object.keys(vocab).length;
+  return run(location, characters, () => new HuggingFaceTokenizer(tokenizerFile, {}));
+}
+
+/** Does what a tokenizer.json says, in bounded time. Throws 'file-malformed'. */
+function run<Value>(location: string, characters: number, work: () => Value): Value {
   try {
-    return new HuggingFaceTokenizer(tokenizerFile, {});
+    return withinTime(timeBudget(characters), { file: 'tokenizer.json' }, work);
   } catch (cause) {
+    if (KvlrError.isInstance(cause)) throw cause;
     throw new KvlrError('file-malformed', {
       where: { file: 'tokenizer.json' },
       message: `expected a tokenizer definition (in ${location}), got ${cause instanceof Error ? cause.message : String(cause)}`,

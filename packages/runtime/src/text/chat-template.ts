@@ -1,5 +1,5 @@
 import { Template } from '@huggingface/jinja';
-import { type CheckpointFiles, readChatTemplates, readJsonObject } from '@kvlr/checkpoint';
+import { type CheckpointFiles, readChatTemplates, readJsonObject, timeBudget, withinTime } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
 
 /** One turn of a conversation. */
@@ -45,13 +45,16 @@ export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemp
     render(messages, { addGenerationPrompt = true, variables = {} } = {}) {
       checkMessages(messages);
       try {
-        return template.render({
+        const values = {
           ...specialTokens,
           ...variables,
           messages: messages.map((message) => ({ ...message })),
           add_generation_prompt: addGenerationPrompt,
-        });
+        };
+        const characters = messages.reduce((sum, { content }) => sum + content.length, source.length);
+        return withinTime(timeBudget(characters), { file }, () => template.render(values));
       } catch (cause) {
+        if (KvlrError.isInstance(cause)) throw cause;
         throw new KvlrError('invalid-argument', {
           message: `expected messages that the model's chat template takes, got: ${reasonOf(cause)}`,
           hint: 'Some templates want user and assistant to take turns, or know no system message.',
@@ -65,8 +68,9 @@ export async function loadChatTemplate(files: CheckpointFiles): Promise<ChatTemp
 
 function parseTemplate(source: string, file: string, location: string): Template {
   try {
-    return new Template(source);
+    return withinTime(timeBudget(source.length), { file }, () => new Template(source));
   } catch (cause) {
+    if (KvlrError.isInstance(cause)) throw cause;
     throw new KvlrError('file-malformed', {
       message: `expected a Jinja template, got: ${reasonOf(cause)}`,
       where: { file: `${location}/${file}` },
