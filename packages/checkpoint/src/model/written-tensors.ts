@@ -113,8 +113,7 @@ function plannedDtype(
   const name = source?.tensorName(role, layer);
   const kept = name !== undefined && source?.tensors.has(name) ? source.tensors.info(name).dtype : undefined;
   const usual = kept ?? source?.tensors.info(source.tensorName('queryWeight', 0)).dtype ?? own;
-  const isUnchanged = kept === 'F64' && infos.every(({ dtype }) => dtype === 'F64');
-  return usual === 'F64' && !isUnchanged ? 'F32' : usual;
+  return usual === 'F64' ? 'F32' : usual;
 }
 
 /** Bytes of a tensor in the planned type: the stored ones where it has that type, else rounded to nearest even. */

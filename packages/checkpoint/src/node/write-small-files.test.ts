@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/files.ts';
 import { openCheckpoint } from '../model/open.ts';
 import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
-import { writeCheckpointDirectory } from './write.ts';
+import { writeCheckpointDirectory, writeOnnxDirectory } from './write.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -26,8 +26,15 @@ it('keeps the spelling of numbers in config.json', async () => {
   const config = (files['config.json'] as string)
     .replace(/"rope_theta": ?[\d.e]+/, theta!)
     .replace('{', `{${dropout}, "aux": {${big}, ${scale}}, ${limit},`);
+  files['tokenizer_config.json'] = '{"model_max_length": 1000000000000000019884624838656}';
+  files['chat_template.jinja'] = 'a template that goes into tokenizer_config.json';
   const source = await openCheckpoint(createMemoryFiles({ ...files, 'config.json': config }));
   await writeCheckpointDirectory(directory, source, { source });
-  const written = await readFile(join(directory, 'config.json'), 'utf8');
-  for (const text of spelled) expect(written).toContain(text);
+  await writeOnnxDirectory(`${directory}-onnx`, source, source);
+  for (const place of [directory, `${directory}-onnx`]) {
+    const written = await readFile(join(place, 'config.json'), 'utf8');
+    for (const text of spelled) expect(written).toContain(text);
+  }
+  const written = await readFile(join(`${directory}-onnx`, 'tokenizer_config.json'), 'utf8');
+  expect(written).toMatch(/1000000000000000019884624838656[\s\S]*goes into/);
 });

@@ -1,7 +1,8 @@
 import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
 import { chatTemplateField, readChatTemplates } from '../chat-templates.ts';
 import { configFromModelShape } from '../config/write-config.ts';
-import { auxiliaryFiles, type ByteSink, type CheckpointFiles, fileMissing, readJsonObject } from '../files/files.ts';
+import { auxiliaryFiles, type ByteSink, type CheckpointFiles, fileMissing, readSpelledJson } from '../files/files.ts';
+import { formatJson, type ParsedJson } from '../files/json.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
 import { decoderGraph } from './decoder.ts';
 import {
@@ -191,7 +192,7 @@ export async function onnxSmallFiles(
   return {
     ...copied,
     ...(await tokenizerConfig(source.files)),
-    'config.json': encodeJson(config),
+    'config.json': encodeJson(config, await readSpelledJson(source.files, 'config.json')),
   };
 }
 
@@ -202,13 +203,14 @@ export async function onnxSmallFiles(
 async function tokenizerConfig(files: CheckpointFiles): Promise<Record<string, Uint8Array>> {
   const name = 'tokenizer_config.json';
   const isThere = (await files.list()).includes(name);
-  const config = isThere ? await readJsonObject(files, name) : { tokenizer_class: 'PreTrainedTokenizerFast' };
+  const given = isThere ? await readSpelledJson(files, name) : undefined;
+  const config = (given?.value ?? { tokenizer_class: 'PreTrainedTokenizerFast' }) as Record<string, unknown>;
   const templates = await readChatTemplates(files);
   const field = templates.size === 0 ? undefined : chatTemplateField(templates);
   if (isThere && JSON.stringify(config.chat_template) === JSON.stringify(field)) return {};
-  return { [name]: encodeJson({ ...config, ...(field !== undefined && { chat_template: field }) }) };
+  return { [name]: encodeJson({ ...config, ...(field !== undefined && { chat_template: field }) }, given) };
 }
 
-function encodeJson(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+function encodeJson(value: unknown, source?: ParsedJson): Uint8Array {
+  return new TextEncoder().encode(formatJson(value, source));
 }
