@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { KvlrError } from '@kvlr/core';
 import { expectClose, expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/files.ts';
@@ -118,6 +119,23 @@ describe('openCheckpoint refuses', () => {
       config.num_key_value_heads = 3;
     });
     await expectKvlrError(() => open(files), 'heads-not-divisible', /config\.json.*num_key_value_heads/);
+  });
+
+  it('values of any kind in any field of config.json, or takes them, but never fails otherwise', async () => {
+    const files = await tinyCheckpointFiles();
+    const config = JSON.parse(files['config.json'] as string);
+    const further = ['head_dim', 'rope_parameters', 'layer_types', 'sliding_window', 'kvlr', 'quantization_config'];
+    const values = [5e9, 1e6, 1e300, -1, 1.5, null, true, 'x', { toString: 1 }, [null], [[{}]]];
+    for (const field of [...Object.keys(config), ...further]) {
+      for (const value of values) {
+        const attempt = open({ ...files, 'config.json': JSON.stringify({ ...config, [field]: value }) });
+        const error = await attempt.then(
+          () => undefined,
+          (thrown: unknown) => thrown,
+        );
+        expect(error === undefined || KvlrError.isInstance(error), `${field} ${JSON.stringify(value)}`).toBe(true);
+      }
+    }
   });
 
   it('a truncated file', async () => {
