@@ -1,9 +1,10 @@
 import { createTinyModel, differenceByRange, expectKvlrError, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { compressLayer } from '../compress-layer.ts';
+import { allowsWideHeads, compressLayer } from '../compress-layer.ts';
 import type { CompressionMethod, KeyMethod, RopeStrategy, ValueMethod } from '../ports.ts';
 import { compressModel, readSourceLayer } from '../testing/compress-model.ts';
 import { combineMethod, type KeySide, resolveMethod } from './combine.ts';
+import { phasorKeys } from './keys.ts';
 import { compressionMethods } from './methods.ts';
 import { keysFromPlugin, type MethodPlugin, methodFromPlugin, valuesFromPlugin } from './plugins.ts';
 
@@ -67,6 +68,19 @@ describe('a plug-in', () => {
     expect(methodFromPlugin({ ...valid, keys: 'svd-a' }, module).portable).toBe(false);
     const narrow = methodFromPlugin({ ...valid, values: 'clover' }, module);
     expect(narrow).toMatchObject({ portable: false, valueSlots: 'head' });
+  });
+
+  it('has heads as wide as the methods that it names can fill, or as it says', () => {
+    const allows = (plugin: MethodPlugin) => allowsWideHeads(methodFromPlugin(plugin, module));
+    expect(allows({ title: 'Mine', keys: 'rope-averaged', values: 'svd-a' })).toBe(true);
+    expect(allows({ title: 'Mine', keys: 'svd-a', values: 'rope-averaged' })).toBe(false);
+    expect(allows({ title: 'Mine', keys: 'rope-averaged', values: 'clover' })).toBe(false);
+    const keyFactors = phasorKeys({ moment: 'weights', field: 'complex', weights: 'equal' });
+    const own = { title: 'Mine', keyFactors, values: 'svd-a' };
+    expect(allows(own)).toBe(false);
+    const method = methodFromPlugin({ ...own, wideHeads: { keys: true, values: true } }, module);
+    const { slots } = compressLayer({ ...layer, groups: [[0, 1, 2, 3]], method, headWidth: 2 });
+    expect([slots.keySlotWidth, slots.valueSlotWidth]).toEqual([16, 16]);
   });
 
   it.each(compressionMethods.names)('may be a whole method: %s', (name) => {
