@@ -97,6 +97,24 @@ describe('a bad place for the output', () => {
   });
 });
 
+describe('a model that changes', () => {
+  it('under the run, or between its parts, is noticed, and begun with anew on demand', async () => {
+    fullDisk.below = join(run.directory, 'results', '.out.partial');
+    await run.expectFailure('disk-full', 'model.safetensors');
+    fullDisk.below = undefined;
+    // The name that the model's weights and config give it does not see the tokenizer.
+    await writeFile(
+      join(run.model, 'tokenizer.json'),
+      `${await readFile(join(run.model, 'tokenizer.json'), 'utf8')}\n`,
+    );
+    const outcome = JSON.parse((await run.run()).out);
+    expect(outcome.error).toMatchObject({ code: 'run-mismatch', data: { file: 'tokenizer.json' } });
+    const anew = await run.run('--overwrite');
+    expect(anew.exitCode).toBe(0);
+    expect(JSON.parse(anew.out).stages.map(({ skipped }: { skipped: boolean }) => skipped)).not.toContain(true);
+  });
+});
+
 describe('a place that is not the output alone', () => {
   it('the source of an export, and an earlier result as run directory or comparison', async () => {
     const weights = await readFile(join(run.model, 'model.safetensors'));

@@ -12,6 +12,7 @@ export {
 export { downloadHubModel, type HubDownloadSettings } from './node/hub-cache.ts';
 export { createDirectoryFiles, type OpenSourceSettings, openCheckpointDirectory, openSource } from './node/open.ts';
 export { fillFile, replacePath, requireWritable } from './node/replace.ts';
+export { changedFile, type SourceSamples, SourceWatch } from './node/source-watch.ts';
 export {
   type WriteCheckpointSettings,
   type WriteGgufSettings,

@@ -39,6 +39,8 @@ export interface RunSettings extends RunControl {
   write?: (finished: FinishedModel) => Promise<void>;
   /** What the report says of the machine; asked for when the report is made. */
   environment?: () => Partial<RunEnvironment>;
+  /** Throws where the model is no longer what it was when the run began. */
+  checkSource?: () => Promise<void>;
 }
 
 export interface CompressionRequest extends PlanRequest, RunSettings {

@@ -7,6 +7,7 @@ export type KvlrErrorCode =
   | 'file-malformed'
   | 'file-exists'
   | 'in-use'
+  | 'source-changed'
   | 'disk-full'
   | 'write-failed'
   | 'network'

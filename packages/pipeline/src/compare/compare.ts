@@ -39,6 +39,8 @@ export interface ComparisonRequest extends RunControl {
   store?: RunStore;
   runtime?: RunnerRequest;
   environment?: () => Partial<RunEnvironment>;
+  /** Throws where the model is no longer what it was when the run began. */
+  checkSource?: () => Promise<void>;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
-import { writeCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { type PlaceClaim, writeCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
 import type { ComparisonReport } from '@kvlr/report';
 import { type BackendChoice, selectBackend } from '@kvlr/runtime';
@@ -22,6 +22,7 @@ import { artefactNames } from '../run/store.ts';
 import { type CacheBudget, foreseeBudget } from '../stages/budget.ts';
 import { claimOutput, claimRunDirectory, type OutputClaim } from './claim-output.ts';
 import { DirectoryRunStore } from './directory-run-store.ts';
+import { watchSource } from './watch-source.ts';
 
 /** Where a run in directories puts its result. */
 export interface OutputSettings {
@@ -44,7 +45,7 @@ export async function compressToDirectory(request: DirectoryCompressionRequest):
   const { model } = request;
   return withClaim(model, request, async (claim) => {
     const modelLicence = request.modelLicence ?? (await readLicence(model.files));
-    return compress({ ...request, modelLicence, ...runSettings(model, request, claim) });
+    return compress({ ...request, modelLicence, ...(await runSettings(model, request, claim)) });
   });
 }
 
@@ -77,7 +78,9 @@ export interface DirectoryRecoveryRequest extends Omit<CheckpointRecoveryRequest
 /** `recoverCheckpoint` from files to files: checks that the output may be written, resumes, and writes it last. */
 export async function recoverToDirectory(request: DirectoryRecoveryRequest): Promise<CheckpointRecoveryResult> {
   const { model } = request;
-  return withClaim(model, request, (claim) => recoverCheckpoint({ ...request, ...runSettings(model, request, claim) }));
+  return withClaim(model, request, async (claim) =>
+    recoverCheckpoint({ ...request, ...(await runSettings(model, request, claim)) }),
+  );
 }
 
 export interface DirectoryComparisonRequest extends Omit<ComparisonRequest, 'store'> {
@@ -107,7 +110,9 @@ export async function compareToDirectory(request: DirectoryComparisonRequest): P
   const apartFrom = [{ name: 'the model', path: model.location }];
   const run = await claimRunDirectory({ runDirectory: directory, overwrite, modelId: model.id, apartFrom });
   try {
-    return await compare({ ...request, store: new DirectoryRunStore(run.path) });
+    const store = new DirectoryRunStore(run.path);
+    const checkSource = await watchSource(store, model.location, overwrite);
+    return await compare({ ...request, store, ...(checkSource && { checkSource }) });
   } finally {
     await run.release();
   }
@@ -139,16 +144,27 @@ async function withClaim<Value>(
 }
 
 /** A store in the run directory, and the writing of the finished checkpoint, with every tensor that did not change from the source. */
-function runSettings(
+async function runSettings(
   source: HuggingFaceCheckpoint,
-  { maxShardBytes, onEvent, signal }: OutputSettings & RunSettings,
+  { overwrite = false, maxShardBytes, onEvent, signal }: OutputSettings & RunSettings,
   { output, runDirectory }: OutputClaim,
-): Pick<RunSettings, 'store' | 'write'> {
+): Promise<Pick<RunSettings, 'store' | 'write' | 'checkSource'>> {
+  const store = new DirectoryRunStore(runDirectory);
+  const checkSource = await watchSource(store, source.location, overwrite);
+  const claim: PlaceClaim = {
+    ...output,
+    // Unchanged tensors are copied from the source until the very end.
+    async check() {
+      await checkSource?.();
+      await output.check();
+    },
+  };
   return {
-    store: new DirectoryRunStore(runDirectory),
+    store,
+    ...(checkSource && { checkSource }),
     write: async ({ model, dtype, recipeYaml, modelCard }: FinishedModel) => {
       const extraFiles = { [artefactNames.recipe]: recipeYaml, 'README.md': modelCard };
-      const settings = { source, dtype, maxShardBytes, claim: output, extraFiles, onEvent, signal };
+      const settings = { source, dtype, maxShardBytes, claim, extraFiles, onEvent, signal };
       await writeCheckpointDirectory(output.path, model, settings);
     },
   };

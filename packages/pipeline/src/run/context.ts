@@ -19,6 +19,8 @@ export interface StageTime {
 export interface RunContextControl extends RunControl {
   /** What the report says of the machine; asked for when something is saved, and when the report is made. */
   environment?: (() => Partial<RunEnvironment>) | undefined;
+  /** Throws where the model is no longer what it was when the run began; asked before anything is kept that was made from it. */
+  checkSource?: (() => Promise<void>) | undefined;
 }
 
 /** A stage whose outcome is one artefact. */
@@ -44,7 +46,7 @@ export class RunContext {
 
   constructor(
     readonly store: RunStore,
-    private readonly control: RunContextControl,
+    readonly control: RunContextControl,
     keepsLog = true,
   ) {
     this.#waiting = keepsLog ? [] : undefined;
@@ -150,7 +152,7 @@ export class Stage {
 
   constructor(
     private readonly name: StageName,
-    private readonly context: Pick<RunContext, 'store' | 'onEvent' | 'signal'>,
+    private readonly context: Pick<RunContext, 'store' | 'onEvent' | 'signal' | 'control'>,
     private readonly peakMemoryBytes: () => number | undefined,
   ) {}
 
@@ -185,16 +187,18 @@ export class Stage {
   }
 
   /** Keeps an artefact that holds all work of the stage so far, what it took over included. */
-  save<Value>({ name, key, codec }: Artefact<Value>, value: Value): Promise<void> {
+  async save<Value>({ name, key, codec }: Artefact<Value>, value: Value): Promise<void> {
+    await this.context.control.checkSource?.();
     const effort = addEfforts([...this.takenOver, this.spent()]);
-    return this.context.store.write(name, codec.encode(value, { key, effort }));
+    await this.context.store.write(name, codec.encode(value, { key, effort }));
   }
 
   /** Keeps one of several artefacts, which holds the work since the one before it. */
-  savePiece<Value>({ name, key, codec }: Artefact<Value>, value: Value): Promise<void> {
+  async savePiece<Value>({ name, key, codec }: Artefact<Value>, value: Value): Promise<void> {
+    await this.context.control.checkSource?.();
     const effort = this.#since(this.#lapStarted);
     this.#lapStarted = performance.now();
-    return this.context.store.write(name, codec.encode(value, { key, effort }));
+    await this.context.store.write(name, codec.encode(value, { key, effort }));
   }
 
   /** Since the stage began. */

@@ -18,6 +18,7 @@ export interface RunStore {
 export const artefactNames = {
   recipe: 'recipe.yaml',
   events: 'events.jsonl',
+  source: 'source.json',
   statistics: '1-statistics.safetensors',
   budgetLosses: '2-budget/losses.json',
   budget: '2-budget/layers.json',
