@@ -1,5 +1,13 @@
 import { type EventListener, KvlrError } from '@kvlr/core';
-import { enableProdMode, findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
+import {
+  enableProdMode,
+  engine,
+  findBackendFactory,
+  ready,
+  registerBackend,
+  removeBackend,
+  setBackend,
+} from '@tensorflow/tfjs-core';
 import { installWasmKernels } from '../wasm-kernels/install-wasm-kernels.ts';
 import { registerGradients } from './gradients.ts';
 
@@ -105,7 +113,7 @@ async function startBackend(name: BackendName, wasmPaths: string | undefined): P
   let cause: unknown;
   try {
     if (name === 'wasm') await importWasm(wasmPaths);
-    else if (name === 'webgpu') await import('@tensorflow/tfjs-backend-webgpu');
+    else if (name === 'webgpu') await importWebGpu();
     else await import('@tensorflow/tfjs-backend-cpu');
     if (findBackendFactory(name) && (await setBackend(name))) {
       await ready();
@@ -123,6 +131,44 @@ async function startBackend(name: BackendName, wasmPaths: string | undefined): P
     data: { backend: name },
     cause,
   });
+}
+
+/** What the kernels make use of, or measurements do, where the adapter has it. tfjs itself asks for the first two. */
+const DEVICE_FEATURES = ['timestamp-query', 'bgra8unorm-storage', 'subgroups', 'shader-f16'];
+
+/** Limits that a device has as high as its adapter. tfjs itself asks for all but the last. */
+const DEVICE_LIMITS = [
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeWorkgroupsPerDimension',
+  'maxStorageBufferBindingSize',
+  'maxBufferSize',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxStorageBuffersPerShaderStage',
+] as const;
+
+/** As tfjs registers its own. */
+const WEBGPU_PRIORITY = 3;
+
+let ownDevice = false;
+
+/** Loads tfjs's WebGPU backend, on a device that has more features than the one tfjs would make. */
+async function importWebGpu(): Promise<void> {
+  const { WebGPUBackend } = await import('@tensorflow/tfjs-backend-webgpu');
+  // One that runs stays: others may have tensors on it.
+  if (ownDevice || 'webgpu' in engine().registry || !findBackendFactory('webgpu')) return;
+  ownDevice = true;
+  removeBackend('webgpu');
+  const make = async () => {
+    const adapter = await hostNavigator()?.gpu?.requestAdapter({ powerPreference: 'high-performance' });
+    if (!adapter) throw new Error('no adapter answers');
+    const device = await adapter.requestDevice({
+      requiredFeatures: DEVICE_FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
+      requiredLimits: Object.fromEntries(DEVICE_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+    });
+    return new WebGPUBackend(device, adapter.info);
+  };
+  registerBackend('webgpu', make, WEBGPU_PRIORITY);
 }
 
 async function importWasm(wasmPaths: string | undefined): Promise<void> {
