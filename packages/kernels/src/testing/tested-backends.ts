@@ -57,7 +57,7 @@ async function webGpuProblem(): Promise<string | false> {
   return adapter ? false : `no Vulkan adapter: neither a GPU nor a software one (${noSoftwareGpu})`;
 }
 
-/** Gives devices the workgroup memory that every GPU grants and no more: a shader that takes more is a validation error. */
+/** Gives devices subgroups, and the workgroup memory that every GPU grants and no more: a shader that takes more is a validation error. */
 function withLeastMemory(gpu: GPU): GPU {
   const requestAdapter = gpu.requestAdapter.bind(gpu);
   gpu.requestAdapter = async (options) => {
@@ -66,7 +66,10 @@ function withLeastMemory(gpu: GPU): GPU {
     if (adapter && requestDevice) {
       adapter.requestDevice = (descriptor) => {
         const requiredLimits = { ...descriptor?.requiredLimits, maxComputeWorkgroupStorageSize: 16384 };
-        return requestDevice({ ...descriptor, requiredLimits });
+        // A software adapter has subgroups of 4: enough for narrow slots, so that both variants of a shader are run.
+        const subgroups = ['subgroups' as GPUFeatureName].filter((feature) => adapter.features.has(feature));
+        const requiredFeatures = [...(descriptor?.requiredFeatures ?? []), ...subgroups];
+        return requestDevice({ ...descriptor, requiredLimits, requiredFeatures });
       };
     }
     return adapter;
