@@ -51,10 +51,10 @@ export function addComputeOptions(command: Command): Command {
 /** Adds --calibration and --eval-text. */
 export function addTextOptions(command: Command, kinds: { calibration: boolean; evaluation: boolean }): Command {
   if (kinds.calibration) {
-    command.option('--calibration <files...>', 'texts to calibrate on, .txt or .jsonl (default: the embedded texts)');
+    command.option('--calibration <files...>', 'texts to calibrate on: plain, JSON lines, Parquet (default: the embedded texts)');
   }
   if (kinds.evaluation) {
-    command.option('--eval-text <files...>', 'texts to evaluate on, .txt or .jsonl (default: the embedded texts)');
+    command.option('--eval-text <files...>', 'texts to evaluate on: plain, JSON lines, Parquet (default: the embedded texts)');
   }
   return command;
 }
@@ -64,7 +64,7 @@ export function addRecoverOption(
   command: Command,
   help = 'block reconstruction after the closed forms (default: full)',
 ): Command {
-  return command.addOption(new Option('--recover <preset>', help).choices(['light', 'full', 'none']));
+  return command.addOption(new Option('--recover <preset>', help).choices(['refit', 'light', 'full', 'none']));
 }
 
 export type DistillChoice = 'light' | 'full' | 'none';
