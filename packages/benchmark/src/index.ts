@@ -1,5 +1,6 @@
 export { type AttentionRequest, benchmarkAttention } from './benchmark-attention.ts';
-export { type BenchmarkRequest, type BenchmarkSubject, benchmarkDecoders } from './benchmark-decoders.ts';
+export { benchmarkDecoders } from './benchmark-decoders.ts';
+export type { BenchmarkRequest, BenchmarkSubject } from './benchmark-request.ts';
 export {
   type AttentionTimeSettings,
   activeDevice,

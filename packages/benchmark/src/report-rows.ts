@@ -1,5 +1,5 @@
 import type { BatchRow, BenchmarkedModel, BenchmarkReport, DecodeRow, PrefillRow } from '@kvlr/report';
-import type { ResolvedBenchmarkRequest } from './benchmark-decoders.ts';
+import type { ResolvedBenchmarkRequest } from './benchmark-request.ts';
 import { largestBatch } from './formulas.ts';
 import { pairRounds, summariseTimes } from './statistics.ts';
 import type { LargestBatchSamples, PairSamples } from './time-pairs.ts';

@@ -4,7 +4,7 @@ import type { DecoderModel } from '@kvlr/runtime';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, memory } from '@tensorflow/tfjs-core';
-import type { ResolvedBenchmarkRequest } from './benchmark-decoders.ts';
+import type { ResolvedBenchmarkRequest } from './benchmark-request.ts';
 import { largestBatch } from './formulas.ts';
 import { measureInRounds } from './statistics.ts';
 import { prepareDecode, timePrefill } from './time-decode.ts';

@@ -15,7 +15,7 @@ import { valueSlotsOfRank } from './budgets/ranks.ts';
 import { decoderLookup, foldOutput, foldOutputBias, foldSharedHeads } from './fold.ts';
 import { keysAreLinear } from './key-parts.ts';
 import { resolveMethod } from './methods/combine.ts';
-import { meanNorms, permutedNorms } from './norms/through-norms.ts';
+import { meanNorms, permutedNorms } from './methods/through-norms.ts';
 import type { CompressionMethod, ValueMethod } from './ports.ts';
 import { requireSourceLayer, type SourceLayer } from './source-layer.ts';
 

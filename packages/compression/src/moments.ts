@@ -13,7 +13,7 @@ import {
   vstack,
 } from '@kvlr/linalg';
 import { headRows, outputColumns } from './heads.ts';
-import { withoutNorms } from './norms/linear-norms.ts';
+import { withoutNorms } from './norms.ts';
 import { type LayerData, requireStatistics, type SourceLayer } from './source-layer.ts';
 
 /**

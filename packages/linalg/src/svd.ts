@@ -1,5 +1,6 @@
 import { KvlrError } from '@kvlr/core';
-import { descendingOrder, eigSymmetric } from './eigen/symmetric.ts';
+import { descendingOrder } from './eigen/column-order.ts';
+import { eigSymmetric } from './eigen/symmetric.ts';
 import { negligible, negligibleSquare, powerOfTwoScale, requireEqualSizes, requireFinite } from './input.ts';
 import { createMatrix, identity, type Matrix, transpose } from './matrix.ts';
 import { dot, multiply, multiplyTransposed } from './product/multiply.ts';

@@ -1,7 +1,5 @@
 export {
   applyDistillation,
-  type DistillationCheckpoint,
-  type DistillationPoint,
   type DistillationRequest,
   type DistillationResult,
   distill,
@@ -12,6 +10,7 @@ export {
   distillationPresets,
   resolveDistillationSettings,
 } from './distillation/distillation-settings.ts';
+export type { DistillationCheckpoint, DistillationPoint } from './distillation/distillation-state.ts';
 export {
   applyReconstruction,
   type LayerHistory,

@@ -5,10 +5,10 @@ import { decoderLookup, foldQuery, foldSharedHeads, permuteQuery } from '../fold
 import { headRows } from '../heads.ts';
 import { keysAreLinear, keysStay } from '../key-parts.ts';
 import { centredMoment, keyMoment, queryMetric } from '../moments.ts';
-import { foldThroughNorms, permutedNorms } from '../norms/through-norms.ts';
 import type { KeyMethod, RopeStrategy, StockKeyProjections } from '../ports.ts';
 import { requireStatistics, type SourceLayer } from '../source-layer.ts';
 import { stillKeys } from './keys.ts';
+import { foldThroughNorms, permutedNorms } from './through-norms.ts';
 
 /**
  * Stock keys: the factors of a key method are folded into the query and key projections, before RoPE. The result is

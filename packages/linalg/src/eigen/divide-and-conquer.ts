@@ -1,8 +1,8 @@
 import { powerOfTwoScale } from '../input.ts';
 import { createMatrix, identity, type Matrix, transpose } from '../matrix.ts';
 import { addProduct } from '../product/multiply.ts';
+import { descendingOrder } from './column-order.ts';
 import { solveSecularEquation } from './secular-equation.ts';
-import { descendingOrder } from './symmetric.ts';
 import { isNegligibleCoupling, tridiagonalQl } from './tridiagonal-ql.ts';
 
 /** Up to this size QL is faster than cutting further. */

@@ -1,7 +1,8 @@
 import { KvlrError } from '@kvlr/core';
 import { type ComplexMatrix, createComplexMatrix } from '../complex-matrix.ts';
 import { negligible, negligibleSquare, powerOfTwoScale, requireFinite, requireSquare } from '../input.ts';
-import { descendingOrder, permuteColumns, symmetryTolerance } from './symmetric.ts';
+import { descendingOrder, permuteColumns } from './column-order.ts';
+import { symmetryTolerance } from './symmetric.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
 
 /** Real eigenvalues in descending order; column k of `vectors` belongs to values[k]. */

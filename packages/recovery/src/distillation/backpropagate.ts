@@ -11,7 +11,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { yieldToHost } from '../training/schedule.ts';
 import type { TrainedAttention } from '../training/trained-attention.ts';
-import type { DistillationPoint } from './distill.ts';
+import type { DistillationPoint } from './distillation-state.ts';
 import { readoutGradient, readoutSums } from './readout.ts';
 
 export interface LossRequest extends StreamRun {

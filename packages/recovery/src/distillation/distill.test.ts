@@ -6,13 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { createLatentModel } from '../../../runtime/src/testing/latent-model.ts';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
-import {
-  cutPieces,
-  type DistillationCheckpoint,
-  type DistillationRequest,
-  type DistillationResult,
-  distill,
-} from './distill.ts';
+import { cutPieces, type DistillationRequest, type DistillationResult, distill } from './distill.ts';
+import type { DistillationCheckpoint } from './distillation-state.ts';
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));

@@ -16,7 +16,7 @@ import {
   type DistillationSettings,
   resolveDistillationSettings,
 } from './distillation-settings.ts';
-import { restoreState, saveState } from './distillation-state.ts';
+import { type DistillationCheckpoint, type DistillationPoint, restoreState, saveState } from './distillation-state.ts';
 
 export interface DistillationRequest extends TrainingRequest {
   /** Default 'full'. */
@@ -26,29 +26,6 @@ export interface DistillationRequest extends TrainingRequest {
   checkpoint?: DistillationCheckpoint;
   /** Is handed a checkpoint after every look at the held-out windows. */
   onCheckpoint?: (checkpoint: DistillationCheckpoint) => void | Promise<void>;
-}
-
-/** One look at the held-out windows. Losses are natural logarithms, means over predicted tokens. */
-export interface DistillationPoint {
-  step: number;
-  /** Tokens trained on by then. */
-  tokens: number;
-  /** Mean loss of the training steps since the last point; none before the first step. */
-  trainLoss?: number;
-  /** What training lowers, on the held-out windows. */
-  heldOutLoss: number;
-  /** Its two parts: KL(original || student), and the cross-entropy of the text's next tokens. */
-  heldOutDivergence: number;
-  heldOutNextToken: number;
-}
-
-/** All that training needs to go on. */
-export interface DistillationCheckpoint {
-  /** Steps taken. */
-  step: number;
-  points: DistillationPoint[];
-  /** By layer, variable and kind: `0/query/current`, `/best`, `/mean`, `/square`; matrices [in, out]. */
-  tensors: Map<string, DenseTensor>;
 }
 
 export interface DistillationResult {

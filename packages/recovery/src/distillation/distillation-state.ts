@@ -2,7 +2,29 @@ import { type DenseTensor, KvlrError } from '@kvlr/core';
 import { type Tensor, tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { AdamOptimizer } from '../training/adam-optimizer.ts';
 import type { TrainedAttention } from '../training/trained-attention.ts';
-import type { DistillationCheckpoint, DistillationPoint } from './distill.ts';
+
+/** One look at the held-out windows. Losses are natural logarithms, means over predicted tokens. */
+export interface DistillationPoint {
+  step: number;
+  /** Tokens trained on by then. */
+  tokens: number;
+  /** Mean loss of the training steps since the last point; none before the first step. */
+  trainLoss?: number;
+  /** What training lowers, on the held-out windows. */
+  heldOutLoss: number;
+  /** Its two parts: KL(original || student), and the cross-entropy of the text's next tokens. */
+  heldOutDivergence: number;
+  heldOutNextToken: number;
+}
+
+/** All that training needs to go on. */
+export interface DistillationCheckpoint {
+  /** Steps taken. */
+  step: number;
+  points: DistillationPoint[];
+  /** By layer, variable and kind: `0/query/current`, `/best`, `/mean`, `/square`; matrices [in, out]. */
+  tensors: Map<string, DenseTensor>;
+}
 
 /** The variables of all layers with what the optimiser remembers of them. */
 export interface DistillationState {

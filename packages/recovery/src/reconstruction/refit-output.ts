@@ -2,8 +2,7 @@ import { throwIfAborted } from '@kvlr/core';
 import { createMatrix, innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext } from '@kvlr/runtime';
 import { add, matMul, mul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
-import { type StreamPairs, stackWindows } from './streams.ts';
-import type { BlockTask } from './train-attention.ts';
+import { type BlockTask, type StreamPairs, stackWindows } from './streams.ts';
 
 /** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];

@@ -10,6 +10,7 @@ import {
   uploadTensors,
 } from '@kvlr/runtime';
 import { type Tensor2D, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
+import type { TrainableAttention } from '../training/trained-attention.ts';
 
 /** What a block is to learn: from the compressed model's stream before it to the original stream after it. */
 export interface StreamPairs {
@@ -124,4 +125,14 @@ async function mapStreams(
     result.dispose();
   }
   return advanced;
+}
+
+/** One block in training and what it is trained on. */
+export interface BlockTask {
+  attention: TrainableAttention;
+  shape: DecoderShape;
+  layer: number;
+  train: StreamPairs;
+  heldOut: StreamPairs;
+  signal?: AbortSignal;
 }

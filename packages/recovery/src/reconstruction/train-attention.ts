@@ -1,22 +1,11 @@
-import { type DecoderShape, throwIfAborted } from '@kvlr/core';
+import { throwIfAborted } from '@kvlr/core';
 import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
 import { div, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
-import type { TrainableAttention } from '../training/trained-attention.ts';
 import type { ReconstructionSettings } from './reconstruction-settings.ts';
 import { refitOutput } from './refit-output.ts';
-import { type StreamPairs, stackWindows } from './streams.ts';
-
-/** One block in training and what it is trained on. */
-export interface BlockTask {
-  attention: TrainableAttention;
-  shape: DecoderShape;
-  layer: number;
-  train: StreamPairs;
-  heldOut: StreamPairs;
-  signal?: AbortSignal;
-}
+import { type BlockTask, type StreamPairs, stackWindows } from './streams.ts';
 
 /**
  * Squared distance between the stream after the block and the original one over a batch of windows, as a share of the

@@ -1,4 +1,4 @@
-import type { Activation, DecoderShape, NormShape, TensorRole } from '@kvlr/core';
+import type { Activation, DecoderShape, NormShape } from '@kvlr/core';
 import {
   add,
   erf,
@@ -15,7 +15,7 @@ import {
   type Tensor2D,
   tanh,
 } from '@tensorflow/tfjs-core';
-import type { TensorsByRole } from './weights.ts';
+import { normOfRole, type TensorsByRole } from './weights.ts';
 
 export type NormRole =
   | 'embeddingNorm'
@@ -40,29 +40,6 @@ export function norm<Rows extends Tensor>(x: Rows, shape: NormShape, scale?: Ten
 export function normByRole(x: Tensor2D, model: DecoderShape, weights: TensorsByRole, role: NormRole): Tensor2D {
   const shape = normOfRole(model, role);
   return shape === undefined ? x : norm(x, shape, weights[role], weights[`${role}Bias`]);
-}
-
-/** The norm whose scale a tensor is, or undefined for tensors in other roles. */
-export function normOfRole(
-  { embedding, attention, blocks, head }: DecoderShape,
-  role: TensorRole,
-): NormShape | undefined {
-  switch (role) {
-    case 'embeddingNorm':
-      return embedding.norm;
-    case 'queryNorm':
-    case 'keyNorm':
-      return attention.queryKeyNorm;
-    case 'attentionNorm':
-    case 'attentionOutputNorm':
-    case 'feedForwardNorm':
-    case 'feedForwardOutputNorm':
-      return blocks.norm;
-    case 'finalNorm':
-      return head.norm;
-    default:
-      return undefined;
-  }
 }
 
 /** The matrices of a layer's blocks that may have biases. */

@@ -1,6 +1,13 @@
-import { type DecoderTensor, KvlrError, layerTensors, type ModelSource, type TensorRole } from '@kvlr/core';
+import {
+  type DecoderShape,
+  type DecoderTensor,
+  KvlrError,
+  layerTensors,
+  type ModelSource,
+  type NormShape,
+  type TensorRole,
+} from '@kvlr/core';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
-import { normOfRole } from './operations.ts';
 
 /**
  * Tensors of one layer, or those that are there once, on the device, by role; `decoderTensors` says which there are. Matrices are
@@ -84,4 +91,27 @@ export async function readTensor(source: ModelSource, { role, layer, shape }: De
   }
   const values = await source.tensors.readFloat32(name);
   return normOfRole(source.shape, role)?.unitOffset ? values.map((scale) => scale + 1) : values;
+}
+
+/** The norm whose scale a tensor is, or undefined for tensors in other roles. */
+export function normOfRole(
+  { embedding, attention, blocks, head }: DecoderShape,
+  role: TensorRole,
+): NormShape | undefined {
+  switch (role) {
+    case 'embeddingNorm':
+      return embedding.norm;
+    case 'queryNorm':
+    case 'keyNorm':
+      return attention.queryKeyNorm;
+    case 'attentionNorm':
+    case 'attentionOutputNorm':
+    case 'feedForwardNorm':
+    case 'feedForwardOutputNorm':
+      return blocks.norm;
+    case 'finalNorm':
+      return head.norm;
+    default:
+      return undefined;
+  }
 }

@@ -4,9 +4,9 @@ import { scoreProblemOf, scoreProducts } from '../factors/scores.ts';
 import { decoderLookup, foldQuery, foldSharedHeads } from '../fold.ts';
 import { keyParts } from '../key-parts.ts';
 import { keyMoment } from '../moments.ts';
+import { type NormedSide, normOf, normScale, scaleRows, sumOfProducts, withoutNorms } from '../norms.ts';
 import type { GroupFactors, StockKeyProjections } from '../ports.ts';
 import { requireStatistics, type SourceLayer } from '../source-layer.ts';
-import { type NormedSide, normOf, normScale, scaleRows, sumOfProducts, withoutNorms } from './linear-norms.ts';
 
 /** Norms of queries and keys that stand between their projections and the positions. */
 type NormWeights = Pick<AttentionWeights, 'queryNorm' | 'queryNormBias' | 'keyNorm' | 'keyNormBias'>;

@@ -1,6 +1,6 @@
 import type { AttentionWeights, NormShape } from '@kvlr/core';
 import { createMatrix, multiply, splitRows } from '@kvlr/linalg';
-import type { SourceLayer } from '../source-layer.ts';
+import type { SourceLayer } from './source-layer.ts';
 
 /** Queries or keys, each with a norm of its own behind the projection. */
 export type NormedSide = 'query' | 'key';
