@@ -51,10 +51,16 @@ export function addComputeOptions(command: Command): Command {
 /** Adds --calibration and --eval-text. */
 export function addTextOptions(command: Command, kinds: { calibration: boolean; evaluation: boolean }): Command {
   if (kinds.calibration) {
-    command.option('--calibration <files...>', 'texts to calibrate on: plain, JSON lines, Parquet (default: the embedded texts)');
+    command.option(
+      '--calibration <files...>',
+      'texts to calibrate on: plain, JSON lines, Parquet (default: the embedded texts)',
+    );
   }
   if (kinds.evaluation) {
-    command.option('--eval-text <files...>', 'texts to evaluate on: plain, JSON lines, Parquet (default: the embedded texts)');
+    command.option(
+      '--eval-text <files...>',
+      'texts to evaluate on: plain, JSON lines, Parquet (default: the embedded texts)',
+    );
   }
   return command;
 }
