@@ -74,7 +74,9 @@ function publicRecipe(recipe: CompressionReport['recipe']): ReportTable {
 export function modelCard(report: CompressionReport): string {
   const layout = layoutKind(report.resultShape);
   const name = escapeMarkdown(publicName(report.model.name));
-  const heads = `${describeLayout(report.model.shape)} to ${describeLayout(report.resultShape)} KV heads`;
+  const { headDim } = report.resultShape;
+  const wide = headDim === report.model.shape.headDim ? '' : ` of ${headDim}`;
+  const heads = `${describeLayout(report.model.shape)} to ${describeLayout(report.resultShape)} KV heads${wide}`;
   const change = layout === 'stock' || layout === 'per-layer heads' ? heads : `${layout} in the KV cache`;
   const licence = report.model.licence
     ? `The weights are derived from ${name} and stay under its licence: ${escapeMarkdown(report.model.licence)}.`
