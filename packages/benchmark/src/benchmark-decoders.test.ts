@@ -60,9 +60,8 @@ describe('benchmarkDecoders', () => {
     });
     const [row] = report.decodes;
     expect(row!.bytesReadPerStep).toBe(decodeBytes(source.shape, { weights: 'f32', cache: 'f16', context: 17 }));
-    // Embedding and logits, and at most 10 for the layer.
-    expect(row!.dispatchesPerStep).toBeGreaterThan(2);
-    expect(row!.dispatchesPerStep).toBeLessThanOrEqual(12);
+    // Embedding and logits, and 5 for the layer.
+    expect(row!.dispatchesPerStep).toBe(2 + 5);
     expect(report.heldBytes).toBeGreaterThan(row!.deviceBytes);
     expect(report.notes.join()).toContain('The backend held at most');
   });
@@ -140,7 +139,8 @@ describe('weightBytes', () => {
 
 describe('fillCache', () => {
   it.each(['f32', 'f16', 'int8', 'int4'] as const)('gives %s entries that decode to finite logits', async (dtype) => {
-    const model = await loadModel(tiny, { backend: 'wasm', weights: 'f32' });
+    const shape = { ...tiny.shape, maxPositionEmbeddings: 512 };
+    const model = await loadModel({ ...tiny, shape }, { backend: 'wasm', weights: 'f32' });
     const cache = await model.createCache({ dtype, batch: 2 });
     fillCache(cache, 100, 5);
     expect(cache.lengths).toEqual([100, 100]);
