@@ -183,7 +183,7 @@ function idsOfPostProcessor(
   return { prefixIds: pieces.slice(0, place).flat(), suffixIds: pieces.slice(place + 1).flat() };
 }
 
-export interface AddedToken {
+interface AddedToken {
   id: number;
   content: string;
   special: boolean;

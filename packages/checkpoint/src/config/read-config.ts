@@ -22,7 +22,7 @@ const activations: Record<string, Activation> = {
   gelu_fast: 'gelu_pytorch_tanh',
 };
 /** What a config.json may claim before memory is taken for it. */
-export const configLimits = { layers: 10_000 } as const;
+const configLimits = { layers: 10_000 } as const;
 
 const normsBefore: Record<string, BlockShape['before']> = { each: 'each', shared: 'shared', none: 'none' };
 const normsAfter: Record<string, BlockShape['after']> = { none: 'none', branch: 'branch', stream: 'stream' };

@@ -102,7 +102,7 @@ export interface SubspaceKeySettings {
  * The directions of keys that no position rotates which lose least (arXiv 2406.07056, section 3: the paper's keys without RoPE).
  * Exact at any distance, folded into the projections of queries and keys.
  */
-export function subspaceKeys({ moment: source, metric }: SubspaceKeySettings): PartMethod {
+function subspaceKeys({ moment: source, metric }: SubspaceKeySettings): PartMethod {
   return (layer, heads, width, coordinates) => {
     const moment = keyMoment(layer, heads, source, coordinates);
     const weightOf = (queryHead: number) => scoreWeight(layer, queryHead);

@@ -123,7 +123,7 @@ export function embedTokens(model: DecoderTensors, windows: readonly Int32Array[
   });
 }
 
-export interface StreamRun {
+interface StreamRun {
   context: SequenceContext;
   /** Stand in for the model's own attention, one for each layer. */
   attentions?: readonly TrainedAttention[];
@@ -134,7 +134,7 @@ export interface StreamRun {
  * The streams before each layer and after the last, numLayers + 1 tensors [windows * tokens, hiddenSize]. They are all that
  * is kept of the run: the backward pass computes each layer again (gradient checkpointing, Chen et al. 2016).
  */
-export async function runStreams(
+async function runStreams(
   model: DecoderTensors,
   windows: readonly Int32Array[],
   { context, attentions, signal }: StreamRun,
@@ -155,11 +155,7 @@ export async function runStreams(
 }
 
 /** The stream after the last layer; the others are freed. */
-export async function lastStream(
-  model: DecoderTensors,
-  windows: readonly Int32Array[],
-  run: StreamRun,
-): Promise<Tensor2D> {
+async function lastStream(model: DecoderTensors, windows: readonly Int32Array[], run: StreamRun): Promise<Tensor2D> {
   const streams = await runStreams(model, windows, run);
   for (const stream of streams.slice(0, -1)) stream.dispose();
   return streams.at(-1)!;

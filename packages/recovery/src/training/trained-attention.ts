@@ -227,7 +227,7 @@ function roleOfKey(key: string): TensorRole {
 }
 
 /** A matrix [in, out] of the device as a file holds it, [out, in]; vectors as they are. */
-export function toFileLayout(values: Float32Array, shape: readonly number[]): DenseTensor {
+function toFileLayout(values: Float32Array, shape: readonly number[]): DenseTensor {
   if (shape.length === 1) return { shape: [...shape], data: Float32Array.from(values) };
   const [rows, columns] = shape as [number, number];
   const data = new Float32Array(values.length);
@@ -237,7 +237,7 @@ export function toFileLayout(values: Float32Array, shape: readonly number[]): De
   return { shape: [columns, rows], data };
 }
 
-export async function rootMeanSquare(x: Tensor): Promise<number> {
+async function rootMeanSquare(x: Tensor): Promise<number> {
   const scalar = tidy(() => sqrt(mean(square(x))));
   const [value] = await scalar.data();
   scalar.dispose();

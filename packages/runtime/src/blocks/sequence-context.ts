@@ -26,7 +26,7 @@ export interface Rotation {
 }
 
 /** What one layer's attention knows of positions. */
-export interface LayerContext {
+interface LayerContext {
   /** Absent without rotary positions. */
   readonly rotation?: Rotation | undefined;
   /** Added to the scores: zero where a token may look, else a large negative number, [1, 1, tokens, tokens]. */

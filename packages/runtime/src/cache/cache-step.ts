@@ -24,7 +24,7 @@ import { PositionTables } from '../blocks/sequence-context.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
 
 /** What appending needs besides the new rows. */
-export interface AppendTensors {
+interface AppendTensors {
   /** `createRotationTable` */
   rotation: Tensor;
   latentKeyEncoder?: Tensor;
