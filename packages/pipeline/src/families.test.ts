@@ -1,8 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { collectStatistics } from '@kvlr/calibration';
-import { applyCompression, type HuggingFaceCheckpoint, overlayModel } from '@kvlr/checkpoint';
+import {
+  applyCompression,
+  createMemoryFiles,
+  type HuggingFaceCheckpoint,
+  openCheckpoint,
+  overlayModel,
+} from '@kvlr/checkpoint';
 import { openCheckpointDirectory, writeCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { compressLayer, readAttentionWeights } from '@kvlr/compression';
 import {
@@ -14,9 +20,18 @@ import {
   type ModelSource,
 } from '@kvlr/core';
 import { loadModel } from '@kvlr/runtime';
-import { differenceByRange, goldenNames, plantMerge, randomTokenIds, readGolden } from '@kvlr/testkit';
+import {
+  asciiTokenizerFiles,
+  differenceByRange,
+  goldenNames,
+  plantMerge,
+  randomTokenIds,
+  readGolden,
+} from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compress } from './compress.ts';
 import { parseRecipe } from './recipe.ts';
+import { tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
 
 const tolerance = 1e-4;
 let directory: string;
@@ -126,5 +141,48 @@ describe('golden checkpoints of every family, compressed', () => {
         tolerance,
       );
     });
+  });
+});
+
+/** A golden checkpoint with a tokenizer for ASCII. */
+async function withTokenizer(name: string): Promise<HuggingFaceCheckpoint> {
+  const { directory: folder } = readGolden(name);
+  const read = async (file: string) => new Uint8Array(await readFile(join(folder, file)));
+  const files = { 'config.json': await read('config.json'), 'model.safetensors': await read('model.safetensors') };
+  return openCheckpoint(createMemoryFiles({ ...files, ...asciiTokenizerFiles() }));
+}
+
+describe('the whole pipeline', () => {
+  const native = (family: string) => `kvlr only (${family} models hold as many KV heads as query heads)`;
+  const families: [name: string, grouping: string, notes: string[]][] = [
+    ['qwen3', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
+    ['gemma3_text', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
+    ['olmo2', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
+    ['olmo', 'contiguous', ['Keys are merged approximately: clipping between projection and RoPE.']],
+    ['gpt2', 'lost-energy', [`Loads into ${native('gpt2')}; llama.cpp through GGUF.`]],
+    ['bloom', 'lost-energy', [`Loads into ${native('bloom')}.`]],
+    ['mpt_alibi', 'measured-error', [`Loads into ${native('mpt')}.`]],
+    ['gptj', 'measured-error', [`Loads into ${native('gptj')}.`]],
+    ['opt_postnorm', 'contiguous', [`Loads into ${native('opt')}.`]],
+    ['phi3_partial', 'contiguous', []],
+    ['smollm3', 'contiguous', []],
+    ['cohere', 'contiguous', []],
+  ];
+
+  it.each(families)('%s, groups %s: reconstructs blocks, evaluates and says what is to be known', async (...of) => {
+    const [name, grouping, notes] = of;
+    const model = await withTokenizer(name);
+    const recipe = { ...tinyRecipe, grouping, evaluation: { windowsPerSource: 1, windowLength: 33 } };
+    const told: string[] = [];
+    const result = await compress({
+      ...{ model, recipe, texts: tinyTexts, runtime: { backend: 'wasm' } },
+      onEvent: (event) => event.type === 'note' && told.push(`${event.message}.`),
+    });
+    expect(result.report.notes).toEqual(expect.arrayContaining(notes));
+    expect(told).toEqual(expect.arrayContaining(notes));
+    for (const { heldOutBefore, heldOutAfter } of result.report.reconstruction!) {
+      expect(heldOutAfter).toBeLessThanOrEqual(heldOutBefore);
+    }
+    expect(result.evaluation.result.perplexity.value).toBeLessThan(1e4);
   });
 });
