@@ -39,8 +39,11 @@ export function estimateMean(windows: readonly WindowMean[], tokensPerWindow: nu
 
 /** exp of a measured mean, with the standard error exp(mean) * error (delta method): perplexities and their ratios. */
 export function exponentiate(mean: Measurement): Measurement {
-  const value = Math.exp(mean.value);
-  return { ...mean, value, standardError: mean.standardError === undefined ? undefined : value * mean.standardError };
+  // JSON has no infinity, and a perplexity beyond this one means nothing else.
+  const finite = (value: number) => Math.min(value, Number.MAX_VALUE);
+  const value = finite(Math.exp(mean.value));
+  const { standardError } = mean;
+  return { ...mean, value, standardError: standardError === undefined ? undefined : finite(value * standardError) };
 }
 
 /** How two models do against each other on the same windows. */

@@ -43,7 +43,10 @@ const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0)
 describe('evaluate', () => {
   it('finds perplexity V for uniform logits, without any uncertainty', async () => {
     const windows = randomWindows(4, 9, 30);
-    const result = await evaluate({ model: constantSource(30), modelId: 'uniform', windows, cache });
+    const events: KvlrEvent[] = [];
+    const onEvent = (event: KvlrEvent) => events.push(event);
+    const result = await evaluate({ model: constantSource(30), modelId: 'uniform', windows, cache, onEvent });
+    expect(events.at(-1)).toMatchObject({ type: 'warning', message: expect.stringContaining('guessing') });
     expect(result.perplexity.value).toBeCloseTo(30, 10);
     expect(result.perplexity.standardError).toBeCloseTo(0, 10);
     expect(result.perplexity.tokenCount).toBe(4 * 8);

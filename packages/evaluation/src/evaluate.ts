@@ -74,18 +74,29 @@ export async function evaluate(request: EvaluationRequest): Promise<EvaluationRe
       return [source, exponentiate(estimateMean(lossesOfSource, tokensPerWindow))] as const;
     }),
   );
+  const perplexity = exponentiate(estimateMean(losses, tokensPerWindow));
+  if (Math.abs(perplexity.value / model.vocabSize - 1) < EQUAL_TO_GUESSING) {
+    request.onEvent?.({
+      type: 'warning',
+      message: `Perplexity ${perplexity.value.toPrecision(4)} is that of guessing among all ${model.vocabSize} tokens: the model says the same whatever it reads.`,
+      data: { modelId: request.modelId, perplexity: perplexity.value, vocabSize: model.vocabSize },
+    });
+  }
   return {
     modelId: request.modelId,
     tokenCount: windows.length * tokensPerWindow,
     windowCount: windows.length,
     windowLength,
-    perplexity: exponentiate(estimateMean(losses, tokensPerWindow)),
+    perplexity,
     perplexityBySource,
     againstBase: base && summariseComparison(scores, request.baseModelId ?? 'base', tokensPerWindow),
     windows: listScores(scores, tokensPerWindow),
     cache: request.cache,
   };
 }
+
+/** Relative to the size of the vocabulary, to which the perplexity of a model is equal that gives every token the same chance. */
+const EQUAL_TO_GUESSING = 1e-3;
 
 function listScores(scores: readonly WindowScore[], tokensPerWindow: number): WindowScores {
   const comparisons = scores.flatMap(({ comparison }) => (comparison ? [comparison] : []));

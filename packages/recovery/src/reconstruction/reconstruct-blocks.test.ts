@@ -1,3 +1,4 @@
+import { overlayModel } from '@kvlr/checkpoint';
 import type { DenseTensor, KvlrEvent } from '@kvlr/core';
 import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
@@ -49,6 +50,27 @@ describe.each(await testedBackends())('on $backend', ({ backend, skip }) => {
     }
     expect(differenceByRange(numbers(layers), numbers(reference.layers))).toBeLessThan(1e-3);
   });
+});
+
+it.each([
+  ['zero', 'valueWeight', 0],
+  ['denormal', 'valueWeight', 1e-42],
+  ['huge', 'outputWeight', 1e30],
+] as const)('keeps the closed form of a layer of %s numbers, and says so', async (_, role, factor) => {
+  const plain = createTinyModel({ seed: 4 });
+  const name = plain.tensorName(role, 1);
+  const data = (await plain.tensors.readFloat32(name)).map((value) => value * factor);
+  const tensors = new Map([[name, { shape: plain.dense.get(name)!.shape, data }]]);
+  const broken = overlayModel(plain, { shape: plain.shape, tensors, id: 'broken' });
+  const student = await meanPooledStudent(broken, 2);
+  const events: KvlrEvent[] = [];
+  const refits = { ...settings, steps: 2, refitOutput: true };
+  const onEvent = (event: KvlrEvent) => events.push(event);
+  const { history } = await reconstructBlocks({ ...request, teacher: broken, student, settings: refits, onEvent });
+  const warnings = events.filter(({ type }) => type === 'warning');
+  expect(warnings).toMatchObject([{ message: expect.stringMatching(/^Layer 2 keeps its closed form: /) }]);
+  expect(history[1]!.kept).toBe('closed form');
+  expect(JSON.stringify(history)).not.toContain('null');
 });
 
 it('starts from what applyReconstruction makes of its result', async () => {

@@ -114,8 +114,14 @@ async function reconstructLayer(
   return withLayer(student, layer, async (weights) => {
     const attention = new TrainableAttention(weights, settings.scoreStep);
     try {
-      const points = await trainAttention({
+      const course = await trainAttention({
         ...{ attention, shape, layer, train, heldOut, settings, signal },
+        onUntrainable: (reason) =>
+          onEvent?.({
+            type: 'warning',
+            message: `Layer ${layer + 1} keeps its closed form: ${reason}.`,
+            data: { layer, reason },
+          }),
         onStep: (step) =>
           onEvent?.({
             type: 'progress',
@@ -126,6 +132,7 @@ async function reconstructLayer(
             detail: `layer ${layer + 1} of ${shape.numLayers}`,
           }),
       });
+      const points = measuredPoints(course);
       const errors = points.map(({ heldOutError }) => heldOutError);
       const finalError = Math.min(...errors);
       const best = points[errors.indexOf(finalError)]!;
@@ -143,6 +150,13 @@ async function reconstructLayer(
       attention.dispose();
     }
   });
+}
+
+/** Points without numbers that are none. A layer whose error could not be measured has lost all of it, as far as is known. */
+function measuredPoints(course: readonly TrainingPoint[]): TrainingPoint[] {
+  const measured = course.filter(({ heldOutError }) => Number.isFinite(heldOutError));
+  if (measured.length === 0) return [{ step: 0, heldOutError: 1 }];
+  return measured.map(({ trainError, ...point }) => (Number.isFinite(trainError) ? { ...point, trainError } : point));
 }
 
 async function withLayer<T>(

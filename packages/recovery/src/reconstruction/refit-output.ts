@@ -1,4 +1,4 @@
-import { throwIfAborted } from '@kvlr/core';
+import { KvlrError, throwIfAborted } from '@kvlr/core';
 import { createMatrix, innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext } from '@kvlr/runtime';
 import { add, matMul, mul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
@@ -21,17 +21,34 @@ interface OutputMoments {
  * Moves the output projection to the least-squares optimum for the block's present attention, in closed form: the change
  * W minimises the sum of |r - W^T o|^2 + lambda |W|^2 over the training windows. Of a few strengths lambda, and of leaving
  * the projection as it is, the one with the least held-out error is taken. An output bias stays as it is.
+ *
+ * @returns False where nothing could be solved: the attended values are all zero, or too large or too small for float32.
  */
-export async function refitOutput(task: BlockTask): Promise<void> {
+export async function refitOutput(task: BlockTask): Promise<boolean> {
   const train = await outputMoments(task, task.train);
   const heldOut = await outputMoments(task, task.heldOut);
   let best: { change?: Matrix; error: number } = { error: heldOut.energy };
+  let isSolved = false;
   for (const ridge of RIDGES) {
-    const change = solveRidge(train.gram, train.lack, ridge * (trace(train.gram) / train.gram.rows));
+    const change = solve(train, ridge);
+    if (change === undefined) continue;
+    isSolved = true;
     const error = heldOut.energy - 2 * innerProduct(change, heldOut.lack) + energyOf(change, heldOut.gram);
     if (error < best.error) best = { change, error };
   }
   if (best.change !== undefined) task.attention.moveOutput(best.change);
+  return isSolved;
+}
+
+/** Undefined where the moments are not those of numbers that can be solved for. */
+function solve({ gram, lack }: OutputMoments, ridge: number): Matrix | undefined {
+  try {
+    return solveRidge(gram, lack, ridge * (trace(gram) / gram.rows));
+  } catch (error) {
+    const codes: unknown[] = ['numerical', 'non-finite', 'invalid-argument'];
+    if (KvlrError.isInstance(error) && codes.includes(error.code)) return undefined;
+    throw error;
+  }
 }
 
 async function outputMoments(task: BlockTask, pairs: StreamPairs): Promise<OutputMoments> {

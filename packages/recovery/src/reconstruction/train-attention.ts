@@ -7,6 +7,9 @@ import type { ReconstructionSettings } from './reconstruction-settings.ts';
 import { refitOutput } from './refit-output.ts';
 import { type BlockTask, type StreamPairs, stackWindows } from './streams.ts';
 
+/** Below it float32 knows no shares any more. */
+const LEAST_ENERGY = 1e-30;
+
 /**
  * Squared distance between the stream after the block and the original one over a batch of windows, as a share of the
  * energy of what the original block adds. Differentiable in the projections; call inside tf.tidy.
@@ -18,7 +21,9 @@ function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], contex
   const { weights } = attention;
   const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
   const reached = streamAfterAttention(stream, blockOutput, weights, shape);
-  return div(sum(square(sub(reached, target))), pairs.energy * batch.length);
+  // Of a block that adds nothing the error is what is added in its place.
+  const unit = pairs.energy > LEAST_ENERGY ? pairs.energy : 1;
+  return div(sum(square(sub(reached, target))), unit * batch.length);
 }
 
 /** The block's error over all held-out windows. */
@@ -50,6 +55,8 @@ export interface TrainingPoint {
 export interface AttentionTrainingRequest extends BlockTask {
   settings: ReconstructionSettings;
   onStep?: (step: number) => void;
+  /** Hears why a layer keeps its closed form, where its numbers allow nothing else. */
+  onUntrainable?: (reason: string) => void;
 }
 
 /**
@@ -70,11 +77,16 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     if (isBest) attention.keep();
     return error;
   };
-  await look(0);
-  if (refits) {
-    await refitOutput(request);
-    await look(0);
+  const firstError = await look(0);
+  if (!Number.isFinite(firstError)) {
+    request.onUntrainable?.('its error cannot be measured, the numbers in it are too large');
+    return points;
   }
+  if (refits && !(await refitOutput(request))) {
+    request.onUntrainable?.('what its heads give is zero, or too small or too large to solve for');
+    return points;
+  }
+  if (refits) await look(0);
   if (settings.steps > 0) {
     attention.restore();
     const startError = Math.min(...points.map(({ heldOutError }) => heldOutError));
