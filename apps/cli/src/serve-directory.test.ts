@@ -1,5 +1,5 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { request } from 'node:http';
+import { mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { type IncomingHttpHeaders, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -46,6 +46,60 @@ describe('serveDirectory', () => {
         .end();
     });
     expect(status).toBe(404);
+  });
+
+  /** A request with whatever headers; fetch forbids some. */
+  const ask = (settings: { method?: string; headers?: Record<string, string>; path?: string }) =>
+    new Promise<{ status: number; body: string; headers: IncomingHttpHeaders }>((resolve, reject) => {
+      const asked = request({ port: new URL(server.url).port, path: '/', ...settings }, (response) => {
+        let body = '';
+        response.on('data', (bytes) => {
+          body += bytes;
+        });
+        response.on('end', () => resolve({ status: response.statusCode!, body, headers: response.headers }));
+      });
+      asked.on('error', reject).end();
+    });
+
+  it('answers GET and HEAD, asked by the names of this machine, with headers that keep strangers out', async () => {
+    const { status, headers } = await ask({ method: 'HEAD' });
+    expect([status, headers['content-length']]).toEqual([200, '19']);
+    expect(headers['x-content-type-options']).toBe('nosniff');
+    expect(headers['content-security-policy']).toContain("default-src 'self'");
+    for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) expect((await ask({ method })).status).toBe(405);
+    expect((await ask({ headers: { Host: 'localhost:1234' } })).status).toBe(200);
+    for (const Host of ['evil.example', '127.0.0.1.evil.example']) {
+      expect((await ask({ headers: { Host } })).status).toBe(403);
+    }
+  });
+
+  it.each([
+    ['bytes=1-2', 206, 'as', 'bytes 1-2/4'],
+    ['bytes=2-', 206, 'sm', 'bytes 2-3/4'],
+    ['bytes=-1', 206, 'm', 'bytes 3-3/4'],
+    ['bytes=2-99', 206, 'sm', 'bytes 2-3/4'],
+    ['bytes=4-', 416, 'No such range\n', 'bytes */4'],
+    ['bytes=-', 200, '\0asm', undefined],
+    ['lines=1-2', 200, '\0asm', undefined],
+  ])('serves the range %s', async (range, status, body, contentRange) => {
+    const answer = await ask({ path: '/kernel.wasm', headers: { range } });
+    expect([answer.status, answer.body, answer.headers['content-range']]).toEqual([status, body, contentRange]);
+  });
+
+  it.runIf(process.platform === 'linux')('holds no file open for downloads that were broken off', async () => {
+    await writeFile(join(directory, 'large.bin'), Buffer.alloc(8_000_000));
+    const open = async () => {
+      const links = await readdir('/proc/self/fd');
+      const files = await Promise.all(links.map((link) => readlink(`/proc/self/fd/${link}`).catch(() => '')));
+      return files.filter((file) => file.startsWith(directory)).length;
+    };
+    for (let round = 0; round < 20; round++) {
+      const stop = new AbortController();
+      const response = await fetch(`${server.url}large.bin`, { signal: stop.signal });
+      await response.body!.getReader().read();
+      stop.abort();
+    }
+    await expect.poll(open).toBe(0);
   });
 
   it('names the page that is missing', async () => {

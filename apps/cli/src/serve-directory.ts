@@ -1,8 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize, sep } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { KvlrError } from '@kvlr/core';
 
 export interface DirectoryServer {
@@ -39,7 +40,7 @@ export async function serveDirectory(directory: string, port: number): Promise<D
     });
   }
   const server = createServer((request, response) => {
-    void answer(directory, request.url ?? '/', response);
+    answer(directory, request, response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => reject(portError(port, cause)));
@@ -56,20 +57,77 @@ export async function serveDirectory(directory: string, port: number): Promise<D
   };
 }
 
-async function answer(directory: string, url: string, response: ServerResponse): Promise<void> {
-  response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
-  response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
-  response.setHeader('Cross-Origin-Resource-Policy', 'same-origin');
-  const path = filePath(directory, url);
-  if (path === undefined || !(await isFile(path))) {
-    response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' }).end('Not found\n');
+/**
+ * What the page may do: its own scripts, styles, workers and WebAssembly, and models from wherever a user names one. Nothing is taken
+ * from elsewhere to be run.
+ */
+const contentSecurityPolicy = [
+  "default-src 'self'",
+  "script-src 'self' 'wasm-unsafe-eval' blob:",
+  "worker-src 'self' blob:",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data: blob:",
+  "connect-src 'self' https: http://localhost:* http://127.0.0.1:* data: blob:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+const headers = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'X-Content-Type-Options': 'nosniff',
+  'Content-Security-Policy': contentSecurityPolicy,
+  'Referrer-Policy': 'no-referrer',
+  'Accept-Ranges': 'bytes',
+};
+
+async function answer(directory: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  // A page of another site that has its own name point here must not read what is served.
+  if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/i.test(request.headers.host ?? '')) {
+    return refuse(response, 403, 'This is served to this machine only');
+  }
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    response.setHeader('Allow', 'GET, HEAD');
+    return refuse(response, 405, 'Only GET and HEAD');
+  }
+  const path = filePath(directory, request.url ?? '/');
+  if (path === undefined || !(await isFile(path))) return refuse(response, 404, 'Not found');
+  const { size } = await stat(path);
+  const range = rangeOf(request.headers.range, size);
+  if (range === 'outside') {
+    response.setHeader('Content-Range', `bytes */${size}`);
+    return refuse(response, 416, 'No such range');
+  }
+  const { start, end } = range ?? { start: 0, end: size };
+  response.writeHead(range ? 206 : 200, {
+    'Content-Type': contentTypes[extname(path)] ?? 'application/octet-stream',
+    'Content-Length': end - start,
+    ...(range && { 'Content-Range': `bytes ${start}-${end - 1}/${size}` }),
+  });
+  if (request.method === 'HEAD' || end === start) {
+    response.end();
     return;
   }
-  const contentType = contentTypes[extname(path)] ?? 'application/octet-stream';
-  response.writeHead(200, { 'Content-Type': contentType, 'Content-Length': (await stat(path)).size });
-  createReadStream(path)
-    .on('error', () => response.destroy())
-    .pipe(response);
+  // Closes the file when the other side goes away, too.
+  await pipeline(createReadStream(path, { start, end: end - 1 }), response).catch(() => response.destroy());
+}
+
+function refuse(response: ServerResponse, status: number, reason: string): void {
+  response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${reason}\n`);
+}
+
+/** The bytes [start, end) of a Range header with one range; undefined where it asks for the whole. */
+function rangeOf(header: string | undefined, size: number): { start: number; end: number } | 'outside' | undefined {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? '');
+  if (match === null || (match[1] === '' && match[2] === '')) return undefined;
+  const [, from, to] = match;
+  const start = from === '' ? Math.max(0, size - Number(to)) : Number(from);
+  const end = from === '' || to === '' ? size : Math.min(Number(to) + 1, size);
+  return start < end ? { start, end } : 'outside';
 }
 
 /** The file a URL names; undefined when it lies outside the directory or is no valid URL. */
