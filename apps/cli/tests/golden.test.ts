@@ -38,7 +38,7 @@ it('the embedded model comes out as before', async () => {
     ...report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),
   ];
   expect(figures.map((figure) => figure.toPrecision(6))).toEqual([
-    ...['26.7309', '30.0973', '0.140462'],
-    ...['0.100662', '0.993167', '0.316413', '0.216953', '0.582148', '0.348210'],
+    ...['26.7309', '29.5153', '0.130512'],
+    ...['0.0998460', '0.967456', '0.310416', '0.206608', '0.550653', '0.331769'],
   ]);
 });
