@@ -24,6 +24,14 @@ export async function openSource(
   settings: OpenSourceSettings = {},
 ): Promise<HuggingFaceCheckpoint> {
   const address = location instanceof URL ? location.href : location;
+  const isPlace = typeof address === 'string' || (typeof address === 'object' && address !== null);
+  if (!isPlace || !(typeof address === 'string' || 'read' in address || Symbol.iterator in address)) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected where a checkpoint lies, got ${address === null ? 'null' : typeof address}`,
+      hint: 'Give a URL, the id of a model on the hub (owner/name), or the files that a user chose.',
+      where: { argument: 'location' },
+    });
+  }
   if (typeof address === 'string' && isGgufName(address.replace(/[?#].*$/, '')) && isUrl(address)) {
     const slash = address.lastIndexOf('/');
     const files = createUrlFiles(address.slice(0, slash + 1), { fetch: settings.fetch });

@@ -41,17 +41,31 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     endOfSequenceIds: special.endOfSequenceIds,
     encode(text, { recogniseSpecialTokens = false } = {}) {
       if (text === '') return [];
+      if (typeof text !== 'string') throw wrongArgument('text', 'a text', text);
       const tokenizer = recogniseSpecialTokens ? withSpecials : withoutSpecials;
       return run(files.location, text.length, () => tokenizer.encode(text, { add_special_tokens: false }).ids);
     },
-    decode: (ids, { skipSpecialTokens = false } = {}) =>
-      ids.length === 0
-        ? ''
-        : withSpecials.decode([...ids], {
-            skip_special_tokens: skipSpecialTokens,
-            clean_up_tokenization_spaces: false,
-          }),
+    decode(ids, { skipSpecialTokens = false } = {}) {
+      const list = [...checkIds(ids, vocabSize)];
+      if (list.length === 0) return '';
+      return withSpecials.decode(list, { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false });
+    },
   };
+}
+
+function checkIds(ids: Iterable<number>, vocabSize: number): Iterable<number> {
+  if (typeof ids !== 'object' || ids === null || !(Symbol.iterator in ids)) {
+    throw wrongArgument('ids', 'a list of token ids', ids);
+  }
+  for (const id of ids) {
+    if (!isId(id) || id >= vocabSize) throw wrongArgument('ids', `token ids from 0 to ${vocabSize - 1}`, id);
+  }
+  return ids;
+}
+
+function wrongArgument(argument: string, expected: string, received: unknown): KvlrError {
+  const shown = typeof received === 'object' && received !== null ? 'an object' : String(received);
+  return new KvlrError('invalid-argument', { message: `expected ${expected}, got ${shown}`, where: { argument } });
 }
 
 function buildTokenizer(tokenizerFile: object, location: string): HuggingFaceTokenizer {

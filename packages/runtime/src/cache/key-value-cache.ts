@@ -76,6 +76,8 @@ export class KeyValueCache {
   /** Tokens that went through each sequence, as ids, -1 while an id is known to the device alone. */
   readonly tokenIds: number[][];
   private layers: CacheTensor[];
+  private isHeld = false;
+  private isDisposed = false;
   private places: number;
 
   constructor(shape: DecoderShape, settings: CacheSettings = {}) {
@@ -132,6 +134,34 @@ export class KeyValueCache {
     return entries * this.bytesPerToken;
   }
 
+  /**
+   * Keeps every other call from changing the cache until the returned function is called: two texts in one cache would give the wrong
+   * tokens to both. Throws 'invalid-argument' while another call holds it, and for a disposed cache.
+   */
+  hold(): () => void {
+    this.requireUse();
+    if (this.isHeld) {
+      throw new KvlrError('invalid-argument', {
+        message: 'expected a cache that nothing else writes to, got one in the middle of another text.',
+        hint: 'Await the other call first, leave its loop, or give it a cache of its own (fork).',
+        where: { argument: 'cache' },
+      });
+    }
+    this.isHeld = true;
+    return () => {
+      this.isHeld = false;
+    };
+  }
+
+  /** Throws 'invalid-argument' for a disposed cache. */
+  requireUse(): void {
+    if (!this.isDisposed) return;
+    throw new KvlrError('invalid-argument', {
+      message: 'expected a cache in use, got a disposed one.',
+      where: { argument: 'cache' },
+    });
+  }
+
   /** One layer's words, int32 [batch, capacity, entryWords]. Stale after `reserve`. */
   wordsOf(layer: number): CacheTensor['words'] {
     return this.layers[layer]!.words;
@@ -139,6 +169,7 @@ export class KeyValueCache {
 
   /** Makes room for so many more tokens in every sequence. Throws 'invalid-argument' where the capacity is fixed. */
   reserve(tokens: number): void {
+    this.requireUse();
     const { capacity, pageTokens, window } = this.settings;
     const needed = this.length + tokens;
     if (window > 0 || needed <= this.places) return;
@@ -164,6 +195,7 @@ export class KeyValueCache {
 
   /** Forgets all tokens from `length` on, in every sequence that is longer. Throws 'invalid-argument' where that is impossible. */
   truncate(length: number): void {
+    if (this.isDisposed) return;
     if (!(Number.isInteger(length) && length >= 0 && this.canTruncate(length))) {
       throw new KvlrError('invalid-argument', {
         message: `expected a length from 0, only 0 or the whole once a window has moved, got ${length}.`,
@@ -175,6 +207,7 @@ export class KeyValueCache {
 
   /** A cache of its own with the same contents, to continue the same text in another way. */
   fork(): KeyValueCache {
+    this.requireUse();
     const copy = new KeyValueCache(this.shape, this.forkSettings());
     copy.reserve(this.places);
     copy.tokenIds.splice(0, this.batch, ...this.tokenIds.map((ids) => [...ids]));
@@ -192,6 +225,7 @@ export class KeyValueCache {
   dispose(): void {
     for (const layer of this.layers) layer.dispose();
     this.layers = [];
+    this.isDisposed = true;
   }
 
   private forkSettings(): CacheSettings {

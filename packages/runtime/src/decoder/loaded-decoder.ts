@@ -1,5 +1,6 @@
 import {
   type ActivationSource,
+  cacheBytes,
   type DecoderShape,
   KvlrError,
   type LayerActivations,
@@ -12,10 +13,15 @@ import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { DeviceGuard } from '../backends/device-guard.ts';
 import type { BackendChoice } from '../backends/select-backend.ts';
 import { download, type WindowRunner } from '../blocks/stock-decoder.ts';
-import { type CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
+import { type CacheSettings, KeyValueCache, resolveCacheSettings } from '../cache/key-value-cache.ts';
 import { loadCache, saveCache } from '../cache/saved-cache.ts';
 import { type GenerationModel, generateTokens, yieldToHost } from '../generation/generate-tokens.ts';
-import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
+import {
+  checkGenerationSettings,
+  checkPromptLength,
+  type GeneratedToken,
+  type GenerationSettings,
+} from '../generation/generation-settings.ts';
 import type { PackedDecoder } from '../packed/packed-decoder.ts';
 import { savePacked } from '../packed/packed-file.ts';
 import { RecordedDecoding, type RecordedSampling, stepIsRecordable } from '../packed/recorded-decoding.ts';
@@ -64,6 +70,11 @@ export interface DecoderModel extends ActivationSource, LogitSource {
   dispose(): void;
 }
 
+/** Most bytes of a cache: what WebAssembly addresses, and more than any one processor or device has. */
+const maxCacheBytes = { wasm: 2 ** 32, cpu: 2 ** 36, webgpu: 2 ** 40 } as const;
+/** Sequences side by side: each has lists of its own on the host. */
+const maxBatch = 65_536;
+
 /** Tokens that a GPU chooses before their ids are read back. */
 const TOKENS_PER_READBACK = 4;
 
@@ -100,8 +111,8 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
+    this.checkPositions(tokenIds?.length);
     const { windows, guard } = await this.begin(tokenIds);
-    this.checkPositions(tokenIds.length);
     return guard.run(() => windows.logits(tokenIds));
   }
 
@@ -123,6 +134,7 @@ export class LoadedDecoder implements DecoderModel {
     const { cacheSettings, guard } = this.open();
     await this.activate();
     const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
+    this.checkCacheSize(wanted);
     return guard.run(async () => {
       if (this.backend.backend === 'webgpu') requireBindable(largestCacheBuffer(this.shape, wanted));
       return new KeyValueCache(this.shape, wanted);
@@ -130,6 +142,7 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array> {
+    this.checkCache(cache);
     const lists: readonly ArrayLike<number>[] = isBatch(tokenIds) ? tokenIds : [tokenIds];
     if (lists.length !== cache.batch) {
       throw new KvlrError('invalid-argument', {
@@ -140,13 +153,18 @@ export class LoadedDecoder implements DecoderModel {
     }
     const { guard } = this.open();
     for (const [sequence, ids] of lists.entries()) {
-      this.checkTokens(ids);
       // Behind a window the text may run on.
-      if (cache.window.window === 0) this.checkPositions(cache.lengths[sequence]! + ids.length);
+      if (cache.window.window === 0) this.checkPositions(cache.lengths[sequence]! + (ids?.length ?? 0));
+      this.checkTokens(ids);
     }
-    const fused = await this.fused();
-    const added = lists.map((ids) => Array.from(ids));
-    return guard.run(async () => download(await fused.extend(cache, added, () => this.activate())));
+    const release = cache.hold();
+    try {
+      const fused = await this.fused();
+      const added = lists.map((ids) => Array.from(ids));
+      return await guard.run(async () => download(await fused.extend(cache, added, () => this.activate())));
+    } finally {
+      release();
+    }
   }
 
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken> {
@@ -158,12 +176,14 @@ export class LoadedDecoder implements DecoderModel {
     sampling: RecordedSampling,
     lotTokens: number,
   ): Promise<RecordedDecoding | undefined> {
+    this.checkCache(cache);
     const fused = await this.fused();
     return stepIsRecordable(this.shape) ? new RecordedDecoding(fused, cache, sampling, lotTokens, true) : undefined;
   }
 
   async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
     this.open();
+    this.checkCache(cache);
     await this.activate();
     return saveCache(cache, this.id);
   }
@@ -188,7 +208,11 @@ export class LoadedDecoder implements DecoderModel {
     promptIds: ArrayLike<number>,
     settings: GenerationSettings,
   ): AsyncGenerator<GeneratedToken, void, undefined> {
-    const { cacheSettings, guard } = await this.begin(promptIds);
+    checkGenerationSettings(settings);
+    if (settings.cache !== undefined) this.checkCache(settings.cache);
+    const { cacheSettings, guard } = this.open();
+    checkPromptLength(this.shape, promptIds?.length, (settings.cache?.settings ?? cacheSettings).window ?? 0);
+    await this.begin(promptIds);
     const fused = await this.fused();
     const model: GenerationModel = {
       shape: this.shape,
@@ -222,7 +246,8 @@ export class LoadedDecoder implements DecoderModel {
   /** Throws 'invalid-argument' for a text beyond the model's last position. */
   private checkPositions(tokens: number): void {
     const { maxPositionEmbeddings } = this.shape;
-    if (tokens <= maxPositionEmbeddings) return;
+    // What has no length is refused as no list.
+    if (!(tokens > maxPositionEmbeddings)) return;
     throw new KvlrError('invalid-argument', {
       message: `expected a text of at most ${maxPositionEmbeddings} tokens, got ${tokens}.`,
       hint: 'Shorten the text, for the model knows no positions beyond, or give the cache a window.',
@@ -238,12 +263,42 @@ export class LoadedDecoder implements DecoderModel {
         where: { argument: 'tokenIds' },
       });
     }
-    const foreign = Array.from(tokenIds).find((id) => !Number.isInteger(id) || id < 0 || id >= this.vocabSize);
-    if (tokenIds.length > 0 && foreign === undefined) return;
+    const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < this.vocabSize;
+    // No copy: a list may claim any length.
+    let place = 0;
+    while (place < tokenIds.length && isId(tokenIds[place])) place++;
+    if (tokenIds.length > 0 && place === tokenIds.length) return;
+    const foreign = tokenIds[place];
+    const received = tokenIds.length === 0 ? 'none' : JSON.stringify(foreign);
     throw new KvlrError('invalid-argument', {
-      message: `expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${foreign ?? 'none'}.`,
+      message: `expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${received}.`,
       where: { argument: 'tokenIds' },
       data: { vocabSize: this.vocabSize, tokenId: foreign },
+    });
+  }
+
+  /** Throws 'invalid-argument' for what is no cache in use of a model of this shape. */
+  private checkCache(cache: KeyValueCache): void {
+    if (!(cache instanceof KeyValueCache)) {
+      throw new KvlrError('invalid-argument', {
+        message: `expected a cache of createCache, got ${cache === null ? 'null' : typeof cache}.`,
+        where: { argument: 'cache' },
+      });
+    }
+    cache.requireUse();
+  }
+
+  /** Throws 'memory-exceeded' for a cache larger than a tensor can be, before anything is taken for it. */
+  private checkCacheSize(settings: CacheSettings): void {
+    const { dtype, batch, capacity, pageTokens } = resolveCacheSettings(settings);
+    const bytes = cacheBytes(this.shape, { dtype, capacity: capacity ?? pageTokens, batch });
+    const most = maxCacheBytes[this.backend.backend];
+    if (bytes <= most && batch <= maxBatch) return;
+    throw new KvlrError('memory-exceeded', {
+      message: `expected a cache of at most ${most} bytes and ${maxBatch} sequences, got ${bytes} bytes and ${batch} sequences.`,
+      hint: 'Ask for fewer tokens or sequences, or for a smaller dtype.',
+      where: { argument: 'capacity' },
+      data: { bytes, maxBytes: most, batch, maxBatch },
     });
   }
 

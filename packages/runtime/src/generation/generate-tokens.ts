@@ -4,6 +4,7 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
 import {
   checkGenerationSettings,
+  checkHistory,
   checkPromptLength,
   type GeneratedToken,
   type GenerationSettings,
@@ -59,8 +60,11 @@ export async function* generateTokens(
   // The last new token is chosen but never run, so it needs no place.
   const room = contextLength(model.shape, limits) - prompt.length + 1;
   const newTokens = Math.min(settings.maxNewTokens, room);
+  checkHistory(prompt.length, newTokens, settings);
   if (newTokens === 0 && settings.cache === undefined) return;
+  const release = settings.cache?.hold();
   const cache = settings.cache ?? (await createFittingCache(model, Math.max(1, prompt.length + newTokens - 1)));
+  const sampling = { ...settings, maxNewTokens: newTokens };
   let index = 0;
   let text: TextInTheMaking | undefined;
   try {
@@ -70,13 +74,13 @@ export async function* generateTokens(
     const { recorded = true, logprobs = false } = settings;
     const sampler =
       record === undefined || !recorded || logprobs
-        ? new TokenSampler(cache, prompt, logits, model.step, settings)
+        ? new TokenSampler(cache, prompt, logits, model.step, sampling)
         : new RecordedSampler(
             cache,
             prompt,
             logits,
-            (history) => record(cache, history, settings, tokensPerReadback),
-            settings,
+            (history) => record(cache, history, sampling, tokensPerReadback),
+            sampling,
           );
     text = sampler;
     while (index < newTokens) {
@@ -102,6 +106,7 @@ export async function* generateTokens(
     if (settings.cache === undefined) cache.dispose();
     // Tokens that were run ahead of a stop, or of a reader who left, are no part of the text.
     else if (cache.canTruncate(prompt.length + index)) cache.truncate(prompt.length + index);
+    release?.();
   }
 }
 

@@ -1,5 +1,5 @@
 import { type DecoderShape, KvlrError } from '@kvlr/core';
-import type { KeyValueCache } from '../cache/key-value-cache.ts';
+import { KeyValueCache } from '../cache/key-value-cache.ts';
 
 /** How the next token is chosen. */
 export interface SamplingSettings {
@@ -63,14 +63,31 @@ export interface GeneratedToken {
 
 /** Throws 'invalid-argument' for settings out of range. */
 export function checkGenerationSettings(settings: GenerationSettings): void {
-  const { maxNewTokens, temperature = 0, topK = 1, topP = 1, repetitionPenalty = 1, tokensPerReadback = 1 } = settings;
+  if (typeof settings !== 'object' || settings === null) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected an object, got ${settings === null ? 'null' : typeof settings}.`,
+      hint: 'Give at least maxNewTokens: { maxNewTokens: 100 }.',
+      where: { argument: 'settings' },
+    });
+  }
+  const {
+    maxNewTokens,
+    temperature = 0,
+    topK = 1,
+    topP = 1,
+    repetitionPenalty = 1,
+    tokensPerReadback = 1,
+    seed = 0,
+  } = settings;
+  const isPositive = (value: number) => Number.isFinite(value) && value > 0;
   const wholeFrom = (least: number, value: number) => Number.isInteger(value) && value >= least;
   const expectations: [name: string, holds: boolean, expected: string, received: number][] = [
     ['maxNewTokens', wholeFrom(0, maxNewTokens), 'a whole number from 0', maxNewTokens],
     ['temperature', temperature >= 0 && Number.isFinite(temperature), 'a finite number from 0', temperature],
     ['topK', wholeFrom(1, topK), 'a whole number from 1', topK],
     ['topP', topP > 0 && topP <= 1, 'a number above 0, at most 1', topP],
-    ['repetitionPenalty', repetitionPenalty > 0, 'a number above 0', repetitionPenalty],
+    ['repetitionPenalty', isPositive(repetitionPenalty), 'a finite number above 0', repetitionPenalty],
+    ['seed', Number.isFinite(seed), 'a finite number', seed],
     ['tokensPerReadback', wholeFrom(1, tokensPerReadback), 'a whole number from 1', tokensPerReadback],
   ];
   for (const [name, holds, expected, received] of expectations) {
@@ -81,6 +98,13 @@ export function checkGenerationSettings(settings: GenerationSettings): void {
       data: { [name]: received },
     });
   }
+  const { stopIds = [], signal } = settings;
+  if (!Array.isArray(stopIds) || !stopIds.every(Number.isInteger))
+    throw wrong('stopIds', 'a list of token ids', stopIds);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrong('signal', 'an AbortSignal', signal);
+  if (settings.cache !== undefined && !(settings.cache instanceof KeyValueCache)) {
+    throw wrong('cache', "a cache of the model's createCache", settings.cache);
+  }
   if (settings.cache !== undefined && settings.cache.batch !== 1) {
     throw new KvlrError('invalid-argument', {
       message: `expected a cache of one sequence, got ${settings.cache.batch}.`,
@@ -90,9 +114,34 @@ export function checkGenerationSettings(settings: GenerationSettings): void {
   }
 }
 
+function wrong(argument: string, expected: string, received: unknown): KvlrError {
+  return new KvlrError('invalid-argument', {
+    message: `expected ${expected}, got ${received === null ? 'null' : typeof received}.`,
+    where: { argument },
+  });
+}
+
+/** Tokens that a repetition penalty can look back on: beyond every text, and 4 MB at most. */
+const maxHistory = 1 << 20;
+
+/** Throws 'invalid-argument' where a penalty would have to look back further than memory is taken for. */
+export function checkHistory(
+  promptTokens: number,
+  newTokens: number,
+  { repetitionPenalty = 1 }: SamplingSettings,
+): void {
+  if (repetitionPenalty === 1 || promptTokens + newTokens <= maxHistory) return;
+  throw new KvlrError('invalid-argument', {
+    message: `expected at most ${maxHistory} tokens with a repetition penalty, got ${promptTokens + newTokens}.`,
+    hint: 'Ask for fewer new tokens.',
+    where: { argument: 'maxNewTokens' },
+    data: { maxHistory, promptTokens, newTokens },
+  });
+}
+
 /** Throws 'invalid-argument' for a prompt beyond the model's last position, unless a window lets it run on. */
 export function checkPromptLength({ maxPositionEmbeddings }: DecoderShape, promptTokens: number, window: number): void {
-  if (window > 0 || promptTokens <= maxPositionEmbeddings) return;
+  if (window > 0 || !(promptTokens > maxPositionEmbeddings)) return;
   throw new KvlrError('invalid-argument', {
     message: `expected a prompt of at most ${maxPositionEmbeddings} tokens, got ${promptTokens}.`,
     hint: 'Shorten the prompt, for the model knows no positions beyond, or give the cache a window.',

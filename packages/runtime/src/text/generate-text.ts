@@ -1,4 +1,4 @@
-import type { Tokenizer } from '@kvlr/core';
+import { KvlrError, type Tokenizer } from '@kvlr/core';
 import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import { StopStrings, TextStream } from './text-stream.ts';
@@ -37,6 +37,20 @@ export interface GeneratedText {
   finishReason?: 'end' | 'stop' | NonNullable<GeneratedToken['finishReason']>;
 }
 
+/** Throws 'invalid-argument'; the numbers among the settings are checked where they are used. */
+function checkTextSettings(settings: TextSettings): void {
+  const { stop = [] } = Object(settings) as TextSettings;
+  const texts: unknown = typeof stop === 'string' ? [stop] : stop;
+  const areTexts = Array.isArray(texts) && texts.every((text) => typeof text === 'string' && text !== '');
+  if (typeof settings === 'object' && settings !== null && areTexts) return;
+  throw new KvlrError('invalid-argument', {
+    message: areTexts
+      ? `expected an object, got ${String(settings)}.`
+      : 'expected texts that are not empty, got others.',
+    where: { argument: areTexts ? 'settings' : 'stop' },
+  });
+}
+
 /**
  * Continues a prompt and hands out text as it becomes certain. The token that ends the answer is handed out too, with what
  * was held back. Throws what `DecoderModel.generate` throws; leaving the loop early frees the cache.
@@ -47,6 +61,7 @@ export async function* generateText(
   promptIds: ArrayLike<number>,
   settings: TextSettings = {},
 ): AsyncGenerator<GeneratedText, void, undefined> {
+  checkTextSettings(settings);
   const { maxNewTokens = 256, stop = [], ...sampling } = settings;
   const stream = new TextStream(tokenizer, promptIds);
   const stops = new StopStrings(typeof stop === 'string' ? [stop] : stop);

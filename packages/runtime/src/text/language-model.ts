@@ -135,5 +135,5 @@ export function loadModel(
 }
 
 export function isModelSource(source: ModelSource | CheckpointLocation): source is ModelSource {
-  return typeof source === 'object' && 'tensorName' in source;
+  return typeof source === 'object' && source !== null && 'tensorName' in source;
 }
