@@ -111,7 +111,7 @@ describe('a base with another tokenizer', () => {
 describe('bad wishes', () => {
   it.each([
     ['--kv-heads', '3'],
-    ['--keep', '30%'],
+    ['--keep', '10%'],
   ])('a head count that does not divide: %s %s', async (option, value) => {
     await run.expectFailure('heads-not-divisible', '4 KV heads', [option, value], 2);
     expect(await readdir(run.directory)).not.toContain('results');
