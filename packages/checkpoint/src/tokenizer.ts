@@ -43,7 +43,16 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
       if (text === '') return [];
       if (typeof text !== 'string') throw wrongArgument('text', 'a text', text);
       const tokenizer = recogniseSpecialTokens ? withSpecials : withoutSpecials;
-      return run(files.location, text.length, () => tokenizer.encode(text, { add_special_tokens: false }).ids);
+      const { ids } = run(files.location, text.length, () => tokenizer.encode(text, { add_special_tokens: false }));
+      // A vocabulary without a token for what it does not know gives no id at all.
+      const foreign = ids.findIndex((id) => !isId(id) || id >= vocabSize);
+      if (foreign === -1) return ids;
+      throw new KvlrError('tokenizer-mismatch', {
+        message: `expected token ids below vocab_size = ${vocabSize} for every character, got ${ids[foreign]} (in ${files.location})`,
+        where: { file: 'tokenizer.json' },
+        hint: 'Put the tokenizer.json of this very model beside its weights: this one has no token for a part of the text.',
+        data: { location: files.location, file: 'tokenizer.json', vocabSize, id: ids[foreign] },
+      });
     },
     decode(ids, { skipSpecialTokens = false } = {}) {
       const list = [...checkIds(ids, vocabSize)];

@@ -67,7 +67,8 @@ export function fitWindows<Entries extends Partial<Windows>>(
 export function parseRecipeYaml(text: string, file = 'recipe.yaml'): Recipe {
   let document: unknown;
   try {
-    document = parse(text);
+    // What is odd in it, but YAML, is no matter for the terminal.
+    document = parse(text, { logLevel: 'error' });
   } catch (error) {
     throw new KvlrError('recipe-invalid', {
       message: `expected YAML, got: ${error instanceof Error ? error.message : error}`,
