@@ -82,6 +82,21 @@ describe.each(layouts)('$name', ({ settings, exact }) => {
   });
 });
 
+/** Grouped-query attention that becomes narrower still. */
+const grouped = [
+  { name: '8 to 4 of 16 query heads', heads: [16, 8], groups: [0, 2, 4, 6].map((head) => [head, head + 1]) },
+  { name: '3 to 1 of 9 query heads', heads: [9, 3], groups: [[0, 1, 2]] },
+  { name: '4 to 2 of 12 query heads', heads: [12, 4], groups },
+] as const;
+
+describe.each(grouped)('$name', ({ heads: [numAttentionHeads, numKeyValueHeads], groups: merged }) => {
+  it.each(['svd-w', 'rope-averaged', 'rope-averaged-attended', 'svd-a', 'palu'])('by %s', async (method) => {
+    const planted = createPlantedModel({ seed: 6, numAttentionHeads, numKeyValueHeads, groups: merged });
+    const compressed = await compressModel(planted, merged, method);
+    expect(differenceByRange(await logitsOf(compressed), await logitsOf(planted))).toBeLessThan(tolerance);
+  });
+});
+
 const normed = [
   { name: 'RMSNorm of each head', attention: norm('rms', 'head') },
   { name: 'RMSNorm of each head, scales less one', attention: norm('rms', 'head', true) },

@@ -5,12 +5,14 @@ import { collectStatistics } from '@kvlr/calibration';
 import {
   applyCompression,
   createMemoryFiles,
+  findArchitecture,
   type HuggingFaceCheckpoint,
+  modelShapeFromConfig,
   openCheckpoint,
   overlayModel,
 } from '@kvlr/checkpoint';
 import { openCheckpointDirectory, writeCheckpointDirectory } from '@kvlr/checkpoint/node';
-import { compressLayer, readAttentionWeights } from '@kvlr/compression';
+import { compressLayer, readAttentionWeights, resolveMethod } from '@kvlr/compression';
 import {
   type CompressedLayer,
   contiguousHeads,
@@ -30,6 +32,7 @@ import {
 } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compress } from './compress.ts';
+import { foreseeOutcome } from './outcome.ts';
 import { parseRecipe } from './recipe.ts';
 import { tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
 
@@ -82,9 +85,15 @@ async function compressedLogits(
   return logits;
 }
 
+/** Logits of a whole window; behind a cache they are the same. */
 async function logitsOf(model: ModelSource, tokenIds: Int32Array): Promise<Float32Array> {
   const loaded = await loadModel(model, { backend: 'wasm' });
   const logits = await loaded.logits(tokenIds);
+  const cache = await loaded.createCache(tokenIds.length);
+  await loaded.extend(cache, tokenIds.subarray(0, -1));
+  const last = await loaded.extend(cache, tokenIds.subarray(-1));
+  expect(differenceByRange(last, logits.subarray(-last.length))).toBeLessThan(1e-5);
+  cache.dispose();
   loaded.dispose();
   return logits;
 }
@@ -140,6 +149,42 @@ describe('golden checkpoints of every family, compressed', () => {
       expect(differenceByRange(await compressedLogits(model, golden, groups, tokenIds), expected)).toBeLessThan(
         tolerance,
       );
+    });
+  });
+});
+
+describe('ALiBi', () => {
+  const groups = [
+    [0, 2],
+    [1, 3],
+  ];
+
+  it('takes its slopes along where the groups change the order of heads', async () => {
+    const { tokenIds } = readGolden('bloom').windows.at(-1)!;
+    await withGolden('bloom', async (golden) => {
+      const model = await planted(golden, groups);
+      const expected = await logitsOf(model, tokenIds);
+      expect(differenceByRange(await compressedLogits(model, golden, groups, tokenIds), expected)).toBeLessThan(
+        tolerance,
+      );
+      const { kvlr } = JSON.parse(await readFile(join(directory, 'output', 'config.json'), 'utf8'));
+      const slopes = [0, 2, 1, 3].map((head) => 2 ** (-2 * (head + 1)));
+      expect(kvlr.layers).toEqual(golden.shape.layers.map(() => expect.objectContaining({ alibi_slopes: slopes })));
+    });
+  });
+
+  it('stays stock in a family with a field for KV heads, as long as the order is kept', () => {
+    const config = {
+      ...{ model_type: 'falcon', alibi: true, new_decoder_architecture: true, vocab_size: 128 },
+      ...{ hidden_size: 64, num_hidden_layers: 1, num_attention_heads: 8, num_kv_heads: 4 },
+    };
+    const architecture = findArchitecture('falcon');
+    const shape = modelShapeFromConfig(config, architecture);
+    const request = { model: { shape, config }, keyValueHeads: 2, headWidth: 1, uniform: true };
+    const method = resolveMethod('rope-averaged');
+    expect(foreseeOutcome({ ...request, method, contiguous: true }).loadsInto).not.toHaveProperty('nativeReason');
+    expect(foreseeOutcome({ ...request, method, contiguous: false }).loadsInto).toMatchObject({
+      nativeReason: 'query heads in an order of their own, which ALiBi tells apart',
     });
   });
 });

@@ -36,9 +36,10 @@ export function foreseeOutcome(request: OutcomeRequest): Outcome {
 }
 
 function foreseeEngines(request: OutcomeRequest): LoadsInto {
-  const { model, method } = request;
+  const { model, method, uniform } = request;
   const { shape } = model;
-  if (!leavesStock(method, shape)) {
+  // Ranks of keys and values apart are slots of kvlr's own, whatever the positions.
+  if (!leavesStock(method, shape) || (!method.portable && !uniform)) {
     const reason = `a cache of kvlr's own: ${method.title}`;
     return { nativeReason: reason, ggufReason: reason, onnxReason: reason };
   }
@@ -71,21 +72,22 @@ export function outcomeNotes({ loadsInto: engines, approximation: reason }: Outc
   ];
 }
 
-/**
- * Checks that a method can compress a model at all.
- *
- * @throws KvlrError 'unsupported-feature' for keys that are rebuilt where projections are normed or clipped.
- */
+/** Whether a method can compress a model: keys cannot be rebuilt from latents where projections are normed or clipped. */
+export function canCompress(method: CompressionMethod, shape: DecoderShape): boolean {
+  return method.freeRanks?.stage !== 'projected' || approximation({ portable: true }, shape) === undefined;
+}
+
+/** Throws 'unsupported-feature' where a method cannot compress a model. */
 export function requireMethod(
   method: CompressionMethod,
   { shape, location }: Pick<Checkpoint, 'shape' | 'location'>,
 ): void {
-  const reason = approximation({ ...method, portable: true }, shape);
-  if (method.freeRanks?.stage !== 'projected' || reason === undefined) return;
+  if (canCompress(method, shape)) return;
+  const received = approximation({ portable: true }, shape);
   throw new KvlrError('unsupported-feature', {
-    message: `expected keys that are projected and no more for ${method.title}, got ${reason}`,
+    message: `expected keys that are projected and no more for ${method.title}, got ${received}`,
     hint: 'Take a method whose keys are stock or latent.',
     where: { file: location },
-    data: { method: method.title },
+    data: { method: method.title, received },
   });
 }

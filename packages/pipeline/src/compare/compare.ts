@@ -1,3 +1,4 @@
+import { resolveMethod } from '@kvlr/compression';
 import { type Checkpoint, cacheSize, countParameters, type EvaluationResult, type RunControl } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
 import { cachedLogits, comparePerplexities, evaluate } from '@kvlr/evaluation';
@@ -14,6 +15,7 @@ import {
 } from '@kvlr/report';
 import { attentionDtype, cacheElementBytes, reportContexts } from '../models/facts.ts';
 import { ModelRunner, type RunnerRequest } from '../models/runner.ts';
+import { requireMethod } from '../outcome.ts';
 import { checkModel, checkWindows, prepareTexts, type RunTexts, statisticsKey } from '../plan.ts';
 import { fitWindows, formatRecipeYaml, parseRecipe } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';
@@ -58,6 +60,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
     const prepared = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);
     for (const { entries, choices } of compared.rows) {
       checkWindows(prepared.calibration, { ...recipe, ...entries }, choices);
+      requireMethod(choices.method?.method ?? resolveMethod(entries.method), model);
     }
     return prepared;
   });

@@ -3,6 +3,7 @@ import { type DecoderShape, KvlrError } from '@kvlr/core';
 import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { formatRatio } from '@kvlr/report';
 import { divisorsOf, type ResultHeads, resolveHeads } from '../heads.ts';
+import { canCompress } from '../outcome.ts';
 import type { PluginChoices } from '../plan.ts';
 import { describeRecovery, fitWindows, methodName, parseRecipe } from '../recipe.ts';
 import {
@@ -81,7 +82,9 @@ export function methodRows(
   },
 ): ComparedRows {
   const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
-  const methods = request.methods ?? compressionMethods.names;
+  const { shape } = request.model;
+  const unfit = compressionMethods.names.filter((name) => !canCompress(compressionMethods.get(name), shape));
+  const methods = request.methods ?? compressionMethods.names.filter((name) => !unfit.includes(name));
   const closedForms = methods.map((method) => methodRow(request, recipe, method, closedForm(recipe)));
   const recipes = [...(request.recipes ?? [])].map(([name, { method, recovery }]) => ({
     ...methodRow(request, recipe, method, onTextOf(recipe, recovery)),
@@ -92,8 +95,12 @@ export function methodRows(
     request,
     title,
     [...closedForms, ...recipes, ...recipeRows(request, recipe)],
-    notesOf(request, recipe),
+    [...(request.methods ? [] : unfit.map(leftOut)), ...notesOf(request, recipe)],
   );
+}
+
+function leftOut(method: string): string {
+  return `${method} is left out: its keys would be rebuilt from latents that are normed or clipped.`;
 }
 
 /** The recipe itself where it goes beyond a closed form; before its distillation too, if it has one. */
