@@ -1,5 +1,7 @@
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, sep } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, join, sep } from 'node:path';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { hostNavigator } from '../backends/select-backend.ts';
 
@@ -40,8 +42,10 @@ async function prepare({ dawn = [] }: NodeRuntimeSettings): Promise<NodeRuntime>
   setWasmPaths(wasmPath);
   const navigator = hostNavigator();
   if (navigator?.gpu) return { wasmPath, webgpu: true };
-  if (!dawn.includes('backend=null') && !hasVulkanLoader())
-    return { wasmPath, webgpu: false, webgpuProblem: 'no Vulkan loader (libvulkan.so.1) is installed' };
+  const webgpuProblem = dawn.includes('backend=null') ? undefined : whyNoVulkan();
+  if (webgpuProblem !== undefined) return { wasmPath, webgpu: false, webgpuProblem };
+  // Drivers complain on stderr where it is missing, as in containers.
+  if (process.platform === 'linux') process.env.XDG_RUNTIME_DIR ??= tmpdir();
   try {
     const { create, globals } = await import('webgpu');
     Object.assign(globalThis, globals);
@@ -55,9 +59,34 @@ async function prepare({ dawn = [] }: NodeRuntimeSettings): Promise<NodeRuntime>
   }
 }
 
-/** Dawn warns on stderr where Linux has no Vulkan loader: better to look for it before asking. */
+/** Dawn, Vulkan's loader and its drivers warn on stderr where there is no GPU: better to look for one before asking. */
+function whyNoVulkan(): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  if (!hasVulkanLoader()) return 'no Vulkan loader (libvulkan.so.1) is installed';
+  // Whoever names a driver wants it, such as one that computes on the processor.
+  if (process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES) return undefined;
+  return hasGpuDevice() ? undefined : 'no GPU that may be used is in /dev (and VK_ICD_FILENAMES names no driver)';
+}
+
+/** Whether a device file of a GPU is there, and may be opened by this user. */
+function hasGpuDevice(): boolean {
+  return ['/dev', '/dev/dri'].some((directory) => {
+    const names = existsSync(directory) ? readdirSync(directory) : [];
+    const devices = names.filter((name) => /^(renderD\d+|nvidia\d+|nvhost-gpu|dxg|kgsl-3d0|mali0)$/.test(name));
+    return devices.some((name) => mayOpen(join(directory, name)));
+  });
+}
+
+function mayOpen(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function hasVulkanLoader(): boolean {
-  if (process.platform !== 'linux') return true;
   try {
     process.dlopen({ exports: {} }, 'libvulkan.so.1');
   } catch (error) {
