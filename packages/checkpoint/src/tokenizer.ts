@@ -79,9 +79,8 @@ function wrongArgument(argument: string, expected: string, received: unknown): K
 
 function buildTokenizer(tokenizerFile: object, location: string): HuggingFaceTokenizer {
   const { vocab } = (tokenizerFile as { model: { vocab: object } }).model;
-  // A vocabulary is long: each of its tokens counts like a line of text.
-  const characters = 80 * Object.keys(vocab).length;
-  return run(location, characters, () => new HuggingFaceTokenizer(tokenizerFile, {}));
+  // Each token of a vocabulary counts like a character of text.
+  return run(location, Object.keys(vocab).length, () => new HuggingFaceTokenizer(tokenizerFile, {}));
 }
 
 /** Does what a tokenizer.json says, in bounded time. Throws 'file-malformed'. */
