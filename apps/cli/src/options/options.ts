@@ -127,7 +127,11 @@ export function addRecipeFileOption(
 export function addRecipeOptions(command: Command): Command {
   command
     .option('--kv-heads <n>', 'KV heads of the result; has to divide those of the model', parseCount)
-    .option('--keep <share>', 'the same as a share of the cache, for example 25% (default: 50%)', parseShare);
+    .option(
+      '--keep <share>',
+      'the same as a share of the cache, or the nearest below it that divides (default: 50%)',
+      parseShare,
+    );
   addHeadWidthOption(command);
   addRecoverOption(command);
   addDistillOption(command);
