@@ -182,7 +182,7 @@ export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFi
  * Of the files of a model's repository those that a checkpoint consists of: safetensors as transformers names them, configs,
  * tokenizer, chat templates and licence, all but further chat templates in the topmost folder.
  */
-export function isCheckpointFile(name: unknown): name is string {
+function isCheckpointFile(name: unknown): name is string {
   if (!isPlainName(name)) return false;
   return (
     /^model(-\d+-of-\d+)?\.safetensors$/.test(name) ||

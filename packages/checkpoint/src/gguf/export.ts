@@ -76,6 +76,9 @@ export interface GgufPlan {
   tensors: GgufTensor[];
 }
 
+/** A field by which files say that kvlr wrote them, and may replace them. It stands near the beginning. */
+export const ggufMark = ['general.quantized_by', 'kvlr'] as const;
+
 /** What a GGUF file of this model holds. Throws whatever would keep it from being written, but for numbers too large. */
 export async function planGguf(
   model: ModelSource,
@@ -85,7 +88,7 @@ export async function planGguf(
   const { family, shape, metadata: ofShape, tensors } = planDecoder(model, source.architecture, dtype);
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', { type: 'string', value: family.architecture }],
-    ['general.quantized_by', { type: 'string', value: 'kvlr' }],
+    [ggufMark[0], { type: 'string', value: ggufMark[1] }],
     ['general.name', { type: 'string', value: name }],
     ['general.file_type', { type: 'uint32', value: ggufFileTypes[dtype] }],
     ['general.quantization_version', { type: 'uint32', value: 2 }],

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { lstat, open, readdir, readFile, readlink, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { KvlrError } from '@kvlr/core';
+import { ggufMark } from '../gguf/export.ts';
 import { holdPlace } from './lock.ts';
 
 /**
@@ -18,7 +19,7 @@ export interface PlaceRequest {
   apartFrom?: readonly OtherPlace[] | undefined;
 }
 
-export interface OtherPlace {
+interface OtherPlace {
   /** For example 'the model'. */
   name: string;
   /** A path. Addresses, and paths at which nothing is, are apart from everything. */
@@ -76,7 +77,7 @@ export async function holdDirectory(
  *
  * @throws KvlrError 'file-exists' for a link on the way that leads nowhere.
  */
-export async function realPlace(path: string): Promise<string> {
+async function realPlace(path: string): Promise<string> {
   const target = resolve(path);
   const rest: string[] = [];
   let existing = target;
@@ -95,7 +96,7 @@ export async function realPlace(path: string): Promise<string> {
 }
 
 /** Throws 'usage' where one of the places is, holds or lies in the other. */
-export async function requireApart(path: string, others: readonly OtherPlace[]): Promise<void> {
+async function requireApart(path: string, others: readonly OtherPlace[]): Promise<void> {
   for (const other of others) {
     if (/^[a-z]+:\/\//i.test(other.path)) continue;
     const place = await realPlace(other.path).catch(() => undefined);
@@ -148,8 +149,6 @@ async function readRegularFile(path: string): Promise<string> {
 export const markdownMark = '<!-- written by kvlr -->';
 /** A first field by which a JSON file says so. */
 export const jsonMark = { writtenBy: 'kvlr' } as const;
-/** A field of GGUF files by which they say so. */
-export const ggufMark = ['general.quantized_by', 'kvlr'] as const;
 
 const fileMarks = [
   markdownMark,

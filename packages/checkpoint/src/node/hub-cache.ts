@@ -148,7 +148,7 @@ function isThere(path: string): Promise<boolean> {
 }
 
 /** A file of the hub and its places in the cache. */
-export interface HubFile extends Omit<ListedFile, 'hash'> {
+interface HubFile extends Omit<ListedFile, 'hash'> {
   /** Where the content is kept, under its hash. */
   blobPath: string;
   /** Where it appears under its name. */
@@ -162,7 +162,7 @@ export interface HubFile extends Omit<ListedFile, 'hash'> {
  * gets its own name when size and hash are right. `progress` is told of bytes as they come.
  * Throws 'file-truncated', 'file-malformed', 'disk-full', 'write-failed', and what `fetch` throws.
  */
-export async function downloadHubFile(file: HubFile, progress: (bytes: number) => void): Promise<void> {
+async function downloadHubFile(file: HubFile, progress: (bytes: number) => void): Promise<void> {
   const { blobPath, snapshotPath, size } = file;
   try {
     if (await exists(snapshotPath)) {

@@ -5,7 +5,7 @@ import { KvlrError } from '@kvlr/core';
 import { isGgufName } from '../open-source.ts';
 
 /** What of a file tells that it is the same: its size, and a hash of pieces all over it. */
-export interface FileSample {
+interface FileSample {
   size: number;
   sample: string;
 }
