@@ -25,6 +25,15 @@ export function normScale(layer: SourceLayer, side: NormedSide, head: number): F
  * away, and for keys over the head's length on the calibration text, so that heads weigh as they do behind the norm.
  */
 export function withoutNorms(layer: SourceLayer): AttentionWeights {
+  const linear = knownWeights.get(layer) ?? linearise(layer);
+  knownWeights.set(layer, linear);
+  return linear;
+}
+
+/** Asked for by every group of a layer, and a product with the moment of its inputs. */
+const knownWeights = new WeakMap<SourceLayer, AttentionWeights>();
+
+function linearise(layer: SourceLayer): AttentionWeights {
   const { weights, shape } = layer;
   const { headDim, hiddenSize, numKeyValueHeads, numAttentionHeads } = shape;
   const linear = { ...weights };
