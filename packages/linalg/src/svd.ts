@@ -96,7 +96,7 @@ const windowRatio = 1e-4;
 
 /**
  * Rotates the rows of the triangle R of a pivoted QR until those of similar size are nearly orthogonal, by the eigenvectors of
- * their Gram matrix, so that Jacobi has only rounding left to mend (after Gao, Ma and Shao, arXiv 2209.04626, where the
+ * their Gram matrix, so that Jacobi has only rounding left to correct (after Gao, Ma and Shao, arXiv 2209.04626, where the
  * preconditioner comes from lower precision). Sizes are read off the falling diagonal; rows of very different size are never
  * mixed, so that the small ones keep their digits. Overwrites `triangle` and returns the orthogonal W^T with
  * W^T R = the new rows.

@@ -53,7 +53,11 @@ describe('compress', () => {
   });
 
   it('keeps the same bytes in wide heads, reconstructed and distilled like others', async () => {
-    const recipe = { ...tinyRecipe, headWidth: 2, recovery: { ...tinyRecipe.recovery, distillation: tinyDistillation } };
+    const recipe = {
+      ...tinyRecipe,
+      headWidth: 2,
+      recovery: { ...tinyRecipe.recovery, distillation: tinyDistillation },
+    };
     const { model, evaluation, report, recipe: used } = await compress(await request({ recipe }));
     expect(model.shape).toMatchObject({ numKeyValueHeads: 1, headDim: 16 });
     expect(used).toMatchObject({ keyValueHeads: 1, headWidth: 2 });

@@ -3,7 +3,7 @@ import { type LayerCacheLayout, layerRope, type ModelSource, type RopeParameters
 /**
  * Next-token logits [T, vocabSize] of a LLaMA decoder in Float64, written as plain loops from the published equations
  * (RMSNorm: Zhang and Sennrich 2019; RoPE: Su et al. 2021; GQA: Ainslie et al. 2023; SwiGLU: Shazeer 2020). It shares
- * no code with the packages it judges and recomputes everything per token, without a cache.
+ * no code with the packages it checks and recomputes everything per token, without a cache.
  */
 export async function oracleLogits(model: ModelSource, tokenIds: ArrayLike<number>): Promise<Float64Array> {
   const { shape } = model;

@@ -1,7 +1,7 @@
 import type { AttentionWeights, DecoderShape, LayerStatistics, PositionShape } from '@kvlr/core';
 
 /**
- * Statistics of one layer for given block inputs, in plain loops that share no code with the packages they judge.
+ * Statistics of one layer for given block inputs, in plain loops that share no code with the packages they check.
  *
  * @param inputs Normed block inputs, one row of hiddenSize per token; position n is row n. RoPE of type 'default' only, in part and
  *   interleaved too; ALiBi without rounding; norms of queries and keys by RMSNorm, clipping, windows, caps.

@@ -1,4 +1,4 @@
-/** A measured number with what is needed to judge it. */
+/** A measured number with what is needed to weigh it. */
 export interface Measurement {
   value: number;
   /** Standard error of the value over windows; undefined for exact numbers. */
@@ -9,7 +9,7 @@ export interface Measurement {
 
 /**
  * What one model scored on each window, in the order of the windows: means over the window's tokens, natural logarithms.
- * Two models judged on the same windows can be compared window by window, which takes out what is hard for both.
+ * Two models evaluated on the same windows can be compared window by window, which takes out what is hard for both.
  */
 export interface WindowScores {
   /** Source of text of each window. */

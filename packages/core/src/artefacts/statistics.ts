@@ -1,6 +1,6 @@
 /**
  * Second moments of one layer's attention over the calibration tokens, Float64, row-major, uncentred: E[u u^T].
- * H query heads, K KV heads, head width D, hidden width d. METHOD: keys and queries are taken before and after RoPE.
+ * H query heads, K KV heads, head width D, hidden width d. Keys and queries are taken before and after RoPE.
  */
 export interface LayerStatistics {
   layer: number;

@@ -65,7 +65,7 @@ export interface LayerCacheLayout {
    * 'stock': the key slots hold rotated keys of headDim, as any engine with GQA does.
    * 'latent': all the model's original keys are rotated, then encoded (`LatentKeys.encoder`) into the slots.
    * 'rebuilt': the slots hold what the k projection gives, before RoPE. At every step the keys of numKeyValueHeads heads are
-   * rebuilt from them (`RebuiltKeys.decoder`) for all cached positions, then rotated: exact with RoPE, and dear.
+   * rebuilt from them (`RebuiltKeys.decoder`) for all cached positions, then rotated: exact with RoPE, and expensive.
    */
   keys: 'stock' | 'latent' | 'rebuilt';
 }
