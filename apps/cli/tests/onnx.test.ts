@@ -29,7 +29,7 @@ async function exportOnnx(model: ModelSource, settings: Parameters<typeof writeO
   const checkpointDirectory = await mkdtemp(join(directory, 'checkpoint-'));
   await writeCheckpointDirectory(checkpointDirectory, model, { overwrite: true, extraFiles: asciiTokenizerFiles() });
   const source = await openCheckpointDirectory(checkpointDirectory);
-  const output = join(checkpointDirectory, 'onnx-export');
+  const output = `${checkpointDirectory}-onnx`;
   await writeOnnxDirectory(output, source, source, settings);
   await source.close();
   return output;
