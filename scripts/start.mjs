@@ -10,6 +10,8 @@ const code =
     'out/kvlr-reference-6m-half',
     '--keep',
     '50%',
+    '--head-width',
+    'auto',
     '--recover',
     'refit',
     '--overwrite',
