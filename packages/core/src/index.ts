@@ -20,6 +20,26 @@ export {
   cacheSlotWords,
   codedCacheSize,
 } from './cache/cache-bytes.ts';
+export {
+  type CacheCodec,
+  type CacheSide,
+  type SideCodec,
+  type SideFormat,
+  type SideRequest,
+  type SideStatistics,
+  type SlotShape,
+  slotsOfSide,
+} from './cache/cache-codec.ts';
+export type { CachePolicy, HeldTokens, KeptTokens } from './cache/cache-policy.ts';
+export {
+  type CodedCache,
+  codecTableBytes,
+  codedCacheBytes,
+  codedTokens,
+  type ExactTokens,
+  halfCacheBytes,
+} from './cache/coded-cache.ts';
+export { fromBfloat, fromHalf, halfTable, toBfloat, toFiniteHalf, toHalf } from './half-floats.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
 export {
   type Activation,

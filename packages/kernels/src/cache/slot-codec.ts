@@ -1,5 +1,4 @@
-import type { CacheDtype } from '@kvlr/core';
-import { halfTable, toFiniteHalf } from '../half-floats.ts';
+import { type CacheDtype, halfTable, toFiniteHalf } from '@kvlr/core';
 
 /** The words of a cache on the host, seen as numbers and as words. */
 export interface HostCache {

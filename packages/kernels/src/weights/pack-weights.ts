@@ -1,5 +1,4 @@
-import { KvlrError } from '@kvlr/core';
-import { fromBfloat, fromHalf, toBfloat, toHalf } from '../half-floats.ts';
+import { fromBfloat, fromHalf, KvlrError, toBfloat, toHalf } from '@kvlr/core';
 
 /**
  * How the numbers of a matrix lie in memory.

@@ -1,0 +1,43 @@
+/** What one KV slot of a layer holds when a policy is asked: T tokens, in the order of their positions. */
+export interface HeldTokens {
+  layer: number;
+  slot: number;
+  /** Positions of the tokens in the text, ascending, [T]. */
+  positions: Int32Array;
+  /** Keys and values as attention reads them, [T, width]. */
+  keys: Float32Array;
+  values: Float32Array;
+  /** Width of a key and of a value. */
+  keyWidth: number;
+  valueWidth: number;
+  /**
+   * What the last queries looked at: attention probabilities, averaged over the query heads of the slot, [queries, T]. Of the
+   * `observedQueries` that the policy asks for, or of as many as there are.
+   */
+  attention: Float32Array;
+  queries: number;
+  /** Attention that each token has had from all queries so far, averaged likewise, [T]. */
+  attentionSum: Float32Array;
+  /** Most tokens that may stay, at least 1. */
+  budget: number;
+}
+
+/** What stays in the slot. */
+export interface KeptTokens {
+  /** Places among the T tokens, ascending, no more than the budget. */
+  places: Int32Array;
+  /** What the tokens at these places hold from now on, [places, width]; left out where nothing is merged. */
+  keys?: Float32Array | undefined;
+  values?: Float32Array | undefined;
+}
+
+/** Port: which tokens of a cache stay, and which are merged into others. Asked slot by slot, so slots may keep different tokens. */
+export interface CachePolicy {
+  /** One line for tables and help texts. */
+  title: string;
+  /** Paper that it comes from. */
+  source?: string | undefined;
+  /** Queries whose attention it looks at. */
+  observedQueries: number;
+  keep(held: HeldTokens): KeptTokens;
+}
