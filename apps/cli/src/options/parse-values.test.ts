@@ -18,6 +18,7 @@ describe('values of options', () => {
     expect(parseSeed('0')).toBe(0);
     expect(parseShare('50%')).toBe(0.5);
     expect(parseShare('0.25')).toBe(0.25);
+    expect(parseShare('1/3')).toBe(1 / 3);
     expect(parseNonNegative('0.7')).toBe(0.7);
     expect(parseBytes('2GB')).toBe(2e9);
     expect(parseBytes('500 MiB')).toBe(500 * 1024 * 1024);
@@ -32,6 +33,8 @@ describe('values of options', () => {
     [parseSeed, '-1'],
     [parseSeed, '1.5'],
     [parseShare, '0%'],
+    [parseShare, '1/0'],
+    [parseShare, '%'],
     [parseShare, '120%'],
     [parseNonNegative, ''],
     [parseNonNegative, '-1'],

@@ -27,10 +27,16 @@ export function parsePort(text: string): number {
   return port;
 }
 
-/** A share: '50%' or '0.5'. */
+/** A share: '50%', '1/2' or '0.5'. */
 export function parseShare(text: string): number {
-  const share = text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
-  if (!(share > 0 && share <= 1)) throw new InvalidArgumentError('Expected a share such as 50% or 0.5.');
+  const fraction = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(text);
+  const percent = /^(.+)%\s*$/.exec(text);
+  const share = fraction
+    ? Number(fraction[1]) / Number(fraction[2])
+    : percent
+      ? Number(percent[1]) / 100
+      : Number(text.trim() || Number.NaN);
+  if (!(share > 0 && share <= 1)) throw new InvalidArgumentError('Expected a share such as 50%, 1/2 or 0.5.');
   return share;
 }
 
@@ -96,8 +102,5 @@ export function parseHeadWidths(text: string): number[] {
 
 /** Shares with commas between them: '50%,25%' or '1/2,1/4'. */
 export function parseShares(text: string): number[] {
-  return text.split(',').map((part) => {
-    const fraction = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(part);
-    return parseShare(fraction ? String(Number(fraction[1]) / Number(fraction[2])) : part.trim());
-  });
+  return text.split(',').map(parseShare);
 }
