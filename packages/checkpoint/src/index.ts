@@ -39,6 +39,7 @@ export type { GgufDtype } from './gguf/blocks.ts';
 export { encodeGguf, type GgufSettings } from './gguf/export.ts';
 export { openGguf } from './gguf/open.ts';
 export { describeEngines, type LoadsInto, loadsInto } from './loads-into.ts';
+export { type CheckpointFile, type CheckpointFilesSettings, checkpointFiles } from './model/checkpoint-files.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open.ts';
 export { type StoredPart, type StoredTensor, type TensorLayout, tensorLayout } from './model/stored-tensors.ts';
 export { applyCompression, type ModelChanges, overlayModel, stockShape } from './model/variant.ts';

@@ -59,6 +59,9 @@ export interface CompressionResult {
   writtenModel: ModelSource;
   /** How much of its cache each layer keeps. */
   budget: CacheBudget;
+  /** Second moments of the original on the calibration text, and the KV heads of each layer that share one. */
+  statistics: CalibrationStatistics;
+  groups: number[][][];
   evaluation: Evaluation;
   report: CompressionReport;
   stages: StageTime[];
@@ -108,7 +111,9 @@ export async function compress(request: CompressionRequest): Promise<Compression
     environment: context.environment(runner.description),
   });
   await writeCheckpoint(context, request, { model: compressed.model, dtype, recipeYaml, modelCard: modelCard(report) });
-  return { recipe, model: compressed.model, writtenModel: written, budget, evaluation, report, stages: context.stages };
+  const { model: result, groups } = compressed;
+  const { stages } = context;
+  return { recipe, model: result, writtenModel: written, budget, statistics, groups, evaluation, report, stages };
 }
 
 function describePlan({ model, keyValueHeads, cache, outcome, notes }: CompressionPlan, stage: Stage): void {

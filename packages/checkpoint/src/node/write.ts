@@ -1,19 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
-import type { ArchitectureDescriptor } from '../architectures/architecture.ts';
-import { findArchitecture } from '../architectures/families.ts';
-import { configFromModelShape } from '../config/write-config.ts';
-import { tensorByteLength, torchDtypeName, type WeightDtype } from '../dtypes.ts';
-import { auxiliaryFiles, readSpelledJson } from '../files/files.ts';
-import { formatJson } from '../files/json.ts';
+import { type ModelSource, throwIfAborted } from '@kvlr/core';
 import { type GgufSettings, ggufBytes, planGguf, writePlanned } from '../gguf/export.ts';
-import { checkModel } from '../model/checkpoint-tensors.ts';
+import { type CheckpointFilesSettings, checkpointFiles } from '../model/checkpoint-files.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
-import { tensorLayout } from '../model/stored-tensors.ts';
-import { type PlannedTensor, planTensors } from '../model/written-tensors.ts';
 import { type OnnxSettings, onnxFiles, onnxSmallFiles } from '../onnx/files.ts';
-import { encodeSafetensorsHeader, planShards, type Shard, shardIndex } from '../safetensors/write.ts';
 import type { PlaceClaim } from './claim.ts';
 import { checkFreeSpace, fillFile, type ReplaceSettings, replacePath } from './replace.ts';
 
@@ -33,23 +24,10 @@ function placeOf(
   return { kind, overwrite, claim, apartFrom: source ? [{ name: 'the model', path: source.location }] : [] };
 }
 
-export interface WriteCheckpointSettings extends RunControl, PlaceSettings {
-  /**
-   * The checkpoint that the model was made from: gives config, tokenizer and other files, and the types of the weights.
-   * Without it the config is written from the model's shape alone.
-   */
-  source?: HuggingFaceCheckpoint;
-  /** One type for all weights; by default each weight keeps the type it has in the source. */
-  dtype?: WeightDtype;
-  /** Weights beyond this go into further files. Default 5 GB, as transformers has it. */
-  maxShardBytes?: number | undefined;
-  /** Further files, for example the recipe and a model card, by name. */
-  extraFiles?: Readonly<Record<string, string | Uint8Array>>;
-}
+export interface WriteCheckpointSettings extends CheckpointFilesSettings, PlaceSettings {}
 
 /**
- * Writes a model as a Hugging Face checkpoint directory: tensors one at a time (unchanged ones bit for bit), config with
- * the new heads, the source's tokenizer and generation files. The directory appears only when complete.
+ * Writes a model as a Hugging Face checkpoint directory, see `checkpointFiles`. The directory appears only when complete.
  * Throws 'usage' (the place of `source`), 'file-exists', 'in-use', 'disk-full', 'write-failed', 'aborted', 'numerical' (a weight too large for the type),
  * 'unsupported-feature' (a shape that the family's config cannot express).
  */
@@ -58,66 +36,18 @@ export async function writeCheckpointDirectory(
   model: ModelSource,
   settings: WriteCheckpointSettings = {},
 ): Promise<void> {
-  const { source } = settings;
-  checkModel(model, directory);
-  const architecture = source?.architecture ?? findArchitecture(model.shape.architecture);
-  const layout = source?.layout ?? tensorLayout(architecture, model.shape.head.tied);
-  const plan = planTensors(model, { source, dtype: settings.dtype, layout });
-  const shards = planShards(plan, settings.maxShardBytes ?? 5_000_000_000);
-  const files = { ...(await smallFiles(model, architecture, plan, shards, source)), ...settings.extraFiles };
-  const totalBytes = plan.reduce((sum, { dtype, shape }) => sum + tensorByteLength(dtype, shape), 0);
-
-  await replacePath(directory, placeOf('directory', settings, source), async (temporary) => {
-    await checkFreeSpace(temporary, totalBytes);
-    const progress = createProgress(totalBytes, settings);
-    for (const shard of shards) await writeShard(temporary, shard, progress);
-    for (const [name, content] of Object.entries(files)) {
-      const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
+  const files = await checkpointFiles(model, directory, settings);
+  await replacePath(directory, placeOf('directory', settings, settings.source), async (temporary) => {
+    await checkFreeSpace(
+      temporary,
+      files.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    );
+    for (const { name, write } of files) {
       await mkdir(dirname(join(temporary, name)), { recursive: true });
-      await fillFile(join(temporary, name), (sink) => sink.write(bytes));
+      await fillFile(join(temporary, name), write);
     }
     throwIfAborted(settings.signal);
   });
-}
-
-async function writeShard(
-  directory: string,
-  { file, tensors }: Shard<PlannedTensor>,
-  progress: (bytes: number, name: string) => void,
-): Promise<void> {
-  await fillFile(join(directory, file), async (sink) => {
-    await sink.write(encodeSafetensorsHeader(tensors, { format: 'pt' }));
-    for (const { name, read } of tensors) {
-      const bytes = await read();
-      await sink.write(bytes);
-      progress(bytes.length, name);
-    }
-  });
-}
-
-async function smallFiles(
-  model: ModelSource,
-  architecture: ArchitectureDescriptor,
-  plan: readonly PlannedTensor[],
-  shards: readonly Shard[],
-  source: HuggingFaceCheckpoint | undefined,
-): Promise<Record<string, string | Uint8Array>> {
-  const { dtype } = plan.find(({ parts }) => parts.some(({ role }) => role === 'queryWeight'))!;
-  const config = configFromModelShape(model.shape, architecture, torchDtypeName(dtype), source?.config);
-  return {
-    ...(source === undefined ? {} : await auxiliaryFiles(source.files)),
-    'config.json': formatJson(config, source && (await readSpelledJson(source.files, 'config.json'))),
-    ...(shards.length > 1 ? { 'model.safetensors.index.json': formatJson(shardIndex(shards)) } : {}),
-  };
-}
-
-function createProgress(total: number, { onEvent, signal }: RunControl): (bytes: number, name: string) => void {
-  let completed = 0;
-  return (bytes, detail) => {
-    throwIfAborted(signal);
-    completed += bytes;
-    onEvent?.({ type: 'progress', stage: 'write', completed, total, unit: 'bytes', detail });
-  };
 }
 
 export interface WriteGgufSettings extends GgufSettings, PlaceSettings {}
