@@ -117,6 +117,7 @@ export {
 } from './running/kvlr-error.ts';
 export { createNormalRandom, createRandom } from './running/random.ts';
 export {
+  didYouMean,
   type ImportedModule,
   isModulePath,
   type ModuleLoader,
