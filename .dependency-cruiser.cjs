@@ -8,8 +8,9 @@ const mayImport = {
   calibration: ['core', 'linalg', 'rope'],
   grouping: ['core', 'linalg'],
   compression: ['core', 'linalg', 'rope'],
-  kernels: ['core'],
-  runtime: ['core', 'checkpoint', 'rope', 'kernels'],
+  cache: ['core', 'linalg'],
+  kernels: ['core', 'cache'],
+  runtime: ['core', 'checkpoint', 'rope', 'cache', 'kernels'],
   recovery: ['core', 'linalg', 'checkpoint', 'runtime'],
   evaluation: ['core'],
   report: ['core'],
@@ -21,6 +22,7 @@ const mayImport = {
     'calibration',
     'grouping',
     'compression',
+    'cache',
     'runtime',
     'recovery',
     'evaluation',
@@ -29,7 +31,7 @@ const mayImport = {
   benchmark: ['core', 'checkpoint', 'kernels', 'runtime', 'report'],
   testkit: ['core'],
 };
-const numerical = 'linalg|rope|grouping|compression|calibration';
+const numerical = 'linalg|rope|grouping|compression|calibration|cache';
 const notTests = { pathNot: '\\.test\\.ts$|/tests/|/testing/|/test-support/' };
 
 const roomRules = Object.entries(mayImport).map(([room, allowed]) => ({

@@ -19,6 +19,11 @@ it('gives what is built in by name, and lists it', async () => {
   expectKvlrError(() => doublers.get('toString'), 'usage');
 });
 
+it('suggests the name that is spelled nearly so', () => {
+  expect(expectKvlrError(() => doublers.get('twise'), 'usage').hint).toMatch(/^Did you mean twice\? Name one/);
+  expect(expectKvlrError(() => doublers.get('half'), 'usage').hint).toMatch(/^Name one/);
+});
+
 it('takes the default export of a module, with the hash of its source', async () => {
   const module = load({ default: { factor: 3 } });
   expect(await doublers.resolve('./mine.mjs', module)).toEqual({ value: { factor: 3 }, hash: 'abc' });

@@ -68,7 +68,7 @@ export class Registry<Value> {
     if (this.has(name)) return this.entries[name]!;
     throw new KvlrError('usage', {
       message: `expected a ${this.kind}: one of ${this.names.join(', ')}, got ${JSON.stringify(name)}`,
-      hint: `Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a ${this.kind}.`,
+      hint: `${didYouMean(name, this.names)}Name one of these, or give the path of an ES module, such as ./mine.mjs, that exports a ${this.kind}.`,
       data: { name, names: this.names },
     });
   }
@@ -107,4 +107,24 @@ export class Registry<Value> {
 /** True for the path of an ES module ('./mine.mjs', '/home/me/mine.js', 'C:\\mine.mjs'), false for a name. */
 export function isModulePath(nameOrPath: string): boolean {
   return /^\.|^[\\/]|^[A-Za-z]:[\\/]|\.[cm]?js(on)?$/.test(nameOrPath);
+}
+
+/** 'Did you mean X? ' where one of the names is spelled nearly so, else nothing: for the beginning of a hint. */
+export function didYouMean(name: string, names: readonly string[]): string {
+  const distances = names.map((known) => editDistance(name.toLowerCase(), known.toLowerCase()));
+  const least = Math.min(...distances);
+  return least <= Math.max(1, Math.floor(name.length / 3)) ? `Did you mean ${names[distances.indexOf(least)]}? ` : '';
+}
+
+/** Letters to insert, delete or replace to make one text of the other (Levenshtein 1966). */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[to.length]!;
 }
