@@ -54,6 +54,13 @@ function randomEntries(format: CacheFormat, entries: number, seed: number): Int3
     case 'f16':
       for (let i = 0; i < words.length; i++) words[i] = randomHalf(uniform) | (randomHalf(uniform) << 16);
       return words;
+    case 'fp8':
+      // Between 1/8 and 2 of either sign.
+      for (let i = 0; i < words.length; i++) {
+        for (let k = 0; k < 4; k++)
+          words[i]! |= ((uniform() < 0.5 ? 0x80 : 0) | Math.floor(0x20 + 32 * uniform())) << (8 * k);
+      }
+      return words;
     case 'int8':
     case 'int4':
       for (let i = 0; i < words.length; i++) words[i] = uniform() * 2 ** 32;

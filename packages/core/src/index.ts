@@ -15,10 +15,12 @@ export {
   type CacheDtype,
   type CachedLayers,
   cacheBytes,
+  cacheDtypes,
   cacheEntryWords,
   cacheSize,
   cacheSlotWords,
   codedCacheSize,
+  slotWords,
 } from './cache/cache-bytes.ts';
 export {
   type CacheCodec,

@@ -1,3 +1,4 @@
+import { type CacheDtype, cacheDtypes } from '@kvlr/core';
 import { type Command, Option } from 'commander';
 import { parseCount, parseHeadWidth, parseSeed, parseShare } from './parse-values.ts';
 
@@ -18,19 +19,19 @@ export function addBackendOption(command: Command): Command {
 
 /** How weights and caches are kept in the memory of the device. */
 export interface PackingOptions {
-  weights: PackedFormat;
-  cacheDtype: PackedFormat;
+  weights: WeightFormat;
+  cacheDtype: CacheDtype;
 }
 
-type PackedFormat = 'f32' | 'f16' | 'int8' | 'int4';
+type WeightFormat = 'f32' | 'f16' | 'int8' | 'int4';
 
-const packedFormats: PackedFormat[] = ['f32', 'f16', 'int8', 'int4'];
+const weightFormats: WeightFormat[] = ['f32', 'f16', 'int8', 'int4'];
 
 /** Adds --weights and --cache-dtype. */
 export function addPackingOptions(command: Command): Command {
   return command
-    .addOption(new Option('--weights <format>', 'how the weights are packed').choices(packedFormats).default('f32'))
-    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(packedFormats).default('f32'));
+    .addOption(new Option('--weights <format>', 'how the weights are packed').choices(weightFormats).default('f32'))
+    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(cacheDtypes).default('f32'));
 }
 
 /** What computes, and with how many threads. */

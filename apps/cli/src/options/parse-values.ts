@@ -1,4 +1,4 @@
-import type { CacheDtype } from '@kvlr/core';
+import { type CacheDtype, cacheDtypes } from '@kvlr/core';
 import { InvalidArgumentError } from 'commander';
 
 /** A whole number of at least one. */
@@ -65,8 +65,6 @@ export function parseBytes(text: string): number {
   if (bytes < 1) throw new InvalidArgumentError('Expected a size of at least one byte.');
   return bytes;
 }
-
-const cacheDtypes: CacheDtype[] = ['f32', 'f16', 'int8', 'int4'];
 
 /** Dtypes of the cache with commas between them: 'f16,int8'. */
 export function parseCacheDtypes(text: string): CacheDtype[] {

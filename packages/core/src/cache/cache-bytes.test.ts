@@ -12,6 +12,7 @@ it('agrees with the element count in f32', () => {
 it.each<[CacheDtype, number]>([
   ['f32', 256],
   ['f16', 128],
+  ['fp8', 64],
   // A word of scale and offset for each of the eight slots.
   ['int8', 64 + 8],
   ['int4', 32 + 8],
@@ -42,10 +43,11 @@ it('latent keys and per-layer counts add up by layer', () => {
   expect(size.bytesPerToken).toBe(1408);
 });
 
-// Slots of 32 numbers: 128, 64, 4 + 32 and 4 + 16 bytes; 2 x 4 of them in the first layer, 2 x 2 in the second.
+// Slots of 32 numbers: 128, 64, 32, 4 + 32 and 4 + 16 bytes; 2 x 4 of them in the first layer, 2 x 2 in the second.
 it.each([
   ['f32', 128],
   ['f16', 64],
+  ['fp8', 32],
   ['int8', 36],
   ['int4', 20],
 ] as const)('counts the scales of %s', (dtype, slotBytes) => {

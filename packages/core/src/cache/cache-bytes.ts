@@ -6,18 +6,34 @@ export interface CachedLayers {
   layers: readonly { cache: LayerCacheLayout }[];
 }
 
-/**
- * How a cache keeps its numbers. 'f16': halves, two in a word. 'int8', 'int4': codes of one token's slot, with a scale and an
- * offset of half precision each, in one word before them.
- */
-export type CacheDtype = 'f32' | 'f16' | 'int8' | 'int4';
+/** How wide a number is, and whether a slot has a word before its numbers: codes, with a scale and an offset of half precision each. */
+const storedNumbers = {
+  f32: { bits: 32, coded: false },
+  f16: { bits: 16, coded: false },
+  fp8: { bits: 8, coded: false },
+  int8: { bits: 8, coded: true },
+  int4: { bits: 4, coded: true },
+} as const;
 
-const numbersPerWord: Record<CacheDtype, number> = { f32: 1, f16: 2, int8: 4, int4: 8 };
+/**
+ * How a cache keeps its numbers, one token by itself: floats of 32, 16 or 8 bits (E4M3, arXiv 2209.05433), or codes of one token's
+ * slot.
+ */
+export type CacheDtype = keyof typeof storedNumbers;
+
+/** Every dtype of a cache. */
+export const cacheDtypes = Object.keys(storedNumbers) as readonly CacheDtype[];
+
+/** 32-bit words of a slot: how many numbers lie in each, and how many stand before them. */
+export function slotWords(dtype: CacheDtype): { numbersPerWord: number; headerWords: number } {
+  const { bits, coded } = storedNumbers[dtype];
+  return { numbersPerWord: 32 / bits, headerWords: coded ? 1 : 0 };
+}
 
 /** 32-bit words that one slot of `width` numbers takes in the cache. */
 export function cacheSlotWords(width: number, dtype: CacheDtype): number {
-  const codes = Math.ceil(width / numbersPerWord[dtype]);
-  return dtype === 'int8' || dtype === 'int4' ? codes + 1 : codes;
+  const { numbersPerWord, headerWords } = slotWords(dtype);
+  return headerWords + Math.ceil(width / numbersPerWord);
 }
 
 /** 32-bit words that one token's entry takes in one layer's cache, scales included. */

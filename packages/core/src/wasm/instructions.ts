@@ -105,6 +105,20 @@ export const v128 = {
   or: binaryVector(0x50),
 };
 
+export const i8x16 = {
+  /** Each byte of the first operand becomes the one of `bytes` (0 to 15 of the first, 16 to 31 of the second operand). */
+  shuffle: (first: Code, second: Code, bytes: readonly number[]): Code => [
+    ...first,
+    ...second,
+    ...vector(0x0d),
+    ...bytes,
+  ],
+  /** Bytes of a table by their places; 0 for places beyond 15. */
+  swizzle: binaryVector(0x0e),
+  ne: binaryVector(0x24),
+  shr_u: shift(0x6d),
+};
+
 export const i16x8 = {
   extend_low_i8x16_u: unaryVector(0x89),
   extend_high_i8x16_u: unaryVector(0x8a),

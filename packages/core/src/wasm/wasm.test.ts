@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { br_if, type Code, f32, f32x4, f64x2, i16x8, i32, i32x4, local, loop, v128 } from './instructions.ts';
+import { br_if, type Code, f32, f32x4, f64x2, i8x16, i16x8, i32, i32x4, local, loop, v128 } from './instructions.ts';
 import { assembleModule, instantiateModule, type WasmFunction, wasmFunction } from './module.ts';
 
 interface Instance {
@@ -126,6 +126,27 @@ describe('vectors', () => {
     ['load16_splat', v128.load16_splat(i32.const(2)), Array(8).fill(shorts[1])],
   ])('of 16-bit integers: %s', (_, code, expected) => {
     expect(Array.from(new Int16Array(resultOf(code, bytes, bytes)))).toEqual(expected);
+  });
+
+  it.each<[string, Code, number[]]>([
+    ['shr_u', i8x16.shr_u(a, 4), Array.from(bytes, (value) => value >> 4)],
+    [
+      'ne',
+      i8x16.ne(a, v128.const(words[0]!, 0, words[2]!, 0)),
+      [0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 255, 255, 255, 255],
+    ],
+    [
+      'swizzle',
+      i8x16.swizzle(a, v128.const(0x03020100, 0x0f0e0d0c, 0x10010101, -1)),
+      [0, 1, 2, 3, 12, 13, 14, 15, 1, 1, 1, 16, 16, 16, 16, 16].map((place) => bytes[place] ?? 0),
+    ],
+    [
+      'shuffle',
+      i8x16.shuffle(a, i8x16.shr_u(a, 1), [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23]),
+      Array.from({ length: 16 }, (_, place) => bytes[place >> 1]! >> (place & 1)),
+    ],
+  ])('of bytes: %s', (_, code, expected) => {
+    expect(Array.from(new Uint8Array(resultOf(code, bytes, bytes)))).toEqual(expected);
   });
 
   it('give lanes to memory', () => {

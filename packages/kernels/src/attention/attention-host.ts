@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type CacheFormat, type CacheWindow, entriesOfLength, sequenceAt, slotsOf } from '../cache/cache-format.ts';
-import { type HostCache, viewCache } from '../cache/slot-codec.ts';
+import type { HostCache } from '../cache/dtypes/slot-dtype.ts';
+import { viewCache } from '../cache/slot-codec.ts';
 import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../tensors.ts';
 import { type RowMath, type Rows, SPARE_SCORES } from './row-math.ts';
 import { headsOfOneSlot } from './workgroup-plan.ts';

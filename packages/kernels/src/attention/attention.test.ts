@@ -1,4 +1,4 @@
-import { type CacheDtype, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
+import { type CacheDtype, cacheDtypes, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
 import { differenceByRange } from '@kvlr/testkit';
 import { memory, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
@@ -106,8 +106,9 @@ async function entriesOf(cache: Tensor, format: CacheFormat, sequence: number, c
   );
 }
 
-const dtypes: CacheDtype[] = ['f32', 'f16', 'int8', 'int4'];
-const allCases = (Object.keys(cases) as CaseName[]).flatMap((name) => dtypes.map((dtype) => [name, dtype] as const));
+const allCases = (Object.keys(cases) as CaseName[]).flatMap((name) =>
+  cacheDtypes.map((dtype) => [name, dtype] as const),
+);
 /** An emulated GPU takes seconds to build the shaders of one case: each layout once, each dtype several times. */
 const gpuCases = [
   ['all heads', 'f32'],
@@ -120,6 +121,7 @@ const gpuCases = [
   ['groups of 256', 'int4'],
   ['one KV head of 256', 'f32'],
   ['a slot as wide as they come', 'f32'],
+  ['groups', 'fp8'],
 ] as const;
 
 /** A cache and what its kernels are called with. */
@@ -235,7 +237,7 @@ it('fits in the workgroup memory that every GPU grants, whatever the heads', () 
       fc.constantFrom(1, 2, 3, 4, 8, 16),
       fc.integer({ min: 1, max: 2048 }),
       fc.integer({ min: 1, max: 2048 }),
-      fc.constantFrom(...dtypes),
+      fc.constantFrom(...cacheDtypes),
       fc.constantFrom(1, 2),
       (keySlots, headsOfSlot, keySlotWidth, valueSlotWidth, dtype, variants) => {
         const layout = { keySlots, keySlotWidth, valueSlots: keySlots, valueSlotWidth, keys: 'latent' as const };

@@ -1,7 +1,7 @@
 import { type CacheFormat, sequenceStruct } from '../cache/cache-format.ts';
 import { rotatedShader } from '../cache/rotate-and-append.ts';
 import { rotationAt } from '../cache/rotation-table.ts';
-import { slotWriter } from '../cache/slot-codec-webgpu.ts';
+import { numberReader, slotWriter } from '../cache/slot-codec-webgpu.ts';
 import type { GpuSource } from '../webgpu/program.ts';
 import { cacheConstants, DECODE_LANES, type DecodePlan, ENTRIES_AT_ONCE, LEAST_SPLIT } from './workgroup-plan.ts';
 
@@ -73,17 +73,14 @@ export const splitShader = `
 function fourNumbers({ dtype }: CacheFormat): string {
   const each = (expression: (part: string) => string) =>
     `vec4<f32>(${['x', 'y', 'z', 'w'].map(expression).join(', ')})`;
-  const number = {
-    f32: 'return bitcast<vec4<f32>>(words);',
-    f16: `return ${each((part) => `unpack2x16float(words.${part})[k]`)};`,
-    int8: 'return offsets + scales * vec4<f32>((words >> vec4<u32>(u32(8 * k))) & vec4<u32>(255u));',
-    int4: 'return offsets + scales * vec4<f32>((words >> vec4<u32>(u32(4 * k))) & vec4<u32>(15u));',
-  }[dtype];
   return `
+  ${numberReader(dtype)}
   fn wordsAt(at: vec4<i32>) -> vec4<u32> { return vec4<u32>(cache[at.x], cache[at.y], cache[at.z], cache[at.w]); }
   fn scalesOf(headers: vec4<u32>) -> vec4<f32> { return ${each((part) => `unpack2x16float(headers.${part}).x`)}; }
   fn offsetsOf(headers: vec4<u32>) -> vec4<f32> { return ${each((part) => `unpack2x16float(headers.${part}).y`)}; }
-  fn numbersOf(words: vec4<u32>, k: i32, scales: vec4<f32>, offsets: vec4<f32>) -> vec4<f32> { ${number} }`;
+  fn numbersOf(words: vec4<u32>, k: i32, scales: vec4<f32>, offsets: vec4<f32>) -> vec4<f32> {
+    return ${each((part) => `numberOf(words.${part}, k, vec2<f32>(scales.${part}, offsets.${part}))`)};
+  }`;
 }
 
 function workgroupMemory(plan: DecodePlan, { appends, subgroups }: DecodeCase): string {

@@ -11,11 +11,14 @@ import {
   wasmFunction,
 } from '@kvlr/core/wasm';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
-import { type PackedCacheDtype, unpackedTogether, unpackSlotsFunction } from '../cache/slot-codec-wasm.ts';
+import {
+  type PackedCacheDtype,
+  packedCacheDtypes,
+  unpackedTogether,
+  unpackSlotsFunction,
+} from '../cache/slot-codec-wasm.ts';
 import { addProduct, advance, bitsInLanes, bitsOfFloat, countdown, functionsOnHeap, sumOfLanes } from '../wasm-heap.ts';
 import { plainRowMath, type RowMath, SPARE_SCORES } from './row-math.ts';
-
-const packed: PackedCacheDtype[] = ['f16', 'int8', 'int4'];
 
 const functionsOf = functionsOnHeap<
   'score1' | 'score4' | 'exponentiate' | 'add1' | 'add4' | `unpack_${PackedCacheDtype}`
@@ -25,7 +28,7 @@ const functionsOf = functionsOnHeap<
   exponentiateFunction(),
   addFunction(1),
   addFunction(4),
-  ...packed.map((dtype) => unpackSlotsFunction(`unpack_${dtype}`, dtype)),
+  ...packedCacheDtypes.map((dtype) => unpackSlotsFunction(`unpack_${dtype}`, dtype)),
 ]);
 
 /** The loops of attention with vectors on the heap of the wasm backend; plain ones where the engine has none. */
@@ -67,9 +70,9 @@ export function vectorRowMath(backend: BackendWasm): RowMath {
     },
     unpack(slots, rows) {
       const { cache, dtype, at, stride, width, count } = slots;
-      if (dtype === 'f32' || width % unpackedTogether[dtype] !== 0) plainRowMath.unpack(slots, rows);
+      if (dtype === 'f32' || width % unpackedTogether(dtype) !== 0) plainRowMath.unpack(slots, rows);
       else if (count > 0) {
-        const steps = width / unpackedTogether[dtype];
+        const steps = width / unpackedTogether(dtype);
         functions[`unpack_${dtype}`](address(cache.words, at), address(rows, 0), count, steps, 4 * stride);
       }
     },

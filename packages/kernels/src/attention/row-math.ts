@@ -1,5 +1,6 @@
 import type { CacheDtype } from '@kvlr/core';
-import { decodeSlot, type HostCache } from '../cache/slot-codec.ts';
+import type { HostCache } from '../cache/dtypes/slot-dtype.ts';
+import { decodeSlot } from '../cache/slot-codec.ts';
 
 /** Rows of numbers: one array, where the first row begins, and how far apart rows are. */
 export interface Rows {

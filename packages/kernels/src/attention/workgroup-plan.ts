@@ -1,6 +1,5 @@
-import type { LayerCacheLayout } from '@kvlr/core';
+import { type LayerCacheLayout, slotWords } from '@kvlr/core';
 import type { CacheFormat } from '../cache/cache-format.ts';
-import { headerWords, numbersPerWord } from '../cache/slot-codec-webgpu.ts';
 
 /** Numbers of workgroup memory to plan with: what every WebGPU device grants (16 KiB), less room for small things. */
 const WORKGROUP_NUMBERS = 3900;
@@ -44,7 +43,7 @@ function greatestCommonDivisor(a: number, b: number): number {
 
 /** Words of a slot that hold numbers. */
 function numberWords(width: number, { dtype }: CacheFormat): number {
-  return Math.ceil(width / numbersPerWord[dtype]);
+  return Math.ceil(width / slotWords(dtype).numbersPerWord);
 }
 
 export const DECODE_LANES = 128;
@@ -80,7 +79,7 @@ export interface DecodePlan extends HeadShare {
 /** How decode attention divides the heads among workgroups, and an entry among lanes. */
 export function planDecode(format: CacheFormat, numAttentionHeads: number, variants: number): DecodePlan {
   const { keySlotWidth, valueSlotWidth } = format.layout;
-  const perWord = numbersPerWord[format.dtype];
+  const perWord = slotWords(format.dtype).numbersPerWord;
   const [keyWords, valueWords] = [numberWords(keySlotWidth, format), numberWords(valueSlotWidth, format)];
   const planOf = (share: HeadShare): DecodePlan & { fits: boolean } => {
     const sums = (team: number) => share.heads * Math.ceil(valueWords / team) * perWord;
@@ -152,6 +151,7 @@ export function planPrefill({ layout }: CacheFormat, variants: number): PrefillP
 /** How the cache lies in memory, as constants of the attention shaders. */
 export function cacheConstants(format: CacheFormat) {
   const { layout, dtype } = format;
+  const { numbersPerWord, headerWords } = slotWords(dtype);
   return {
     allKeySlots: layout.keySlots,
     allValueSlots: layout.valueSlots,
@@ -162,7 +162,7 @@ export function cacheConstants(format: CacheFormat) {
     entryWords: format.entryWords,
     keyNumberWords: numberWords(layout.keySlotWidth, format),
     valueNumberWords: numberWords(layout.valueSlotWidth, format),
-    headerSize: headerWords(dtype),
-    perWord: numbersPerWord[dtype],
+    headerSize: headerWords,
+    perWord: numbersPerWord,
   };
 }

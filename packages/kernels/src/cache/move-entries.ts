@@ -1,3 +1,4 @@
+import { slotWords } from '@kvlr/core';
 import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, Tensor4D, TensorInfo } from '@tensorflow/tfjs-core';
@@ -6,7 +7,7 @@ import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../tens
 import { runProgram } from '../webgpu/run-program.ts';
 import { type CacheFormat, formatShape, slotsOf } from './cache-format.ts';
 import { decodeSlot, viewCache } from './slot-codec.ts';
-import { headerWords, numbersPerWord, slotReader } from './slot-codec-webgpu.ts';
+import { slotReader } from './slot-codec-webgpu.ts';
 
 interface CopyInputs {
   /** int32 [batch, capacity, entryWords] */
@@ -168,7 +169,8 @@ function readOnHost(backend: HostBackend, { cache }: ReadInputs, { format, part 
 
 function readOnGpu(gpu: WebGPUBackend, { cache }: ReadInputs, { format, part }: ReadAttributes): TensorInfo {
   const [batch, capacity, entryWords] = cache.shape as [number, number, number];
-  const { slots, width, slotWords, offset } = slotsOf(format, part);
+  const { slots, width, slotWords: wordsOfSlot, offset } = slotsOf(format, part);
+  const { numbersPerWord, headerWords } = slotWords(format.dtype);
   const [result] = runProgram(gpu, {
     name: 'read_entries',
     shape: [...formatShape(format), part],
@@ -181,10 +183,10 @@ function readOnGpu(gpu: WebGPUBackend, { cache }: ReadInputs, { format, part }: 
         entryWords,
         slots,
         slotWidth: width,
-        slotWords,
+        slotWords: wordsOfSlot,
         slotOffset: offset,
-        headerSize: headerWords(format.dtype),
-        perWord: numbersPerWord[format.dtype],
+        headerSize: headerWords,
+        perWord: numbersPerWord,
       },
       code: slotReader(format.dtype) + readSlots,
     }),

@@ -1,28 +1,26 @@
-import type { CacheDtype } from '@kvlr/core';
-
-/** Numbers in one word, header words not counted. */
-export const numbersPerWord: Record<CacheDtype, number> = { f32: 1, f16: 2, int8: 4, int4: 8 };
-
-/** Words before the numbers of a slot: scale and offset, where there are codes. */
-export function headerWords(dtype: CacheDtype): number {
-  return dtype === 'int8' || dtype === 'int4' ? 1 : 0;
-}
+import { type CacheDtype, slotWords } from '@kvlr/core';
+import { slotDtypes } from './dtypes/slot-dtypes.ts';
 
 /**
  * WGSL that reads a slot of `cache: array<u32>`: `slotHeader(at)` gives scale and offset of the slot that begins at word `at`,
  * and `numberOf(word, k, header)` the k-th number of one of its words.
  */
 export function slotReader(dtype: CacheDtype): string {
-  const header = headerWords(dtype) === 1 ? 'return unpack2x16float(cache[at]);' : 'return vec2<f32>(1.0, 0.0);';
-  const number = {
-    f32: 'return bitcast<f32>(word);',
-    f16: 'return unpack2x16float(word)[k];',
-    int8: 'return header.y + header.x * f32((word >> u32(8 * k)) & 255u);',
-    int4: 'return header.y + header.x * f32((word >> u32(4 * k)) & 15u);',
-  }[dtype];
+  const { headerWords } = slotWords(dtype);
+  const header = headerWords === 1 ? 'return unpack2x16float(cache[at]);' : 'return vec2<f32>(1.0, 0.0);';
   return `
   fn slotHeader(at: i32) -> vec2<f32> { ${header} }
-  fn numberOf(word: u32, k: i32, header: vec2<f32>) -> f32 { ${number} }`;
+  ${numberReader(dtype)}`;
+}
+
+/** WGSL: `numberOf(word, k, header)`. */
+export function numberReader(dtype: CacheDtype): string {
+  const bits = 32 / slotWords(dtype).numbersPerWord;
+  return `
+  fn numberOf(word: u32, k: i32, header: vec2<f32>) -> f32 {
+    let code = (word >> u32(${bits} * k)) & ${2 ** bits - 1}u;
+    return ${slotDtypes[dtype].wgsl.read};
+  }`;
 }
 
 /**
@@ -30,29 +28,33 @@ export function slotReader(dtype: CacheDtype): string {
  * `cache` from `at` on. Before it a barrier.
  */
 export function slotWriter(dtype: CacheDtype): string {
-  if (dtype === 'f32') {
-    return `
+  const { numbersPerWord, headerWords } = slotWords(dtype);
+  const bits = 32 / numbersPerWord;
+  return `
+  ${headerWords === 1 ? headerWriter(2 ** bits - 1) : 'fn writeHeader(at: i32, width: i32, lane: i32) -> vec2<f32> { return vec2<f32>(); }'}
+
+  fn codeOf(value: f32, header: vec2<f32>) -> u32 { return ${slotDtypes[dtype].wgsl.write}; }
+
   fn writeSlot(at: i32, width: i32, lane: i32) {
-    for (var c = lane; c < width; c += lanes) { cache[at + c] = bitcast<u32>(slot[c]); }
-  }`;
-  }
-  if (dtype === 'f16') {
-    return `
-  fn writeSlot(at: i32, width: i32, lane: i32) {
-    for (var c = 2 * lane; c < width; c += 2 * lanes) {
-      var pair = vec2<f32>(slot[c], 0.0);
-      if (c + 1 < width) { pair.y = slot[c + 1]; }
-      cache[at + c / 2] = pack2x16float(clamp(pair, vec2<f32>(-65504.0), vec2<f32>(65504.0)));
+    let header = writeHeader(at, width, lane);
+    for (var word = lane; word * ${numbersPerWord} < width; word += lanes) {
+      var packed = 0u;
+      for (var k = 0; k < ${numbersPerWord}; k++) {
+        let c = word * ${numbersPerWord} + k;
+        if (c < width) { packed |= codeOf(slot[c], header) << u32(k * ${bits}); }
+      }
+      cache[at + ${headerWords} + word] = packed;
     }
   }`;
-  }
-  const bits = 32 / numbersPerWord[dtype];
-  const most = `${2 ** bits - 1}.0`;
-  return `
+}
+
+/** Codes belong to the rounded scale and offset, the ones that decoding sees. */
+const headerWriter = (most: number) => `
   var<workgroup> slotLows: array<f32, lanes>;
   var<workgroup> slotHighs: array<f32, lanes>;
 
-  fn writeSlot(at: i32, width: i32, lane: i32) {
+  /** Writes scale and offset of slot; returns the inverse of the scale, and the offset. */
+  fn writeHeader(at: i32, width: i32, lane: i32) -> vec2<f32> {
     var low = slot[0];
     var high = slot[0];
     for (var c = lane; c < width; c += lanes) {
@@ -66,22 +68,9 @@ export function slotWriter(dtype: CacheDtype): string {
       low = min(low, slotLows[other]);
       high = max(high, slotHighs[other]);
     }
-    let range = vec2<f32>((high - low) / ${most}, low);
+    let range = vec2<f32>((high - low) / ${most}.0, low);
     let packedHeader = pack2x16float(clamp(range, vec2<f32>(-65504.0), vec2<f32>(65504.0)));
-    // Codes belong to the rounded scale and offset, the ones that decoding sees.
     let header = unpack2x16float(packedHeader);
-    let inverse = select(0.0, 1.0 / header.x, header.x > 0.0);
     if (lane == 0) { cache[at] = packedHeader; }
-    for (var word = lane; word * ${32 / bits} < width; word += lanes) {
-      var packed = 0u;
-      for (var k = 0; k < ${32 / bits}; k++) {
-        let c = word * ${32 / bits} + k;
-        if (c < width) {
-          let code = clamp(round((slot[c] - header.y) * inverse), 0.0, ${most});
-          packed |= u32(code) << u32(k * ${bits});
-        }
-      }
-      cache[at + 1 + word] = packed;
-    }
+    return vec2<f32>(select(0.0, 1.0 / header.x, header.x > 0.0), header.y);
   }`;
-}

@@ -5,10 +5,22 @@ import { describe, expect, it } from 'vitest';
 import { decodeSlot, encodeSlot, viewCache } from './slot-codec.ts';
 
 /** Largest error of a slot as a share of its range: rounding to half, or half a step of a code and the rounded offset. */
-const tolerances: Record<CacheDtype, number> = { f32: 0, f16: 2 ** -11, int8: 0.5 / 255 + 1e-3, int4: 0.5 / 15 + 1e-3 };
+const tolerances: Record<CacheDtype, number> = {
+  f32: 0,
+  f16: 2 ** -11,
+  fp8: 2 ** -4,
+  int8: 0.5 / 255 + 1e-3,
+  int4: 0.5 / 15 + 1e-3,
+};
 
 /** What the least of all scales, 2^-24, cannot tell apart. */
-const smallest: Record<CacheDtype, number> = { f32: 0, f16: 2 ** -25, int8: 256 * 2 ** -25, int4: 16 * 2 ** -25 };
+const smallest: Record<CacheDtype, number> = {
+  f32: 0,
+  f16: 2 ** -25,
+  fp8: 2 ** -10,
+  int8: 256 * 2 ** -25,
+  int4: 16 * 2 ** -25,
+};
 
 describe.each(Object.keys(tolerances) as CacheDtype[])('a slot in %s', (dtype) => {
   it('comes back within its precision, and touches no other word', () => {

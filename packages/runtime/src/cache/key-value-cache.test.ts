@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheBytes } from '@kvlr/core';
+import { type CacheDtype, cacheBytes, cacheDtypes } from '@kvlr/core';
 import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend as activeBackend, memory } from '@tensorflow/tfjs-core';
@@ -9,9 +9,8 @@ import { testedBackends } from '../testing/tested-backends.ts';
 
 const source = createTinyModel({ numKeyValueHeads: 2 });
 const ids = Array.from(randomTokenIds(40, 50));
-const dtypes: CacheDtype[] = ['f32', 'f16', 'int8', 'int4'];
 /** Largest difference to the logits with an f32 cache, by their range. */
-const tolerances: Record<CacheDtype, number> = { f32: 1e-5, f16: 2e-3, int8: 2e-2, int4: 0.3 };
+const tolerances: Record<CacheDtype, number> = { f32: 1e-5, f16: 2e-3, fp8: 0.1, int8: 2e-2, int4: 0.3 };
 
 describe.each(await testedBackends())('a cache on $backend', ({ backend, skip }) => {
   let model: DecoderModel;
@@ -23,7 +22,7 @@ describe.each(await testedBackends())('a cache on $backend', ({ backend, skip })
   it.skipIf(skip)('takes the bytes of the formula, and gives them back', async () => {
     // The buffers of caches are not in tfjs's pool: on WebGPU their own sizes count.
     const allocated = () => (backend === 'webgpu' ? 0 : memory().numBytes);
-    for (const dtype of dtypes) {
+    for (const dtype of cacheDtypes) {
       const before = allocated();
       const tensors = memory().numTensors;
       const cache = await model.createCache({ dtype, capacity: 10, batch: 3 });
@@ -58,7 +57,7 @@ describe.each(await testedBackends())('a cache on $backend', ({ backend, skip })
     cache.dispose();
   });
 
-  it.skipIf(skip).each(backend === 'webgpu' ? (['int8'] as const) : dtypes)(
+  it.skipIf(skip).each(backend === 'webgpu' ? (['int8'] as const) : cacheDtypes)(
     'in %s is cut, forked, grown, saved and loaded without a change to what follows',
     async (dtype) => {
       const held = memory().numTensors;
@@ -147,7 +146,7 @@ describe('a cache', () => {
   });
 
   it.each([
-    [{ dtype: 'f64' as CacheDtype }, /dtype: expected f32, f16/],
+    [{ dtype: 'f64' as CacheDtype }, /dtype: expected one of f32, f16/],
     [{ capacity: 0 }, /capacity/],
     [{ batch: 1.5 }, /batch/],
     [{ window: 4, capacity: 9 }, /window or a capacity/],

@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheBytes, type DecoderShape, KvlrError } from '@kvlr/core';
+import { type CacheDtype, cacheBytes, cacheDtypes, type DecoderShape, KvlrError } from '@kvlr/core';
 import { type CacheFormat, type CacheWindow, copyEntries, createCacheFormat, entriesOfLength } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, type Tensor3D, tensor, tensor2d, tidy, zeros } from '@tensorflow/tfjs-core';
@@ -33,9 +33,9 @@ export interface ResolvedCacheSettings {
 /** Checks settings and fills in defaults. Throws 'invalid-argument'. */
 export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSettings {
   const { dtype = 'f32', capacity, pageTokens = 256, batch = 1, window = 0, sinks = window > 0 ? 4 : 0 } = settings;
-  if (!['f32', 'f16', 'int8', 'int4'].includes(dtype)) {
+  if (!cacheDtypes.includes(dtype)) {
     throw new KvlrError('invalid-argument', {
-      message: `expected f32, f16, int8 or int4, got ${String(dtype)}.`,
+      message: `expected one of ${cacheDtypes.join(', ')}, got ${String(dtype)}.`,
       where: { argument: 'dtype' },
       data: { dtype },
     });

@@ -1,4 +1,4 @@
-import type { CacheDtype } from '@kvlr/core';
+import { type CacheDtype, cacheDtypes } from '@kvlr/core';
 import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
 import { repeatFrequencies } from '@kvlr/rope';
 import { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from '@kvlr/testkit';
@@ -44,7 +44,7 @@ export const decoderCases: DecoderCase[] = [
     }),
   ),
   { source: wideHead, dispatches: 1 + 6 + 6 + 1, name: 'a wide head', weights: 'f32', cacheDtype: 'f32' },
-  ...formats.slice(1).map((cacheDtype): DecoderCase => {
+  ...cacheDtypes.slice(1).map((cacheDtype): DecoderCase => {
     return { ...layouts['two KV heads']!, name: `two KV heads, ${cacheDtype} cache`, weights: 'f32', cacheDtype };
   }),
 ];
