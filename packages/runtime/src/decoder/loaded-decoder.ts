@@ -46,6 +46,11 @@ export interface DecoderModel extends ActivationSource, LogitSource {
    * [batch * vocabSize]. In a batch every sequence gets its own list, of any length from 1.
    */
   extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array>;
+  /**
+   * Runs new tokens behind those in a cache of one sequence and adds them to it. Returns the logits after each of them, [tokens *
+   * vocabSize]: what a text's continuation is scored by, for any dtype and window of the cache.
+   */
+  logitsBehind(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array>;
   /** Continues a prompt, one token at a time. */
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
   /**
@@ -162,6 +167,29 @@ export class LoadedDecoder implements DecoderModel {
       const fused = await this.fused();
       const added = lists.map((ids) => Array.from(ids));
       return await guard.run(async () => download(await fused.extend(cache, added, () => this.activate())));
+    } finally {
+      release();
+    }
+  }
+
+  async logitsBehind(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array> {
+    this.checkCache(cache);
+    const { guard } = this.open();
+    if (cache.batch !== 1) {
+      throw new KvlrError('invalid-argument', {
+        message: `expected a cache of one sequence, got one of ${cache.batch}.`,
+        where: { argument: 'cache' },
+        data: { batch: cache.batch },
+      });
+    }
+    if (cache.window.window === 0) this.checkPositions(cache.length + (tokenIds?.length ?? 0));
+    this.checkTokens(tokenIds);
+    const release = cache.hold();
+    try {
+      const fused = await this.fused();
+      return await guard.run(async () =>
+        download(await fused.logitsBehind(cache, Array.from(tokenIds), () => this.activate())),
+      );
     } finally {
       release();
     }

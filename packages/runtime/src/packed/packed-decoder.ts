@@ -74,6 +74,34 @@ export class PackedDecoder implements WindowRunner {
     }
   }
 
+  /**
+   * Runs new tokens of the one sequence behind those in the cache and adds them to it. Logits after each of them, [tokens, vocabSize].
+   * `pause` as in `extend`.
+   */
+  async logitsBehind(cache: KeyValueCache, ids: readonly number[], pause: () => Promise<void>): Promise<Tensor2D> {
+    cache.reserve(ids.length);
+    const parts: Tensor2D[] = [];
+    try {
+      for (let start = 0; start < ids.length; start += PREFILL_TOKENS) {
+        if (start > 0) await pause();
+        const part = ids.slice(start, start + PREFILL_TOKENS);
+        const rows = rowsOfPart(part.length);
+        const padded = tensor1d([...part, ...Array(rows - part.length).fill(0)], 'int32');
+        parts.push(
+          tidy(() => {
+            const stream = this.runLayers(cache, padded, [part.length], rows);
+            return this.readOut(slice(stream, [0, 0], [part.length, this.shape.hiddenSize]));
+          }),
+        );
+        padded.dispose();
+        cache.advance([part]);
+      }
+      return tidy(() => concat(parts));
+    } finally {
+      for (const part of parts) part.dispose();
+    }
+  }
+
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
     const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
     try {
