@@ -2,13 +2,18 @@ import { KvlrError } from '@kvlr/core';
 import { type BrowserFile, type CheckpointFiles, createBrowserFiles } from './files/files.ts';
 import { createHubFiles, type HubAccess, parseHubId } from './files/hub.ts';
 import { createUrlFiles } from './files/url.ts';
-import { openGguf } from './gguf/open.ts';
-import { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open.ts';
+import { chooseGguf, isGgufName } from './gguf/choose.ts';
+import { openGguf, requireReadableGguf } from './gguf/open.ts';
+import {
+  type HuggingFaceCheckpoint,
+  type OpenCheckpointSettings,
+  openCheckpoint,
+  requireReadableConfig,
+} from './model/open.ts';
 
 /**
- * Where a checkpoint is: the URL below which its files lie, or of a GGUF file, the id of a model on the hub (owner/name, or
- * owner/name@revision), files that a user chose, or any other `CheckpointFiles`. In Node also the path of a directory or of a
- * GGUF file.
+ * Where a checkpoint is: the URL below which its files lie, or of a GGUF file, the id of a model on the hub (see `parseHubId`), files
+ * that a user chose, or any other `CheckpointFiles`. In Node also the path of a directory or of a GGUF file.
  */
 export type CheckpointLocation = string | URL | Iterable<BrowserFile> | CheckpointFiles;
 
@@ -32,39 +37,57 @@ export async function openSource(
       where: { argument: 'location' },
     });
   }
-  if (typeof address === 'string' && isGgufName(address.replace(/[?#].*$/, '')) && isUrl(address)) {
-    const slash = address.lastIndexOf('/');
-    const files = createUrlFiles(address.slice(0, slash + 1), { fetch: settings.fetch });
-    return openGguf(files, decodeURIComponent(address.slice(slash + 1)), settings);
-  }
+  const id = typeof address === 'string' ? parseHubId(address) : undefined;
+  if (id !== undefined) return openFiles(createHubFiles(String(address), settings), settings, id.gguf);
+  if (typeof address === 'string' && isUrl(address) && isGgufName(pathOf(address)))
+    return openGgufUrl(address, settings);
   return openFiles(filesAt(location, settings), settings);
 }
 
-/** Opens what lies in these files: a checkpoint in Hugging Face form, or where there is none the only GGUF file among them. */
+function openGgufUrl(address: string, settings: OpenSourceSettings): Promise<HuggingFaceCheckpoint> {
+  const path = pathOf(address);
+  const slash = path.lastIndexOf('/');
+  // Signed addresses have their signature in the query.
+  const query = address.slice(path.length).replace(/#.*$/, '');
+  const send = settings.fetch ?? fetch;
+  const files = createUrlFiles(path.slice(0, slash + 1), { fetch: (url, init) => send(url + query, init) });
+  return openGguf(files, decodeURIComponent(path.slice(slash + 1)), settings);
+}
+
+function pathOf(address: string): string {
+  return address.replace(/[?#].*$/, '');
+}
+
+/**
+ * Opens what lies in these files: a checkpoint in Hugging Face form, or a GGUF file: that which is named, or the only one where there is
+ * no checkpoint. Throws what `chooseGguf`, `openCheckpoint` and `openGguf` throw.
+ */
 export async function openFiles(
   files: CheckpointFiles,
   settings: OpenCheckpointSettings = {},
+  gguf?: string,
 ): Promise<HuggingFaceCheckpoint> {
-  const names = await files.list();
-  const [file, ...more] = names.filter(isGgufName);
-  if (file === undefined || names.includes('config.json')) return openCheckpoint(files, settings);
-  if (more.length === 0) return openGguf(files, file, settings);
-  throw new KvlrError('file-malformed', {
-    message: `expected one model in ${files.location}, got ${[file, ...more].join(', ')}`,
-    hint: 'Name the GGUF file that is meant.',
-    data: { location: files.location, files: [file, ...more] },
-  });
+  const file = chooseGguf(await files.list(), files.location, gguf);
+  return file === undefined ? openCheckpoint(files, settings) : openGguf(files, file, settings);
 }
 
-export function isGgufName(name: string): boolean {
-  return name.toLowerCase().endsWith('.gguf');
+/**
+ * Refuses a model that kvlr does not read, from its config or the header of its GGUF file alone, before its weights are loaded.
+ * Throws what opening it would throw.
+ */
+export async function requireReadable(
+  files: CheckpointFiles,
+  gguf: string | undefined,
+  { architectures = [] }: OpenCheckpointSettings,
+): Promise<void> {
+  if (gguf === undefined) await requireReadableConfig(files, architectures);
+  else await requireReadableGguf(files, gguf, architectures);
 }
 
 function filesAt(location: CheckpointLocation, settings: OpenSourceSettings): CheckpointFiles {
   if (location instanceof URL) return createUrlFiles(location.href, { fetch: settings.fetch });
   if (typeof location !== 'string') return 'read' in location ? location : createBrowserFiles(location);
   if (isUrl(location)) return createUrlFiles(location, { fetch: settings.fetch });
-  if (parseHubId(location) !== undefined) return createHubFiles(location, settings);
   throw unknownLocation(location, 'a URL, or the id of a model on the hub (owner/name)');
 }
 

@@ -63,18 +63,22 @@ function sendFile(hub: LocalHub, name: string, range: RegExpExecArray | null, re
     'content-length': part.length,
     ...(range && { 'content-range': `bytes ${start}-${end - 1}/${bytes.length}` }),
   });
-  if (hub.breakAfter === undefined || !name.endsWith('.safetensors') || part.length <= hub.breakAfter) {
+  if (hub.breakAfter === undefined || !isWeights(name) || part.length <= hub.breakAfter) {
     response.end(part);
     return;
   }
   response.write(part.subarray(0, hub.breakAfter), () => setTimeout(() => response.destroy(), 20));
 }
 
+function isWeights(name: string): boolean {
+  return /\.(safetensors|gguf)$/.test(name);
+}
+
 function listing(files: FileContents): object[] {
   return Object.entries(files).map(([path, content]) => {
     const bytes = bytesOf(content);
     const oid = sha256(bytes);
-    const large = path.endsWith('.safetensors') ? { lfs: { oid, size: bytes.length, pointerSize: 130 } } : {};
+    const large = isWeights(path) ? { lfs: { oid, size: bytes.length, pointerSize: 130 } } : {};
     return { type: 'file', path, size: bytes.length, oid: oid.slice(0, 40), ...large };
   });
 }

@@ -41,6 +41,13 @@ describe('createHubFiles', () => {
   it('reads ids', () => {
     expect(parseHubId('team/tiny')).toEqual({ name: 'team/tiny', revision: 'main' });
     expect(parseHubId('team/tiny-1.5B@refs/pr/1')).toEqual({ name: 'team/tiny-1.5B', revision: 'refs/pr/1' });
+    expect(parseHubId('team/tiny:Q4_K_M')).toEqual({ name: 'team/tiny', revision: 'main', gguf: 'Q4_K_M' });
+    expect(parseHubId('team/tiny/tiny.gguf')).toEqual({ name: 'team/tiny', revision: 'main', gguf: 'tiny.gguf' });
+    expect(parseHubId('team/tiny@v1:a.gguf')).toEqual({ name: 'team/tiny', revision: 'v1', gguf: 'a.gguf' });
+    expect(parseHubId('https://huggingface.co/team/tiny/tree/v1')).toEqual({ name: 'team/tiny', revision: 'v1' });
+    expect(parseHubId('https://hf.co/team/tiny/resolve/main/a.gguf?download=true')).toEqual({
+      ...{ name: 'team/tiny', revision: 'main', gguf: 'a.gguf' },
+    });
     for (const text of ['tiny', './team/tiny', '../tiny', '/team/tiny', 'a/b/c', 'team/', 'https://team/tiny']) {
       expect([text, parseHubId(text)]).toEqual([text, undefined]);
     }

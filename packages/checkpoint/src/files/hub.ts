@@ -8,17 +8,40 @@ export interface HubId {
   name: string;
   /** Branch, tag or commit. */
   revision: string;
+  /** Which of the GGUF files of the repository is meant: its name, or how its weights are quantised (Q4_K_M). */
+  gguf?: string;
 }
 
-const pattern = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w./-]+))?$/;
+const pattern = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w./-]+))?(?::([\w.+-]+)|\/([\w.+-]+\.gguf))?$/i;
+/** The page of a model or of a file, as it stands in a browser's address bar. */
+const page =
+  /^https:\/\/(?:huggingface\.co|hf\.co)\/([^/]+\/[^/:@]+)(?:\/(?:tree|blob|resolve)\/([^/]+)(?:\/([^/]+\.gguf))?)?\/?$/i;
 
-/** Reads owner/name or owner/name@revision; undefined for a text of another form. The revision is main by default. */
+/**
+ * Reads owner/name or owner/name@revision, and of repositories with GGUF files also owner/name:Q4_K_M, owner/name:file.gguf and
+ * owner/name/file.gguf; the address of the page of such a model or file, too. Undefined for a text of another form. The revision is
+ * main by default.
+ */
 export function parseHubId(text: string): HubId | undefined {
+  const [, name = '', revision = 'main', gguf] = page.exec(text.replace(/[?#].*$/, '')) ?? [];
+  const found = name === '' ? parseShortId(text) : { name, revision, ...(gguf !== undefined && { gguf }) };
+  if (found === undefined) return undefined;
+  // All become paths of the cache.
+  const steps = [
+    ...found.name.split('/'),
+    ...found.revision.split('/'),
+    ...(found.gguf === undefined ? [] : [found.gguf]),
+  ];
+  return steps.every(isPlainName) ? found : undefined;
+}
+
+function parseShortId(text: string): HubId | undefined {
   const match = pattern.exec(text);
   if (match === null) return undefined;
-  const [, name = '', revision = 'main'] = match;
-  // Both become paths of the cache.
-  return [...name.split('/'), ...revision.split('/')].every(isPlainName) ? { name, revision } : undefined;
+  const [, name = '', revision = 'main', choice, file] = match;
+  const gguf = choice ?? file;
+  // A revision may hold slashes itself: the file behind one is named with a colon.
+  return { name, revision, ...(gguf !== undefined && { gguf }) };
 }
 
 /** `parseHubId` that throws 'invalid-argument'. */
@@ -27,7 +50,7 @@ export function requireHubId(text: string): HubId {
   if (id !== undefined) return id;
   throw new KvlrError('invalid-argument', {
     message: `expected the id of a model on the hub, got ${JSON.stringify(text)}`,
-    hint: 'Write owner/name, or owner/name@revision.',
+    hint: 'Write owner/name, or owner/name@revision; owner/name:Q4_K_M or owner/name/file.gguf for one of several GGUF files.',
     data: { received: text },
   });
 }
@@ -179,14 +202,15 @@ export function createHubFiles(id: string, access: HubAccess = {}): CheckpointFi
 }
 
 /**
- * Of the files of a model's repository those that a checkpoint consists of: safetensors as transformers names them, configs,
- * tokenizer, chat templates and licence, all but further chat templates in the topmost folder.
+ * Of the files of a model's repository those that a checkpoint consists of: safetensors as transformers names them, GGUF files, configs,
+ * tokenizer, chat templates and licence, in the topmost folder.
  */
 function isCheckpointFile(name: unknown): name is string {
   if (!isPlainName(name)) return false;
   return (
     /^model(-\d+-of-\d+)?\.safetensors$/.test(name) ||
     /\.(json|jinja|tiktoken)$/.test(name) ||
+    /\.gguf$/i.test(name) ||
     /^(tokenizer|spiece)\.model$|^(vocab|merges)\.txt$|^(LICENSE|NOTICE)/.test(name)
   );
 }

@@ -229,7 +229,7 @@ describe('openGguf refuses', () => {
   it('a folder of several files, but takes the only one', async () => {
     const bytes = await encode(await openTiny());
     const files = createMemoryFiles({ 'a.gguf': bytes, 'b.GGUF': bytes });
-    await expectKvlrError(() => openFiles(files), 'file-malformed', /a\.gguf, b\.GGUF/);
+    await expectKvlrError(() => openFiles(files), 'invalid-argument', /a\.gguf, b\.GGUF/);
     const files2: FileContents = { ...(await tinyCheckpointFiles()), 'a.gguf': bytes };
     editJson(files2, 'config.json', (config) => Object.assign(config, { rope_theta: 5 }));
     expect((await openFiles(createMemoryFiles(files2))).config.rope_theta).toBe(5);

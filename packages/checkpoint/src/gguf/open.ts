@@ -63,6 +63,17 @@ export async function openGguf(
   };
 }
 
+/** Refuses a GGUF file that `openGguf` would refuse, by its header alone. Throws what it throws. */
+export async function requireReadableGguf(
+  files: CheckpointFiles,
+  file: string,
+  architectures: readonly ArchitectureDescriptor[],
+): Promise<void> {
+  const source = await openGgufSource(files, file);
+  requireWhole(source);
+  await recognise(source, architectures);
+}
+
 interface Recognised {
   architecture: ArchitectureDescriptor;
   family: GgufFamily;

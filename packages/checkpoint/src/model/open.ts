@@ -34,9 +34,7 @@ export async function openCheckpoint(
   files: CheckpointFiles,
   settings: OpenCheckpointSettings = {},
 ): Promise<HuggingFaceCheckpoint> {
-  const given = await readJsonObject(files, 'config.json');
-  const architecture = findArchitecture(decodeNativeConfig(given).config.model_type, settings.architectures);
-  modelShapeFromConfig(given, architecture);
+  const { config: given, architecture } = await requireReadableConfig(files, settings.architectures);
   const stored = await openSafetensors(files, settings.onEvent);
   const config = await believeTensors(given, architecture, stored, settings.onEvent);
   const shape = modelShapeFromConfig(config, architecture);
@@ -60,6 +58,14 @@ export async function openCheckpoint(
     },
     close: () => stored.close(),
   };
+}
+
+/** config.json of a model whose family is known and reads as it says, and the family. Throws what `openCheckpoint` throws of these. */
+export async function requireReadableConfig(files: CheckpointFiles, architectures?: readonly ArchitectureDescriptor[]) {
+  const config = await readJsonObject(files, 'config.json');
+  const architecture = findArchitecture(decodeNativeConfig(config).config.model_type, architectures);
+  modelShapeFromConfig(config, architecture);
+  return { config, architecture };
 }
 
 const sampleBytes = 64 * 1024;

@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import type { KvlrEvent } from '@kvlr/core';
 import { expectKvlrError, type LocalHub, startLocalHub } from '@kvlr/testkit';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
+import { createMemoryFiles } from '../files/files.ts';
+import { encodeGguf, type GgufSettings } from '../gguf/export.ts';
+import { openCheckpoint } from '../model/open.ts';
+import { openSource as openByRange } from '../open-source.ts';
+import { editJson, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { downloadHubModel } from './hub-cache.ts';
 import { openSource } from './open.ts';
 
@@ -129,6 +133,85 @@ describe('downloadHubModel', () => {
     await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'file-missing', 'safetensors');
     expect(hub.requests.filter((path) => path.includes('/resolve/'))).toEqual([]);
   });
+});
+
+/** The tiny checkpoint as a GGUF file. */
+async function tinyGguf(dtype: GgufSettings['dtype'] = 'F32'): Promise<Uint8Array> {
+  const model = await openCheckpoint(createMemoryFiles(await tinyCheckpointFiles()));
+  const pieces: Uint8Array[] = [];
+  await encodeGguf(model, model, { write: async (bytes) => void pieces.push(bytes.slice()) }, { dtype });
+  return Uint8Array.from(pieces.flatMap((piece) => [...piece]));
+}
+
+describe('a repository of GGUF files', () => {
+  const ggufRequests = () => hub.requests.filter((path) => path.includes('.gguf'));
+  beforeEach(async () => {
+    hub.files = {
+      'README.md': '# quantised',
+      // Some repositories have a stub beside their files.
+      'config.json': '{"model_type": "llama"}',
+      'tiny-Q8_0.gguf': await tinyGguf('Q8_0'),
+      'tiny-F32.gguf': await tinyGguf(),
+      'mmproj-tiny-F32.gguf': 'what projects pictures',
+    };
+  });
+
+  it.each([
+    ['team/tiny:Q8_0', 'tiny-Q8_0.gguf'],
+    ['team/tiny:f32', 'tiny-F32.gguf'],
+    ['team/tiny/tiny-F32.gguf', 'tiny-F32.gguf'],
+    ['team/tiny@v1:tiny-F32.gguf', 'tiny-F32.gguf'],
+    ['https://huggingface.co/team/tiny/blob/main/tiny-Q8_0.gguf?download=true', 'tiny-Q8_0.gguf'],
+  ])('has the file that is asked for, loaded once: %s', async (id, file) => {
+    const path = await downloadHubModel(id, settings());
+    expect(path).toBe(join(cacheDirectory, 'models--team--tiny', 'snapshots', hub.commit, file));
+    expect(await readdir(join(path, '..'))).toEqual([file]);
+    expect(new Uint8Array(await readFile(path))).toEqual(hub.files[file]);
+    hub.requests.length = 0;
+    expect(await downloadHubModel(id, settings())).toBe(path);
+    expect(ggufRequests()).toEqual([]);
+    expect(await downloadHubModel(id, { ...settings(), hubUrl: 'http://127.0.0.1:1' })).toBe(path);
+  });
+
+  it('says which files there are, before it loads one', async () => {
+    const several = /team\/tiny.*tiny-Q8_0\.gguf, tiny-F32\.gguf$/;
+    await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'invalid-argument', several);
+    await expectKvlrError(() => downloadHubModel('team/tiny:Q4_K_M', settings()), 'file-missing', several);
+    await expectKvlrError(() => downloadHubModel('team/tiny/other.gguf', settings()), 'file-missing', several);
+    expect(ggufRequests()).toEqual([]);
+  });
+
+  it('opens the only file there is, on disk and by byte range, as the same model', async () => {
+    delete hub.files['tiny-Q8_0.gguf'];
+    const [kept, streamed] = [await openSource('team/tiny', settings()), await openByRange('team/tiny', settings())];
+    expect(kept.location).toContain('tiny-F32.gguf');
+    expect(streamed.id).toBe(kept.id);
+    expect((await streamed.tokenizer()).encode('th').length).toBe(1);
+    await kept.close();
+  });
+
+  it('is left alone where the repository has safetensors, unless a file is named', async () => {
+    hub.files = { ...(await tinyCheckpointFiles()), 'tiny-Q8_0.gguf': hub.files['tiny-Q8_0.gguf']! };
+    expect(await readdir(await downloadHubModel('team/tiny', settings()))).not.toContain('tiny-Q8_0.gguf');
+    expect(await downloadHubModel('team/tiny:Q8_0', settings())).toMatch(/tiny-Q8_0\.gguf$/);
+  });
+
+  it('is refused by its header, before its weights are loaded', async () => {
+    const bytes = hub.files['tiny-F32.gguf'] as Uint8Array;
+    const name = Buffer.from(bytes).indexOf('llama');
+    hub.files['tiny-F32.gguf'] = bytes.map((byte, place) => (place === name ? 0x78 : byte));
+    await expectKvlrError(() => downloadHubModel('team/tiny:F32', settings()), 'unknown-architecture', 'xlama');
+    expect(await readdir(cacheDirectory)).toEqual([]);
+    hub.files['big-F16-00001-of-00002.gguf'] = 'one part';
+    hub.files['big-F16-00002-of-00002.gguf'] = 'the other';
+    await expectKvlrError(() => downloadHubModel('team/tiny:F16', settings()), 'unsupported-feature', 'one of 2 parts');
+  });
+});
+
+it('refuses a checkpoint by its config, before its weights are loaded', async () => {
+  editJson(hub.files, 'config.json', (config) => (config.model_type = 'mixtral'));
+  await expectKvlrError(() => downloadHubModel('team/tiny', settings()), 'unknown-architecture', 'mixtral');
+  expect(weightRequests()).toEqual([]);
 });
 
 describe('openSource', () => {

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { link, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { KvlrError, type RunControl, throwIfAborted } from '@kvlr/core';
 import { fileMissing, fileTruncated } from '../files/files.ts';
 import {
   bytesOfAnswers,
+  createHubFiles,
   type HubAccess,
   hubError,
   hubParameters,
@@ -13,25 +14,29 @@ import {
   listHubFiles,
   requireHubId,
 } from '../files/hub.ts';
+import { chooseGguf, isGgufName } from '../gguf/choose.ts';
+import type { OpenCheckpointSettings } from '../model/open.ts';
+import { requireReadable } from '../open-source.ts';
 import { holdPlace } from './lock.ts';
 import { checkFreeSpace, requireWritable, writeError } from './replace.ts';
 
-export interface HubDownloadSettings extends HubAccess, RunControl {
+export interface HubDownloadSettings extends HubAccess, RunControl, Pick<OpenCheckpointSettings, 'architectures'> {
   /** Where models are kept. Default: the cache that all Hugging Face tools share (HF_HUB_CACHE, HF_HOME). */
   cacheDirectory?: string;
 }
 
 /**
- * Brings a model of the Hugging Face hub (owner/name, or owner/name@revision) into the cache on disk and returns the
- * directory of its files. Only what a checkpoint consists of is loaded; what is there already, whoever put it there, is not
- * loaded again. Without a connection the last complete copy of that revision is used, with a warning.
- * HF_ENDPOINT and HF_TOKEN are honoured.
+ * Brings a model of the Hugging Face hub (see `parseHubId`) into the cache on disk and returns the directory of its files, or the path of
+ * its GGUF file: of that which is named, or of the only one of a repository without safetensors. Only what the model consists of is
+ * loaded, once its config or header shows that kvlr reads it; what is there already, whoever put it there, is not loaded again.
+ * Without a connection the last complete copy of that revision is used, with a warning. HF_ENDPOINT and HF_TOKEN are honoured.
  *
  * Throws 'access-denied', 'file-missing', 'network', 'file-truncated', 'file-malformed', 'disk-full', 'write-failed',
- * 'aborted'. What was loaded before an error stays, and the next call goes on from there.
+ * 'aborted', what `chooseGguf` throws, and for a model that is not read what opening it would throw. What was loaded before an
+ * error stays, and the next call goes on from there.
  */
 export async function downloadHubModel(id: string, settings: HubDownloadSettings = {}): Promise<string> {
-  const { name, revision } = requireHubId(id);
+  const { name, revision, gguf } = requireHubId(id);
   const hub = await import('@huggingface/hub');
   const { hubUrl = process.env.HF_ENDPOINT, accessToken = process.env.HF_TOKEN, onEvent, signal } = settings;
   const access: HubAccess = {
@@ -50,7 +55,7 @@ export async function downloadHubModel(id: string, settings: HubDownloadSettings
     commit = requireCommit(sha, id);
   } catch (cause) {
     const error = hubError(cause, id);
-    const kept = error.code === 'network' ? await keptSnapshot(storage, reference) : undefined;
+    const kept = error.code === 'network' ? await keptModel(storage, reference, gguf) : undefined;
     if (kept === undefined) throw error;
     onEvent?.({
       type: 'warning',
@@ -61,29 +66,37 @@ export async function downloadHubModel(id: string, settings: HubDownloadSettings
 
   const snapshot = join(storage, 'snapshots', commit);
   const request = { repo: name, revision: commit };
+  let file: string | undefined;
   try {
     const listed = await listHubFiles(access, name, commit);
-    const files = listed.map(
-      (file): HubFile => ({
-        ...file,
-        blobPath: join(storage, 'blobs', file.hash),
-        snapshotPath: join(snapshot, file.name),
+    const names = listed.map((one) => one.name);
+    file = chooseGguf(names, id, gguf);
+    const wanted = listed.filter((one) => (file === undefined ? !isGgufName(one.name) : one.name === file));
+    if (file === undefined) requireWeights(id, names);
+    const files = wanted.map(
+      (one): HubFile => ({
+        ...one,
+        blobPath: join(storage, 'blobs', one.hash),
+        snapshotPath: join(snapshot, one.name),
         async fetch() {
-          const limited = hubParameters(access, { maxBytes: bytesOfAnswers(file.size) });
-          const blob = await hub.downloadFile({ ...limited, ...request, path: file.name });
-          if (blob === null) throw fileMissing(id, file.name);
+          const limited = hubParameters(access, { maxBytes: bytesOfAnswers(one.size) });
+          const blob = await hub.downloadFile({ ...limited, ...request, path: one.name });
+          if (blob === null) throw fileMissing(id, one.name);
           return blob;
         },
       }),
     );
-    requireWeights(id, files);
-    await downloadAll(id, files, { onEvent, signal });
+    const missing = await absent(files);
+    if (missing.length > 0) {
+      await requireReadable(createHubFiles(`${name}@${commit}`, access), file, settings);
+      await downloadAll(id, missing, { onEvent, signal });
+    }
   } catch (cause) {
     throw hubError(cause, id);
   }
   await mkdir(dirname(reference), { recursive: true });
   await writeFile(reference, commit);
-  return snapshot;
+  return file === undefined ? snapshot : join(snapshot, file);
 }
 
 /** The name of a commit becomes a path. */
@@ -99,18 +112,22 @@ function requireCommit(sha: unknown, id: string): string {
 /** SHA-1 or SHA-256. */
 const commitPattern = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
-async function downloadAll(id: string, files: readonly HubFile[], { onEvent, signal }: RunControl): Promise<void> {
+async function absent(files: readonly HubFile[]): Promise<HubFile[]> {
   const missing: HubFile[] = [];
   for (const file of files) {
     if (!(await isThere(file.snapshotPath))) missing.push(file);
   }
-  if (missing.length === 0) return;
+  return missing;
+}
+
+async function downloadAll(id: string, missing: readonly HubFile[], { onEvent, signal }: RunControl): Promise<void> {
   const total = missing.reduce((sum, { size }) => sum + size, 0);
   const blobs = dirname(missing[0]!.blobPath);
   await requireWritable(blobs);
   await mkdir(blobs, { recursive: true });
   await checkFreeSpace(missing[0]!.blobPath, total);
-  onEvent?.({ type: 'note', message: `Loading ${id}: ${missing.length} files into the cache` });
+  const what = missing.length === 1 ? missing[0]!.name : `${missing.length} files`;
+  onEvent?.({ type: 'note', message: `Loading ${id}: ${what} into the cache` });
   let completed = 0;
   for (const file of missing) {
     throwIfAborted(signal);
@@ -123,21 +140,28 @@ async function downloadAll(id: string, files: readonly HubFile[], { onEvent, sig
 }
 
 /** Refuses before anything is loaded when the model has no weights in a form that is read. */
-function requireWeights(id: string, files: readonly HubFile[]): void {
-  if (files.some(({ name }) => name.endsWith('.safetensors'))) return;
+function requireWeights(id: string, names: readonly string[]): void {
+  if (names.some((name) => name.endsWith('.safetensors'))) return;
   throw new KvlrError('file-missing', {
-    message: `expected ${id} to have model*.safetensors, found none`,
-    hint: 'Take a copy of this model with safetensors weights in its topmost folder.',
-    data: { id, found: files.map(({ name }) => name) },
+    message: `expected ${id} to have model*.safetensors or a GGUF file, found none`,
+    hint: 'Take a copy of this model with safetensors weights, or a GGUF file, in its topmost folder.',
+    data: { id, found: names },
   });
 }
 
-/** The directory of the last complete copy of a revision. */
-async function keptSnapshot(storage: string, reference: string): Promise<string | undefined> {
+/** The directory or GGUF file of the last complete copy of a revision. */
+async function keptModel(storage: string, reference: string, gguf: string | undefined): Promise<string | undefined> {
   const commit = await readFile(reference, 'utf8').catch(() => undefined);
   if (commit === undefined || !commitPattern.test(commit)) return undefined;
   const snapshot = join(storage, 'snapshots', commit);
-  return (await isThere(join(snapshot, 'config.json'))) ? snapshot : undefined;
+  const names: string[] = await readdir(snapshot).catch(() => []);
+  try {
+    const file = chooseGguf(names, snapshot, gguf);
+    if (file !== undefined) return join(snapshot, file);
+  } catch {
+    return undefined;
+  }
+  return names.includes('config.json') ? snapshot : undefined;
 }
 
 function isThere(path: string): Promise<boolean> {

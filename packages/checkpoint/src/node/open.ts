@@ -6,12 +6,12 @@ import { KvlrError, type RunControl } from '@kvlr/core';
 import { chatTemplateFolder } from '../chat-templates.ts';
 import { type CheckpointFiles, fileMissing, fileTruncated, sliceBytes } from '../files/files.ts';
 import { parseHubId } from '../files/hub.ts';
+import { isGgufName } from '../gguf/choose.ts';
 import { openGguf } from '../gguf/open.ts';
 import type { HuggingFaceCheckpoint, OpenCheckpointSettings } from '../model/open.ts';
 import {
   type CheckpointLocation,
   isAddress,
-  isGgufName,
   openFiles,
   openSource as openSourceAnywhere,
   unknownLocation,
@@ -21,7 +21,7 @@ import { downloadHubModel, type HubDownloadSettings } from './hub-cache.ts';
 export interface OpenSourceSettings extends OpenCheckpointSettings, HubDownloadSettings, RunControl {}
 
 /**
- * Opens a checkpoint wherever it lies: a directory, a GGUF file, the id of a model on the hub (owner/name, kept in the cache on
+ * Opens a checkpoint wherever it lies: a directory, a GGUF file, the id of a model on the hub (see `parseHubId`; kept in the cache on
  * disk), a URL, chosen files. What lies on disk under that name comes before the hub.
  * Throws 'file-malformed' for another file, and what `openCheckpoint` and `downloadHubModel` throw.
  */
@@ -30,19 +30,28 @@ export async function openSource(
   settings: OpenSourceSettings = {},
 ): Promise<HuggingFaceCheckpoint> {
   if (location instanceof URL && location.protocol === 'file:') return openSource(fileURLToPath(location), settings);
-  if (typeof location !== 'string' || isAddress(location)) return openSourceAnywhere(location, settings);
-  const found = await stat(location).catch(() => undefined);
-  if (found?.isDirectory()) return openCheckpointDirectory(location, settings);
-  if (found !== undefined && !isGgufName(location)) throw fileInPlaceOfDirectory(location);
-  if (found !== undefined) {
-    return closedOnError(createDirectoryFiles(dirname(location)), (files) =>
-      openGguf(files, basename(location), settings),
-    );
-  }
+  const address = location instanceof URL ? location.href : location;
+  if (typeof address !== 'string') return openSourceAnywhere(location, settings);
+  const isOnHub = parseHubId(address) !== undefined;
+  if (isAddress(address) && !isOnHub) return openSourceAnywhere(location, settings);
+  return (await openPath(address, settings)) ?? openHubModel(address, settings);
+}
+
+/** Undefined where nothing lies under this path. */
+async function openPath(path: string, settings: OpenCheckpointSettings): Promise<HuggingFaceCheckpoint | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return undefined;
+  if (found.isDirectory()) return openCheckpointDirectory(path, settings);
+  if (!isGgufName(path)) throw fileInPlaceOfDirectory(path);
+  const files = createDirectoryFiles(dirname(path));
+  return closedOnError(files, () => openGguf(files, basename(path), settings));
+}
+
+async function openHubModel(location: string, settings: OpenSourceSettings): Promise<HuggingFaceCheckpoint> {
   const forms = 'a directory or a GGUF file, the id of a model on the hub (owner/name), or a URL';
   if (parseHubId(location) === undefined) throw unknownLocation(location, forms);
   try {
-    return await openCheckpointDirectory(await downloadHubModel(location, settings), settings);
+    return (await openPath(await downloadHubModel(location, settings), settings))!;
   } catch (error) {
     if (!KvlrError.isInstance(error) || error.data.id !== location) throw error;
     throw new KvlrError(error.code, {

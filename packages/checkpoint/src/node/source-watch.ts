@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { KvlrError } from '@kvlr/core';
-import { isGgufName } from '../open-source.ts';
+import { isGgufName } from '../gguf/choose.ts';
 
 /** What of a file tells that it is the same: its size, and a hash of pieces all over it. */
 interface FileSample {
