@@ -2,7 +2,9 @@ import { KvlrError, type KvlrErrorPlace } from '@kvlr/core';
 
 /** A sound tokenizer or template needs a microsecond a character; a machine that is busy, some dozens of them. */
 const millisecondsPerCharacter = 0.1;
-const leastMilliseconds = 2_000;
+
+/** Shorter than the second within which a signal is heard: nothing else runs meanwhile. */
+const leastMilliseconds = 900;
 
 /** How long code that a stranger's file describes may work on a text. */
 export function timeBudget(characters: number): number {
