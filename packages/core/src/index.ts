@@ -12,14 +12,23 @@ export {
 export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './artefacts/evaluation-result.ts';
 export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './artefacts/statistics.ts';
 export {
+  BLOCK_TOKENS,
+  blockBits,
   type CacheDtype,
   type CachedLayers,
+  type CacheStorage,
+  type ChannelDtype,
+  cacheBlockWords,
   cacheBytes,
+  cacheCapacity,
   cacheDtypes,
   cacheEntryWords,
   cacheSize,
   cacheSlotWords,
   codedCacheSize,
+  type EntryDtype,
+  entryDtypes,
+  fullBlocks,
   slotWords,
 } from './cache/cache-bytes.ts';
 export {
@@ -41,6 +50,7 @@ export {
   type ExactTokens,
   halfCacheBytes,
 } from './cache/coded-cache.ts';
+export type { LayerRows, WindowReader } from './cache/window-reader.ts';
 export { fromBfloat, fromHalf, halfTable, toBfloat, toFiniteHalf, toHalf } from './half-floats.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
 export {
@@ -91,9 +101,11 @@ export {
   separateHeads,
 } from './model/heads.ts';
 export { type Checkpoint, countParameters, type ModelSource, type Tokenizer } from './model/model-source.ts';
+export { normOfRole, readTensor } from './model/read-tensor.ts';
 export {
   countElements,
   type DenseTensor,
+  readRows,
   type TensorBundle,
   type TensorDtype,
   type TensorInfo,

@@ -27,6 +27,7 @@ export { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, upl
 export { type CacheSettings, KeyValueCache } from './cache/key-value-cache.ts';
 export type { LoadModelSettings, LoadProgress } from './decoder/load-model.ts';
 export type { DecoderModel, NewTokens } from './decoder/loaded-decoder.ts';
+export { type StreamStore, WindowStream, type WindowStreamSettings } from './decoder/window-stream.ts';
 export { estimateMemory, type MemoryEstimate, type MemoryRequest } from './decoder/memory.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';

@@ -76,6 +76,12 @@ export class CheckpointTensors implements TensorSource {
     return values;
   }
 
+  async readRows(name: string, from: number, to: number): Promise<Float32Array> {
+    if (!this.#virtual.has(name)) return this.#files.readRows(name, from, to);
+    const width = countElements(this.info(name).shape.slice(1));
+    return (await this.readFloat32(name)).subarray(from * width, to * width);
+  }
+
   close(): Promise<void> {
     return this.#files.close();
   }

@@ -50,6 +50,15 @@ export class SafetensorsSource implements TensorSource {
     return values;
   }
 
+  async readRows(name: string, from: number, to: number): Promise<Float32Array> {
+    const { dtype, shape, byteLength } = this.#locate(name);
+    const rowBytes = byteLength / shape[0]!;
+    const values = decodeFloats(dtype, await this.readByteRange(name, from * rowBytes, to * rowBytes));
+    const element = findNonFinite(values);
+    if (element !== undefined) throw this.nonFinite(name, values, element);
+    return values;
+  }
+
   /** What reading a tensor throws whose numbers are not finite. */
   nonFinite(name: string, values: Float32Array, element: number): KvlrError {
     const { file } = this.#locate(name);

@@ -40,7 +40,16 @@ export interface TensorSource {
   readBytes(name: string): Promise<Uint8Array>;
   /** The values as float32, converted from F32, F16 or BF16. Throws 'non-finite' on NaN or infinity. */
   readFloat32(name: string): Promise<Float32Array>;
+  /** Rows [from, to) of a matrix as `readFloat32` gives them, without reading the rest; absent where that cannot be. */
+  readRows?(name: string, from: number, to: number): Promise<Float32Array>;
   close(): Promise<void>;
+}
+
+/** Rows [from, to) of a matrix, whether or not the source can read them alone. */
+export async function readRows(tensors: TensorSource, name: string, from: number, to: number): Promise<Float32Array> {
+  if (tensors.readRows !== undefined) return tensors.readRows(name, from, to);
+  const width = countElements(tensors.info(name).shape.slice(1));
+  return (await tensors.readFloat32(name)).subarray(from * width, to * width);
 }
 
 /** A tensor held in memory, row-major. */

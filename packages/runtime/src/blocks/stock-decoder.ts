@@ -85,13 +85,22 @@ export function streamOfRows(
  */
 export function readOut(
   stream: Tensor2D,
-  { shape, globals }: DecoderGlobals,
-  multiply = (x: Tensor2D): Tensor2D => matMul(x, (globals.languageModelHead ?? globals.embedding)!, false, true),
+  model: DecoderGlobals,
+  multiply = (x: Tensor2D): Tensor2D =>
+    matMul(x, (model.globals.languageModelHead ?? model.globals.embedding)!, false, true),
 ): Tensor2D {
-  const { scale, softCap } = shape.head;
+  return logitsOfProducts(multiply(inputOfTable(stream, model)), model);
+}
+
+/** What is multiplied with the head's table, [rows, width of the table]. Call inside tf.tidy. */
+export function inputOfTable(stream: Tensor2D, { shape, globals }: DecoderGlobals): Tensor2D {
   const normed = normByRole(stream, shape, globals, 'finalNorm');
-  const projected: Tensor2D = globals.headProjection ? matMul(normed, globals.headProjection) : normed;
-  const products = multiply(projected);
+  return globals.headProjection ? matMul(normed, globals.headProjection) : normed;
+}
+
+/** Logits from the products with the head's table. Call inside tf.tidy. */
+export function logitsOfProducts(products: Tensor2D, { shape, globals }: DecoderGlobals): Tensor2D {
+  const { scale, softCap } = shape.head;
   const bias = globals.languageModelHeadBias;
   return softCapped(scaled(bias ? add(products, bias) : products, scale), softCap);
 }
