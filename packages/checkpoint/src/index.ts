@@ -11,7 +11,6 @@ export type {
 } from './architectures/architecture.ts';
 export { architectures, findArchitecture } from './architectures/families.ts';
 export { readChatTemplates } from './chat-templates.ts';
-export { beyondLlama } from './config/llama-kind.ts';
 export { uniformKeyValueHeads } from './config/native.ts';
 export { modelShapeFromConfig } from './config/read-config.ts';
 export { configFromModelShape, nativeReason, requireWideHeads } from './config/write-config.ts';
@@ -32,7 +31,7 @@ export {
   createMemoryFiles,
   readJsonObject,
 } from './files/files.ts';
-export { createHubFiles, type HubAccess, type HubId, parseHubId } from './files/hub.ts';
+export { createHubFiles, type HubAccess, type HubId, hubError, hubParameters, parseHubId } from './files/hub.ts';
 export { timeBudget, withinTime } from './files/time-budget.ts';
 export { createUrlFiles, type UrlFilesSettings } from './files/url.ts';
 export type { GgufDtype } from './gguf/blocks.ts';
@@ -42,7 +41,15 @@ export { describeEngines, type LoadsInto, loadsInto } from './loads-into.ts';
 export { type CheckpointFile, type CheckpointFilesSettings, checkpointFiles } from './model/checkpoint-files.ts';
 export { type HuggingFaceCheckpoint, type OpenCheckpointSettings, openCheckpoint } from './model/open.ts';
 export { type StoredPart, type StoredTensor, type TensorLayout, tensorLayout } from './model/stored-tensors.ts';
-export { applyCompression, type ModelChanges, overlayModel, stockShape } from './model/variant.ts';
+export {
+  applyCompression,
+  type DeferredTensor,
+  type KeptLayer,
+  keptLayer,
+  type ModelChanges,
+  overlayModel,
+  stockShape,
+} from './model/variant.ts';
 export {
   type PlannedTensor,
   plannedBytes,
@@ -52,6 +59,7 @@ export {
 } from './model/written-tensors.ts';
 export { type OnnxFile, type OnnxSettings, onnxFiles } from './onnx/files.ts';
 export type { OnnxFloatDtype } from './onnx/format.ts';
+export { onnxContext } from './onnx/positions.ts';
 export { type CheckpointLocation, type OpenSourceSettings, openSource } from './open-source.ts';
 export { decodeTensorBundle, encodeTensorBundle } from './safetensors/bundle.ts';
 export {

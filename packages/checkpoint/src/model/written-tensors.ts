@@ -1,5 +1,4 @@
 import {
-  type DenseTensor,
   decoderTensors,
   isCompressedRole,
   type ModelSource,
@@ -11,7 +10,7 @@ import {
 import { decodeFloats, dtypeSize, encodeFloats, isWeightDtype, tensorByteLength, type WeightDtype } from '../dtypes.ts';
 import type { TensorPlan } from '../safetensors/write.ts';
 import { isPlain, joinParts, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
-import { overlayModel } from './variant.ts';
+import { type DeferredTensor, overlayModel } from './variant.ts';
 
 export interface TensorPlanSettings {
   /** The model it was made from: its tensors' types are kept, and changed or new weights take the type it uses. */
@@ -59,26 +58,27 @@ export function plannedBytes(model: ModelSource, settings: TensorPlanSettings = 
 }
 
 /**
- * The model as it will be read back after it was written: every changed weight rounded to the nearest number that its
- * element type in the file holds. The model itself when nothing is rounded.
+ * The model as it will be read back after it was written: every changed weight rounded to the nearest number that its element type
+ * in the file holds, when it is read. The model itself when nothing is rounded. Reading throws 'numerical' where a number does not
+ * fit into F16.
  *
  * @param source The model it was made from, whose types are kept.
  * @param dtype One type for all weights, instead.
- * @throws KvlrError 'numerical' when a number does not fit into F16.
  */
-export async function roundModel(
+export function roundModel(
   model: ModelSource,
   source: TensorPlanSettings['source'],
   dtype: WeightDtype | undefined,
-): Promise<ModelSource> {
-  const tensors = new Map<string, DenseTensor>();
-  for (const planned of planTensors(model, { source, dtype })) {
-    if (planned.dtype !== 'F16' && planned.dtype !== 'BF16') continue;
-    for (const { name } of planned.parts) {
+): ModelSource {
+  const tensors = new Map<string, DeferredTensor>();
+  for (const { dtype: written, parts } of planTensors(model, { source, dtype })) {
+    if (written !== 'F16' && written !== 'BF16') continue;
+    for (const { name } of parts) {
       const info = model.tensors.info(name);
-      if (info.dtype === planned.dtype) continue;
-      const bytes = encodeFloats(planned.dtype, await model.tensors.readFloat32(name), name);
-      tensors.set(name, { shape: info.shape, data: decodeFloats(planned.dtype, bytes) });
+      if (info.dtype === written) continue;
+      const read = async () =>
+        decodeFloats(written, encodeFloats(written, await model.tensors.readFloat32(name), name));
+      tensors.set(name, { shape: info.shape, read });
     }
   }
   return tensors.size === 0 ? model : overlayModel(model, { shape: model.shape, tensors, id: `${model.id}, rounded` });
