@@ -1,4 +1,4 @@
-import type { Activation, DecoderShape, NormShape } from '@kvlr/core';
+import { type Activation, type DecoderShape, type NormShape, normOfRole } from '@kvlr/core';
 import {
   add,
   erf,
@@ -15,7 +15,7 @@ import {
   type Tensor2D,
   tanh,
 } from '@tensorflow/tfjs-core';
-import { normOfRole, type TensorsByRole } from './weights.ts';
+import type { TensorsByRole } from './weights.ts';
 
 export type NormRole =
   | 'embeddingNorm'

@@ -4,6 +4,7 @@ import {
   globalTensors,
   layerTensors,
   type ModelSource,
+  readTensor,
   type TensorRole,
   throwIfAborted,
 } from '@kvlr/core';
@@ -11,7 +12,7 @@ import { createRotationTable, PackedMatrix, packedByteLength, type WeightFormat 
 import { ropeFrequencies } from '@kvlr/rope';
 import { type Tensor, type Tensor2D, tensor, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { DecoderTensors } from '../blocks/stock-decoder.ts';
-import { exchangeLastAxes, isTable, readTensor, uploadExchanged } from '../blocks/weights.ts';
+import { exchangeLastAxes, isTable, uploadExchanged } from '../blocks/weights.ts';
 import { fusedAttentionFits } from '../cache/cached-attention.ts';
 
 /** Positions that the rotation table reaches: a window may go on far beyond what the model was trained on. */
