@@ -1,3 +1,3 @@
 import { libraryConfig } from '../../tsup.base.ts';
 
-export default libraryConfig(['src/index.ts', 'src/node.ts', 'src/schemas.ts']);
+export default libraryConfig(['src/index.ts', 'src/node.ts', 'src/onnx.ts', 'src/schemas.ts']);

@@ -62,6 +62,11 @@ export function onnxFiles(model: ModelSource, settings: OnnxSettings = {}): Onnx
   ];
 }
 
+/** A graph as one file, its constants inside it. */
+export function graphFile(name: string, graph: OnnxGraph): OnnxFile {
+  return modelFile(name, graph, new Map(), () => {});
+}
+
 type Progress = (tensor: OnnxTensor) => void;
 
 /** ModelProto. The graph is its last field, and the tensors are the graph's last, so that they can follow one by one. */
