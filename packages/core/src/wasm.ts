@@ -4,6 +4,7 @@ export {
   f32,
   f32x4,
   f64x2,
+  i8x16,
   i16x8,
   i32,
   i32x4,

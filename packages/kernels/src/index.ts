@@ -1,5 +1,10 @@
 export { appendAndAttend, decodeAttention, prefillAttention } from './attention/attention.ts';
 export type { AttentionAttributes } from './attention/attention-host.ts';
+export { appendAndAttendBlocks, type BlocksOfCache } from './attention/blocks/block-attention.ts';
+export { type BlockFormat, createBlockFormat } from './cache/blocks/block-format.ts';
+export type { BlockRun } from './cache/blocks/block-shader.ts';
+export { packBlocks } from './cache/blocks/pack-blocks.ts';
+export { unpackBlocks } from './cache/blocks/unpack-blocks.ts';
 export {
   type CacheFormat,
   type CacheWindow,

@@ -16,40 +16,100 @@ const storedNumbers = {
 } as const;
 
 /**
- * How a cache keeps its numbers, one token by itself: floats of 32, 16 or 8 bits (E4M3, arXiv 2209.05433), or codes of one token's
+ * How a cache keeps the numbers of one token by itself: floats of 32, 16 or 8 bits (E4M3, arXiv 2209.05433), or codes of one token's
  * slot.
  */
-export type CacheDtype = keyof typeof storedNumbers;
+export type EntryDtype = keyof typeof storedNumbers;
+
+/** Bits of a number, where a cache keeps whole blocks of tokens by channel. */
+const channelBits = { 'channel-4': 4, 'channel-3': 3, 'channel-2': 2 } as const;
+
+/**
+ * Blocks of 32 tokens: keys as affine codes of each channel, as they are before RoPE (KIVI, arXiv 2402.02750), values as codes of the
+ * rotated slot (QuaRot, arXiv 2404.00456). What is in no block yet are halves, token by token.
+ */
+export type ChannelDtype = keyof typeof channelBits;
+
+/** How a cache keeps its numbers. */
+export type CacheDtype = EntryDtype | ChannelDtype;
+
+/** Every dtype of tokens one by one. */
+export const entryDtypes = Object.keys(storedNumbers) as readonly EntryDtype[];
 
 /** Every dtype of a cache. */
-export const cacheDtypes = Object.keys(storedNumbers) as readonly CacheDtype[];
+export const cacheDtypes = [...entryDtypes, ...(Object.keys(channelBits) as ChannelDtype[])] as readonly CacheDtype[];
+
+/** Tokens of a block. */
+export const BLOCK_TOKENS = 32;
+
+/** How a cache is stored. */
+export interface CacheStorage {
+  dtype: CacheDtype;
+  /** Of blocks: newest tokens that stay halves, at least; blocks are coded whole. Default 0. */
+  exactWindow?: number;
+  /** Of blocks: first tokens that stay halves. Default 0. */
+  exactFirst?: number;
+}
+
+/** Bits of a number, where tokens are stored in blocks; undefined where each stands by itself. */
+export function blockBits(dtype: CacheDtype): 2 | 3 | 4 | undefined {
+  return channelBits[dtype as ChannelDtype];
+}
+
+/** Blocks that are full when a sequence has so many tokens. */
+export function fullBlocks({ dtype, exactWindow = 0, exactFirst = 0 }: CacheStorage, tokens: number): number {
+  if (blockBits(dtype) === undefined) return 0;
+  return Math.floor(Math.max(0, tokens - exactFirst - exactWindow) / BLOCK_TOKENS);
+}
+
+/** Room for sequences of up to so many tokens: entries of tokens one by one, and blocks. */
+export function cacheCapacity(storage: CacheStorage, tokens: number): { entries: number; blocks: number } {
+  if (blockBits(storage.dtype) === undefined) return { entries: tokens, blocks: 0 };
+  const { exactWindow = 0, exactFirst = 0 } = storage;
+  // A block is coded when its last token is there.
+  const entries = Math.min(tokens, exactFirst + exactWindow + BLOCK_TOKENS);
+  return { entries, blocks: fullBlocks(storage, tokens) };
+}
 
 /** 32-bit words of a slot: how many numbers lie in each, and how many stand before them. */
-export function slotWords(dtype: CacheDtype): { numbersPerWord: number; headerWords: number } {
+export function slotWords(dtype: EntryDtype): { numbersPerWord: number; headerWords: number } {
   const { bits, coded } = storedNumbers[dtype];
   return { numbersPerWord: 32 / bits, headerWords: coded ? 1 : 0 };
 }
 
 /** 32-bit words that one slot of `width` numbers takes in the cache. */
-export function cacheSlotWords(width: number, dtype: CacheDtype): number {
+export function cacheSlotWords(width: number, dtype: EntryDtype): number {
   const { numbersPerWord, headerWords } = slotWords(dtype);
   return headerWords + Math.ceil(width / numbersPerWord);
 }
 
-/** 32-bit words that one token's entry takes in one layer's cache, scales included. */
+/** 32-bit words that one token's entry takes in one layer's cache by itself, scales included. Those that wait for a block are halves. */
 export function cacheEntryWords(layout: LayerCacheLayout, dtype: CacheDtype): number {
   const { keySlots, keySlotWidth, valueSlots, valueSlotWidth } = layout;
-  return keySlots * cacheSlotWords(keySlotWidth, dtype) + valueSlots * cacheSlotWords(valueSlotWidth, dtype);
+  const entryDtype = blockBits(dtype) === undefined ? (dtype as EntryDtype) : 'f16';
+  return keySlots * cacheSlotWords(keySlotWidth, entryDtype) + valueSlots * cacheSlotWords(valueSlotWidth, entryDtype);
 }
 
-/** Exact bytes of a KV cache for `capacity` tokens of `batch` sequences (default 1), scales included. */
-export function cacheBytes(
-  shape: CachedLayers,
-  settings: { dtype: CacheDtype; capacity: number; batch?: number },
-): number {
+/**
+ * 32-bit words of a block in one layer's cache. Keys: for each channel a word with scale and least number, and b words of codes;
+ * values: for each slot 32 gains of half precision, and for each channel b words of codes.
+ */
+export function cacheBlockWords(layout: LayerCacheLayout, bits: number): number {
+  const { keySlots, keySlotWidth, valueSlots, valueSlotWidth } = layout;
+  return keySlots * keySlotWidth * (1 + bits) + valueSlots * (BLOCK_TOKENS / 2 + valueSlotWidth * bits);
+}
+
+/** Exact bytes of a KV cache for `capacity` tokens of `batch` sequences (default 1), scales and exact tokens included. */
+export function cacheBytes(shape: CachedLayers, settings: CacheStorage & { capacity: number; batch?: number }): number {
   const { dtype, capacity, batch = 1 } = settings;
-  const words = shape.layers.reduce((sum, { cache }) => sum + cacheEntryWords(cache, dtype), 0);
-  return 4 * words * capacity * batch;
+  const { entries, blocks } = cacheCapacity(settings, capacity);
+  const bits = blockBits(dtype);
+  const words = shape.layers.reduce(
+    (sum, { cache }) =>
+      sum + entries * cacheEntryWords(cache, dtype) + (bits === undefined ? 0 : blocks * cacheBlockWords(cache, bits)),
+    0,
+  );
+  return 4 * words * batch;
 }
 
 /**
@@ -62,10 +122,19 @@ export function cacheSize(shape: CachedLayers, bytesPerElement: number): CacheSi
   return { bytesPerToken: elements * bytesPerElement, bytesPerElement, elementsPerTokenByLayer };
 }
 
-/** Bytes of KV cache per token where the cache keeps its numbers in this dtype; `bytesPerElement` is the mean with scales. */
+/**
+ * Bytes of KV cache per token where the cache keeps its numbers in this dtype: of a token in a block, where there are blocks.
+ * `bytesPerElement` is the mean with scales.
+ */
 export function codedCacheSize(shape: CachedLayers, dtype: CacheDtype): CacheSize {
   const { elementsPerTokenByLayer } = cacheSize(shape, 1);
-  const bytesPerToken = cacheBytes(shape, { dtype, capacity: 1 });
+  const bits = blockBits(dtype);
+  const bytesPerToken = shape.layers.reduce(
+    (sum, { cache }) =>
+      sum +
+      (bits === undefined ? 4 * cacheEntryWords(cache, dtype) : (4 * cacheBlockWords(cache, bits)) / BLOCK_TOKENS),
+    0,
+  );
   const elements = elementsPerTokenByLayer.reduce((sum, width) => sum + width, 0);
   return { bytesPerToken, bytesPerElement: bytesPerToken / elements, elementsPerTokenByLayer };
 }

@@ -23,7 +23,7 @@ export interface AttentionAttributes {
 }
 
 /** Entries of a tile at most. */
-const TILE_ENTRIES = 64;
+export const TILE_ENTRIES = 64;
 /** New tokens of one head that share a decoded tile. */
 const BLOCK_TOKENS = 32;
 
@@ -112,11 +112,18 @@ export function attendOnHost(
   return attended;
 }
 
+/** The values of a tile. */
+export interface ValueTile {
+  readonly width: number;
+  /** result[at ..] += the sum of weights[n] * value n for first <= n < end. */
+  add(weights: Float32Array, first: number, end: number, result: Float32Array, at: number): void;
+}
+
 /**
  * Weighted sums of values that grow tile by tile, one for each row (Milakov and Gimelshein 2018): when a higher score comes, what
  * was summed so far shrinks. The sums lie in `result`, which begins as zeros.
  */
-class OnlineSoftmax {
+export class OnlineSoftmax {
   private readonly math: RowMath;
   private readonly result: Float32Array;
   private readonly highest: Float64Array;
@@ -135,7 +142,7 @@ class OnlineSoftmax {
   }
 
   /** Adds values n of a tile for first <= n < end to a row, whose sums begin at `at`. Their scores become weights. */
-  add(row: number, at: number, scores: Float32Array, first: number, end: number, values: SlotTile): void {
+  add(row: number, at: number, scores: Float32Array, first: number, end: number, values: ValueTile): void {
     const { result } = this;
     const before = this.highest[row]!;
     let highest = before;
@@ -144,7 +151,7 @@ class OnlineSoftmax {
     const shrink = Math.exp(before - highest);
     if (shrink !== 1) for (let c = 0; c < values.width; c++) result[at + c] = result[at + c]! * shrink;
     const total = this.totals[row]! * shrink + this.math.exponentiate(scores, first, end, highest);
-    this.math.add(scores, first, values.rows(first, end - first), result, at);
+    values.add(scores, first, end, result, at);
     this.highest[row] = highest;
     this.totals[row] = total;
   }
@@ -157,7 +164,7 @@ class OnlineSoftmax {
 }
 
 /** A tile of one slot as rows of numbers: f32 caches are read where they lie, others are decoded into `scratch` first. */
-class SlotTile {
+export class SlotTile implements ValueTile {
   readonly width: number;
   private readonly math: RowMath;
   private readonly cache: HostCache;
@@ -194,5 +201,9 @@ class SlotTile {
     const { width } = this;
     if (dtype !== 'f32') return { numbers: this.scratch, at: n * width, stride: width, width, count };
     return { numbers: this.cache.floats, at: this.start + n * entryWords, stride: entryWords, width, count };
+  }
+
+  add(weights: Float32Array, first: number, end: number, result: Float32Array, at: number): void {
+    this.math.add(weights, first, this.rows(first, end - first), result, at);
   }
 }

@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheDtypes, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
+import { createNormalRandom, type EntryDtype, entryDtypes, type LayerCacheLayout, stockLayout } from '@kvlr/core';
 import { differenceByRange } from '@kvlr/testkit';
 import { memory, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
@@ -107,7 +107,7 @@ async function entriesOf(cache: Tensor, format: CacheFormat, sequence: number, c
 }
 
 const allCases = (Object.keys(cases) as CaseName[]).flatMap((name) =>
-  cacheDtypes.map((dtype) => [name, dtype] as const),
+  entryDtypes.map((dtype) => [name, dtype] as const),
 );
 /** An emulated GPU takes seconds to build the shaders of one case: each layout once, each dtype several times. */
 const gpuCases = [
@@ -125,7 +125,7 @@ const gpuCases = [
 ] as const;
 
 /** A cache and what its kernels are called with. */
-function attentionOf(given: Case, dtype: CacheDtype, batch: number, capacity: number, window: CacheWindow) {
+function attentionOf(given: Case, dtype: EntryDtype, batch: number, capacity: number, window: CacheWindow) {
   const { layout, heads, headDim } = given;
   const model = modelOf(given);
   const format = createCacheFormat(layout, dtype);
@@ -237,7 +237,7 @@ it('fits in the workgroup memory that every GPU grants, whatever the heads', () 
       fc.constantFrom(1, 2, 3, 4, 8, 16),
       fc.integer({ min: 1, max: 2048 }),
       fc.integer({ min: 1, max: 2048 }),
-      fc.constantFrom(...cacheDtypes),
+      fc.constantFrom(...entryDtypes),
       fc.constantFrom(1, 2),
       (keySlots, headsOfSlot, keySlotWidth, valueSlotWidth, dtype, variants) => {
         const layout = { keySlots, keySlotWidth, valueSlots: keySlots, valueSlotWidth, keys: 'latent' as const };

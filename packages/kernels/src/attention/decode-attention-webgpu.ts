@@ -2,7 +2,7 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type CacheFormat, type CacheWindow, formatShape, sequenceStruct } from '../cache/cache-format.ts';
 import { type AppendAttributes, type AppendInputs, appendSizes } from '../cache/rotate-and-append-host.ts';
-import type { GpuProgram, GpuRead, GpuShape } from '../webgpu/program.ts';
+import type { GpuProgram, GpuShape } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
 import { type DecodeCase, decodeSource, splitShader } from './decode-attention-shader.ts';
@@ -15,14 +15,33 @@ export function decodeAttentionOnGpu(
   { format, window }: AttentionAttributes,
 ): TensorInfo {
   const [, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
-  return attend(gpu, inputs, { format, window, variants, numAttentionHeads }, (program) => ({
+  return attend(gpu, inputs, { format, window, variants, numAttentionHeads }, withQueries(inputs));
+}
+
+/** The first dispatch of it alone: parts of the sums of each head, to be joined with others, and how many there are. */
+export function attentionParts(
+  gpu: WebGPUBackend,
+  inputs: AttentionInputs,
+  { format, window }: AttentionAttributes,
+): { parts: TensorInfo; splits: number } {
+  const [, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
+  const sizes = { format, window, variants, numAttentionHeads };
+  const splits = splitsOfCache(inputs, sizes);
+  return { parts: attendInSplits(gpu, inputs, sizes, splits, false, withQueries(inputs)), splits };
+}
+
+type Complete = (program: GpuProgram & Required<Pick<GpuProgram, 'uniforms'>>) => GpuProgram;
+
+/** Binds queries that are rotated already. */
+function withQueries({ queries, cache }: AttentionInputs): Complete {
+  return (program) => ({
     ...program,
     reads: [
-      { name: 'queries', type: 'f32', tensor: inputs.queries },
-      { name: 'cache', type: 'u32', tensor: inputs.cache },
+      { name: 'queries', type: 'f32', tensor: queries },
+      { name: 'cache', type: 'u32', tensor: cache },
       ...program.reads,
     ],
-  }));
+  });
 }
 
 /** Whether decode attention has room to rotate and append as well: keys as they are, in slots that are not too wide. */
@@ -59,51 +78,31 @@ interface DecodeSizes {
   appends?: DecodeCase['appends'];
 }
 
-/** Runs attention over a cache with the bindings that `complete` adds, and joins its parts. */
-function attend(
-  gpu: WebGPUBackend,
-  { cache, sequences }: Pick<AttentionInputs, 'cache' | 'sequences'>,
-  { format, window, variants, numAttentionHeads, appends }: DecodeSizes,
-  complete: (program: GpuProgram & Required<Pick<GpuProgram, 'uniforms'>>) => GpuProgram,
-): TensorInfo {
+type CacheInputs = Pick<AttentionInputs, 'cache' | 'sequences'>;
+
+/** Parts of a cache. Of the whole one, so that a step is the same at every length: workgroups behind it leave at once. */
+function splitsOfCache({ cache }: CacheInputs, { format, variants, numAttentionHeads }: DecodeSizes): number {
   const [batch, capacity] = cache.shape as [number, number];
+  const { heads } = planDecode(format, numAttentionHeads, variants);
+  return splitsOf(capacity, numAttentionHeads / heads, batch);
+}
+
+/** Runs attention over a cache with the bindings that `complete` adds, and joins its parts. */
+function attend(gpu: WebGPUBackend, inputs: CacheInputs, sizes: DecodeSizes, complete: Complete): TensorInfo {
+  const { format, window, numAttentionHeads } = sizes;
+  const splits = splitsOfCache(inputs, sizes);
+  const results = attendInSplits(gpu, inputs, sizes, splits, splits === 1, complete);
+  if (splits === 1) return results;
+  const batch = inputs.cache.shape[0]!;
   const { valueSlotWidth } = format.layout;
-  const plan = planDecode(format, numAttentionHeads, variants);
-  const headRuns = numAttentionHeads / plan.heads;
-  // Of the whole cache, so that a step is the same at every length: workgroups behind it leave at once.
-  const splits = splitsOf(capacity, headRuns, batch);
-  const single = splits === 1;
-  const resultShape = [batch, numAttentionHeads * valueSlotWidth];
-  const partialShape = [batch, numAttentionHeads, splits, valueSlotWidth + 2];
-  const subgroups = lanesTalk(gpu, plan.team);
-  const given: DecodeCase = { allHeads: numAttentionHeads, variants, ...window, single, subgroups, appends };
-  const shape: GpuShape = [
-    ...formatShape(format),
-    ...[numAttentionHeads, variants, window.window, window.sinks, single, subgroups],
-    ...(appends ? [appends.headDim, appends.keyWidth, appends.rowWidth] : []),
-  ];
-  const ofSequences: GpuRead = { name: 'sequences', type: 'struct Sequence', tensor: sequences };
-  const results = runProgram(
-    gpu,
-    complete({
-      name: appends ? 'append_and_attend' : 'decode_attention',
-      shape,
-      reads: [ofSequences],
-      writes: [{ name: 'results', type: 'f32', shape: single ? resultShape : partialShape, dtype: 'float32' }],
-      uniforms: [
-        { name: 'capacity', type: 'i32', value: capacity },
-        { name: 'splits', type: 'i32', value: splits },
-      ],
-      workgroups: [headRuns, splits, batch],
-      source: () => decodeSource(format, plan, given),
-    }),
-  ).at(-1)!;
-  if (single) return results;
   const [combined] = runProgram(gpu, {
     name: 'combine_attention',
     shape: [numAttentionHeads, valueSlotWidth, window.window, window.sinks],
-    reads: [{ name: 'parts', type: 'f32', tensor: results }, ofSequences],
-    writes: [{ name: 'results', type: 'f32', shape: resultShape, dtype: 'float32' }],
+    reads: [
+      { name: 'parts', type: 'f32', tensor: results },
+      { name: 'sequences', type: 'struct Sequence', tensor: inputs.sequences },
+    ],
+    writes: [{ name: 'results', type: 'f32', shape: [batch, numAttentionHeads * valueSlotWidth], dtype: 'float32' }],
     uniforms: [{ name: 'splits', type: 'i32', value: splits }],
     workgroups: [numAttentionHeads, batch],
     source: () => ({
@@ -113,6 +112,44 @@ function attend(
   });
   gpu.disposeData(results.dataId);
   return combined!;
+}
+
+/** One dispatch: the attended values where it is `single`, else the parts [batch, heads, splits, valueSlotWidth + 2]. */
+function attendInSplits(
+  gpu: WebGPUBackend,
+  { cache, sequences }: CacheInputs,
+  { format, window, variants, numAttentionHeads, appends }: DecodeSizes,
+  splits: number,
+  single: boolean,
+  complete: Complete,
+): TensorInfo {
+  const [batch, capacity] = cache.shape as [number, number];
+  const { valueSlotWidth } = format.layout;
+  const plan = planDecode(format, numAttentionHeads, variants);
+  const subgroups = lanesTalk(gpu, plan.team);
+  const given: DecodeCase = { allHeads: numAttentionHeads, variants, ...window, single, subgroups, appends };
+  const shape: GpuShape = [
+    ...formatShape(format),
+    ...[numAttentionHeads, variants, window.window, window.sinks, single, subgroups],
+    ...(appends ? [appends.headDim, appends.keyWidth, appends.rowWidth] : []),
+  ];
+  const resultShape = [batch, numAttentionHeads * valueSlotWidth];
+  const partialShape = [batch, numAttentionHeads, splits, valueSlotWidth + 2];
+  return runProgram(
+    gpu,
+    complete({
+      name: appends ? 'append_and_attend' : 'decode_attention',
+      shape,
+      reads: [{ name: 'sequences', type: 'struct Sequence', tensor: sequences }],
+      writes: [{ name: 'results', type: 'f32', shape: single ? resultShape : partialShape, dtype: 'float32' }],
+      uniforms: [
+        { name: 'capacity', type: 'i32', value: capacity },
+        { name: 'splits', type: 'i32', value: splits },
+      ],
+      workgroups: [numAttentionHeads / plan.heads, splits, batch],
+      source: () => decodeSource(format, plan, given),
+    }),
+  ).at(-1)!;
 }
 
 /** Whether the lanes of a team lie in one subgroup, on a device that has subgroups. */

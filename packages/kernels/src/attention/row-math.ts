@@ -1,4 +1,4 @@
-import type { CacheDtype } from '@kvlr/core';
+import type { EntryDtype } from '@kvlr/core';
 import type { HostCache } from '../cache/dtypes/slot-dtype.ts';
 import { decodeSlot } from '../cache/slot-codec.ts';
 
@@ -14,7 +14,7 @@ export interface Rows {
 /** Slots of a packed cache: the word with which the first one begins, and how many words lie from one to the next. */
 interface Slots {
   cache: HostCache;
-  dtype: CacheDtype;
+  dtype: EntryDtype;
   at: number;
   stride: number;
   width: number;

@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheSlotWords, KvlrError, type LayerCacheLayout } from '@kvlr/core';
+import { cacheSlotWords, type EntryDtype, KvlrError, type LayerCacheLayout } from '@kvlr/core';
 import type { GpuShape } from '../webgpu/program.ts';
 
 /** Numbers of one slot that a workgroup may hold at once: half of the 16 KiB that every WebGPU device grants. */
@@ -10,7 +10,7 @@ const MAX_SLOT_WIDTH = 2048;
  */
 export interface CacheFormat {
   readonly layout: LayerCacheLayout;
-  readonly dtype: CacheDtype;
+  readonly dtype: EntryDtype;
   readonly keySlotWords: number;
   readonly valueSlotWords: number;
   readonly entryWords: number;
@@ -44,7 +44,7 @@ export const sequenceStruct = `
   }`;
 
 /** The format of a layer's cache. Throws 'unsupported-feature' where a slot is too wide for a workgroup. */
-export function createCacheFormat(layout: LayerCacheLayout, dtype: CacheDtype): CacheFormat {
+export function createCacheFormat(layout: LayerCacheLayout, dtype: EntryDtype): CacheFormat {
   const widest = Math.max(layout.keySlotWidth, layout.valueSlotWidth);
   if (widest > MAX_SLOT_WIDTH) {
     throw new KvlrError('unsupported-feature', {

@@ -1,4 +1,4 @@
-import { cacheDtypes, createNormalRandom } from '@kvlr/core';
+import { createNormalRandom, entryDtypes } from '@kvlr/core';
 import { memory, tensor, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
@@ -47,7 +47,7 @@ describe.each(await testedBackends())('entries on $backend', ({ backend, skip })
     expect(memory().numTensors).toBe(before);
   });
 
-  it.skipIf(skip).each(cacheDtypes)('are read as numbers from %s', async (dtype) => {
+  it.skipIf(skip).each(entryDtypes)('are read as numbers from %s', async (dtype) => {
     await useBackend(backend);
     await withoutGpuErrors(async () => {
       const layout = { keySlots: 2, keySlotWidth: 5, valueSlots: 1, valueSlotWidth: 9, keys: 'rebuilt' as const };

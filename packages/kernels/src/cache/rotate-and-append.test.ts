@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheDtypes, createNormalRandom, type LayerCacheLayout, stockLayout } from '@kvlr/core';
+import { createNormalRandom, type EntryDtype, entryDtypes, type LayerCacheLayout, stockLayout } from '@kvlr/core';
 import { memory, tensor, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { decodedEntry } from '../testing/oracles.ts';
@@ -12,7 +12,7 @@ const half = headDim / 2;
 const heads = 4;
 const frequencies = Float64Array.from({ length: half }, (_, j) => 50 ** (-j / half));
 /** Largest error as a share of the largest number: half a step of a code and the rounding of its offset. */
-const tolerances: Record<CacheDtype, number> = { f32: 1e-6, f16: 6e-4, fp8: 0.0625, int8: 6e-3, int4: 0.08 };
+const tolerances: Record<EntryDtype, number> = { f32: 1e-6, f16: 6e-4, fp8: 0.0625, int8: 6e-3, int4: 0.08 };
 
 const normal = createNormalRandom(9);
 const numbers = (count: number) => Float32Array.from({ length: count }, () => normal());
@@ -73,7 +73,7 @@ const cases: Record<'stock' | 'latent' | 'rebuilt', Case> = {
 
 describe.each(await testedBackends())('appending on $backend', ({ backend, skip }) => {
   const all = (['stock', 'latent', 'rebuilt'] as const).flatMap((kind) =>
-    cacheDtypes.map((dtype) => ({ kind, dtype })),
+    entryDtypes.map((dtype) => ({ kind, dtype })),
   );
   const table = backend === 'webgpu' ? all.filter((_, index) => [0, 4, 6, 7, 11].includes(index)) : all;
 

@@ -1,9 +1,9 @@
-import type { CacheDtype } from '@kvlr/core';
+import type { EntryDtype } from '@kvlr/core';
 import { i32, local, type WasmFunction, wasmFunction } from '@kvlr/core/wasm';
 import { advance, countdown } from '../wasm-heap.ts';
 import { slotDtypes } from './dtypes/slot-dtypes.ts';
 
-export type PackedCacheDtype = Exclude<CacheDtype, 'f32'>;
+export type PackedCacheDtype = Exclude<EntryDtype, 'f32'>;
 
 /** Every dtype that has to be unpacked. */
 export const packedCacheDtypes = Object.keys(slotDtypes).filter((dtype) => dtype !== 'f32') as PackedCacheDtype[];

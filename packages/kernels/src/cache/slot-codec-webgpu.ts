@@ -1,11 +1,11 @@
-import { type CacheDtype, slotWords } from '@kvlr/core';
+import { type EntryDtype, slotWords } from '@kvlr/core';
 import { slotDtypes } from './dtypes/slot-dtypes.ts';
 
 /**
  * WGSL that reads a slot of `cache: array<u32>`: `slotHeader(at)` gives scale and offset of the slot that begins at word `at`,
  * and `numberOf(word, k, header)` the k-th number of one of its words.
  */
-export function slotReader(dtype: CacheDtype): string {
+export function slotReader(dtype: EntryDtype): string {
   const { headerWords } = slotWords(dtype);
   const header = headerWords === 1 ? 'return unpack2x16float(cache[at]);' : 'return vec2<f32>(1.0, 0.0);';
   return `
@@ -14,7 +14,7 @@ export function slotReader(dtype: CacheDtype): string {
 }
 
 /** WGSL: `numberOf(word, k, header)`. */
-export function numberReader(dtype: CacheDtype): string {
+export function numberReader(dtype: EntryDtype): string {
   const bits = 32 / slotWords(dtype).numbersPerWord;
   return `
   fn numberOf(word: u32, k: i32, header: vec2<f32>) -> f32 {
@@ -27,7 +27,7 @@ export function numberReader(dtype: CacheDtype): string {
  * WGSL with `writeSlot(at, width, lane)`: all `lanes` lanes of a workgroup together write slot[0 .. width - 1] to the words of
  * `cache` from `at` on. Before it a barrier.
  */
-export function slotWriter(dtype: CacheDtype): string {
+export function slotWriter(dtype: EntryDtype): string {
   const { numbersPerWord, headerWords } = slotWords(dtype);
   const bits = 32 / numbersPerWord;
   return `

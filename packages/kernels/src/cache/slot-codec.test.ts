@@ -1,11 +1,11 @@
-import type { CacheDtype } from '@kvlr/core';
+import type { EntryDtype } from '@kvlr/core';
 import { cacheSlotWords } from '@kvlr/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeSlot, encodeSlot, viewCache } from './slot-codec.ts';
 
 /** Largest error of a slot as a share of its range: rounding to half, or half a step of a code and the rounded offset. */
-const tolerances: Record<CacheDtype, number> = {
+const tolerances: Record<EntryDtype, number> = {
   f32: 0,
   f16: 2 ** -11,
   fp8: 2 ** -4,
@@ -14,7 +14,7 @@ const tolerances: Record<CacheDtype, number> = {
 };
 
 /** What the least of all scales, 2^-24, cannot tell apart. */
-const smallest: Record<CacheDtype, number> = {
+const smallest: Record<EntryDtype, number> = {
   f32: 0,
   f16: 2 ** -25,
   fp8: 2 ** -10,
@@ -22,7 +22,7 @@ const smallest: Record<CacheDtype, number> = {
   int4: 16 * 2 ** -25,
 };
 
-describe.each(Object.keys(tolerances) as CacheDtype[])('a slot in %s', (dtype) => {
+describe.each(Object.keys(tolerances) as EntryDtype[])('a slot in %s', (dtype) => {
   it('comes back within its precision, and touches no other word', () => {
     const number = fc.double({ min: -50, max: 50, noNaN: true });
     fc.assert(

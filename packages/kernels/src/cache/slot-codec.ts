@@ -1,4 +1,4 @@
-import type { CacheDtype } from '@kvlr/core';
+import type { EntryDtype } from '@kvlr/core';
 import type { HostCache } from './dtypes/slot-dtype.ts';
 import { slotDtypes } from './dtypes/slot-dtypes.ts';
 
@@ -11,7 +11,7 @@ export function viewCache(words: Int32Array): HostCache {
 export function encodeSlot(
   cache: HostCache,
   at: number,
-  dtype: CacheDtype,
+  dtype: EntryDtype,
   values: Float32Array,
   from: number,
   width: number,
@@ -23,7 +23,7 @@ export function encodeSlot(
 export function decodeSlot(
   cache: HostCache,
   at: number,
-  dtype: CacheDtype,
+  dtype: EntryDtype,
   values: Float32Array,
   to: number,
   width: number,

@@ -1,0 +1,57 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { BlockFormat } from '../../cache/blocks/block-format.ts';
+import { rotateAndAppend } from '../../cache/rotate-and-append.ts';
+import type { AppendAttributes, AppendInputs } from '../../cache/rotate-and-append-host.ts';
+import { defineFusedKernel } from '../../fused-kernel.ts';
+import { plainRowMath } from '../row-math.ts';
+import { vectorRowMath } from '../row-math-wasm.ts';
+import {
+  attendBlocksOnHost,
+  type BlockAttentionAttributes,
+  type BlockAttentionInputs,
+} from './block-attention-host.ts';
+import { attendBlocksOnGpu } from './block-attention-webgpu.ts';
+import { PlainBlockTile } from './block-tile.ts';
+import { vectorBlockTiles } from './block-tile-wasm.ts';
+
+const attend = defineFusedKernel<BlockAttentionInputs, BlockAttentionAttributes>({
+  name: 'KvlrBlockAttention',
+  bytesRead: ({ entries, blocks }, { longest }) =>
+    4 * blocks.shape[0]! * (longest * blocks.shape[2]! + entries.shape[1]! * entries.shape[2]!),
+  webgpu: ({ inputs, attributes, backend }) => attendBlocksOnGpu(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) =>
+    attendBlocksOnHost(backend, vectorRowMath(backend), vectorBlockTiles(backend), inputs, attributes),
+  cpu: ({ inputs, attributes, backend }) =>
+    attendBlocksOnHost(backend, plainRowMath, (settings) => new PlainBlockTile(settings), inputs, attributes),
+});
+
+/** Blocks beside a cache of entries, and where they begin. */
+export interface BlocksOfCache {
+  /** int32 [batch, blocks, blockWords] */
+  blocks: Tensor;
+  format: BlockFormat;
+  /** Tokens before the first block. */
+  exactFirst: number;
+  /** Blocks that the fullest sequence holds. */
+  longest: number;
+}
+
+/**
+ * Appends one new token of each sequence to the entries that are in no block, and attends from it over blocks and entries: keys and values
+ * are read as they are packed. The sequences' shifts say how many blocks each has, 32 tokens in one. Returns the attended values, float32
+ * [batch, numAttentionHeads * width], zeros for a sequence without a new token.
+ */
+export function appendAndAttendBlocks(
+  inputs: { [Name in keyof AppendInputs]: Tensor },
+  attributes: AppendAttributes,
+  { blocks, format, exactFirst, longest }: BlocksOfCache,
+): Tensor {
+  const queries = rotateAndAppend(inputs, attributes);
+  const { cache: entries, sequences, rotation } = inputs;
+  const [attended] = attend(
+    { queries, entries, blocks, sequences, rotation },
+    { format, entryFormat: attributes.format, exactFirst, longest },
+  );
+  queries.dispose();
+  return attended!;
+}

@@ -1,0 +1,274 @@
+import { BLOCK_TOKENS } from '@kvlr/core';
+import {
+  type Code,
+  f32x4,
+  i8x16,
+  i16x8,
+  i32,
+  i32x4,
+  type Local,
+  local,
+  v128,
+  type WasmFunction,
+  wasmFunction,
+} from '@kvlr/core/wasm';
+import { type BlockBits, codePlanes, valueLevels } from '../../cache/blocks/block-format.ts';
+import { addProduct, advance, bitsInLanes, countdown, halfToFloat } from '../../wasm-heap.ts';
+
+/** Bytes of the six coefficients of four pairs, as `prepare` writes them. */
+const COEFFICIENT_BYTES = 6 * 16;
+/** Bytes of `turns` for one frequency: 32 cosines, then 32 sines. */
+const TURN_BYTES = 2 * 4 * BLOCK_TOKENS;
+
+const bytesInLanes = (bytes: readonly number[]): Code => {
+  const word = (first: number) =>
+    bytes[first]! | (bytes[first + 1]! << 8) | (bytes[first + 2]! << 16) | (bytes[first + 3]! << 24);
+  return v128.const(word(0), word(4), word(8), word(12));
+};
+const perLane = (byte: (lane: number) => number): Code =>
+  bytesInLanes(Array.from({ length: 16 }, (_, lane) => byte(lane)));
+
+/** Codes of 16 neighbouring tokens as bytes, the first or the second half of a block's; `at` holds the channel's address. */
+export function codeBytes(bits: BlockBits, at: Local, offset: number, secondHalf: boolean): Code {
+  const half = (bytes: Code) => (secondHalf ? i8x16.shr_u(bytes, 4) : bytes);
+  const parts = codePlanes(bits).map((plane) => {
+    const from = offset + 4 * plane.offset;
+    switch (plane.bits) {
+      case 4: {
+        const bytes = v128.load(local.get(at), from);
+        return secondHalf ? i8x16.shr_u(bytes, 4) : v128.and(bytes, bitsInLanes(0x0f0f0f0f));
+      }
+      case 2: {
+        // Of eight bytes twice: lower bits in the lower lanes, in the upper ones the bits above them, which a table moves down.
+        const masked = v128.and(
+          half(v128.load64_splat(local.get(at), from)),
+          perLane((lane) => (lane < 8 ? 3 : 12)),
+        );
+        return i8x16.swizzle(bytesInLanes([0, 1, 2, 3, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]), masked);
+      }
+      default: {
+        const masked = v128.and(
+          half(v128.load32_splat(local.get(at), from)),
+          perLane((lane) => 1 << (lane >> 2)),
+        );
+        const isSet = i8x16.ne(masked, bitsInLanes(0));
+        return v128.and(
+          isSet,
+          perLane(() => 1 << plane.shift),
+        );
+      }
+    }
+  });
+  return parts.reduce((all, part) => v128.or(all, part));
+}
+
+/**
+ * (query, start, headers, coefficients, quads, bytes of half a head): what a query makes of the keys of a block, four pairs of channels
+ * at a time. With the query turned back by the block's first position, (x, y), a key (u, v) turned by n positions scores
+ * cos (x u + y v) + sin (y u - x v); u and v are affine in their codes, and so are both sums: their factors and constants.
+ */
+export function prepareFunction(): WasmFunction {
+  return wasmFunction(
+    'prepare',
+    [i32, i32, i32, i32, i32, i32],
+    ([query, start, headers, coefficients, quads, halfBytes], declare) => {
+      const [x, y, cosine, sine, header] = [v128, v128, v128, v128, v128].map(declare) as [
+        Local,
+        Local,
+        Local,
+        Local,
+        Local,
+      ];
+      const [scaleOfFirst, leastOfFirst, scaleOfSecond, leastOfSecond] = [v128, v128, v128, v128].map(declare) as [
+        Local,
+        Local,
+        Local,
+        Local,
+      ];
+      const [a, b] = [declare(v128), declare(v128)];
+      const behind = (pointer: Local) => i32.add(local.get(pointer), local.get(halfBytes));
+      const times = (left: Local, right: Local) => f32x4.mul(local.get(left), local.get(right));
+      const readHeader = (address: Code, scale: Local, least: Local): Code => [
+        ...local.set(header, v128.load(address)),
+        ...local.set(scale, halfToFloat(i32x4.shr_s(i32x4.shl(local.get(header), 16), 3))),
+        ...local.set(least, halfToFloat(i32x4.shr_s(local.get(header), 3))),
+      ];
+      const write = (index: number, value: Code) => v128.store(local.get(coefficients), value, 16 * index);
+      return countdown(quads, [
+        ...local.set(cosine, v128.load(local.get(start))),
+        ...local.set(sine, v128.load(behind(start))),
+        ...local.set(a, v128.load(local.get(query))),
+        ...local.set(b, v128.load(behind(query))),
+        ...local.set(x, f32x4.add(times(a, cosine), times(b, sine))),
+        ...local.set(y, f32x4.sub(times(b, cosine), times(a, sine))),
+        ...readHeader(local.get(headers), scaleOfFirst, leastOfFirst),
+        ...readHeader(behind(headers), scaleOfSecond, leastOfSecond),
+        ...write(0, f32x4.add(times(x, leastOfFirst), times(y, leastOfSecond))),
+        ...write(1, times(x, scaleOfFirst)),
+        ...write(2, times(y, scaleOfSecond)),
+        ...write(3, f32x4.sub(times(y, leastOfFirst), times(x, leastOfSecond))),
+        ...write(4, times(y, scaleOfFirst)),
+        ...write(5, times(x, scaleOfSecond)),
+        ...[query, start, headers].flatMap((pointer) => advance(pointer, 16)),
+        ...advance(coefficients, COEFFICIENT_BYTES),
+      ]);
+    },
+  );
+}
+
+/** (coefficients, turns, codes of the first half of the channels, of the second half, scores, quads): scores of the 32 tokens. */
+export function scoreFunction(name: string, bits: BlockBits): WasmFunction {
+  return wasmFunction(
+    name,
+    [i32, i32, i32, i32, i32, i32],
+    ([coefficients, turns, firstCodes, secondCodes, scores, quads], declare) => {
+      const pointers = [coefficients, turns, firstCodes, secondCodes];
+      const moving = pointers.map(() => declare(i32)) as [Local, Local, Local, Local];
+      const [ofPair, turn, first, second] = moving;
+      const round = declare(i32);
+      const factors = Array.from({ length: 6 }, () => declare(v128));
+      const [firstBytes, secondBytes, firstShorts, secondShorts, u, v] = Array.from({ length: 6 }, () =>
+        declare(v128),
+      ) as [Local, Local, Local, Local, Local, Local];
+      const sums = Array.from({ length: 4 }, () => declare(v128));
+      const get = local.get;
+
+      /** Codes of four tokens as floats. */
+      const numbers = (shorts: Local, upper: boolean): Code =>
+        f32x4.convert_i32x4_s(upper ? i32x4.extend_high_i16x8_s(get(shorts)) : i32x4.extend_low_i16x8_s(get(shorts)));
+      const addPair = (pair: number, secondHalf: boolean): Code => [
+        ...factors.flatMap((factor, index) => local.set(factor, v128.load32_splat(get(ofPair), 16 * index + 4 * pair))),
+        ...local.set(firstBytes, codeBytes(bits, first, 4 * bits * pair, secondHalf)),
+        ...local.set(secondBytes, codeBytes(bits, second, 4 * bits * pair, secondHalf)),
+        ...sums.flatMap((sum, group) => {
+          const extend = group < 2 ? i16x8.extend_low_i8x16_u : i16x8.extend_high_i8x16_u;
+          const offset = TURN_BYTES * pair + 16 * (group + (secondHalf ? 4 : 0));
+          const [constant, ofFirst, ofSecond, turnedConstant, turnedFirst, turnedSecond] = factors as [
+            Local,
+            Local,
+            Local,
+            Local,
+            Local,
+            Local,
+          ];
+          const product = (factor: Local, number: Local) => f32x4.mul(get(factor), get(number));
+          return [
+            ...(group % 2 === 0
+              ? [
+                  ...local.set(firstShorts, extend(get(firstBytes))),
+                  ...local.set(secondShorts, extend(get(secondBytes))),
+                ]
+              : []),
+            ...local.set(u, numbers(firstShorts, group % 2 === 1)),
+            ...local.set(v, numbers(secondShorts, group % 2 === 1)),
+            ...addProduct(
+              sum,
+              f32x4.add(f32x4.add(get(constant), product(ofFirst, u)), product(ofSecond, v)),
+              v128.load(get(turn), offset),
+            ),
+            ...addProduct(
+              sum,
+              f32x4.sub(f32x4.add(get(turnedConstant), product(turnedFirst, u)), product(turnedSecond, v)),
+              v128.load(get(turn), offset + TURN_BYTES / 2),
+            ),
+          ];
+        }),
+      ];
+      // Sixteen tokens at a time, so that their sums stay in registers.
+      return [false, true].flatMap((secondHalf) => [
+        ...moving.flatMap((pointer, index) => local.set(pointer, get(pointers[index]!))),
+        ...sums.flatMap((sum) => local.set(sum, bitsInLanes(0))),
+        ...local.set(round, get(quads)),
+        ...countdown(round, [
+          ...[0, 1, 2, 3].flatMap((pair) => addPair(pair, secondHalf)),
+          ...advance(ofPair, COEFFICIENT_BYTES),
+          ...advance(turn, 4 * TURN_BYTES),
+          ...advance(first, 16 * bits),
+          ...advance(second, 16 * bits),
+        ]),
+        ...sums.flatMap((sum, group) => v128.store(get(scores), get(sum), 16 * (group + (secondHalf ? 4 : 0)))),
+      ]);
+    },
+  );
+}
+
+/**
+ * (weights, codes, result, quads, where a factor stands): result += factor * sum of weight * level, for four channels at a time. Weights
+ * are 32 whole numbers of 16 bits; with levels of 14 bits the sums of a lane fit in 32.
+ */
+export function addFunction(name: string, bits: BlockBits): WasmFunction {
+  const levels = Array.from(valueLevels(bits).units);
+  const table = (byte: (level: number) => number) => perLane((code) => byte(levels[code] ?? 0));
+  return wasmFunction(name, [i32, i32, i32, i32, i32], ([weights, codes, result, quads, factor], declare) => {
+    const weight = Array.from({ length: 4 }, () => declare(v128));
+    const [lows, highs, bytes, low, high, scale] = Array.from({ length: 6 }, () => declare(v128)) as [
+      Local,
+      Local,
+      Local,
+      Local,
+      Local,
+      Local,
+    ];
+    const sums = Array.from({ length: 4 }, () => declare(v128));
+    const get = local.get;
+    const interleave = (from: number) => Array.from({ length: 16 }, (_, lane) => from + (lane >> 1) + 16 * (lane & 1));
+    /** The products of 16 tokens, added up to four. */
+    const products = (channel: number, secondHalf: boolean): { prepare: Code; sum: Code } => {
+      const [first, second] = secondHalf ? [weight[2]!, weight[3]!] : [weight[0]!, weight[1]!];
+      const shorts = (from: number) => i8x16.shuffle(get(low), get(high), interleave(from));
+      return {
+        prepare: [
+          ...local.set(bytes, codeBytes(bits, codes, 4 * bits * channel, secondHalf)),
+          ...local.set(low, i8x16.swizzle(get(lows), get(bytes))),
+          ...local.set(high, i8x16.swizzle(get(highs), get(bytes))),
+        ],
+        sum: i32x4.add(i32x4.dot_i16x8_s(shorts(0), get(first)), i32x4.dot_i16x8_s(shorts(8), get(second))),
+      };
+    };
+    const lanes = (...places: number[]) =>
+      places.flatMap((place) => [4 * place, 4 * place + 1, 4 * place + 2, 4 * place + 3]);
+    /** Adds the lanes of two vectors: those of the first stand in the even lanes, twice. */
+    const fold = (first: Code, second: Code): Code =>
+      f32x4.add(i8x16.shuffle(first, second, lanes(0, 4, 1, 5)), i8x16.shuffle(first, second, lanes(2, 6, 3, 7)));
+    return [
+      ...weight.flatMap((each, index) => local.set(each, v128.load(get(weights), 16 * index))),
+      ...local.set(
+        lows,
+        table((level) => level & 255),
+      ),
+      ...local.set(
+        highs,
+        table((level) => (level >> 8) & 255),
+      ),
+      ...local.set(scale, v128.load32_splat(get(factor))),
+      ...countdown(quads, [
+        ...sums.flatMap((sum, channel) => {
+          const [first, second] = [products(channel, false), products(channel, true)];
+          return [
+            ...first.prepare,
+            ...local.set(sum, first.sum),
+            ...second.prepare,
+            ...local.set(sum, f32x4.convert_i32x4_s(i32x4.add(get(sum), second.sum))),
+          ];
+        }),
+        ...local.set(low, fold(get(sums[0]!), get(sums[1]!))),
+        ...local.set(high, fold(get(sums[2]!), get(sums[3]!))),
+        ...v128.store(
+          get(result),
+          f32x4.add(
+            v128.load(get(result)),
+            f32x4.mul(
+              get(scale),
+              f32x4.add(
+                i8x16.shuffle(get(low), get(high), lanes(0, 1, 4, 5)),
+                i8x16.shuffle(get(low), get(high), lanes(2, 3, 6, 7)),
+              ),
+            ),
+          ),
+        ),
+        ...advance(codes, 16 * bits),
+        ...advance(result, 16),
+      ]),
+    ];
+  });
+}
