@@ -59,7 +59,7 @@ export function attentionBlock(
 }
 
 /** The block up to positions: its norm, the projections, and what stands between them and the scores. */
-function headRows(
+export function headRows(
   stream: Tensor2D,
   weights: LayerTensors,
   shape: DecoderShape,
@@ -87,7 +87,12 @@ function headRows(
 }
 
 /** The block behind the scores: what it adds to the stream, of attended values [rows, numAttentionHeads * valueSlotWidth]. */
-function attentionOutput(attended: Tensor2D, weights: LayerTensors, shape: DecoderShape, project: Project): Tensor2D {
+export function attentionOutput(
+  attended: Tensor2D,
+  weights: LayerTensors,
+  shape: DecoderShape,
+  project: Project,
+): Tensor2D {
   const output = project(attended, 'output');
   const { after, residualScale } = shape.blocks;
   return scaled(after === 'branch' ? normByRole(output, shape, weights, 'attentionOutputNorm') : output, residualScale);
@@ -138,22 +143,39 @@ function attend({ queries, keys, values, ...added }: AttentionInputs, shape: Dec
 
 /** Scores of grouped heads before masks, [batch, numAttentionHeads, tokens, positions]. */
 export function scoresOf(queries: Tensor4D, keys: Tensor4D, shape: DecoderShape): Tensor4D {
-  const { scoreScale, softCap } = shape.attention;
+  return softCapped(productsOf(queries, keys, shape), shape.attention.softCap);
+}
+
+/** Scaled products of the queries of grouped heads with the keys of their slots, [batch, numAttentionHeads, tokens, positions]. */
+export function productsOf(queries: Tensor4D, keys: Tensor4D, { attention }: DecoderShape): Tensor4D {
+  const { scoreScale } = attention;
   const [batch, heads, tokens] = queries.shape;
   const [, keyHeads, positions, keyWidth] = keys.shape;
   const bySlot: Tensor4D = reshape(mul(queries, scoreScale), [batch, keyHeads, (heads / keyHeads) * tokens, keyWidth]);
-  return softCapped(reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]), softCap);
+  return reshape(matMul(bySlot, keys, false, true), [batch, heads, tokens, positions]);
 }
 
 /** The values that scores weigh, [batch * tokens, numAttentionHeads * valueSlotWidth]. */
 export function weigh(
   scores: Tensor4D,
   values: Tensor4D,
-  { mask, penalties }: Pick<AttentionInputs, 'mask' | 'penalties'>,
+  added: Pick<AttentionInputs, 'mask' | 'penalties'>,
 ): Tensor2D {
-  const [batch, heads, tokens, positions] = scores.shape;
+  return weightedValues(attentionOf(scores, added), values);
+}
+
+/** What scores become by masks and softmax, of the same shape. */
+export function attentionOf(
+  scores: Tensor4D,
+  { mask, penalties }: Pick<AttentionInputs, 'mask' | 'penalties'>,
+): Tensor4D {
+  return softmax(add(penalties === undefined ? scores : add(scores, penalties), mask));
+}
+
+/** Sums of the values of grouped heads, each weighed by its attention, [batch * tokens, numAttentionHeads * valueSlotWidth]. */
+export function weightedValues(attention: Tensor4D, values: Tensor4D): Tensor2D {
+  const [batch, heads, tokens, positions] = attention.shape;
   const [, valueHeads, , valueWidth] = values.shape;
-  const attention = softmax(add(penalties === undefined ? scores : add(scores, penalties), mask));
   const weighted = matMul(reshape(attention, [batch, valueHeads, (heads / valueHeads) * tokens, positions]), values);
   return rowsOfHeads(reshape(weighted, [batch, heads, tokens, valueWidth]));
 }
@@ -184,7 +206,7 @@ function splitHeads(rows: Tensor2D, batch: number, heads: number): Tensor4D {
 }
 
 /** Rows as [batch, slots, tokens, width]. */
-function slotsOfRows(rows: Tensor2D, batch: number, slots: number): Tensor4D {
+export function slotsOfRows(rows: Tensor2D, batch: number, slots: number): Tensor4D {
   return transpose<Tensor4D>(splitHeads(rows, batch, slots), [0, 2, 1, 3]);
 }
 

@@ -9,6 +9,7 @@ import {
 import type { WeightFormat } from '@kvlr/kernels';
 import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendRequest, selectBackend } from '../backends/select-backend.ts';
+import { codedLogits } from '../blocks/coded-windows.ts';
 import { StockDecoder, uploadDecoder } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/key-value-cache.ts';
 import { PackedDecoder, warmUp } from '../packed/packed-decoder.ts';
@@ -92,6 +93,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   return new LoadedDecoder({
     ...common,
     windows: stock,
+    codedLogits: (tokenIds, reader) => codedLogits(tokenIds, stock.tensors, reader),
     async fused() {
       const read = readFromDevice(stock.tensors);
       fused ??= await prepare(packDecoder({ shape, format: 'f32', read, onLoaded }));

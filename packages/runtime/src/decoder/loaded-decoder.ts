@@ -7,6 +7,7 @@ import {
   type LogitSource,
   type TapName,
   type TensorSink,
+  type WindowReader,
 } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
@@ -51,6 +52,11 @@ export interface DecoderModel extends ActivationSource, LogitSource {
    * vocabSize]: what a text's continuation is scored by, for any dtype and window of the cache.
    */
   logitsBehind(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array>;
+  /**
+   * Logits of windows whose attention reads keys and values as a coded cache gives them back. Throws 'unsupported-feature' for a model
+   * that was loaded with packed weights.
+   */
+  readThrough(reader: WindowReader): LogitSource;
   /** Continues a prompt, one token at a time. */
   generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
   /**
@@ -92,6 +98,8 @@ export interface LoadedDecoderParts {
   cacheSettings: CacheSettings;
   /** Runs whole windows. */
   windows: WindowRunner;
+  /** The same through a coded cache; absent where weights are packed. */
+  codedLogits?: ((tokenIds: Int32Array, reader: WindowReader) => Promise<Float32Array>) | undefined;
   /** Runs tokens behind a cache; may be made when first asked for. */
   fused: () => Promise<PackedDecoder>;
   dispose: () => void;
@@ -119,6 +127,25 @@ export class LoadedDecoder implements DecoderModel {
     this.checkPositions(tokenIds?.length);
     const { windows, guard } = await this.begin(tokenIds);
     return guard.run(() => windows.logits(tokenIds));
+  }
+
+  readThrough(reader: WindowReader): LogitSource {
+    const { codedLogits } = this.open();
+    if (codedLogits === undefined) {
+      throw new KvlrError('unsupported-feature', {
+        message: `expected float32 weights for windows through a coded cache, got ${this.weightFormat} weights.`,
+        hint: 'Load the model without packing its weights.',
+        data: { weights: this.weightFormat },
+      });
+    }
+    return {
+      vocabSize: this.vocabSize,
+      logits: async (tokenIds) => {
+        this.checkPositions(tokenIds?.length);
+        const { guard } = await this.begin(tokenIds);
+        return guard.run(() => codedLogits(tokenIds, reader));
+      },
+    };
   }
 
   async forEachLayer(

@@ -1,0 +1,25 @@
+import { expect, it } from 'vitest';
+import goldens from '../testing/ggml-blocks.json' with { type: 'json' };
+import { ggmlCodecs } from './ggml-blocks.ts';
+
+/** Made by scripts/oracles/cache-blocks.py with ggml itself. */
+const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'base64'));
+const floatsOf = (text: string) => new Float32Array(bytesOf(text).buffer);
+const names = Object.keys(ggmlCodecs) as (keyof typeof ggmlCodecs)[];
+const rows = floatsOf(goldens.values);
+const tokens = 4;
+const request = { layer: 0, side: 'keys' as const, slots: rows.length / tokens / 32, width: 32 };
+
+it.each(names)('%s: the bytes and the numbers of ggml, bit for bit', (name) => {
+  const { keys } = ggmlCodecs[name];
+  const codec = keys.create(request);
+  const bytes = codec.encode(rows, tokens);
+  const golden = goldens.types[name];
+  expect(bytes).toEqual(bytesOf(golden.bytes));
+  expect(codec.decode(bytes, tokens)).toEqual(floatsOf(golden.values));
+  expect(bytes.length).toBe(keys.byteLength(request, tokens));
+});
+
+it('heads whose blocks would reach into the next head are refused in words', () => {
+  expect(ggmlCodecs.q4_0.keys.refuse?.({ slots: 4, width: 24 })).toBe('heads whose width is a multiple of 32');
+});
