@@ -25,9 +25,14 @@ export {
 export { type DecoderTensors, disposeDecoder, embed, readOut, uploadDecoder } from './blocks/stock-decoder.ts';
 export { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './blocks/weights.ts';
 export { type CacheSettings, KeyValueCache } from './cache/key-value-cache.ts';
+export {
+  DecoderInParts,
+  type DecoderPartsSettings,
+  type HeadOnDevice,
+  type LayerOnDevice,
+} from './decoder/decoder-in-parts.ts';
 export type { LoadModelSettings, LoadProgress } from './decoder/load-model.ts';
 export type { DecoderModel, NewTokens } from './decoder/loaded-decoder.ts';
-export { type StreamStore, WindowStream, type WindowStreamSettings } from './decoder/window-stream.ts';
 export { estimateMemory, type MemoryEstimate, type MemoryRequest } from './decoder/memory.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';
