@@ -30,8 +30,11 @@ export {
   type CheckpointEvaluationRequest,
   evaluateCacheDtypes,
   evaluateCheckpoint,
-} from './evaluate.ts';
+} from './evaluate/evaluate-checkpoint.ts';
+export { evaluateTasks, type LoadedTask, type TaskCache, type TasksRequest } from './evaluate/evaluate-tasks.ts';
+export { type TaskEvaluation, taskReport } from './evaluate/task-report.ts';
 export { type HeadPrice, priceOfHeads, type ResultHeads, resolveKeyValueHeads } from './heads.ts';
+export type { EngineChoice, EngineRequest, NativeEngine } from './models/engine.ts';
 export { attentionDtype, cacheElementBytes } from './models/facts.ts';
 export type { RunnerRequest } from './models/runner.ts';
 export type { GroupingQuestion, ModelInWorkers, ModelWorkers } from './models/workers.ts';

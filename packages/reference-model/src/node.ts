@@ -9,3 +9,6 @@ export const referenceTextPaths = {
   calibration: fileURLToPath(referenceTexts.calibration),
   validation: fileURLToPath(referenceTexts.validation),
 } as const;
+
+/** Path of the directory of the embedded tasks: YAML files in the form of lm-evaluation-harness, and their data (jsonl). */
+export const referenceTaskDirectory: string = fileURLToPath(new URL('../tasks', import.meta.url));

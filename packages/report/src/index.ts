@@ -28,6 +28,13 @@ export type {
   RunEnvironment,
   StageTiming,
 } from './documents/compression-report.ts';
+export type {
+  PairedTaskDifference,
+  TaskCondition,
+  TaskDisagreement,
+  TaskReport,
+  TaskRow,
+} from './documents/task-report.ts';
 export { formatWorkTime, layoutKind } from './format/describe.ts';
 export {
   formatBytes,

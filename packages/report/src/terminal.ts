@@ -3,6 +3,7 @@ import Table from 'cli-table3';
 import type { BenchmarkReport } from './documents/benchmark-report.ts';
 import type { ComparisonReport } from './documents/comparison-report.ts';
 import type { CompressionReport, LayerSpectra } from './documents/compression-report.ts';
+import type { TaskReport } from './documents/task-report.ts';
 import { describeCacheElement, describeEvaluation, describeWorkTime, listReferences } from './format/describe.ts';
 import {
   formatBytes,
@@ -24,6 +25,7 @@ import {
 import { headlineTable } from './tables/compression-tables.ts';
 import { describeEnergy, energyTable } from './tables/energy-table.ts';
 import { bytesCell, cellText, environmentTable, left, type ReportTable, right } from './tables/report-table.ts';
+import { taskTable } from './tables/task-tables.ts';
 
 /** How a terminal stresses text. The app passes its colour functions; without them the text is plain. */
 export interface TerminalStyles {
@@ -160,6 +162,11 @@ export function evaluationTerminal(evaluation: EvaluationResult, styles: Termina
     '',
     ...terminalNotes([describeEvaluation(evaluation), describeCacheElement(evaluation.cache.bytesPerElement)], styles),
   ].join('\n');
+}
+
+/** What tasks say of models side by side. */
+export function tasksTerminal(report: TaskReport, styles: TerminalStyles = plainStyles): string {
+  return [terminalTable(taskTable(report), styles), '', ...terminalNotes(report.notes, styles)].join('\n');
 }
 
 /** Digits of a change in percent: halves change the perplexity by less than a thousandth of a percent. */

@@ -1,13 +1,14 @@
-import type { CacheDtype } from '@kvlr/core';
+import { type CacheDtype, KvlrError } from '@kvlr/core';
 import { toHarnessJson } from '@kvlr/evaluation';
 import { type CheckpointEvaluationRequest, evaluateCacheDtypes, evaluateCheckpoint, parseRecipe } from '@kvlr/pipeline';
 import { formatBytes } from '@kvlr/report';
 import { cacheDtypesTerminal, evaluationTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { listTasks } from '@kvlr/tasks/node';
 import { type Command, Option } from 'commander';
 import { type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadEvaluationTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { peakMemoryBytes, withWorkers } from '../machine.ts';
+import { peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addTextOptions,
@@ -15,17 +16,19 @@ import {
   modelArgument,
   modelArgumentHelp,
 } from '../options/options.ts';
-import { parseCacheDtypes, parseCount } from '../options/parse-values.ts';
+import { parseCacheDtypes, parseCount, parseNames, parseSeed } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
+import { printTasks, type TaskOptions } from './eval-tasks.ts';
 
-interface EvalOptions extends TextOptions, ComputeOptions {
+interface EvalOptions extends TextOptions, ComputeOptions, TaskOptions {
   against?: string;
-  cacheDtype?: CacheDtype[];
   windows: number;
   windowLength: number;
 }
 
 const defaults = parseRecipe({}).evaluation;
+
+const taskNames = (await listTasks()).join(', ');
 
 const afterHelp = `
 Windows are taken from the start of each source of text and do not overlap; each is predicted from its own tokens.
@@ -33,10 +36,16 @@ With --json the result has the shape of lm-evaluation-harness's results files; w
 --cache-dtype runs the windows on the kernels of generation, where every key and value is read back from the cache, and sets each
 dtype beside f32.
 
+--tasks asks what lm-evaluation-harness asks, with its prompts and scores: ${taskNames}, or a YAML
+file of your own in its form. Data of tasks that are not embedded (kvlr_...) comes from the Hugging Face hub, once. With --against or
+--cache-dtype every difference is paired over documents.
+
 Examples:
   kvlr eval                                           the embedded model
   kvlr eval ./small --against ./model                 perplexity, KL divergence and agreement
   kvlr eval --cache-dtype f16,int8,int4               what a cache of fewer bits costs
+  kvlr eval ./small --against ./model --tasks piqa,arc_easy,hellaswag -o out/tasks
+  kvlr eval --tasks kvlr_copy --cache-window 128      what a cache forgets that keeps 128 tokens
   kvlr eval ./small --eval-text my-texts.jsonl --json > results.json`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -44,10 +53,17 @@ export function define(command: Command, context: CommandContext): void {
     .argument(modelArgument, modelArgumentHelp)
     .option('--against <ckpt>', 'the model it was made from; "embedded" for the embedded one')
     .addOption(
-      new Option('--cache-dtype <list>', 'what it costs to keep the KV cache as f32, f16, int8 or int4')
-        .argParser(parseCacheDtypes)
-        .conflicts('against'),
+      new Option('--cache-dtype <list>', 'what it costs to keep the KV cache as f32, f16, int8 or int4').argParser(
+        parseCacheDtypes,
+      ),
     );
+  command
+    .option('--tasks <list>', 'tasks by name or path of their YAML, instead of texts', parseNames)
+    .option('--num-fewshot <n>', 'examples before each question (default: as the task says)', parseSeed)
+    .option('--limit <n>', 'only the first n documents of each task: for testing, not for results', parseCount)
+    .option('--cache-window <n>', 'tasks with a cache of the last n tokens, besides the first ones', parseCount)
+    .option('--cache-sinks <n>', 'how many first tokens such a cache keeps (default: 4)', parseSeed)
+    .option('-o, --output <dir>', 'where results, samples and answers go; an interrupted run goes on from there');
   addTextOptions(command, { calibration: false, evaluation: true });
   command
     .option('--windows <n>', 'windows of each source', parseCount, defaults.windowsPerSource)
@@ -60,19 +76,44 @@ export function define(command: Command, context: CommandContext): void {
   addComputeOptions(command)
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: EvalOptions) => {
-      await withModel(path, context, (model) =>
-        options.cacheDtype === undefined
+      requireFitting(options);
+      await withModel(path, context, (model) => {
+        if (options.tasks !== undefined)
+          return withBase(options, context, (base) => printTasks(model, base, options, context));
+        return options.cacheDtype === undefined
           ? printEvaluation(model, options, context)
-          : printCacheDtypes(model, options.cacheDtype, options, context),
-      );
+          : printCacheDtypes(model, options.cacheDtype, options, context);
+      });
     });
+}
+
+/** Opens the model of --against for as long as it is used, where there is one. */
+function withBase<Value>(
+  { against }: EvalOptions,
+  context: CommandContext,
+  work: (base: OpenedModel | undefined) => Promise<Value>,
+): Promise<Value> {
+  return against === undefined ? work(undefined) : withModel(against, context, work);
+}
+
+/** Options that only tasks have, and a combination that only they know. */
+function requireFitting(options: EvalOptions): void {
+  if (options.tasks !== undefined) return;
+  const { numFewshot, limit, cacheWindow, cacheSinks, output, against, cacheDtype } = options;
+  const ofTasks = { 'num-fewshot': numFewshot, limit, 'cache-window': cacheWindow, 'cache-sinks': cacheSinks, output };
+  const alone = Object.entries(ofTasks).find(([, value]) => value !== undefined)?.[0];
+  if (alone === undefined && !(against !== undefined && cacheDtype !== undefined)) return;
+  throw new KvlrError('usage', {
+    message: `expected --tasks with ${alone === undefined ? '--against and --cache-dtype together' : `--${alone}`}`,
+    hint: 'Name tasks, for example --tasks kvlr_cloze,kvlr_copy, or leave it out.',
+  });
 }
 
 async function printEvaluation(model: OpenedModel, options: EvalOptions, context: CommandContext): Promise<void> {
   const { against } = options;
   const evaluateAgainst = (base?: OpenedModel) =>
     evaluateWith(model, options, context, (request) => evaluateCheckpoint({ ...request, base: base?.checkpoint }));
-  const result = against === undefined ? await evaluateAgainst() : await withModel(against, context, evaluateAgainst);
+  const result = await withBase(options, context, evaluateAgainst);
   context.print(`\n${model.name}${against === undefined ? '' : ` against ${against}`}\n`);
   context.print(evaluationTerminal(result, context.terminal.styles));
   context.print(`\nPeak memory  ${formatBytes(peakMemoryBytes())}`);
@@ -109,7 +150,7 @@ async function evaluateWith<Value>(
         model: checkpoint,
         texts,
         windows: { windowsPerSource: options.windows, windowLength: options.windowLength },
-        runtime: { backend: options.backend, workers },
+        runtime: { ...runtimeOf(options), workers },
         onEvent,
         signal,
       }),

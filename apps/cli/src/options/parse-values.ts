@@ -102,3 +102,10 @@ export function parseHeadWidths(text: string): number[] {
 export function parseShares(text: string): number[] {
   return text.split(',').map(parseShare);
 }
+
+/** Names with commas between them: 'piqa,arc_easy'. */
+export function parseNames(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim());
+  if (names.some((name) => name === '')) throw new InvalidArgumentError('Expected names with commas between them.');
+  return names;
+}

@@ -11,11 +11,11 @@ import {
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, type EvaluationWindow, evaluate } from '@kvlr/evaluation';
-import { attentionDtype, cacheElementBytes } from './models/facts.ts';
-import { ModelRunner, type RunnerRequest } from './models/runner.ts';
-import { fitWindows } from './recipe.ts';
-import { RunContext, type Stage } from './run/context.ts';
-import { MemoryRunStore } from './run/store.ts';
+import { attentionDtype, cacheElementBytes } from '../models/facts.ts';
+import { ModelRunner, type RunnerRequest } from '../models/runner.ts';
+import { fitWindows } from '../recipe.ts';
+import { RunContext, type Stage } from '../run/context.ts';
+import { MemoryRunStore } from '../run/store.ts';
 
 interface CommonRequest extends RunControl {
   model: Checkpoint;

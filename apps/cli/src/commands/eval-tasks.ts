@@ -1,0 +1,137 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CacheDtype, Checkpoint } from '@kvlr/core';
+import { evaluateTasks, type LoadedTask, type TaskCache, type TaskEvaluation, taskReport } from '@kvlr/pipeline';
+import { formatBytes } from '@kvlr/report';
+import { tasksTerminal } from '@kvlr/report/terminal';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { harnessSamples, type TaskResultsFile, taskHash, taskResultsFile } from '@kvlr/tasks';
+import { loadDocuments, type OpenedTasks, openAnswerFile, openTasks } from '@kvlr/tasks/node';
+import type { OpenedModel } from '../inputs/models.ts';
+import { peakMemoryBytes } from '../machine.ts';
+import type { ComputeOptions } from '../options/options.ts';
+import type { CommandContext } from '../terminal/terminal.ts';
+
+/** The options of `kvlr eval --tasks`. */
+export interface TaskOptions extends ComputeOptions {
+  tasks?: string[];
+  numFewshot?: number;
+  limit?: number;
+  cacheDtype?: CacheDtype[];
+  cacheWindow?: number;
+  cacheSinks?: number;
+  output?: string;
+}
+
+/** A model with a way of keeping its cache. */
+interface Condition {
+  name: string;
+  checkpoint: Checkpoint;
+  cache: TaskCache;
+}
+
+/**
+ * Asks models about tasks: the base as it is, then the model with every cache that was asked for; without a base the model with a
+ * float32 cache that keeps everything comes first.
+ */
+export async function printTasks(
+  model: OpenedModel,
+  base: OpenedModel | undefined,
+  options: TaskOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { numFewshot, limit, output } = options;
+  const opened = await openTasks(options.tasks!);
+  const tasks = await loadTasks(opened, options, context);
+  await prepareNodeRuntime();
+  if (output !== undefined) await mkdir(output, { recursive: true });
+  const answers = output === undefined ? undefined : await openAnswerFile(join(output, 'answers.jsonl'));
+  if (answers !== undefined && answers.known > 0) {
+    context.onEvent({ type: 'note', message: `${answers.known} answers are there from an earlier run.` });
+  }
+  const evaluations: TaskEvaluation[] = [];
+  try {
+    for (const { name, checkpoint, cache } of conditionsOf(model, base, options)) {
+      const results = await evaluateTasks({
+        ...{ model: checkpoint, tasks, cache, numFewshot, limit, answers },
+        runtime: { backend: options.backend },
+        onEvent: context.onEvent,
+        signal: context.signal,
+      });
+      evaluations.push({ name, shape: checkpoint.shape, cache, modelId: checkpoint.id, results });
+    }
+  } finally {
+    await answers?.close();
+  }
+  const files: TaskResultsFile[] = [];
+  for (const evaluation of evaluations) files.push(await resultsOf(evaluation, opened, options));
+  const report = taskReport(evaluations, limit);
+  context.print(`\n${report.title}\n`);
+  context.print(tasksTerminal(report, context.terminal.styles));
+  context.print(`\nPeak memory  ${formatBytes(peakMemoryBytes())}`);
+  if (output !== undefined) context.print(`Results      ${output}`);
+  context.printJson(files.length === 1 ? files[0] : files);
+}
+
+async function loadTasks(
+  opened: OpenedTasks,
+  { numFewshot }: TaskOptions,
+  context: CommandContext,
+): Promise<LoadedTask[]> {
+  const tasks: LoadedTask[] = [];
+  for (const definition of opened.tasks) {
+    const withExamples = (numFewshot ?? definition.fields.num_fewshot ?? 0) > 0;
+    const { onEvent, signal } = context;
+    tasks.push({ definition, ...(await loadDocuments(definition, withExamples, { onEvent, signal })) });
+  }
+  return tasks;
+}
+
+function conditionsOf(model: OpenedModel, base: OpenedModel | undefined, options: TaskOptions): Condition[] {
+  const { cacheDtype: dtypes = ['f32'], cacheWindow: window, cacheSinks: sinks } = options;
+  const caches = [...new Set(dtypes)].map((dtype): TaskCache => ({ dtype, window, sinks }));
+  const first: Condition = { name: (base ?? model).name, checkpoint: (base ?? model).checkpoint, cache: {} };
+  const changed = caches.filter((cache) => base !== undefined || cache.dtype !== 'f32' || window !== undefined);
+  return [first, ...changed.map((cache) => ({ name: nameOf(model, cache), checkpoint: model.checkpoint, cache }))];
+}
+
+function nameOf({ name }: OpenedModel, { dtype, window }: TaskCache): string {
+  const cache = [dtype === 'f32' ? '' : dtype, window === undefined ? '' : `window ${window}`].filter(
+    (part) => part !== '',
+  );
+  return cache.length === 0 ? name : `${name} (${cache.join(', ')})`;
+}
+
+/** The results file of one model; with an output directory it is written there, with its samples. */
+async function resultsOf(
+  evaluation: TaskEvaluation,
+  { groups }: OpenedTasks,
+  { output, limit }: TaskOptions,
+): Promise<TaskResultsFile> {
+  const hashes: Record<string, string> = {};
+  const directory = output === undefined ? undefined : join(output, fileNameOf(evaluation.name));
+  if (directory !== undefined) await mkdir(directory, { recursive: true });
+  for (const { definition, samples } of evaluation.results) {
+    const { task } = definition.fields;
+    const records = (await Promise.all(samples.map(harnessSamples))).flat();
+    hashes[task] = await taskHash(records);
+    const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('');
+    if (directory !== undefined) await writeFile(join(directory, `samples_${fileNameOf(task)}.jsonl`), lines);
+  }
+  const file = taskResultsFile(evaluation.results, {
+    modelId: evaluation.modelId,
+    modelName: evaluation.name,
+    groups,
+    limit,
+    date: new Date(),
+    taskHashes: hashes,
+    details: { cache: evaluation.cache },
+  });
+  if (directory !== undefined)
+    await writeFile(join(directory, 'results.json'), `${JSON.stringify(file, undefined, 2)}\n`);
+  return file;
+}
+
+function fileNameOf(name: string): string {
+  return name.replace(/[^a-zA-Z0-9._-]+/g, '_').replace(/^[._]+/, '') || 'model';
+}
