@@ -1,12 +1,13 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { applyCompression, createMemoryFiles, encodeSafetensors, openCheckpoint, planTensors } from '@kvlr/checkpoint';
-import { openCheckpointDirectory, openSource, writeGguf } from '@kvlr/checkpoint/node';
+import { applyCompression } from '@kvlr/checkpoint';
+import { openSource, writeGguf } from '@kvlr/checkpoint/node';
 import type { ModelSource } from '@kvlr/core';
 import { loadModel, prepareNodeRuntime } from '@kvlr/runtime/node';
-import { asciiTokenizerFiles, readGolden } from '@kvlr/testkit';
+import { readGolden } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type GoldenChanges, openGolden } from './support/golden-checkpoint.ts';
 import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
 import { poolHeads } from './support/pool-heads.ts';
 import { topTwo } from './support/top-two.ts';
@@ -17,37 +18,6 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'kvlr-families-'));
 });
 afterAll(() => rm(directory, { recursive: true }));
-
-interface Changes {
-  /** Entries of config.json. */
-  config?: Record<string, unknown>;
-  /** As many layers, by repeating those that there are. */
-  layers?: number;
-}
-
-/** A golden checkpoint with a tokenizer, maybe changed so that llama.cpp has it. */
-async function openGolden(name: string, { config, layers }: Changes = {}) {
-  const golden = readGolden(name);
-  const plain = await openCheckpointDirectory(golden.directory);
-  const tensors = [];
-  const count = plain.shape.numLayers;
-  for (const info of planTensors(plain, { source: plain })) {
-    const bytes = await info.read();
-    for (let copy = 0; copy * count < (layers ?? count); copy++) {
-      const renamed = info.name.replace(/layers\.(\d+)/, (_, layer) => `layers.${Number(layer) + copy * count}`);
-      if (copy === 0 || renamed !== info.name) tensors.push({ ...info, name: renamed, bytes });
-    }
-  }
-  await plain.close();
-  const own = JSON.parse(await readFile(join(golden.directory, 'config.json'), 'utf8'));
-  return openCheckpoint(
-    createMemoryFiles({
-      ...asciiTokenizerFiles(),
-      'config.json': JSON.stringify({ ...own, ...(layers && { num_hidden_layers: layers }), ...config }),
-      'model.safetensors': encodeSafetensors(tensors),
-    }),
-  );
-}
 
 type Opened = Awaited<ReturnType<typeof openGolden>>;
 
@@ -104,6 +74,7 @@ describe('llama.cpp with an exported model', () => {
     ['gpt2', 1e-2],
     ['bloom', 1e-2],
     ['mpt_alibi', 1e-2],
+    ['falcon_mqa', 1e-2],
     ['granite', 1e-4],
     ['cohere', 1e-4],
   ] as const)('predicts what transformers predicts: %s', async (name, tolerance) => {
@@ -132,7 +103,7 @@ describe('llama.cpp with an exported model', () => {
     ['gemma2', { config: { query_pre_attn_scalar: 16 } }],
     ['gemma3_text', { config: { query_pre_attn_scalar: 16, sliding_window_pattern: 6 }, layers: 6 }],
     ['smollm3', { config: { no_rope_layers: null, layer_types: null }, layers: 6 }],
-  ] as [string, Changes][])(
+  ] as [string, GoldenChanges][])(
     'predicts what kvlr predicts where transformers has more settings: %s',
     async (name, changes) => {
       const source = await openGolden(name, changes);
@@ -147,6 +118,23 @@ describe('llama.cpp with an exported model', () => {
     const pooled = applyCompression(source, await Promise.all(layers));
     const { tokenIds } = readGolden(name).windows[0]!;
     expectAgreement(await predictions(source, tokenIds, { model: pooled }), await ownLogits(pooled, tokenIds), 1e-2);
+  });
+
+  it('takes Falcon with a norm for each block', async () => {
+    const both = (name: string) =>
+      name.includes('input_layernorm')
+        ? ['ln_attn', 'ln_mlp'].map((own) => name.replace('input_layernorm', own))
+        : [name];
+    const source = await openGolden('falcon_mqa', {
+      config: { new_decoder_architecture: true, num_kv_heads: 1, num_ln_in_parallel_attn: 2 },
+      names: both,
+    });
+    expect(source.shape.blocks.before).toBe('each');
+    const { tokenIds } = readGolden('falcon_mqa').windows[0]!;
+    expectAgreement(await predictions(source, tokenIds), await ownLogits(source, tokenIds), 1e-2);
+    const read = await openSource(join(directory, 'model.gguf'));
+    expect(read.shape).toEqual(source.shape);
+    await read.close();
   });
 
   it.each(['Q8_0', 'Q4_0'] as const)('predicts from %s what kvlr predicts from the same file', async (dtype) => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createMemoryFiles, openCheckpoint } from '@kvlr/checkpoint';
 import { openSource, writeGguf } from '@kvlr/checkpoint/node';
-import { tinyCheckpointFiles } from '@kvlr/testkit';
+import { expectKvlrError, tinyCheckpointFiles } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openLlamaCppOracle } from './support/llama-cpp-oracle.ts';
 
@@ -90,6 +90,14 @@ const preTokenizers: Record<string, [preTokenizer: object, ignoreMerges: boolean
   BLOOM: [sequence(split(' ?[^(\\s|[.,!?…。，、।۔،])]+'), bytes), false],
 };
 
+const falcon = sequence(
+  { type: 'Punctuation', behavior: 'Contiguous' },
+  { ...bytes, use_regex: true },
+  { type: 'Digits', individual_digits: false },
+  split('[0-9][0-9][0-9]'),
+);
+const mixesDigits = (merge: string) => /\p{N}/u.test(merge) && /[^\p{N} ]/u.test(merge);
+
 async function exportTokenizer(
   changes: (tokenizer: Record<string, unknown>) => Record<string, unknown>,
   vocabSize: number,
@@ -119,6 +127,23 @@ describe('llama.cpp gives the same token ids', () => {
       expect([text, oracle.tokenize(text)]).toEqual([text, ids]);
       expect(read.encode(text)).toEqual(ids);
       expect(source.decode(ids)).toBe(text);
+    }
+    await oracle.dispose();
+    await close();
+  });
+
+  it('as the tokenizer of Falcon, whose tokens do not mix digits with others', async () => {
+    const exportWith = (merges: string[]) =>
+      exportTokenizer(
+        (tokenizer) => ({ ...tokenizer, pre_tokenizer: falcon, model: { type: 'BPE', ...learned, merges } }),
+        Object.keys(learned.vocab).length,
+      );
+    await expectKvlrError(() => exportWith(learned.merges), 'unsupported-feature', 'tokenizer');
+    const { source, read, oracle, close } = await exportWith(learned.merges.filter((merge) => !mixesDigits(merge)));
+    for (const text of texts) {
+      const ids = source.encode(text);
+      expect([text, oracle.tokenize(text)]).toEqual([text, ids]);
+      expect(read.encode(text)).toEqual(ids);
     }
     await oracle.dispose();
     await close();

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AutoModelForCausalLM, AutoTokenizer, env, Tensor } from '@huggingface/transformers';
+import { AutoTokenizer } from '@huggingface/transformers';
 import type { OnnxFloatDtype } from '@kvlr/checkpoint';
 import { openCheckpointDirectory, writeOnnxDirectory } from '@kvlr/checkpoint/node';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
@@ -11,18 +11,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compressReference } from './support/compress-reference.ts';
 import { prompts } from './support/prompts.ts';
 import { topTwo } from './support/top-two.ts';
+import { openPeer, readPeersFrom } from './support/transformers-js.ts';
 
 /** Positions whose two best tokens are closer than this in logits may be ranked either way by rounding. */
 const decisiveMargin: Record<OnnxFloatDtype, number> = { F32: 0.01, F16: 0.1 };
-/** Tokens that a prompt is cut behind; the rest is run one by one behind the cache. */
-const prefilled = 8;
-
 let directory: string;
 beforeAll(async () => {
   await prepareNodeRuntime();
   directory = await mkdtemp(join(tmpdir(), 'kvlr-transformers-'));
-  env.allowRemoteModels = false;
-  env.localModelPath = `${directory}/`;
+  readPeersFrom(directory);
 });
 afterAll(() => rm(directory, { recursive: true }));
 
@@ -106,45 +103,5 @@ async function openKvlr(checkpointDirectory: string) {
       model.dispose();
       await checkpoint.close();
     },
-  };
-}
-
-/** The exported directory in transformers.js, which takes the graph that config.json names. */
-async function openPeer(name: string) {
-  const model = await AutoModelForCausalLM.from_pretrained(name, {
-    device: 'cpu',
-    session_options: { logSeverityLevel: 3, intraOpNumThreads: 1 },
-  });
-  const idTensor = (ids: Int32Array) => new Tensor('int64', BigInt64Array.from(ids, BigInt), [1, ids.length]);
-  const maskTensor = (length: number) => new Tensor('int64', new BigInt64Array(length).fill(1n), [1, length]);
-  const forward = async (ids: Int32Array, seen: number, cache?: unknown) => {
-    const inputs = { input_ids: idTensor(ids), attention_mask: maskTensor(seen + ids.length) };
-    const output = await model.forward({ ...inputs, past_key_values: cache });
-    const present = Object.entries(output).filter(([key]) => key.startsWith('present'));
-    return {
-      logits: output.logits.data as Float32Array,
-      cache: Object.fromEntries(present.map(([key, tensor]) => [key.replace('present', 'past_key_values'), tensor])),
-    };
-  };
-  return {
-    logits: async (ids: Int32Array) => (await forward(ids, 0)).logits,
-    async decode(ids: Int32Array): Promise<Float32Array> {
-      let step = await forward(ids.subarray(0, prefilled), 0);
-      const rows = [step.logits];
-      for (let position = prefilled; position < ids.length; position++) {
-        step = await forward(ids.subarray(position, position + 1), position, step.cache);
-        rows.push(step.logits);
-      }
-      return Float32Array.from(rows.flatMap((row) => [...row]));
-    },
-    async generate(ids: Int32Array, count: number): Promise<number[]> {
-      const output = await model.generate({
-        inputs: idTensor(ids),
-        max_new_tokens: count,
-        do_sample: false,
-      } as Parameters<typeof model.generate>[0]);
-      return Array.from((output as Tensor).data as BigInt64Array, Number).slice(ids.length);
-    },
-    close: () => model.dispose(),
   };
 }

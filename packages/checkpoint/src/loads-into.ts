@@ -34,10 +34,12 @@ export function loadsInto(
 
 /** What `loadsInto` says, in a line: the engines, and why there are no more. */
 export function describeEngines({ nativeReason: native, ggufReason, onnxReason }: LoadsInto): string {
+  if (native !== undefined && ggufReason === undefined) return `kvlr, and llama.cpp through GGUF (${native})`;
+  if (native !== undefined) return `kvlr only (${native})`;
   const engines = [
-    native === undefined ? 'transformers and engines that load its checkpoints' : `kvlr only (${native})`,
+    'transformers and engines that load its checkpoints',
     ...(ggufReason === undefined ? ['llama.cpp through GGUF'] : []),
-    ...(onnxReason === undefined && native === undefined ? ['ONNX Runtime through ONNX'] : []),
+    ...(onnxReason === undefined ? ['ONNX Runtime through ONNX'] : []),
   ];
   return engines.join('; ');
 }

@@ -145,3 +145,14 @@ describe('what stands before a text', () => {
     await expectKvlrError(() => load(files), 'file-malformed', /post_processor\.single/);
   });
 });
+
+it.each([
+  ['decoder', { type: 'Sequence', decoders: [null] }],
+  ['decoder', { type: 'Sequence', decoders: [{ type: 'Other' }] }],
+  ['normalizer', { type: 'Sequence', normalizers: [{ type: 'Other' }] }],
+  ['post_processor', { type: 'Sequence', processors: [null] }],
+])('refuses a part that is none when it is loaded: %s %j', async (part, content) => {
+  const files = await tinyCheckpointFiles();
+  editJson(files, 'tokenizer.json', (tokenizer) => Object.assign(tokenizer, { [part]: content }));
+  await expectKvlrError(() => load(files), 'file-malformed', 'a tokenizer definition');
+});

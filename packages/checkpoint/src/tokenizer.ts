@@ -30,6 +30,11 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     });
   }
   const withSpecials = buildTokenizer(raw, files.location);
+  // Some parts are looked at only when they work: a wrong one shows here, not in the middle of an answer.
+  for (const [token, id] of [...vocabulary].slice(0, 1)) {
+    run(files.location, token.length, () => withSpecials.encode(token, { add_special_tokens: false }));
+    run(files.location, 1, () => withSpecials.decode([id]));
+  }
   // Text is data: a special token written in it is encoded as the characters it is made of, unless asked for.
   const withoutSpecials = buildTokenizer(
     { ...raw, added_tokens: addedTokens.filter((token) => !token.special) },
@@ -57,7 +62,8 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
     decode(ids, { skipSpecialTokens = false } = {}) {
       const list = [...checkIds(ids, vocabSize)];
       if (list.length === 0) return '';
-      return withSpecials.decode(list, { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false });
+      const settings = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false };
+      return run(files.location, list.length, () => withSpecials.decode(list, settings));
     },
   };
 }

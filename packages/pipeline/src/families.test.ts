@@ -204,7 +204,11 @@ describe('the whole pipeline', () => {
     ['gemma3_text', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
     ['olmo2', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
     ['olmo', 'contiguous', ['Keys are merged approximately: clipping between projection and RoPE.']],
-    ['gpt2', 'lost-energy', [`Loads into ${native('gpt2')}; llama.cpp through GGUF.`]],
+    [
+      'gpt2',
+      'lost-energy',
+      ['Loads into kvlr, and llama.cpp through GGUF (gpt2 models hold as many KV heads as query heads).'],
+    ],
     ['bloom', 'lost-energy', [`Loads into ${native('bloom')}.`]],
     ['mpt_alibi', 'measured-error', [`Loads into ${native('mpt')}.`]],
     ['gptj', 'measured-error', [`Loads into ${native('gptj')}.`]],

@@ -1,5 +1,5 @@
 import { basename, extname } from 'node:path';
-import type { GgufDtype } from '@kvlr/checkpoint';
+import type { GgufDtype, OnnxSettings } from '@kvlr/checkpoint';
 import { writeGguf, writeOnnxDirectory } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
 import { type Command, Option } from 'commander';
@@ -14,13 +14,16 @@ interface ExportOptions {
   overwrite?: boolean;
 }
 
+const onnxDtypes = ['F32', 'F16', 'Q4_0'] as const satisfies OnnxSettings['dtype'][];
+
 const afterHelp = `
 The ONNX directory has the layout that transformers.js loads: config and tokenizer, and the graph in onnx/.
 
 Examples:
   kvlr export --gguf reference.gguf
   kvlr export ./small --gguf small.gguf --dtype Q8_0
-  kvlr export ./small --onnx ./small-onnx --dtype F16`;
+  kvlr export ./small --onnx ./small-onnx --dtype F16
+  kvlr export ./small --onnx ./small-q4 --dtype Q4_0        a quarter of the bytes, for browsers`;
 
 export function define(command: Command, context: CommandContext): void {
   command
@@ -30,7 +33,7 @@ export function define(command: Command, context: CommandContext): void {
     .addOption(
       new Option(
         '--dtype <type>',
-        'element type of the matrices; Q8_0 and Q4_0 for GGUF; ONNX: F32 or F16, of the KV cache too',
+        'element type of the matrices; ONNX: F32 or F16, of the KV cache too, or Q4_0, 4 bits beside an F32 cache',
       )
         .choices(['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0'] satisfies GgufDtype[])
         .default('F32'),
@@ -57,11 +60,13 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
     };
   }
   if (onnx !== undefined && gguf === undefined) {
-    if (dtype !== 'F32' && dtype !== 'F16') {
-      throw usageError(`expected --dtype F32 or F16 with --onnx, got ${dtype}`, 'Take F16 or F32.');
+    const onnxDtype = onnxDtypes.find((known) => known === dtype);
+    if (onnxDtype === undefined) {
+      const known = onnxDtypes.join(', ');
+      throw usageError(`expected --dtype ${known} with --onnx, got ${dtype}`, `Take one of ${known}.`);
     }
     return async ({ checkpoint }) => {
-      await writeOnnxDirectory(onnx, checkpoint, checkpoint, { ...settings, dtype });
+      await writeOnnxDirectory(onnx, checkpoint, checkpoint, { ...settings, dtype: onnxDtype });
       return { written: onnx, summary: { onnx } };
     };
   }

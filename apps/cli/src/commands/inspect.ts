@@ -15,7 +15,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import { withModel } from '../inputs/models.ts';
 import { loadCalibrationTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { withWorkers } from '../machine.ts';
+import { runtimeOf, withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addTextOptions,
@@ -115,7 +115,7 @@ function describeKeyValueHeads(shape: DecoderShape): string {
   const layout = layoutKind(shape);
   switch (layout) {
     case 'stock':
-      return `${shape.numKeyValueHeads} KV heads`;
+      return `${shape.numKeyValueHeads} KV ${shape.numKeyValueHeads === 1 ? 'head' : 'heads'}`;
     case 'per-layer heads': {
       const counts = shape.layers.map(({ cache: { keySlots } }) => keySlots).join(' ');
       return `${counts} KV heads by layer (kvlr, and llama.cpp through GGUF)`;
@@ -125,9 +125,10 @@ function describeKeyValueHeads(shape: DecoderShape): string {
   }
 }
 
-function describePositions({ layers }: DecoderShape): string {
+function describePositions({ layers, embedding }: DecoderShape): string {
+  const others = { alibi: 'ALiBi', none: embedding.learnedPositions ? 'learned positions' : 'no positions' };
   const kinds = layers.map(({ positions }) =>
-    positions.kind === 'rope' ? `RoPE ${positions.rope.type}` : positions.kind,
+    positions.kind === 'rope' ? `RoPE ${positions.rope.type}` : others[positions.kind],
   );
   return [...new Set(kinds)].join(', ');
 }
@@ -147,11 +148,11 @@ async function spectraOf(
   { onEvent, signal }: CommandContext,
 ): Promise<LayerSpectra[]> {
   const texts = await loadCalibrationTexts(options);
-  const { windows, backend } = options;
+  const { windows } = options;
   await prepareNodeRuntime();
   return nameTextFiles(options, () =>
     withWorkers(options.workers, model, (workers) =>
-      measureSpectra({ model, texts, windows, runtime: { backend, workers }, onEvent, signal }),
+      measureSpectra({ model, texts, windows, runtime: { ...runtimeOf(options), workers }, onEvent, signal }),
     ),
   );
 }

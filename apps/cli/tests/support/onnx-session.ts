@@ -1,5 +1,5 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { OnnxFloatDtype } from '@kvlr/checkpoint';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 
 export interface OnnxSession {
@@ -11,8 +11,9 @@ export interface OnnxSession {
 }
 
 /** An exported model in ONNX Runtime on the CPU, as the exported files stand, with one thread. */
-export async function openOnnxSession(directory: string, dtype: OnnxFloatDtype): Promise<OnnxSession> {
-  const path = join(directory, 'onnx', dtype === 'F32' ? 'model.onnx' : 'model_fp16.onnx');
+export async function openOnnxSession(directory: string): Promise<OnnxSession> {
+  const names = await readdir(join(directory, 'onnx'));
+  const path = join(directory, 'onnx', names.find((name) => name.endsWith('.onnx'))!);
   const session = await InferenceSession.create(path, { logSeverityLevel: 3, intraOpNumThreads: 1 });
   let past = emptyCache(session);
   let length = 0;

@@ -1,10 +1,15 @@
 import { type CompressedLayer, createNormalRandom, type ModelSource, stockLayout } from '@kvlr/core';
 
 /**
- * One layer with the KV heads of each group replaced by their mean, and small random biases on all four projections:
- * a crude model, but one with fewer KV heads than query heads and with every tensor an export can carry.
+ * One layer with the KV heads of each group replaced by their mean, and small random biases on all four projections, where they are not
+ * left out: a crude model, but one with fewer KV heads than query heads and with every tensor an export can carry.
  */
-export async function poolHeads(model: ModelSource, layer: number, groups: number): Promise<CompressedLayer> {
+export async function poolHeads(
+  model: ModelSource,
+  layer: number,
+  groups: number,
+  { biases = true } = {},
+): Promise<CompressedLayer> {
   const { numAttentionHeads, numKeyValueHeads, headDim, hiddenSize } = model.shape;
   const size = numKeyValueHeads / groups;
   const read = async (role: 'queryWeight' | 'keyWeight' | 'valueWeight' | 'outputWeight') =>
@@ -31,10 +36,12 @@ export async function poolHeads(model: ModelSource, layer: number, groups: numbe
       key: pool(await read('keyWeight')),
       value: pool(await read('valueWeight')),
       output: await read('outputWeight'),
-      queryBias: bias(numAttentionHeads * headDim),
-      keyBias: bias(groups * headDim),
-      valueBias: bias(groups * headDim),
-      outputBias: bias(hiddenSize),
+      ...(biases && {
+        queryBias: bias(numAttentionHeads * headDim),
+        keyBias: bias(groups * headDim),
+        valueBias: bias(groups * headDim),
+        outputBias: bias(hiddenSize),
+      }),
     },
   };
 }

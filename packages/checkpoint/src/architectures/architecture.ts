@@ -196,8 +196,21 @@ export interface GgufFamily {
   keys?: readonly (typeof ggufKeys)[number][] | undefined;
   /** Projections that its files hold as one: q, k and v; gate and up. */
   fused?: readonly ('attn_qkv' | 'ffn_up')[] | undefined;
+  /** What config.json says of all models in such files. */
+  config?: Readonly<Record<string, unknown>> | undefined;
+  /** For families whose blocks have one norm, or one each: attn_norm is the one of both, or then the feed-forward's (Falcon). */
+  secondNorm?: SecondNorm | undefined;
   /** Number of layers at which its scores are scaled by the width of the model over the number of heads (Gemma's 27B models). */
   layersScaledByWidth?: number | undefined;
+}
+
+export interface SecondNorm {
+  /** Of the attention's own norm in GGUF files. */
+  name: string;
+  /** The field of config.json that counts the norms. */
+  countField: string;
+  /** What the norms are called in checkpoints that have both: parts of their names. */
+  namesOfBoth: readonly string[];
 }
 
 /** A model family as data: how its config.json tells the decoder's shape, and where its tensors lie. */

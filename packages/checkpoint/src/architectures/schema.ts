@@ -124,6 +124,13 @@ const description = {
       frequencyFactors: z.boolean().optional(),
       keys: z.array(z.enum(ggufKeys)).optional(),
       fused: z.array(z.enum(['attn_qkv', 'ffn_up'])).optional(),
+      config: z.record(z.string(), z.unknown()).optional(),
+      secondNorm: z
+        .strictObject({
+          ...{ name: z.string().min(1), countField: z.string().min(1) },
+          namesOfBoth: z.array(z.string().min(1)),
+        })
+        .optional(),
       layersScaledByWidth: z.int().min(1).optional(),
     })
     .optional(),

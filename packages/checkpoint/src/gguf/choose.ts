@@ -1,5 +1,8 @@
 import { KvlrError } from '@kvlr/core';
 
+/** How every GGUF file begins. */
+export const ggufMagic = 'GGUF';
+
 export function isGgufName(name: string): boolean {
   return name.toLowerCase().endsWith('.gguf');
 }

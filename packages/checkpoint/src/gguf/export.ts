@@ -74,6 +74,8 @@ interface GgufTensor extends GgufTensorPlan {
 export interface GgufPlan {
   metadata: Map<string, GgufValue>;
   tensors: GgufTensor[];
+  /** Tokens of the longest text. */
+  context: number;
 }
 
 /** A field by which files say that kvlr wrote them, and may replace them. It stands near the beginning. */
@@ -95,7 +97,7 @@ export async function planGguf(
     ...ofShape,
     ...(await ggufTokenizerMetadata(source.files, shape.vocabSize)),
   ]);
-  return { metadata, tensors };
+  return { metadata, tensors, context: shape.maxPositionEmbeddings };
 }
 
 /** The decoder of such a file, without its tokenizer. Throws 'unsupported-feature' for what llama.cpp does not compute. */
@@ -117,7 +119,7 @@ export function planDecoder(
   const metadata = ggufShapeMetadata(shape, architecture, family);
   const readers = isUneven ? familiesOfArchitecture.deci!.map((name) => architectures.get(name)) : [architecture];
   requireReadable(shape, readers, { family, metadata, tensors, factors });
-  return { family, shape, metadata, tensors };
+  return { family, shape, metadata, tensors, context: shape.maxPositionEmbeddings };
 }
 
 /** Size of the tensors. */
@@ -145,8 +147,7 @@ interface Target {
 }
 
 function modelTensors(model: ModelSource, shape: DecoderShape, { architecture, family, dtype }: Target): GgufTensor[] {
-  const { tied } = shape.head;
-  return ggufLayout(architecture, family.fused, tied)
+  return ggufLayout(architecture, family, shape)
     .stored(shape)
     .map((stored) => ({
       name: stored.name,

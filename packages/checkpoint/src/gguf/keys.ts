@@ -117,7 +117,13 @@ export function configFromGguf(facts: GgufFacts, descriptor: ArchitectureDescrip
   const { metadata, has } = facts;
   const { shape: rules } = descriptor;
   const { size, attention = {}, feedForward, blocks, positions, head } = rules;
-  const config: Config = { architectures: [descriptor.className], model_type: descriptor.modelTypes[0] };
+  const config: Config = {
+    ...{ architectures: [descriptor.className], model_type: descriptor.modelTypes[0] },
+    ...family.config,
+    ...(family.secondNorm && {
+      [family.secondNorm.countField]: has(family.secondNorm.name.replace('{layer}', '0')) ? 2 : 1,
+    }),
+  };
   const read = (key: string) => metadata.get(`${family.architecture}.${key}`);
   const number = (key: string) => numberOf(read(key), `${family.architecture}.${key}`);
   for (const [key, type, setting] of keysOf(family)) {

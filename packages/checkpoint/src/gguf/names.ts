@@ -35,16 +35,18 @@ const fusedTensors = {
   ffn_up: { name: 'blk.{layer}.ffn_up.weight', roles: ['gateWeight', 'upWeight'], order: 'parts' },
 } as const satisfies Record<string, FusedTensor>;
 
-/** Where the tensors of a family lie in a GGUF file. `fused`: what lies as one. */
+/** Where the tensors of a model lie in a GGUF file. `fused`: what lies as one. */
 export function ggufLayout(
   descriptor: ArchitectureDescriptor,
-  fused: GgufFamily['fused'] = [],
-  tied: boolean,
+  { fused = [], secondNorm }: Pick<GgufFamily, 'fused' | 'secondNorm'>,
+  { head, blocks }: Pick<DecoderShape, 'head' | 'blocks'>,
 ): TensorLayout {
   const own = fused.map((name) => fusedTensors[name]);
   const inFused: readonly string[] = own.flatMap(({ roles }) => roles);
-  const alone = Object.fromEntries(Object.entries(names).filter(([role]) => !inFused.includes(role)));
-  return tensorLayout({ ...descriptor, prefixes: undefined, tensors: alone, fused: own }, tied);
+  const apart = secondNorm !== undefined && blocks.before === 'each';
+  const norms = apart ? { attentionNorm: secondNorm.name, feedForwardNorm: names.attentionNorm } : {};
+  const alone = Object.fromEntries(Object.entries({ ...names, ...norms }).filter(([role]) => !inFused.includes(role)));
+  return tensorLayout({ ...descriptor, prefixes: undefined, tensors: alone, fused: own }, head.tied);
 }
 
 /** What lies as one in a file with tensors of these names: older files of a family may hold apart what newer ones hold together. */

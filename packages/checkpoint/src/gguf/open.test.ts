@@ -40,8 +40,7 @@ const refused: Record<string, RegExp> = {
   smollm3: /layers\.1\.positions\.kind to be "rope"/,
   gemma2: /attention\.scoreScale/,
   gemma3_text: /attention\.scoreScale/,
-  falcon_alibi: /a family that llama\.cpp knows, got falcon/,
-  falcon_mqa: /a family that llama\.cpp knows, got falcon/,
+  falcon_alibi: /blocks\.|positions/,
   gptj: /a family that llama\.cpp knows, got gptj/,
   opt_prenorm: /a family that llama\.cpp knows, got opt/,
   opt_postnorm: /a family that llama\.cpp knows, got opt/,
@@ -224,6 +223,12 @@ describe('openGguf refuses', () => {
     const read = await open(bytes);
     const name = read.tensorName('valueWeight', 1);
     await expectKvlrError(() => read.tensors.readFloat32(name), 'non-finite', /blk\.1\.attn_v\.weight.*element 3/);
+  });
+
+  it('what Git LFS left in its place', async () => {
+    const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n';
+    const files = createMemoryFiles({ 'model.gguf': pointer });
+    await expectKvlrError(() => openFiles(files), 'file-malformed', 'a pointer of Git LFS');
   });
 
   it('a folder of several files, but takes the only one', async () => {

@@ -31,7 +31,13 @@ export async function openGguf(
   requireWhole(source);
   const found = await recognise(source, settings.architectures ?? []);
   const { architecture, family, config: shapeConfig, shape, inFile } = found;
-  const layout = tensorLayout(architecture, shape.head.tied);
+  const { secondNorm } = family;
+  const isOfBoth = (name: string) => secondNorm?.namesOfBoth.some((part) => name.includes(part)) ?? false;
+  const layout = tensorLayout(
+    architecture,
+    shape.head.tied,
+    (name) => shape.blocks.before === 'each' && isOfBoth(name),
+  );
   const tensors = new GgufTensors(source, shape, { family, inFile, layout });
   const location = `${files.location}/${file}`;
   const dtype = writtenDtype(source);
@@ -122,7 +128,8 @@ async function fit(source: GgufSource, architecture: ArchitectureDescriptor, fam
   };
   const config = configFromGguf(facts, architecture, family);
   const shape = modelShapeFromConfig(config, architecture);
-  const inFile = ggufLayout(architecture, fusedInFile(has, shape.feedForward.gated), shape.head.tied);
+  const fused = fusedInFile(has, shape.feedForward.gated);
+  const inFile = ggufLayout(architecture, { ...family, fused }, shape);
   const stored = inFile.stored(shape);
   checkTensors(stored, { info: (name) => ({ ...source.entry(name), dtype: source.dtype(name) }) }, source.file);
   for (const { name } of stored) {

@@ -8,13 +8,16 @@ export interface PreTokenizerRule {
   ignoreMerges?: true;
   /** True where the begin-of-sequence token is added unless the file says otherwise. */
   addsBeginOfSequence?: true;
+  /** True where llama.cpp leaves out the step that parts digits, which shows only if some token mixes them with others. */
+  digitsApart?: true;
   /** normalizer of the tokenizer.json. llama.cpp has none. */
   normalizer?: 'NFC';
 }
 
 type PreTokenizerStep =
   | { type: 'ByteLevel'; use_regex: boolean }
-  | { type: 'Digits'; individual_digits: true }
+  | { type: 'Digits'; individual_digits: boolean }
+  | { type: 'Punctuation'; behavior: 'Contiguous' }
   | { type: 'Split'; pattern: { Regex: string }; behavior: 'Isolated' };
 
 const bytes = { type: 'ByteLevel', use_regex: false } as const;
@@ -83,6 +86,16 @@ export const preTokenizerRules: readonly PreTokenizerRule[] = [
   { names: ['gpt-4o', 'llama4', 'kanana2'], steps: [cases(`${contractions}?`, '\\p{N}{1,3}'), bytes] },
   { names: ['bloom', 'gpt3-finnish', 'poro-chat'], steps: [split(' ?[^(\\s|[.,!?…。，、।۔،])]+'), bytes] },
   {
+    names: ['falcon'],
+    steps: [
+      { type: 'Punctuation', behavior: 'Contiguous' },
+      gpt2,
+      { type: 'Digits', individual_digits: false },
+      split('[0-9][0-9][0-9]'),
+    ],
+    digitsApart: true,
+  },
+  {
     names: ['default'],
     steps: [
       split('[\\p{P}\\$\\+<=>\\^~\\|]+'),
@@ -131,5 +144,6 @@ function signatureOf({
 }: RawStep): string {
   if (type === 'ByteLevel') return `bytes ${regex}`;
   if (type === 'Digits') return `digits ${single === true}`;
+  if (type === 'Punctuation') return `punctuation ${behavior}`;
   return type === 'Split' && behavior === 'Isolated' && invert !== true ? `split ${pattern?.Regex}` : `other ${type}`;
 }

@@ -1,6 +1,6 @@
 import { countElements, KvlrError, type TensorDtype } from '@kvlr/core';
 import { findNonFinite, isTensorDtype } from '../dtypes.ts';
-import type { CheckpointFiles } from '../files/files.ts';
+import { type CheckpointFiles, pointerBytes, requireNoPointer } from '../files/files.ts';
 import { decodeGguf } from './blocks.ts';
 import { type GgufHeader, type GgufMetadata, type GgufTensorEntry, parseGgufHeader } from './header.ts';
 
@@ -95,6 +95,8 @@ export class GgufSource {
 /** Reads the header of a GGUF file, a growing part of it at a time, since nothing says how long it is. */
 export async function openGgufSource(files: CheckpointFiles, file: string): Promise<GgufSource> {
   const fileSize = await files.size(file);
+  const start = await files.read(file, 0, Math.min(pointerBytes, fileSize));
+  requireNoPointer(files.location, file, new TextDecoder().decode(start));
   for (let length = firstRead; ; length *= 4) {
     const bytes = await files.read(file, 0, Math.min(length, fileSize));
     const header = parseGgufHeader(bytes, fileSize, file);

@@ -93,12 +93,18 @@ function byteLevelMetadata(raw: Record<string, unknown>, model: RawModel, locati
   const rule = ruleOfTokenizer(raw.pre_tokenizer, model.ignore_merges === true);
   const normalizer = raw.normalizer as { type?: string; normalizers?: unknown[] } | null | undefined;
   const normalises = normalizer && normalizer.type !== 'NFC' && normalizer.normalizers?.length !== 0;
-  if (model.type !== 'BPE' || rule === undefined || normalises) throw unknownTokenizer(raw, model, location);
+  const mixes = rule?.digitsApart && model.merges.some((pair) => mixesDigits(pair.join('')));
+  if (model.type !== 'BPE' || rule === undefined || normalises || mixes) throw unknownTokenizer(raw, model, location);
   return new Map<string, GgufValue>([
     ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
     ['tokenizer.ggml.pre', { type: 'string', value: rule.names[0]! }],
     ['tokenizer.ggml.merges', { type: 'array', of: 'string', value: model.merges.map((pair) => pair.join(' ')) }],
   ]);
+}
+
+/** Whether some of the characters count as numbers, and some do not. */
+function mixesDigits(token: string): boolean {
+  return /\p{N}/u.test(token) && /\P{N}/u.test(token);
 }
 
 interface RawStep {

@@ -223,6 +223,14 @@ describe('openSource', () => {
     await Promise.all([fromHub.close(), fromDirectory.close()]);
   });
 
+  it('opens a GGUF file whatever its name', async () => {
+    const path = join(cacheDirectory, 'sha256-0123');
+    await writeFile(path, await tinyGguf());
+    const model = await openSource(path);
+    expect(model.shape.numKeyValueHeads).toBe(4);
+    await model.close();
+  });
+
   it('says which forms there are', async () => {
     await expectKvlrError(
       () => openSource('no-such-model', settings()),
@@ -230,6 +238,9 @@ describe('openSource', () => {
       /a directory.*owner\/name.*a URL/,
     );
     await expectKvlrError(() => openSource(import.meta.filename), 'file-malformed', 'the directory of a checkpoint');
+    const part = join(cacheDirectory, 'config.json');
+    await writeFile(part, '{}');
+    await expect(openSource(part)).rejects.toMatchObject({ hint: `Name its directory: ${cacheDirectory}.` });
     await expectKvlrError(() => openSource('team/other', settings()), 'file-missing', 'no directory of that name');
   });
 });

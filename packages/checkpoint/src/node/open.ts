@@ -6,7 +6,7 @@ import { KvlrError, type RunControl } from '@kvlr/core';
 import { chatTemplateFolder } from '../chat-templates.ts';
 import { type CheckpointFiles, fileMissing, fileTruncated, sliceBytes } from '../files/files.ts';
 import { parseHubId } from '../files/hub.ts';
-import { isGgufName } from '../gguf/choose.ts';
+import { ggufMagic, isGgufName } from '../gguf/choose.ts';
 import { openGguf } from '../gguf/open.ts';
 import type { HuggingFaceCheckpoint, OpenCheckpointSettings } from '../model/open.ts';
 import {
@@ -42,7 +42,8 @@ async function openPath(path: string, settings: OpenCheckpointSettings): Promise
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return undefined;
   if (found.isDirectory()) return openCheckpointDirectory(path, settings);
-  if (!isGgufName(path)) throw fileInPlaceOfDirectory(path);
+  // Programs that keep models of their own name GGUF files by their hashes.
+  if (!isGgufName(path) && !(found.isFile() && (await beginsAsGguf(path)))) throw fileInPlaceOfDirectory(path);
   const files = createDirectoryFiles(dirname(path));
   return closedOnError(files, () => openGguf(files, basename(path), settings));
 }
@@ -63,10 +64,23 @@ async function openHubModel(location: string, settings: OpenSourceSettings): Pro
   }
 }
 
+async function beginsAsGguf(path: string): Promise<boolean> {
+  const handle = await open(path, 'r');
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(ggufMagic.length), 0, ggufMagic.length, 0);
+    return buffer.toString('latin1') === ggufMagic;
+  } finally {
+    await handle.close();
+  }
+}
+
 function fileInPlaceOfDirectory(location: string): KvlrError {
+  const isPart = /\.(json|safetensors)$/.test(location);
   return new KvlrError('file-malformed', {
     message: `expected the directory of a checkpoint or a GGUF file, got ${location}`,
-    hint: 'Name the directory that holds config.json, tokenizer.json and *.safetensors side by side.',
+    hint: isPart
+      ? `Name its directory: ${dirname(location)}.`
+      : 'Name the directory that holds config.json, tokenizer.json and *.safetensors side by side.',
     data: { location },
   });
 }

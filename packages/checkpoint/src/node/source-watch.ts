@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { KvlrError } from '@kvlr/core';
-import { isGgufName } from '../gguf/choose.ts';
 
 /** What of a file tells that it is the same: its size, and a hash of pieces all over it. */
 interface FileSample {
@@ -43,7 +42,7 @@ export class SourceWatch {
     if (found === undefined) return undefined;
     const directory = found.isDirectory() ? location : dirname(location);
     const names = found.isDirectory() ? (await readdir(location)).filter((name) => watchedFile.test(name)) : [];
-    if (isGgufName(location) && found.isFile()) names.push(basename(location));
+    if (found.isFile()) names.push(basename(location));
     const stamps = new Map<string, Stamp>();
     const samples: Record<string, FileSample> = {};
     for (const name of names.sort()) {

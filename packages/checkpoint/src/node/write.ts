@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type ModelSource, throwIfAborted } from '@kvlr/core';
+import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
 import { type GgufSettings, ggufBytes, planGguf, writePlanned } from '../gguf/export.ts';
 import { type CheckpointFilesSettings, checkpointFiles } from '../model/checkpoint-files.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
 import { type OnnxSettings, onnxFiles, onnxSmallFiles } from '../onnx/files.ts';
+import { onnxContext } from '../onnx/positions.ts';
 import type { PlaceClaim } from './claim.ts';
 import { checkFreeSpace, fillFile, type ReplaceSettings, replacePath } from './replace.ts';
 
@@ -63,10 +64,17 @@ export async function writeGguf(
   settings: WriteGgufSettings = {},
 ): Promise<void> {
   const plan = await planGguf(model, source, settings);
+  sayContext(model, plan.context, 'llama.cpp has no sliding windows in this architecture', settings);
   await replacePath(path, placeOf('file', settings, source), async (temporary) => {
     await checkFreeSpace(temporary, ggufBytes(plan.tensors));
     await fillFile(temporary, (sink) => writePlanned(plan, sink, settings));
   });
+}
+
+function sayContext({ shape }: ModelSource, context: number, why: string, { onEvent }: RunControl): void {
+  if (context >= shape.maxPositionEmbeddings) return;
+  const message = `The context of the export ends at ${context} of ${shape.maxPositionEmbeddings} tokens: ${why}.`;
+  onEvent?.({ type: 'warning', message });
 }
 
 export interface WriteOnnxSettings extends OnnxSettings, PlaceSettings {}
@@ -85,6 +93,8 @@ export async function writeOnnxDirectory(
 ): Promise<void> {
   const files = onnxFiles(model, settings);
   const smallFiles = await onnxSmallFiles(model, source, files, settings.dtype ?? 'F32');
+  const why = 'the rotary frequencies of longer texts are others, and a graph has one table';
+  sayContext(model, onnxContext(model.shape), why, settings);
   await replacePath(directory, placeOf('directory', settings, source), async (temporary) => {
     await checkFreeSpace(
       temporary,

@@ -1,122 +1,124 @@
 import type { DecoderShape, TensorRole } from '@kvlr/core';
 import type { OnnxFloatDtype } from './format.ts';
 import type { GraphBuilder } from './graph.ts';
+import { type LayerInputs, normalise, normHeads, readStream, type Stream } from './norms.ts';
 
-/** What all layers share: the model's numbers, its constants, and what is known of the sequences. */
-export interface LayerInputs {
-  shape: DecoderShape;
-  dtype: OnnxFloatDtype;
-  keyValueHeads: number;
-  /** Name of the constant that holds a weight. */
-  weights(role: TensorRole, layer?: number): string;
-  lastPositions: string;
-  totalLength: string;
-  cosCache: string;
-  sinCache: string;
-  /** Position of each token, where queries and keys are rotated before attention instead of in it. */
-  positions?: string;
+/** One layer: attention and feed-forward block around the stream, one behind the other or side by side. */
+export function decoderLayer(graph: GraphBuilder, stream: Stream, layer: number, inputs: LayerInputs): Stream {
+  const { before, parallel } = inputs.shape.blocks;
+  const path = `/model/layers.${layer}`;
+  const first = readStream(graph, `${path}/input_layernorm`, stream, 'attentionNorm', inputs, layer);
+  const attended = attentionBlock(graph, first.input, layer, inputs);
+  const between = parallel ? { kept: first.sum } : { kept: first.sum, added: attended };
+  const second =
+    before === 'shared'
+      ? first
+      : readStream(graph, `${path}/post_attention_layernorm`, between, 'feedForwardNorm', inputs, layer);
+  const fed = feedForwardBlock(graph, second.input, layer, inputs);
+  if (!parallel) return { kept: second.sum, added: fed };
+  return { kept: first.sum, added: graph.node(`${path}/Add`, 'Add', [attended, fed]) };
 }
 
-/** The residual stream as the sum of two values, which the next normalisation adds; nothing is added to the first. */
-export interface Stream {
-  kept: string;
-  added: string;
-}
-
-/** Normed input, q, k, v, attention over past and present, output projection. */
-export function attentionBlock(graph: GraphBuilder, stream: Stream, layer: number, inputs: LayerInputs): Stream {
-  const { shape, keyValueHeads, dtype, positions, cosCache, sinCache } = inputs;
+/** q, k, v, their norms, attention over past and present, output projection. */
+function attentionBlock(graph: GraphBuilder, input: string, layer: number, inputs: LayerInputs): string {
+  const { shape, keyValueHeads, dtype, positions, weights } = inputs;
+  const { attention, layers, headDim, numAttentionHeads } = shape;
   const path = `/model/layers.${layer}/attn`;
-  const { normed, sum } = normalise(graph, stream, 'attentionNorm', layer, inputs);
-  const bias = shape.attention.inputBias;
-  const rotate = (part: 'q' | 'k', heads: string): string =>
-    positions === undefined
-      ? heads
-      : graph.node(`${path}/${part}_rotary`, 'RotaryEmbedding', [heads, positions, cosCache, sinCache], {
-          domain: 'com.microsoft',
-        });
-  const query = project(graph, `${path}/q_proj`, normed, layer, inputs, 'queryWeight', bias && 'queryBias');
-  const key = project(graph, `${path}/k_proj`, normed, layer, inputs, 'keyWeight', bias && 'keyBias');
-  const value = project(graph, `${path}/v_proj`, normed, layer, inputs, 'valueWeight', bias && 'valueBias');
-  const cacheShape = (length: string) => ['batch_size', keyValueHeads, length, shape.headDim];
+  const clipped = (part: string, x: string): string => {
+    if (attention.clip === undefined) return x;
+    const bounds = [-attention.clip, attention.clip].map((bound, index) =>
+      graph.scalar(`${path}/${part}/bound_${index}`, dtype, bound),
+    );
+    return graph.node(`${path}/${part}/Clip`, 'Clip', [x, ...bounds]);
+  };
+  const project = (part: 'q' | 'k' | 'v', role: TensorRole): string =>
+    clipped(`${part}_proj`, weights.product(`${path}/${part}_proj`, input, role, layer));
+  const rotation = inputs.rotations[layer];
+  const rotate = (part: 'q' | 'k', heads: number, x: string): string => {
+    if (rotation === undefined || rotation.inAttention) return x;
+    const tables = [positions!, rotation.cosCache, rotation.sinCache];
+    return graph.node(`${path}/${part}_rotary`, 'RotaryEmbedding', [x, ...tables], {
+      domain: 'com.microsoft',
+      attributes: {
+        ...(rotation.interleaved && { interleaved: { integer: 1 } }),
+        ...(rotation.rotaryDim < headDim && {
+          ...{ num_heads: { integer: heads }, rotary_embedding_dim: { integer: rotation.rotaryDim } },
+        }),
+      },
+    });
+  };
+  const query = normHeads(graph, `${path}/q_norm`, project('q', 'queryWeight'), 'queryNorm', layer, inputs);
+  const key = normHeads(graph, `${path}/k_norm`, project('k', 'keyWeight'), 'keyNorm', layer, inputs);
+  const value = project('v', 'valueWeight');
+  const cacheShape = (length: string) => ['batch_size', keyValueHeads, length, headDim];
   const [pastKey, pastValue] = ['key', 'value'].map((part) =>
     graph.input({ name: `past_key_values.${layer}.${part}`, dtype, shape: cacheShape('past_sequence_length') }),
   );
   const [presentKey, presentValue] = ['key', 'value'].map((part) =>
     graph.output({ name: `present.${layer}.${part}`, dtype, shape: cacheShape('total_sequence_length') }),
   );
+  const { window } = layers[layer]!;
   const attended = graph.node(
     `${path}/GroupQueryAttention`,
     'GroupQueryAttention',
     [
-      ...[rotate('q', query), rotate('k', key), value, pastKey!, pastValue!],
+      ...[rotate('q', numAttentionHeads, query), rotate('k', keyValueHeads, key), value, pastKey!, pastValue!],
       ...[inputs.lastPositions, inputs.totalLength],
-      ...(positions === undefined ? [cosCache, sinCache] : []),
+      ...(rotation?.inAttention ? [rotation.cosCache, rotation.sinCache] : []),
     ],
     {
       domain: 'com.microsoft',
       attributes: {
-        num_heads: { integer: shape.numAttentionHeads },
+        num_heads: { integer: numAttentionHeads },
         kv_num_heads: { integer: keyValueHeads },
-        scale: { float: shape.attention.scoreScale },
-        do_rotary: { integer: positions === undefined ? 1 : 0 },
+        scale: { float: attention.scoreScale },
+        do_rotary: { integer: rotation?.inAttention ? 1 : 0 },
+        ...(rotation?.inAttention && rotation.interleaved && { rotary_interleaved: { integer: 1 } }),
+        ...(window !== undefined && { local_window_size: { integer: window } }),
+        ...(attention.softCap !== undefined && { softcap: { float: attention.softCap } }),
       },
       outputs: [`${path}/GroupQueryAttention/output`, presentKey!, presentValue!],
     },
   );
-  const outputBias = shape.attention.outputBias && 'outputBias';
-  return { kept: sum, added: project(graph, `${path}/o_proj`, attended, layer, inputs, 'outputWeight', outputBias) };
+  const output = weights.product(`${path}/o_proj`, attended, 'outputWeight', layer);
+  return branch(graph, `/model/layers.${layer}/attn_branch`, output, 'attentionOutputNorm', layer, inputs);
 }
 
-/** Normed input, activation of the gate times the up projection, down projection. */
-export function feedForwardBlock(graph: GraphBuilder, stream: Stream, layer: number, inputs: LayerInputs): Stream {
+/** Activation of the gate times the up projection, or of the up projection alone; down projection. */
+function feedForwardBlock(graph: GraphBuilder, input: string, layer: number, inputs: LayerInputs): string {
+  const { shape, weights } = inputs;
   const path = `/model/layers.${layer}/mlp`;
-  const { normed, sum } = normalise(graph, stream, 'feedForwardNorm', layer, inputs);
-  const bias = inputs.shape.feedForward.bias;
-  const gate = project(graph, `${path}/gate_proj`, normed, layer, inputs, 'gateWeight', bias && 'gateBias');
-  const up = project(graph, `${path}/up_proj`, normed, layer, inputs, 'upWeight', bias && 'upBias');
-  const gated = graph.node(`${path}/Mul`, 'Mul', [activate(graph, `${path}/act_fn`, gate, inputs.shape), up]);
-  return {
-    kept: sum,
-    added: project(graph, `${path}/down_proj`, gated, layer, inputs, 'downWeight', bias && 'downBias'),
-  };
+  const activated = (role: 'gate' | 'up') =>
+    activate(graph, `${path}/act_fn`, weights.product(`${path}/${role}_proj`, input, `${role}Weight`, layer), shape);
+  const up = () => weights.product(`${path}/up_proj`, input, 'upWeight', layer);
+  const inner = shape.feedForward.gated ? graph.node(`${path}/Mul`, 'Mul', [activated('gate'), up()]) : activated('up');
+  const output = weights.product(`${path}/down_proj`, inner, 'downWeight', layer);
+  return branch(graph, `/model/layers.${layer}/mlp_branch`, output, 'feedForwardOutputNorm', layer, inputs);
 }
 
-/** RMSNorm of the stream, and the stream itself as one value. */
-function normalise(
-  graph: GraphBuilder,
-  { kept, added }: Stream,
-  role: 'attentionNorm' | 'feedForwardNorm',
-  layer: number,
-  { shape, weights }: LayerInputs,
-): { normed: string; sum: string } {
-  const path = `/model/layers.${layer}/${role === 'attentionNorm' ? 'input_layernorm' : 'post_attention_layernorm'}`;
-  const epsilon = { float: shape.blocks.norm.epsilon };
-  const weight = weights(role, layer);
-  if (added === '') {
-    const attributes = { epsilon, axis: { integer: -1 }, stash_type: { integer: 1 } };
-    return { normed: graph.node(path, 'SimplifiedLayerNormalization', [kept, weight], { attributes }), sum: kept };
-  }
-  const outputs = [`${path}/output`, '', '', `${path}/sum`];
-  const normed = graph.node(path, 'SkipSimplifiedLayerNormalization', [kept, added, weight], {
-    domain: 'com.microsoft',
-    attributes: { epsilon },
-    outputs,
-  });
-  return { normed, sum: outputs[3]! };
-}
-
-function project(
+/** What a block adds to the stream: normed and scaled, where the decoder does so. */
+function branch(
   graph: GraphBuilder,
   path: string,
-  input: string,
+  output: string,
+  role: 'attentionOutputNorm' | 'feedForwardOutputNorm',
   layer: number,
-  { weights }: LayerInputs,
-  weight: TensorRole,
-  bias: TensorRole | false,
+  inputs: LayerInputs,
 ): string {
-  const product = graph.node(`${path}/MatMul`, 'MatMul', [input, weights(weight, layer)]);
-  return bias ? graph.node(`${path}/Add`, 'Add', [product, weights(bias, layer)]) : product;
+  const { blocks } = inputs.shape;
+  const normed = blocks.after === 'branch' ? normalise(graph, path, output, blocks.norm, role, inputs, layer) : output;
+  return multiplied(graph, `${path}/scale`, normed, blocks.residualScale, inputs.dtype);
+}
+
+/** x times a factor, where it is not 1. */
+export function multiplied(
+  graph: GraphBuilder,
+  path: string,
+  x: string,
+  factor: number,
+  dtype: OnnxFloatDtype,
+): string {
+  return factor === 1 ? x : graph.node(path, 'Mul', [x, graph.scalar(`${path}/factor`, dtype, factor)]);
 }
 
 function activate(graph: GraphBuilder, path: string, gate: string, { feedForward }: DecoderShape): string {

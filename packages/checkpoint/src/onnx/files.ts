@@ -1,6 +1,6 @@
-import { type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
+import { KvlrError, type ModelSource, type RunControl, throwIfAborted } from '@kvlr/core';
 import { chatTemplateField, readChatTemplates } from '../chat-templates.ts';
-import { configFromModelShape } from '../config/write-config.ts';
+import { configFromModelShape, nativeReason } from '../config/write-config.ts';
 import { auxiliaryFiles, type ByteSink, type CheckpointFiles, fileMissing, readSpelledJson } from '../files/files.ts';
 import { formatJson, type ParsedJson } from '../files/json.ts';
 import type { HuggingFaceCheckpoint } from '../model/open.ts';
@@ -10,16 +10,17 @@ import {
   encodeNode,
   encodeTensorHeader,
   encodeValue,
-  type OnnxFloatDtype,
   type OnnxGraph,
   type OnnxTensor,
   onnxByteLength,
   ProtobufWriter,
 } from './format.ts';
+import { onnxContext } from './positions.ts';
+import { activationDtype, type OnnxWeightDtype } from './weights.ts';
 
 export interface OnnxSettings extends RunControl {
-  /** Type of weights, activations and cache; logits are always F32. Default F32. */
-  dtype?: OnnxFloatDtype;
+  /** Type of weights, and of activations and cache (F32 under Q4_0); logits are always F32. Default F32. */
+  dtype?: OnnxWeightDtype;
   /**
    * A model whose weights take more bytes keeps them beside the model file, in parts of at most so many (a larger tensor has
    * a part to itself). Protocol Buffers end at 2 GB, and so do a browser's buffers. Default 1.9 GB.
@@ -34,11 +35,18 @@ export interface OnnxFile {
   write(sink: ByteSink): Promise<void>;
 }
 
+/** What transformers.js calls the types. */
+const names: Record<OnnxWeightDtype, { dtype: string; suffix: string }> = {
+  F32: { dtype: 'fp32', suffix: '' },
+  F16: { dtype: 'fp16', suffix: '_fp16' },
+  Q4_0: { dtype: 'q4', suffix: '_q4' },
+};
+
 /** Weights in a file of their own begin at whole pages, so that they can be mapped into memory. */
 const pageBytes = 4096;
 
 /**
- * A model as ONNX, one file or several: `model.onnx` (F32) or `model_fp16.onnx` (F16), and where the weights are too large
+ * A model as ONNX, one file or several: `model.onnx` (F32), `model_fp16.onnx` (F16) or `model_q4.onnx` (Q4_0), and where the weights are too large
  * for one file `..._data`, `..._data_1` and so on, as transformers.js names them. See `decoderGraph` for the graph.
  * Throws 'unsupported-feature' for layouts other than stock grouped-query attention; writing throws 'numerical' where a
  * weight is too large for F16, and 'aborted'.
@@ -46,7 +54,7 @@ const pageBytes = 4096;
 export function onnxFiles(model: ModelSource, settings: OnnxSettings = {}): OnnxFile[] {
   const { dtype = 'F32', maxFileBytes = 1_900_000_000 } = settings;
   const graph = decoderGraph(model, dtype);
-  const name = dtype === 'F32' ? 'model.onnx' : 'model_fp16.onnx';
+  const name = `model${names[dtype].suffix}.onnx`;
   const total = byteLengthOf(graph.tensors);
   const progress = createProgress(total, settings);
   if (total <= maxFileBytes) return [modelFile(name, graph, new Map(), progress)];
@@ -174,22 +182,25 @@ function byteLengthOf(tensors: readonly OnnxTensor[]): number {
 /**
  * The files beside the graph: the source's tokenizer and generation files, and config.json with the heads of the model and
  * a section for transformers.js: which file to take, the type of the cache, and how many parts hold the weights.
- * Throws 'file-missing' without a tokenizer.json.
+ * Throws 'file-missing' without a tokenizer.json, 'unsupported-feature' for a model that its family's classes do not hold.
  */
 export async function onnxSmallFiles(
   model: ModelSource,
   source: HuggingFaceCheckpoint,
   files: readonly OnnxFile[],
-  dtype: OnnxFloatDtype,
+  dtype: OnnxWeightDtype,
 ): Promise<Record<string, Uint8Array>> {
+  requireStock(model, source);
   const copied = await auxiliaryFiles(source.files);
   if (!('tokenizer.json' in copied)) throw fileMissing(source.location, 'tokenizer.json');
-  const dtypeName = dtype === 'F32' ? 'float32' : 'float16';
+  const dtypeName = activationDtype(dtype) === 'F32' ? 'float32' : 'float16';
+  const context = onnxContext(model.shape);
   const [main, ...parts] = files;
   const config = {
     ...configFromModelShape(model.shape, source.architecture, dtypeName, source.config),
+    ...(context < model.shape.maxPositionEmbeddings && { max_position_embeddings: context }),
     'transformers.js_config': {
-      dtype: dtype === 'F32' ? 'fp32' : 'fp16',
+      dtype: names[dtype].dtype,
       kv_cache_dtype: { fp16: 'float16' },
       ...(parts.length > 0 && { use_external_data_format: { [main!.name]: parts.length } }),
     },
@@ -199,6 +210,17 @@ export async function onnxSmallFiles(
     ...(await tokenizerConfig(source.files)),
     'config.json': encodeJson(config, await readSpelledJson(source.files, 'config.json')),
   };
+}
+
+/** Throws 'unsupported-feature' for what config.json can only say of kvlr's own models. */
+function requireStock(model: ModelSource, { architecture, config }: HuggingFaceCheckpoint): void {
+  const reason = nativeReason(model.shape, architecture, config);
+  if (reason === undefined) return;
+  throw new KvlrError('unsupported-feature', {
+    message: `expected a model that transformers.js has a class for, got one for kvlr only: ${reason}`,
+    hint: 'This model runs in kvlr, and in llama.cpp where it has the family.',
+    data: { received: reason },
+  });
 }
 
 /**

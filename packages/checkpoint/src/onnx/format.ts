@@ -3,10 +3,10 @@ import type { ByteSink } from '../files/files.ts';
 
 /** Types of the numbers in weights, activations and cache. */
 export type OnnxFloatDtype = 'F32' | 'F16';
-type OnnxDtype = OnnxFloatDtype | 'I32' | 'I64';
+type OnnxDtype = OnnxFloatDtype | 'U8' | 'I32' | 'I64';
 
 /** TensorProto.DataType. */
-const dtypeCodes: Record<OnnxDtype, number> = { F32: 1, I32: 6, I64: 7, F16: 10 };
+const dtypeCodes: Record<OnnxDtype, number> = { F32: 1, U8: 2, I32: 6, I64: 7, F16: 10 };
 
 /** What an input or output of the graph is; a dimension that is only known when it runs has a name. */
 export interface OnnxValue {

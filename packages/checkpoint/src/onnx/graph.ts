@@ -47,6 +47,11 @@ export class GraphBuilder {
     return tensor.name;
   }
 
+  /** A constant of one number. */
+  scalar(name: string, dtype: OnnxFloatDtype, value: number): string {
+    return this.tensor(plainTensor(name, dtype, [], async () => Float32Array.of(value)));
+  }
+
   /** A constant of whole numbers: a scalar, or a list. */
   integers(name: string, value: number | number[]): string {
     const numbers = BigInt64Array.from([value].flat(), BigInt);
