@@ -1,4 +1,5 @@
 export { compressionMethods } from '@kvlr/compression';
+export { describeCourse } from '@kvlr/recovery';
 export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
 export {

@@ -33,7 +33,7 @@ describe('recoverCheckpoint', () => {
   it('brings a checkpoint nearer to its teacher, and is skipped when it is done', async () => {
     const store = new MemoryRunStore();
     const { evaluation, course } = await recoverCheckpoint(await request({ store }));
-    expect(course!.best.heldOutDivergence).toBeLessThan(course!.points[0]!.heldOutDivergence);
+    expect(course!.best.heldOutLoss).toBeLessThan(course!.points[0]!.heldOutLoss);
     expect(evaluation.result.againstBase!.basePerplexity.value).toBeCloseTo(evaluation.base.perplexity.value, 6);
     const again = await recoverCheckpoint(await request({ store }));
     expect(again.evaluation).toEqual(evaluation);

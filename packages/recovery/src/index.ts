@@ -1,7 +1,10 @@
+export { type Adapter, mergeAdapter, targetsOf } from './adapters/adapter.ts';
+export { encodePeftAdapter, peftFileNames, readPeftAdapter } from './adapters/peft.ts';
 export {
   applyDistillation,
   type DistillationRequest,
   type DistillationResult,
+  describeCourse,
   distill,
 } from './distillation/distill.ts';
 export {
@@ -11,6 +14,9 @@ export {
   resolveDistillationSettings,
 } from './distillation/distillation-settings.ts';
 export type { DistillationCheckpoint, DistillationPoint } from './distillation/distillation-state.ts';
+export { needsTeacher, type Objective } from './distillation/objective.ts';
+export type { MaskedWindow, TrainingWindow } from './distillation/pieces.ts';
+export type { TeacherStore, TopTokens } from './distillation/recorded-teacher.ts';
 export {
   applyReconstruction,
   type LayerHistory,
@@ -26,3 +32,5 @@ export {
   resolveReconstructionSettings,
 } from './reconstruction/reconstruction-settings.ts';
 export type { TrainingPoint } from './reconstruction/train-attention.ts';
+export type { LowRankUpdate } from './training/low-rank-adapters.ts';
+export { attentionTargets, type TrainingTarget, trainingTargets } from './training/targets.ts';

@@ -58,7 +58,11 @@ export function checkTokenIds(windows: readonly Int32Array[], vocabSize: number)
 }
 
 /** Starts the backend that is asked for, or any where none is active. */
-export async function startBackend({ backend, wasmPaths, onEvent }: TrainingRequest): Promise<void> {
+export async function startBackend({
+  backend,
+  wasmPaths,
+  onEvent,
+}: Pick<TrainingRequest, 'backend' | 'wasmPaths' | 'onEvent'>): Promise<void> {
   if (backend !== undefined || !getBackend()) await selectBackend({ backend, wasmPaths, onEvent });
 }
 

@@ -1,7 +1,7 @@
 import { join, relative } from 'node:path';
 import { KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { artefactNames, parseRecipe } from '@kvlr/pipeline';
+import { artefactNames, describeCourse, parseRecipe } from '@kvlr/pipeline';
 import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
@@ -102,9 +102,8 @@ async function recover(
   context.print(`\n${model.name} towards ${teacher.name}\n`);
   context.print(`${compressionTerminal(report, context.terminal.styles)}\n`);
   if (course) {
-    const [start, { best }] = [course.points[0]!, course];
-    const change = `${start.heldOutDivergence.toFixed(4)} -> ${best.heldOutDivergence.toFixed(4)}`;
-    context.print(`Held-out KL  ${change} on calibration text that was not trained on`);
+    const { what, before, after } = describeCourse(course.points[0]!, course.best);
+    context.print(`Held out     ${what} ${before} -> ${after} on text that was not trained on`);
   }
   context.print(`Time         ${times.join(', ')}`);
   context.print(`Peak memory  ${formatBytes(report.environment.peakMemoryBytes ?? peakMemoryBytes())}`);

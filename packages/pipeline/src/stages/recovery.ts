@@ -7,6 +7,7 @@ import {
   type DistillationCheckpoint,
   type DistillationPoint,
   type DistillationResult,
+  describeCourse,
   distill,
   type LayerHistory,
   type ReconstructedLayer,
@@ -122,7 +123,7 @@ const distilledCodec = bundleCodec<Distilled>(
 );
 
 const checkpointCodec = bundleCodec<DistillationCheckpoint>(
-  ({ step, points, tensors }) => ({ metadata: { state: JSON.stringify({ step, points }) }, tensors }),
+  ({ tensors, ...state }) => ({ metadata: { state: JSON.stringify(state) }, tensors }),
   ({ metadata, tensors }) => ({ ...JSON.parse(metadata.state!), tensors }),
 );
 
@@ -163,6 +164,6 @@ async function distillStudent(context: RunContext, request: RecoveryRequest): Pr
 
 function describeDistillation({ points, best }: Distilled, resumedAt: number): string {
   const tokens = points.at(-1)!.tokens.toLocaleString('en-US');
-  const change = `held-out KL ${points[0]!.heldOutDivergence.toFixed(4)} -> ${best.heldOutDivergence.toFixed(4)}`;
-  return `${tokens} tokens, ${change}${resumedAt > 0 ? `; went on after step ${resumedAt}` : ''}`;
+  const { what, before, after } = describeCourse(points[0]!, best);
+  return `${tokens} tokens, held-out ${what} ${before} -> ${after}${resumedAt > 0 ? `; went on after step ${resumedAt}` : ''}`;
 }

@@ -1,6 +1,6 @@
 import { type CalibrationStatistics, type DecoderShape, type ModelSource, throwIfAborted } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import type { LayerHistory } from '@kvlr/recovery';
+import { describeCourse, type LayerHistory } from '@kvlr/recovery';
 import {
   type CompressionReport,
   compressionHtml,
@@ -105,8 +105,9 @@ function notesOf(request: ReportRequest, warnings: readonly string[]): string[] 
   if (distillation) {
     const { points, best } = distillation;
     const tokens = points.at(-1)!.tokens.toLocaleString('en-US');
-    const change = `${points[0]!.heldOutDivergence.toFixed(4)} to ${best.heldOutDivergence.toFixed(4)}`;
-    notes.push(`Distilled on ${tokens} tokens: KL divergence on held-out calibration text from ${change}.`);
+    const { what, before, after } = describeCourse(points[0]!, best);
+    const how = best.heldOutDivergence === undefined ? 'Trained' : 'Distilled';
+    notes.push(`${how} on ${tokens} tokens: ${what} on held-out text from ${before} to ${after}.`);
   }
   if (evaluation.rounding && evaluation.rounding.maximum > 0) {
     const { dtype, maximum, relativeToRange } = evaluation.rounding;

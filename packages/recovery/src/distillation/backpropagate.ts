@@ -1,162 +1,133 @@
 import { throwIfAborted } from '@kvlr/core';
-import { type DecoderTensors, decoderLayer, embed, type SequenceContext } from '@kvlr/runtime';
-import {
-  grads,
-  type NamedTensorMap,
-  type Scalar,
-  type Tensor,
-  type Tensor2D,
-  tensor1d,
-  tidy,
-} from '@tensorflow/tfjs-core';
+import type { DecoderTensors, SequenceContext } from '@kvlr/runtime';
+import { add, grads, type NamedTensorMap, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { yieldToHost } from '../training/schedule.ts';
-import type { TrainedAttention } from '../training/trained-attention.ts';
-import type { DistillationPoint } from './distillation-state.ts';
+import type { TrainedLayer } from '../training/trained-layer.ts';
+import { hiddenGradient } from './hidden-states.ts';
+import type { Objective } from './objective.ts';
+import { countedRows, predictedRows, type TrainingPiece } from './pieces.ts';
 import { readoutGradient, readoutSums } from './readout.ts';
+import { lastStream, layerOutput, runStreams, type StreamRun } from './streams.ts';
+import type { Teacher } from './teacher.ts';
 
 export interface LossRequest extends StreamRun {
-  teacher: DecoderTensors;
+  /** Absent where the objective does not ask for the original. */
+  teacher?: Teacher | undefined;
   student: DecoderTensors;
-  attentions: readonly TrainedAttention[];
-  /** Of the teacher's windows; `context` is the student's. */
-  teacherContext: SequenceContext;
-  nextTokenShare: number;
+  layers: readonly TrainedLayer[];
+  /** Of the pieces. */
+  context: SequenceContext;
+  objective: Objective;
 }
 
 /**
- * The training loss of some windows and its gradients to all variables of the attentions, by the variables' names. Layer by
- * layer from the last: each is computed again from the stream before it, so that memory holds the inner activations of one
- * layer and one stream for each. The caller disposes loss and gradients.
+ * What some pieces add to the loss of a step whose counted rows are `rowsOfStep`, and to its gradients to all variables of the layers,
+ * by the variables' names. Layer by layer from the last: each is computed again from the stream before it, so that memory holds the
+ * inner activations of one layer and one stream for each. The caller disposes loss and gradients.
  */
 export async function backpropagate(
   request: LossRequest,
-  windows: readonly Int32Array[],
+  pieces: readonly TrainingPiece[],
+  rowsOfStep = countedRows(pieces),
 ): Promise<{ loss: Scalar; gradients: NamedTensorMap }> {
-  const { teacher, student, attentions, nextTokenShare, context, teacherContext, signal } = request;
+  const { teacher, student, layers, objective, context, signal } = request;
+  const { temperature, hiddenWeight } = objective;
   const held = new Set<Tensor>();
+  const hold = <Kept extends Tensor>(tensor: Kept): Kept => {
+    held.add(tensor);
+    return tensor;
+  };
   const release = (tensor: Tensor) => {
     held.delete(tensor);
     tensor.dispose();
   };
   const gradients: NamedTensorMap = {};
+  const view = await teacher?.view(pieces, { temperature, streams: hiddenWeight > 0, signal });
+  const hiddenShare = (hiddenWeight / layers.length) * (countedRows(pieces) / rowsOfStep);
+  /** Adds what the distance of the stream after a layer from the original's adds. */
+  const withHidden = (layer: number, stream: Tensor2D, total: { loss: Scalar; gradient: Tensor2D }) => {
+    const original = view?.streams[layer];
+    if (original === undefined) return total;
+    const { loss, gradient } = hiddenGradient(stream, original, pieces, hiddenShare);
+    const sums = {
+      loss: hold(add(total.loss, loss) as Scalar),
+      gradient: hold(add(total.gradient, gradient) as Tensor2D),
+    };
+    for (const tensor of [loss, gradient]) tensor.dispose();
+    for (const tensor of [total.loss, total.gradient]) release(tensor);
+    return sums;
+  };
   try {
-    const teacherStream = await lastStream(teacher, windows, { context: teacherContext, signal });
-    held.add(teacherStream);
-    const streams = await runStreams(student, windows, request);
-    for (const stream of streams) held.add(stream);
-    const studentStream = streams.pop()!;
-    const readout = readoutGradient({ teacher, student, teacherStream, studentStream, windows, nextTokenShare });
-    let toStream: Tensor2D = readout.gradient;
-    held.add(toStream).add(readout.loss);
-    for (const stream of [teacherStream, studentStream]) release(stream);
-    for (let layer = student.layers.length - 1; layer >= 0; layer--) {
+    const streams = await runStreams(student, pieces, request);
+    streams.forEach(hold);
+    const stream = streams.pop()!;
+    let total = readoutGradient({ student, stream, teacher: view, pieces }, objective, rowsOfStep);
+    hold(total.loss);
+    hold(total.gradient);
+    total = withHidden(layers.length - 1, stream, total);
+    release(stream);
+    for (let layer = layers.length - 1; layer >= 0; layer--) {
       throwIfAborted(signal);
-      const stream = streams[layer]!;
-      const attention = attentions[layer]!;
-      const variables = attention.variables();
+      const before = streams[layer]!;
+      const variables = layers[layer]!.variables();
       // The embedding is frozen: below the first layer nothing asks for a gradient.
-      const inputs = layer > 0 ? [...variables, stream] : variables;
-      const found = grads(() => layerOutput(stream, student, layer, context, attention))(inputs, toStream);
-      for (const gradient of found) held.add(gradient);
+      const inputs = layer > 0 ? [...variables, before] : variables;
+      const found = grads(() => layerOutput(before, student, layer, context, layers[layer]))(inputs, total.gradient);
+      found.forEach(hold);
       variables.forEach(({ name }, index) => {
         gradients[name] = found[index]!;
       });
-      for (const tensor of [stream, toStream]) release(tensor);
-      if (layer > 0) toStream = found.at(-1)! as Tensor2D;
+      release(total.gradient);
+      if (layer > 0) total = withHidden(layer - 1, before, { loss: total.loss, gradient: found.at(-1)! as Tensor2D });
+      release(before);
       await yieldToHost();
     }
-    return { loss: readout.loss, gradients };
+    return { loss: total.loss, gradients };
   } catch (error) {
     for (const tensor of held) tensor.dispose();
     throw error;
+  } finally {
+    view?.dispose();
   }
 }
 
-export type HeldOutLosses = Pick<DistillationPoint, 'heldOutLoss' | 'heldOutDivergence' | 'heldOutNextToken'>;
+/** Means over the predictions that count, natural logarithms. */
+export interface HeldOutLosses {
+  /** What decides which values are taken: the two below in the shares of the objective. */
+  heldOutLoss: number;
+  /** KL(original || student); undefined where the original is not asked. */
+  heldOutDivergence?: number;
+  /** Cross-entropy of the text's next tokens. */
+  heldOutNextToken: number;
+}
 
-/** The losses of the student as it is now on windows that it is not trained on, one window after another. */
-export async function heldOutLosses(request: LossRequest, windows: readonly Int32Array[]): Promise<HeldOutLosses> {
-  const { teacher, student, nextTokenShare, teacherContext, signal } = request;
+/** The losses of the student as it is now on pieces that it is not trained on, one after another, at temperature 1. */
+export async function heldOutLosses(request: LossRequest, pieces: readonly TrainingPiece[]): Promise<HeldOutLosses> {
+  const { teacher, student, objective, signal } = request;
   const totals = { divergence: 0, nextToken: 0 };
-  for (const window of windows) {
-    const teacherStream = await lastStream(teacher, [window], { context: teacherContext, signal });
+  for (const piece of pieces) {
+    const view = await teacher?.view([piece], { temperature: 1, streams: false, signal });
     try {
-      const studentStream = await lastStream(student, [window], request);
-      const sums = readoutSums({ ...request, teacherStream, studentStream, windows: [window] });
-      studentStream.dispose();
+      const stream = await lastStream(student, [piece], request);
+      const sums = readoutSums({ student, stream, teacher: view, pieces: [piece] });
+      stream.dispose();
       for (const part of ['divergence', 'nextToken'] as const) {
         totals[part] += (await sums[part].data())[0]!;
         sums[part].dispose();
       }
     } finally {
-      teacherStream.dispose();
+      view?.dispose();
     }
   }
-  const rows = windows.length * windows[0]!.length;
-  const heldOutDivergence = totals.divergence / rows;
-  const heldOutNextToken = totals.nextToken / (rows - windows.length);
+  const heldOutNextToken = totals.nextToken / perRow(predictedRows(pieces));
+  if (teacher === undefined) return { heldOutLoss: heldOutNextToken, heldOutNextToken };
+  const heldOutDivergence = totals.divergence / perRow(countedRows(pieces));
+  const { nextTokenShare } = objective;
   const heldOutLoss = (1 - nextTokenShare) * heldOutDivergence + nextTokenShare * heldOutNextToken;
   return { heldOutLoss, heldOutDivergence, heldOutNextToken };
 }
 
-/** Stands in for a layer's own attention. */
-type StandIn = Pick<TrainedAttention, 'weights' | 'project'>;
-
-/** The stream after one layer, differentiable in the stream and in the attention's variables. Call inside tf.tidy. */
-export function layerOutput(
-  stream: Tensor2D,
-  { shape, layers }: DecoderTensors,
-  layer: number,
-  context: SequenceContext,
-  attention?: StandIn,
-): Tensor2D {
-  const weights = attention?.weights ?? layers[layer]!;
-  return decoderLayer(stream, weights, { shape, layer, context, project: attention?.project }).after;
-}
-
-/** The streams before the first layer, windows one under another, [windows * tokens, hiddenSize]. */
-export function embedTokens(model: DecoderTensors, windows: readonly Int32Array[]): Tensor2D {
-  return tidy(() => {
-    const ids = windows.flatMap((window) => [...window]);
-    const positions = windows.flatMap((window) => [...window.keys()]);
-    return embed(tensor1d(ids, 'int32'), positions, model);
-  });
-}
-
-interface StreamRun {
-  context: SequenceContext;
-  /** Stand in for the model's own attention, one for each layer. */
-  attentions?: readonly TrainedAttention[];
-  signal?: AbortSignal;
-}
-
-/**
- * The streams before each layer and after the last, numLayers + 1 tensors [windows * tokens, hiddenSize]. They are all that
- * is kept of the run: the backward pass computes each layer again (gradient checkpointing, Chen et al. 2016).
- */
-async function runStreams(
-  model: DecoderTensors,
-  windows: readonly Int32Array[],
-  { context, attentions, signal }: StreamRun,
-): Promise<Tensor2D[]> {
-  const streams = [embedTokens(model, windows)];
-  try {
-    for (const layer of model.layers.keys()) {
-      throwIfAborted(signal);
-      const stream = streams[layer]!;
-      streams.push(tidy(() => layerOutput(stream, model, layer, context, attentions?.[layer])));
-      await yieldToHost();
-    }
-    return streams;
-  } catch (error) {
-    for (const stream of streams) stream.dispose();
-    throw error;
-  }
-}
-
-/** The stream after the last layer; the others are freed. */
-async function lastStream(model: DecoderTensors, windows: readonly Int32Array[], run: StreamRun): Promise<Tensor2D> {
-  const streams = await runStreams(model, windows, run);
-  for (const stream of streams.slice(0, -1)) stream.dispose();
-  return streams.at(-1)!;
+/** Of no rows at all the mean is 0. */
+function perRow(rows: number): number {
+  return Math.max(1, rows);
 }

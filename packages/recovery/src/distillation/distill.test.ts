@@ -5,21 +5,25 @@ import { memory } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createLatentModel } from '../../../runtime/src/testing/latent-model.ts';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
+import { targetsOf } from '../adapters/adapter.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
-import { cutPieces, type DistillationRequest, type DistillationResult, distill } from './distill.ts';
+import { type DistillationRequest, type DistillationResult, distill } from './distill.ts';
 import type { DistillationCheckpoint } from './distillation-state.ts';
+import { cutPieces } from './pieces.ts';
+import { memoryTeacherStore } from './recorded-teacher.ts';
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));
 const settings = { steps: 6, warmupSteps: 1, pieceLength: 16, piecesPerStep: 2, evaluateEvery: 2, learningRate: 0.02 };
-let request: DistillationRequest;
+const heldOut = windows.slice(6);
+let request: DistillationRequest & { teacher: ModelSource };
 
 beforeAll(async () => {
   request = {
     teacher,
     student: await meanPooledStudent(teacher, 2),
     windows: windows.slice(0, 6),
-    heldOutWindows: windows.slice(6),
+    heldOutWindows: heldOut,
     settings,
     backend: 'wasm',
   };
@@ -73,7 +77,7 @@ describe('the loss', () => {
       [request.student, result.points[0]!],
       [trained(request.student, result), result.best],
     ] as const) {
-      const expected = await oracleLosses(student, request.heldOutWindows);
+      const expected = await oracleLosses(student, heldOut);
       expect(point.heldOutDivergence).toBeCloseTo(expected.divergence, 4);
       expect(point.heldOutNextToken).toBeCloseTo(expected.nextToken, 4);
       expect(point.heldOutLoss).toBeCloseTo(0.75 * expected.divergence + 0.25 * expected.nextToken, 4);
@@ -87,7 +91,7 @@ it('trains on pieces of windows and evaluates on whole ones', async () => {
   const result = await distill({ ...request, settings: { ...settings, pieceLength: 5 } });
   // Windows of 16 tokens give four pieces of 4.
   expect(result.trainingTokens).toBe(6 * 2 * 4);
-  const { divergence } = await oracleLosses(trained(request.student, result), request.heldOutWindows);
+  const { divergence } = await oracleLosses(trained(request.student, result), heldOut);
   expect(result.best.heldOutDivergence).toBeCloseTo(divergence, 4);
   expect(result.best.step).toBeGreaterThan(0);
 });
@@ -99,28 +103,99 @@ it.each([0, 3])('changes the attention of every layer and nothing else, adapters
     ['q', 'k', 'v', 'o'].flatMap((part) => parts.map((kind) => `model.layers.${layer}.self_attn.${part}_proj.${kind}`)),
   );
   expect([...result.tensors.keys()].sort()).toEqual(names.sort());
-  expect(result.best.heldOutDivergence).toBeLessThan(0.95 * result.points[0]!.heldOutDivergence);
-  const { divergence } = await oracleLosses(trained(request.student, result), request.heldOutWindows);
-  expect(divergence).toBeCloseTo(result.best.heldOutDivergence, 4);
+  expect(result.best.heldOutDivergence).toBeLessThan(0.95 * result.points[0]!.heldOutDivergence!);
+  const { divergence } = await oracleLosses(trained(request.student, result), heldOut);
+  expect(divergence).toBeCloseTo(result.best.heldOutDivergence!, 4);
 });
 
 it('trains adapters on latent keys', async () => {
   const student = createLatentModel(2, { seed: 4 });
   const adapted = await distill({ ...request, student, settings: { ...settings, adapterRank: 2 } });
-  expect(adapted.best.heldOutDivergence).toBeLessThan(adapted.points[0]!.heldOutDivergence);
-  const { divergence } = await oracleLosses(trained(student, adapted), request.heldOutWindows);
-  expect(divergence).toBeCloseTo(adapted.best.heldOutDivergence, 4);
+  expect(adapted.best.heldOutDivergence).toBeLessThan(adapted.points[0]!.heldOutDivergence!);
+  const { divergence } = await oracleLosses(trained(student, adapted), heldOut);
+  expect(divergence).toBeCloseTo(adapted.best.heldOutDivergence!, 4);
 });
 
-it('goes on from any checkpoint to the same result', async () => {
-  const saved: DistillationCheckpoint[] = [];
-  const whole = await distill({ ...request, onCheckpoint: (checkpoint) => void saved.push(checkpoint) });
-  expect(saved.map(({ step }) => step)).toEqual([0, 2, 4, 6]);
-  for (const checkpoint of [saved[1]!, saved[3]!]) {
-    const resumed = await distill({ ...request, checkpoint });
-    expect(resumed.points).toEqual(whole.points);
-    expect(numbers(resumed)).toEqual(numbers(whole));
-  }
+describe('goes on from any checkpoint to the same result, to the last digit', () => {
+  const everything = { adapterRank: 2, adapterDropout: 0.2, clipNorm: 0.5, averageDecay: 0.8, hiddenWeight: 0.1 };
+  it.each([
+    ['cpu', {}],
+    ['cpu', { ...everything, piecesAtOnce: 1 }],
+    ['wasm', everything],
+  ] as const)('on %s with %j', async (backend, changes) => {
+    const saved: DistillationCheckpoint[] = [];
+    const usual = { ...request, backend, settings: { ...settings, steps: 5, checkpointEvery: 1, ...changes } };
+    const whole = await distill({ ...usual, onCheckpoint: (checkpoint) => void saved.push(checkpoint) });
+    expect(saved.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5]);
+    for (const checkpoint of [saved[1]!, saved[4]!]) {
+      const resumed = await distill({ ...usual, checkpoint });
+      expect(resumed.points).toEqual(whole.points);
+      expect(numbers(resumed)).toEqual(numbers(whole));
+    }
+  });
+});
+
+describe('other ways to train', () => {
+  it('needs no original for the next tokens of the text', async () => {
+    const { teacher: _, ...rest } = request;
+    const { best, points } = await distill({ ...rest, settings: { ...settings, nextTokenShare: 1 } });
+    expect(best.heldOutDivergence).toBeUndefined();
+    expect(points[0]!.heldOutNextToken).toBeCloseTo((await oracleLosses(request.student, heldOut)).nextToken, 4);
+    expect(best.heldOutLoss).toBe(best.heldOutNextToken);
+  });
+
+  it('asks the original once and then leaves it, with its likeliest tokens', async () => {
+    const teacherStore = memoryTeacherStore();
+    const few = { ...settings, topTokens: 20, temperature: 1.5 };
+    const first = await distill({ ...request, teacherStore, settings: few });
+    expect(first.best.heldOutDivergence).toBeLessThan(0.95 * first.points[0]!.heldOutDivergence!);
+    const silent = { ...request.teacher, tensors: { ...request.teacher.tensors, readFloat32: () => Promise.reject() } };
+    const second = await distill({ ...request, teacher: silent, teacherStore, settings: few });
+    expect(numbers(second)).toEqual(numbers(first));
+  });
+
+  it('takes the running mean where it does better', async () => {
+    const far = { ...settings, learningRate: 0.1, warmupSteps: 0, averageDecay: 0.7 };
+    const result = await distill({ ...request, settings: far });
+    const plain = await distill({ ...request, settings: { ...far, averageDecay: 0 } });
+    expect(result.best.averaged).toBe(true);
+    expect(result.best.heldOutLoss).toBeLessThan(plain.best.heldOutLoss);
+    const { divergence } = await oracleLosses(trained(request.student, result), heldOut);
+    expect(result.best.heldOutDivergence).toBeCloseTo(divergence, 4);
+  });
+
+  it('counts only the predictions that a window marks', async () => {
+    const counted = Uint8Array.from({ length: 16 }, (_, token) => Number(token >= 10 && token < 15));
+    const masked = (list: Int32Array[]) => list.map((tokenIds) => ({ tokenIds, counted }));
+    const answers = { windows: masked(windows.slice(0, 6)), heldOutWindows: masked(heldOut) };
+    const few = { ...settings, steps: 1, nextTokenShare: 1 };
+    const { points } = await distill({ ...request, ...answers, settings: few });
+    let [sum, rows] = [0, 0];
+    for (const window of heldOut) {
+      const logits = await oracleLogits(request.student, window);
+      for (let row = 10; row < 15; row++, rows++) {
+        sum -= logSoftmax(logits.subarray(row * 50, (row + 1) * 50))[window[row + 1]!]!;
+      }
+    }
+    expect(points[0]!.heldOutNextToken).toBeCloseTo(sum / rows, 4);
+  });
+
+  it('trains other projections where they are named', async () => {
+    const targets = ['v_proj', 'down_proj'] as const;
+    for (const adapterRank of [0, 2]) {
+      const { tensors, adapter } = await distill({ ...request, settings: { ...settings, targets, adapterRank } });
+      const names = new Set([...tensors.keys()].map((name) => /\.(\w+)\.(weight|bias)$/.exec(name)![1]));
+      expect([...names].sort()).toEqual(['down_proj', 'v_proj']);
+      expect(adapter && targetsOf(adapter)).toEqual(adapterRank > 0 ? [...targets] : undefined);
+    }
+  });
+
+  it('starts from adapters of another run', async () => {
+    const adapted = { ...settings, adapterRank: 2, adapterAlpha: 4 };
+    const first = await distill({ ...request, settings: adapted });
+    const second = await distill({ ...request, adapters: first.adapter!.layers, settings: { ...adapted, steps: 1 } });
+    expect(second.points[0]!.heldOutLoss).toBeCloseTo(first.best.heldOutLoss, 6);
+  });
 });
 
 it('takes the start where no step helps, and stops early', async () => {
@@ -154,14 +229,23 @@ it('refuses what does not fit together', async () => {
   await refuse({ windows: [windows[0]!, windows[1]!.slice(1)] }, { code: 'invalid-argument' });
   await refuse({ windows: [Int32Array.from(windows[0]!, () => 99)] }, { code: 'tokenizer-mismatch' });
   await refuse({ settings: { nextTokenShare: 2 } }, { data: { setting: 'nextTokenShare' } });
-  await refuse({ checkpoint: { step: 4, points: [], tensors: new Map() } }, { code: 'run-mismatch' });
+  await refuse({ settings: { piecesPerStep: 4, piecesAtOnce: 3 } }, { data: { setting: 'piecesAtOnce' } });
+  await refuse({ settings: { topTokens: 3, hiddenWeight: 1 } }, { data: { setting: 'hiddenWeight' } });
+  await refuse({ settings: { targets: [] } }, { where: { argument: 'targets' } });
+  await refuse({ teacher: undefined }, { where: { argument: 'teacher' } });
+  const { adapter } = await distill({ ...request, settings: { ...settings, steps: 1, adapterRank: 2 } });
+  const adapters = adapter!.layers;
+  await refuse({ adapters, settings: { adapterRank: 3 } }, { where: { argument: 'adapter', layer: 0 } });
+  const nothing = { lossSinceLook: 0, tensors: new Map() };
+  await refuse({ checkpoint: { step: 4, points: [], ...nothing } }, { code: 'run-mismatch' });
   const [point] = (await distill({ ...request, settings: { ...settings, steps: 1 } })).points;
-  await refuse({ checkpoint: { step: 0, points: [point!], tensors: new Map() } }, { code: 'run-mismatch' });
+  await refuse({ checkpoint: { step: 0, points: [point!], ...nothing } }, { code: 'run-mismatch' });
 });
 
 describe('cutPieces', () => {
   const window = (length: number) => Int32Array.from({ length }, (_, token) => token);
-  const cut = (length: number, longest: number) => cutPieces([window(length)], longest).map((piece) => [...piece]);
+  const cut = (length: number, longest: number) =>
+    cutPieces([window(length)], longest, 'part').map(({ tokenIds }) => [...tokenIds]);
 
   it('cuts windows into the fewest pieces of one length', () => {
     expect(cut(6, 3)).toEqual([
@@ -173,7 +257,12 @@ describe('cutPieces', () => {
       [2, 3],
       [4, 5],
     ]);
-    expect(cutPieces([window(4), window(4)], 2)).toHaveLength(4);
+    expect(cutPieces([window(4), window(4)], 2, 'part').map(({ name }) => name)).toEqual([
+      'part-0',
+      'part-1',
+      'part-2',
+      'part-3',
+    ]);
   });
 
   it('leaves windows that are short enough whole', () => {

@@ -1,8 +1,10 @@
-import { type DenseTensor, KvlrError, type ModelSource, throwIfAborted } from '@kvlr/core';
-import { createSequenceContext, type DecoderTensors, disposeDecoder, uploadDecoder } from '@kvlr/runtime';
-import { AdamOptimizer } from '../training/adam-optimizer.ts';
-import { batchOrder, learningRateAt } from '../training/schedule.ts';
-import { AdaptedAttention, TrainableAttention, type TrainedAttention } from '../training/trained-attention.ts';
+import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
+import { disposeDecoder, uploadDecoder } from '@kvlr/runtime';
+import { type Adapter, requireFit } from '../adapters/adapter.ts';
+import { LowRankAdapters, type LowRankUpdate } from '../training/low-rank-adapters.ts';
+import type { TrainingTarget } from '../training/targets.ts';
+import type { TrainedLayer } from '../training/trained-layer.ts';
+import { WholeProjections } from '../training/whole-projections.ts';
 import {
   checkTokenIds,
   checkTrainingWindows,
@@ -10,44 +12,67 @@ import {
   startBackend,
   type TrainingRequest,
 } from '../training-request.ts';
-import { backpropagate, heldOutLosses, type LossRequest } from './backpropagate.ts';
 import {
   type DistillationPreset,
   type DistillationSettings,
   resolveDistillationSettings,
 } from './distillation-settings.ts';
-import { type DistillationCheckpoint, type DistillationPoint, restoreState, saveState } from './distillation-state.ts';
+import type { DistillationCheckpoint, DistillationPoint } from './distillation-state.ts';
+import { needsTeacher } from './objective.ts';
+import { cutPieces, type TrainingPiece, type TrainingWindow, tokensOf } from './pieces.ts';
+import {
+  memoryTeacherStore,
+  missingPieces,
+  RecordedTeacher,
+  recordTeacher,
+  type TeacherStore,
+} from './recorded-teacher.ts';
+import { takeSteps } from './take-steps.ts';
+import { LoadedTeacher, type Teacher } from './teacher.ts';
 
-export interface DistillationRequest extends TrainingRequest {
+export interface DistillationRequest extends Omit<TrainingRequest, 'teacher' | 'windows' | 'heldOutWindows'> {
+  /** The original model. May be absent where the objective is the text's own next tokens alone. */
+  teacher?: ModelSource;
+  /** Token ids of training windows, all of one length, of which all predictions count or some. */
+  windows: TrainingWindow[];
+  /** Windows of other text, of the same length, that decide which values are taken and when to stop. */
+  heldOutWindows: TrainingWindow[];
   /** Default 'full'. */
   preset?: DistillationPreset;
   settings?: Partial<DistillationSettings>;
+  /** Adapters to start from instead of new ones, by layer. Their rank and targets have to be those of the settings. */
+  adapters?: Adapter['layers'];
   /** Of an interrupted run with the same request: training goes on behind it, to the same result. */
   checkpoint?: DistillationCheckpoint;
-  /** Is handed a checkpoint after every look at the held-out windows. */
+  /** Is handed a checkpoint after every look at the held-out windows, and between them as the settings say. */
   onCheckpoint?: (checkpoint: DistillationCheckpoint) => void | Promise<void>;
+  /** Where what the original says is kept, with `topTokens`. Default: in memory. */
+  teacherStore?: TeacherStore;
 }
 
 export interface DistillationResult {
-  /** The trained projections (and biases) of all layers under the student's tensor names, matrices [out, in]. */
+  /** All that was trained, under the student's tensor names, matrices [out, in]; adapters merged. */
   tensors: Map<string, DenseTensor>;
   points: DistillationPoint[];
   /** The point whose values were taken. */
   best: DistillationPoint;
   /** Tokens trained on. */
   trainingTokens: number;
+  /** What was trained, where adapters were. */
+  adapter?: Adapter;
 }
 
 /**
- * Distillation, end to end: trains the attention projections of all layers of a compressed model together, so that its
- * next-token distribution comes back to the original's, by AdamW on KL(original || student), optionally mixed with the
- * cross-entropy of the text (Hinton et al. 2015; as recovery after compression, Yu et al. 2024, arXiv 2406.07056).
- * Matrices themselves are trained, or low-rank adapters that are merged at the end. Embedding, feed-forward blocks, norms and
- * head stay. Steps are taken on pieces of the windows: at equal tokens many steps of few ended lower than few of many
- * (docs/log.md). The result has the values with the least loss on the held-out windows, those of the start included.
+ * Training end to end: the attention projections of all layers of a compressed model together, so that its next-token distribution
+ * comes back to the original's, by AdamW on KL(original || student), mixed with the cross-entropy of the text or the distance of the
+ * streams as asked (`Objective`; as recovery after compression, Yu et al. 2024, arXiv 2406.07056). Matrices themselves are trained, or
+ * low-rank adapters that are merged at the end (LoRA, arXiv 2106.09685); other projections where `targets` names them. All else stays.
+ * Steps are taken on pieces of the windows: at equal tokens many steps of few ended lower than few of many (docs/log.md). The result
+ * has the values with the least loss on the held-out windows, those of the start included.
  *
- * Memory: both models in float32, one stream [tokens of a step, hiddenSize] for each layer, the inner activations of one
- * layer, the logits of 512 rows, and three or four numbers for each trained one.
+ * Memory: both models in float32, one stream [tokens of a pass, hiddenSize] for each layer, the inner activations of one
+ * layer, the logits of 512 rows, and three or four numbers for each trained one. With `topTokens` the original leaves before the
+ * student is loaded.
  *
  * @throws KvlrError 'invalid-argument', 'text-too-short', 'tokenizer-mismatch',
  *   'run-mismatch' (a checkpoint of something else), 'aborted' on the signal.
@@ -56,125 +81,149 @@ export async function distill(request: DistillationRequest): Promise<Distillatio
   const settings = resolveDistillationSettings(request.preset ?? 'full', request.settings);
   checkDistillationRequest(request, settings);
   await startBackend(request);
-  const models: DecoderTensors[] = [];
+  const pieces = {
+    training: cutPieces(request.windows, settings.pieceLength, 'training'),
+    heldOut: cutPieces(request.heldOutWindows, Number.POSITIVE_INFINITY, 'held-out'),
+  };
+  const { teacher, release } = await loadTeacher(request, settings, pieces);
   try {
-    for (const source of [request.teacher, request.student]) models.push(await uploadDecoder(source, request.signal));
-    const [teacher, student] = models as [DecoderTensors, DecoderTensors];
-    const attentions = student.layers.map((weights, layer) =>
-      settings.adapterRank > 0
-        ? new AdaptedAttention(weights, { rank: settings.adapterRank, seed: settings.seed + layer })
-        : new TrainableAttention(weights, settings.scoreStep),
-    );
+    const student = await uploadDecoder(request.student, request.signal);
     try {
-      return await train(request, settings, { teacher, student, attentions });
+      const layers = student.layers.map((weights, layer) => createLayer(weights, layer, settings, request.adapters));
+      try {
+        requireVariables(layers, settings);
+        const points = await takeSteps({ ...request, settings, pieces, teacher, student, layers });
+        return await finish(request, settings, layers, points);
+      } finally {
+        for (const layer of layers) layer.dispose();
+      }
     } finally {
-      for (const attention of attentions) attention.dispose();
+      disposeDecoder(student);
     }
   } finally {
-    for (const model of models) disposeDecoder(model);
+    release();
   }
 }
 
-interface LoadedParts {
-  teacher: DecoderTensors;
-  student: DecoderTensors;
-  attentions: TrainedAttention[];
+function createLayer(
+  weights: ConstructorParameters<typeof WholeProjections>[0],
+  layer: number,
+  { adapterRank, adapterAlpha, adapterDropout, targets, scoreStep, seed }: DistillationSettings,
+  adapters: DistillationRequest['adapters'],
+): TrainedLayer {
+  if (adapterRank === 0) return new WholeProjections(weights, { scoreStep, targets });
+  const adapter = {
+    rank: adapterRank,
+    alpha: adapterAlpha || adapterRank,
+    dropout: adapterDropout,
+    targets,
+    seed: seed + layer,
+  };
+  return new LowRankAdapters(weights, adapter, adapters?.[layer]);
 }
 
-async function train(
+function requireVariables(layers: readonly TrainedLayer[], { targets }: DistillationSettings): void {
+  if (layers.some((layer) => layer.trained.size > 0)) return;
+  throw new KvlrError('invalid-argument', {
+    message: `expected projections that the model has, got ${targets.join(', ')}`,
+    where: { argument: 'targets' },
+    data: { targets },
+  });
+}
+
+/** The original, in memory or recorded; what it holds is freed by `release`. */
+async function loadTeacher(
   request: DistillationRequest,
   settings: DistillationSettings,
-  parts: LoadedParts,
-): Promise<DistillationResult> {
-  const { heldOutWindows, checkpoint, onEvent, signal } = request;
-  const { steps, nextTokenShare, weightDecay, evaluateEvery, patience, seed } = settings;
-  const { teacher, student, attentions } = parts;
-  const pieces = cutPieces(request.windows, settings.pieceLength);
-  const piecesPerStep = Math.min(settings.piecesPerStep, pieces.length);
-  const stepTokens = piecesPerStep * pieces[0]!.length;
-  const contextsOf = (batch: number, tokens: number) => ({
-    context: createSequenceContext({ shape: student.shape, batch, tokens }),
-    teacherContext: createSequenceContext({ shape: teacher.shape, batch, tokens }),
-  });
-  const contexts = {
-    training: contextsOf(piecesPerStep, pieces[0]!.length),
-    heldOut: contextsOf(1, heldOutWindows[0]!.length),
-  };
-  const base: Omit<LossRequest, 'context' | 'teacherContext'> = { ...parts, nextTokenShare, signal };
-  const parameters = (await Promise.all(attentions.map((attention) => attention.parameters()))).flat();
-  const optimizer = new AdamOptimizer(parameters, { weightDecay });
-  const state = { attentions, optimizer };
-  const points: DistillationPoint[] = [];
-  const look = async (step: number, trainLoss?: number): Promise<void> => {
-    const losses = await heldOutLosses({ ...base, ...contexts.heldOut }, heldOutWindows);
-    if (points.every(({ heldOutLoss }) => losses.heldOutLoss < heldOutLoss)) {
-      for (const attention of attentions) attention.keep();
-    }
-    points.push({ step, tokens: step * stepTokens, ...(step > 0 && { trainLoss }), ...losses });
-    await request.onCheckpoint?.(await saveState(state, step, points));
-  };
-  try {
-    if (checkpoint === undefined) await look(0);
-    else {
-      restoreState(state, checkpoint);
-      points.push(...checkpoint.points);
-    }
-    const batches = batchOrder(pieces.length, piecesPerStep, seed);
-    for (let past = 0; past < points.at(-1)!.step; past++) batches.next();
-    let trainLosses: number[] = [];
-    for (let step = points.at(-1)!.step; step < steps && looksSinceBest(points) < patience; ) {
-      throwIfAborted(signal);
-      const batch = batches.next().value.map((index) => pieces[index]!);
-      const { loss, gradients } = await backpropagate({ ...base, ...contexts.training }, batch);
-      optimizer.apply(gradients, learningRateAt(step, settings));
-      trainLosses.push((await loss.data())[0]!);
-      for (const tensor of [loss, ...Object.values(gradients)]) tensor.dispose();
-      step += 1;
-      if (step % evaluateEvery === 0 || step === steps) {
-        await look(step, trainLosses.reduce((total, value) => total + value, 0) / trainLosses.length);
-        trainLosses = [];
-      }
-      const detail = `held-out loss ${points.at(-1)!.heldOutLoss.toFixed(4)}`;
-      onEvent?.({ type: 'progress', stage: 'recovery', completed: step, total: steps, unit: 'steps', detail });
-    }
-    return await finish(request, attentions, points);
-  } finally {
-    optimizer.dispose();
-    for (const pair of Object.values(contexts)) for (const context of Object.values(pair)) context.dispose();
+  pieces: { training: readonly TrainingPiece[]; heldOut: readonly TrainingPiece[] },
+): Promise<{ teacher: Teacher | undefined; release: () => void }> {
+  const { teacher: source, signal, onEvent, teacherStore: store = memoryTeacherStore() } = request;
+  const { topTokens, temperature } = settings;
+  if (source === undefined) return { teacher: undefined, release: () => {} };
+  if (topTokens === 0) {
+    const model = await uploadDecoder(source, signal);
+    const teacher = new LoadedTeacher(model);
+    const release = () => {
+      teacher.dispose();
+      disposeDecoder(model);
+    };
+    return { teacher, release };
   }
+  const recordings = [
+    { temperature, missing: await missingPieces(store, pieces.training, temperature) },
+    { temperature: 1, missing: await missingPieces(store, pieces.heldOut, 1) },
+  ];
+  const total = recordings.reduce((sum, { missing }) => sum + missing.length, 0);
+  if (total > 0) {
+    const model = await uploadDecoder(source, signal);
+    let done = 0;
+    const onPiece = () => {
+      done += 1;
+      onEvent?.({ type: 'progress', stage: 'recovery', completed: done, total, unit: 'pieces recorded' });
+    };
+    try {
+      for (const { missing, temperature } of recordings) {
+        await recordTeacher(model, missing, store, { topTokens, temperature, signal, onPiece });
+      }
+    } finally {
+      disposeDecoder(model);
+    }
+  }
+  return { teacher: new RecordedTeacher(store, source.shape.vocabSize), release: () => {} };
 }
 
 /** Takes the best values. */
 async function finish(
   { student, onEvent }: DistillationRequest,
-  attentions: readonly TrainedAttention[],
+  { adapterRank: rank, adapterAlpha, adapterDropout: dropout }: DistillationSettings,
+  layers: readonly TrainedLayer[],
   points: DistillationPoint[],
 ): Promise<DistillationResult> {
   const best = points.reduce((least, point) => (point.heldOutLoss < least.heldOutLoss ? point : least));
   const tensors = new Map<string, DenseTensor>();
-  for (const [layer, attention] of attentions.entries()) {
-    attention.restore();
-    for (const [name, tensor] of await attention.download(student, layer)) tensors.set(name, tensor);
+  const adapters: Map<TrainingTarget, LowRankUpdate>[] = [];
+  for (const [index, layer] of layers.entries()) {
+    layer.restore();
+    for (const [name, tensor] of await layer.download(student, index)) tensors.set(name, tensor);
+    if (layer instanceof LowRankAdapters) adapters.push(await layer.updates());
   }
   const [start, last] = [points[0]!, points.at(-1)!];
+  const { what, before, after } = describeCourse(start, best);
   onEvent?.({
     type: 'note',
-    message: `Distillation: held-out KL divergence ${start.heldOutDivergence.toFixed(4)} before, ${best.heldOutDivergence.toFixed(4)} after ${best.step} steps.`,
+    message: `Distillation: held-out ${what} ${before} before, ${after} after ${best.step} steps${best.averaged ? ', of the running mean' : ''}.`,
     data: { points },
   });
-  return { tensors, points, best, trainingTokens: last.tokens };
+  const adapter = { rank, alpha: adapterAlpha || rank, dropout, layers: adapters };
+  return { tensors, points, best, trainingTokens: last.tokens, ...(rank > 0 && { adapter }) };
 }
 
-function looksSinceBest(points: readonly DistillationPoint[]): number {
-  const least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
-  return points.length - 1 - points.findIndex(({ heldOutLoss }) => heldOutLoss === least);
+/** The held-out figure that tells most, before and after: the KL divergence, or without an original the next-token loss. */
+export function describeCourse(
+  start: DistillationPoint,
+  best: DistillationPoint,
+): { what: string; before: string; after: string } {
+  const { heldOutDivergence: first } = start;
+  const { heldOutDivergence: last } = best;
+  if (first !== undefined && last !== undefined) {
+    return { what: 'KL divergence', before: first.toFixed(4), after: last.toFixed(4) };
+  }
+  const perplexity = ({ heldOutNextToken }: DistillationPoint) => Math.exp(heldOutNextToken).toFixed(2);
+  return { what: 'perplexity', before: perplexity(start), after: perplexity(best) };
 }
 
 /** Throws when the parts of a request do not fit together: see `distill`. */
 function checkDistillationRequest(request: DistillationRequest, settings: DistillationSettings): void {
-  const { teacher, student, windows, heldOutWindows, checkpoint } = request;
+  const { teacher, student, checkpoint } = request;
   const { vocabSize } = student.shape;
-  if (teacher.shape.vocabSize !== vocabSize) {
+  if (teacher === undefined && needsTeacher(settings)) {
+    throw new KvlrError('invalid-argument', {
+      message: 'expected the original model, got none',
+      hint: "Give the model that the student was compressed from, or train on the text's next tokens alone.",
+      where: { argument: 'teacher' },
+    });
+  }
+  if (teacher !== undefined && teacher.shape.vocabSize !== vocabSize) {
     throw new KvlrError('invalid-argument', {
       message: `expected a student with its teacher's vocabulary of ${teacher.shape.vocabSize}, got ${vocabSize}`,
       hint: 'Give the model that the student was compressed from as the teacher.',
@@ -182,8 +231,10 @@ function checkDistillationRequest(request: DistillationRequest, settings: Distil
       data: { name: 'vocabSize', teacher: teacher.shape.vocabSize, student: vocabSize },
     });
   }
-  checkTrainingWindows(request, 2);
+  const [windows, heldOutWindows] = [request.windows.map(tokensOf), request.heldOutWindows.map(tokensOf)];
+  checkTrainingWindows({ windows, heldOutWindows }, 2);
   checkTokenIds([...windows, ...heldOutWindows], vocabSize);
+  if (request.adapters) requireFit(student, { rank: settings.adapterRank, layers: request.adapters });
   if (checkpoint === undefined || (checkpoint.step <= settings.steps && checkpoint.points.length > 0)) return;
   throw new KvlrError('run-mismatch', {
     message: `expected a checkpoint of at most ${settings.steps} steps with its course, got ${checkpoint.step} steps and ${checkpoint.points.length} points`,
@@ -193,19 +244,7 @@ function checkDistillationRequest(request: DistillationRequest, settings: Distil
   });
 }
 
-/**
- * Cuts each window into the fewest pieces of one length that are no longer than `longest`. Tokens at a window's end that do
- * not fill a piece are left out: fewer than there are pieces.
- */
-export function cutPieces(windows: readonly Int32Array[], longest: number): Int32Array[] {
-  return windows.flatMap((window) => {
-    const count = Math.ceil(window.length / longest);
-    const length = Math.floor(window.length / count);
-    return Array.from({ length: count }, (_, piece) => window.subarray(piece * length, (piece + 1) * length));
-  });
-}
-
-/** The student with its attention replaced by what distillation found. */
+/** The student with what distillation found in the place of its own. */
 export function applyDistillation(student: ModelSource, { tensors }: Pick<DistillationResult, 'tensors'>): ModelSource {
   return overlayTrained(student, tensors);
 }

@@ -1,20 +1,18 @@
 import { type DenseTensor, KvlrError } from '@kvlr/core';
 import { type Tensor, tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { AdamOptimizer } from '../training/adam-optimizer.ts';
-import type { TrainedAttention } from '../training/trained-attention.ts';
+import type { TrainedLayer } from '../training/trained-layer.ts';
+import type { HeldOutLosses } from './backpropagate.ts';
 
 /** One look at the held-out windows. Losses are natural logarithms, means over predicted tokens. */
-export interface DistillationPoint {
+export interface DistillationPoint extends HeldOutLosses {
   step: number;
   /** Tokens trained on by then. */
   tokens: number;
   /** Mean loss of the training steps since the last point; none before the first step. */
   trainLoss?: number;
-  /** What training lowers, on the held-out windows. */
-  heldOutLoss: number;
-  /** Its two parts: KL(original || student), and the cross-entropy of the text's next tokens. */
-  heldOutDivergence: number;
-  heldOutNextToken: number;
+  /** True where the running mean of the values did better than the values themselves, and the losses are its. */
+  averaged?: boolean;
 }
 
 /** All that training needs to go on. */
@@ -22,27 +20,28 @@ export interface DistillationCheckpoint {
   /** Steps taken. */
   step: number;
   points: DistillationPoint[];
-  /** By layer, variable and kind: `0/query/current`, `/best`, `/mean`, `/square`; matrices [in, out]. */
+  /** Sum of the losses of the steps since the last point. */
+  lossSinceLook: number;
+  /** By layer, variable and kind: `0/query/current`, `/best`, `/average`, `/mean`, `/square`; matrices [in, out]. */
   tensors: Map<string, DenseTensor>;
 }
 
 /** The variables of all layers with what the optimiser remembers of them. */
 export interface DistillationState {
-  attentions: readonly TrainedAttention[];
+  layers: readonly TrainedLayer[];
   optimizer: AdamOptimizer;
 }
 
 /** Copies everything that training needs to go on to the host. */
 export async function saveState(
   state: DistillationState,
-  step: number,
-  points: readonly DistillationPoint[],
+  course: Omit<DistillationCheckpoint, 'tensors'>,
 ): Promise<DistillationCheckpoint> {
   const tensors = new Map<string, DenseTensor>();
   for (const [name, entry] of entriesOf(state)) {
     tensors.set(name, { shape: [...entry.shape], data: Float32Array.from(await entry.data<'float32'>()) });
   }
-  return { step, points: [...points], tensors };
+  return { ...course, points: [...course.points], tensors };
 }
 
 /**
@@ -51,7 +50,7 @@ export async function saveState(
  * @throws KvlrError 'run-mismatch' when a tensor is missing or has another shape.
  */
 export function restoreState(state: DistillationState, checkpoint: DistillationCheckpoint): void {
-  const { attentions, optimizer } = state;
+  const { layers, optimizer } = state;
   const read = (name: string, like: Tensor): Tensor => {
     const saved = checkpoint.tensors.get(name);
     if (saved !== undefined && saved.shape.join() === like.shape.join())
@@ -64,11 +63,16 @@ export function restoreState(state: DistillationState, checkpoint: DistillationC
     });
   };
   const put = (variable: Variable, name: string) => tidy(() => variable.assign(read(name, variable)));
-  attentions.forEach((attention, layer) => {
+  layers.forEach((trained, layer) => {
     // First the best values, which `keep` takes from the variables; then the current ones.
-    for (const [part, variable] of attention.trained) put(variable, `${layer}/${part}/best`);
-    attention.keep();
-    for (const [part, variable] of attention.trained) put(variable, `${layer}/${part}/current`);
+    for (const [part, variable] of trained.trained) put(variable, `${layer}/${part}/best`);
+    trained.keep();
+    for (const [part, variable] of trained.trained) put(variable, `${layer}/${part}/current`);
+    if (!checkpoint.tensors.has(`${layer}/${[...trained.trained.keys()][0]}/average`)) return;
+    const averages = [...trained.trained].map(
+      ([part, like]) => [part, read(`${layer}/${part}/average`, like)] as const,
+    );
+    trained.takeAverages(new Map(averages));
   });
   for (const [name, , { mean, square }] of momentsOf(state)) {
     put(mean, `${name}/mean`);
@@ -78,9 +82,10 @@ export function restoreState(state: DistillationState, checkpoint: DistillationC
 }
 
 function* entriesOf(state: DistillationState): Generator<[name: string, entry: Tensor]> {
-  for (const [layer, attention] of state.attentions.entries()) {
-    for (const [part, variable] of attention.trained) yield [`${layer}/${part}/current`, variable];
-    for (const [part, copy] of attention.kept) yield [`${layer}/${part}/best`, copy];
+  for (const [layer, trained] of state.layers.entries()) {
+    for (const [part, variable] of trained.trained) yield [`${layer}/${part}/current`, variable];
+    for (const [part, copy] of trained.kept) yield [`${layer}/${part}/best`, copy];
+    for (const [part, copy] of trained.averages) yield [`${layer}/${part}/average`, copy];
   }
   for (const [name, , { mean, square }] of momentsOf(state)) {
     yield [`${name}/mean`, mean];
@@ -88,10 +93,10 @@ function* entriesOf(state: DistillationState): Generator<[name: string, entry: T
   }
 }
 
-function* momentsOf({ attentions, optimizer }: DistillationState) {
+function* momentsOf({ layers, optimizer }: DistillationState) {
   const byVariable = new Map(optimizer.moments().map((moments) => [moments.parameter.variable, moments]));
-  for (const [layer, attention] of attentions.entries()) {
-    for (const [part, variable] of attention.trained) {
+  for (const [layer, trained] of layers.entries()) {
+    for (const [part, variable] of trained.trained) {
       yield [`${layer}/${part}`, variable, byVariable.get(variable)!] as const;
     }
   }

@@ -6,7 +6,6 @@ import {
   div,
   exp,
   grad,
-  logSoftmax,
   mul,
   neg,
   oneHot,
@@ -21,36 +20,38 @@ import {
   tensor2d,
   tidy,
 } from '@tensorflow/tfjs-core';
+import type { Objective } from './objective.ts';
+import type { MaskedWindow } from './pieces.ts';
+import { softmaxLogs, type TeacherView } from './teacher.ts';
 
 /** Rows whose logits are formed at once: logits of all rows would be the largest tensor by far. */
 const ROWS_AT_ONCE = 512;
 
 export interface ReadoutRequest {
-  teacher: DecoderTensors;
   student: DecoderTensors;
-  /** Streams after the last layer, [windows * tokens, hiddenSize]. */
-  teacherStream: Tensor2D;
-  studentStream: Tensor2D;
-  /** The windows' token ids. */
-  windows: readonly Int32Array[];
-  /** Share of the next token in the target, where there is one in the window. */
-  nextTokenShare: number;
+  /** The student's stream after the last layer, [pieces * tokens, hiddenSize]. */
+  stream: Tensor2D;
+  /** What the original says of the pieces; undefined where it is not asked. */
+  teacher: TeacherView | undefined;
+  pieces: readonly MaskedWindow[];
 }
 
-/** Losses summed over rows, as scalars; next tokens over the rows that have one. */
+/** Losses summed over the rows that count, as scalars; next tokens over those of them that have one. */
 export interface ReadoutSums {
+  /** 0 without a teacher. */
   divergence: Scalar;
   nextToken: Scalar;
 }
 
-/** KL(original || student) and the cross-entropy of next tokens. The caller disposes them. */
+/** KL(original || student) and the cross-entropy of next tokens, at temperature 1. The caller disposes them. */
 export function readoutSums(request: ReadoutRequest): ReadoutSums {
   return tidy(() => {
     let divergence = scalar(0);
     let nextToken = scalar(0);
     forEachPart(request, (part) => {
-      divergence = add(divergence, part.divergence());
-      nextToken = add(nextToken, part.nextToken());
+      const logs = softmaxLogs(part.logits, 1);
+      if (part.target) divergence = add(divergence, sum(mul(part.target(logs).divergence, part.counted)));
+      nextToken = add(nextToken, neg(sum(mul(part.nextTokens(), logs))));
       return { divergence, nextToken };
     });
     return { divergence, nextToken };
@@ -58,22 +59,39 @@ export function readoutSums(request: ReadoutRequest): ReadoutSums {
 }
 
 /**
- * The training loss, a mean over rows, and its gradient to the student's stream. Of a row with the student's distribution p
- * the gradient to the logits is p minus the original's distribution, and p minus the next token's indicator for the second
- * part of the loss; norm and head are frozen, and what comes to the logits goes back through them.
+ * The loss of the predictions, summed over rows and divided by `rowsOfStep`, and its gradient to the student's stream. Of a row with
+ * the student's distribution p the gradient to the logits is p minus the original's distribution, times the temperature, and p minus
+ * the next token's indicator for the second part of the loss; norm and head are frozen, and what comes to the logits goes back through
+ * them.
  */
-export function readoutGradient(request: ReadoutRequest): { loss: Scalar; gradient: Tensor2D } {
-  const { student, studentStream, nextTokenShare: share } = request;
-  const rows = studentStream.shape[0];
+export function readoutGradient(
+  request: ReadoutRequest,
+  { nextTokenShare: share, temperature }: Objective,
+  rowsOfStep: number,
+): { loss: Scalar; gradient: Tensor2D } {
+  const { student } = request;
   return tidy(() => {
     let loss = scalar(0);
     const gradients: Tensor2D[] = [];
     forEachPart(request, (part) => {
-      const divergence = part.divergence();
-      const partLoss = share === 0 ? divergence : add(mul(divergence, 1 - share), mul(part.nextToken(), share));
-      loss = add(loss, div(partLoss, rows));
+      let partLoss: Scalar = scalar(0);
+      let toLogits: Tensor2D | undefined;
+      if (share < 1 && part.target) {
+        const logs = softmaxLogs(part.logits, temperature);
+        const { divergence, distribution } = part.target(logs);
+        partLoss = mul(sum(mul(divergence, part.counted)), (1 - share) * temperature ** 2);
+        toLogits = mul(mul(sub(exp(logs), distribution), part.counted), (1 - share) * temperature);
+      }
+      if (share > 0) {
+        const logs = softmaxLogs(part.logits, 1);
+        const next = part.nextTokens();
+        partLoss = add(partLoss, mul(neg(sum(mul(next, logs))), share));
+        const toNext: Tensor2D = mul(sub(mul(exp(logs), part.predicted), next), share);
+        toLogits = toLogits === undefined ? toNext : add(toLogits, toNext);
+      }
+      loss = add(loss, div(partLoss, rowsOfStep));
       const throughHead = grad((x: Tensor) => readOut(x as Tensor2D, student));
-      const gradient = div(throughHead(part.stream, part.toLogits()), rows) as Tensor2D;
+      const gradient = div(throughHead(part.stream, toLogits!), rowsOfStep) as Tensor2D;
       gradients.push(gradient);
       return { loss, gradient };
     });
@@ -84,51 +102,48 @@ export function readoutGradient(request: ReadoutRequest): { loss: Scalar; gradie
 /** Some rows of the readout. */
 interface Part {
   stream: Tensor2D;
-  divergence(): Scalar;
-  nextToken(): Scalar;
-  /** Gradient of the loss, summed over rows, to the student's logits [rows, vocabSize]. */
-  toLogits(): Tensor2D;
+  /** The student's, [rows, vocabSize]. */
+  logits: Tensor2D;
+  target: ReturnType<TeacherView['target']> | undefined;
+  /** 1 for rows that count, [rows, 1]; and for those of them whose next token is known. */
+  counted: Tensor2D;
+  predicted: Tensor2D;
+  /** Indicators of the next tokens, [rows, vocabSize]: zeros where none counts. */
+  nextTokens(): Tensor2D;
 }
 
 /** Visits the rows part by part; of each visit only what is returned stays. */
 function forEachPart(request: ReadoutRequest, visit: (part: Part) => Record<string, Tensor>): void {
-  const { teacher, student, teacherStream, studentStream, windows, nextTokenShare: share } = request;
-  const [rows, width] = studentStream.shape;
+  const { student, stream: whole, teacher, pieces } = request;
+  const [rows, width] = whole.shape;
   const { vocabSize } = student.shape;
-  const nextIds = windows.flatMap((window) => [...window.subarray(1), Number.NaN]);
+  const nextIds = pieces.flatMap(({ tokenIds }) => [...tokenIds.subarray(1), Number.NaN]);
+  const countedRows = pieces.flatMap(({ counted }) => [...counted]);
   for (let start = 0; start < rows; start += ROWS_AT_ONCE) {
     tidy(() => {
       const count = Math.min(ROWS_AT_ONCE, rows - start);
       const ids = nextIds.slice(start, start + count);
-      const stream = slice(studentStream, [start, 0], [count, width]);
-      const studentLogs = logProbabilities(student, stream);
-      const teacherLogs = logProbabilities(teacher, slice(teacherStream, [start, 0], [count, width]));
-      const original = exp(teacherLogs);
-      const hasNext = tensor2d(ids.map(Number.isInteger).map(Number), [count, 1]);
-      // A row of zeros for the last token of a window, whose next one is not known.
-      const nextTokens = (): Tensor2D => {
-        const indices = tensor1d(
-          Int32Array.from(ids, (id) => id || 0),
-          'int32',
-        );
-        // wasm's kernel writes integers whatever type is asked for.
-        return mul(cast(oneHot(indices, vocabSize), 'float32') as Tensor2D, hasNext);
-      };
+      const counts = countedRows.slice(start, start + count);
+      const stream = slice(whole, [start, 0], [count, width]);
+      const predicted = tensor2d(
+        counts.map((counted, row) => counted * Number(Number.isInteger(ids[row]))),
+        [count, 1],
+      );
       return visit({
         stream,
-        divergence: () => sum(mul(original, sub(teacherLogs, studentLogs))),
-        nextToken: () => neg(sum(mul(nextTokens(), studentLogs))),
-        toLogits: () => {
-          const student = exp(studentLogs);
-          const toOriginal: Tensor2D = sub(student, original);
-          if (share === 0) return toOriginal;
-          return add(mul(toOriginal, 1 - share), mul(sub(mul(student, hasNext), nextTokens()), share));
+        logits: readOut(stream, student),
+        target: teacher?.target(start, count),
+        counted: tensor2d(counts, [count, 1]),
+        predicted,
+        nextTokens: () => {
+          const indices = tensor1d(
+            Int32Array.from(ids, (id) => id || 0),
+            'int32',
+          );
+          // wasm's kernel writes integers whatever type is asked for.
+          return mul(cast(oneHot(indices, vocabSize), 'float32') as Tensor2D, predicted);
         },
       });
     });
   }
-}
-
-function logProbabilities(model: DecoderTensors, stream: Tensor2D): Tensor2D {
-  return logSoftmax(readOut(stream, model));
 }

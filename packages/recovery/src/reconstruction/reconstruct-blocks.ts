@@ -1,6 +1,6 @@
 import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
 import { disposeTensors, type LayerTensors, uploadLayer } from '@kvlr/runtime';
-import { TrainableAttention } from '../training/trained-attention.ts';
+import { WholeProjections } from '../training/whole-projections.ts';
 import {
   checkTokenIds,
   checkTrainingWindows,
@@ -112,7 +112,7 @@ async function reconstructLayer(
   const { student, onEvent, signal } = request;
   const { shape } = student;
   return withLayer(student, layer, async (weights) => {
-    const attention = new TrainableAttention(weights, settings.scoreStep);
+    const attention = new WholeProjections(weights, { scoreStep: settings.scoreStep });
     try {
       const course = await trainAttention({
         ...{ attention, shape, layer, train, heldOut, settings, signal },

@@ -10,7 +10,7 @@ import {
   uploadTensors,
 } from '@kvlr/runtime';
 import { type Tensor2D, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
-import type { TrainableAttention } from '../training/trained-attention.ts';
+import type { WholeProjections } from '../training/whole-projections.ts';
 
 /** What a block is to learn: from the compressed model's stream before it to the original stream after it. */
 export interface StreamPairs {
@@ -129,7 +129,7 @@ async function mapStreams(
 
 /** One block in training and what it is trained on. */
 export interface BlockTask {
-  attention: TrainableAttention;
+  attention: WholeProjections;
   shape: DecoderShape;
   layer: number;
   train: StreamPairs;

@@ -38,3 +38,21 @@ it('takes the steps of the published algorithm, scaled per parameter', async () 
   // tensor1d(start) itself is still held by this test.
   expect(memory().numTensors).toBe(before + 1);
 });
+
+it('shortens gradients whose norm over all parameters is too great, and no others', async () => {
+  await selectBackend({ backend: 'cpu' });
+  const meanAfter = async (clipNorm: number): Promise<number[]> => {
+    const parameters = [variable(tensor1d([1])), variable(tensor1d([1, 1]))];
+    const optimizer = new AdamOptimizer(
+      parameters.map((each) => ({ variable: each, stepScale: 1 })),
+      { clipNorm },
+    );
+    // Of norm 13.
+    optimizer.apply({ [parameters[0]!.name]: tensor1d([12]), [parameters[1]!.name]: tensor1d([3, -4]) }, 0.1);
+    const means = await Promise.all(optimizer.moments().map(({ mean }) => mean.data()));
+    return means.flatMap((mean) => [...mean]);
+  };
+  expectClose(await meanAfter(0), [1.2, 0.3, -0.4], 1e-6);
+  expectClose(await meanAfter(20), [1.2, 0.3, -0.4], 1e-6);
+  expectClose(await meanAfter(6.5), [0.6, 0.15, -0.2], 1e-6);
+});

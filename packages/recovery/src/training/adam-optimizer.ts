@@ -1,11 +1,15 @@
 import {
   add,
+  addN,
   div,
+  minimum,
   mul,
   type NamedTensorMap,
   sqrt,
   square,
   sub,
+  sum,
+  type Tensor,
   tidy,
   type Variable,
   variable,
@@ -18,14 +22,15 @@ export interface AdamParameter {
   stepScale: number;
 }
 
-/** How much of the running means of gradient and squared gradient is kept at each step, beta 1 and beta 2. */
-export interface AdamDecays {
-  /** Default 0.9. */
+export interface AdamSettings {
+  /** How much of the running mean of the gradient is kept at each step, beta 1. Default 0.9. */
   meanDecay?: number;
-  /** Default 0.99: training is short. */
+  /** The same of the squared gradient, beta 2. Default 0.99: training is short. */
   squareDecay?: number;
   /** Share of itself that a parameter loses in a step of size 1 (AdamW, Loshchilov and Hutter 2019). Default 0. */
   weightDecay?: number;
+  /** Gradients whose norm over all parameters is greater are shortened to it (Pascanu et al. 2013). Default 0: never. */
+  clipNorm?: number;
 }
 
 /** One parameter's running means of gradient and squared gradient. */
@@ -47,12 +52,14 @@ export class AdamOptimizer {
   private readonly meanDecay: number;
   private readonly squareDecay: number;
   private readonly weightDecay: number;
+  private readonly clipNorm: number;
   private step = 0;
 
-  constructor(parameters: AdamParameter[], decays: AdamDecays = {}) {
-    this.meanDecay = decays.meanDecay ?? 0.9;
-    this.squareDecay = decays.squareDecay ?? 0.99;
-    this.weightDecay = decays.weightDecay ?? 0;
+  constructor(parameters: AdamParameter[], settings: AdamSettings = {}) {
+    this.meanDecay = settings.meanDecay ?? 0.9;
+    this.squareDecay = settings.squareDecay ?? 0.99;
+    this.weightDecay = settings.weightDecay ?? 0;
+    this.clipNorm = settings.clipNorm ?? 0;
     this.states = parameters.map((parameter) => ({
       parameter,
       mean: zeroVariable(parameter.variable),
@@ -66,9 +73,11 @@ export class AdamOptimizer {
     const meanCorrection = 1 - this.meanDecay ** this.step;
     const squareCorrection = 1 - this.squareDecay ** this.step;
     tidy(() => {
+      const shortened = this.shortening(gradients);
       for (const state of this.states) {
         const { variable: current, stepScale } = state.parameter;
-        const gradient = gradients[current.name]!;
+        const whole = gradients[current.name]!;
+        const gradient = shortened === undefined ? whole : mul(whole, shortened);
         state.mean.assign(add(mul(state.mean, this.meanDecay), mul(gradient, 1 - this.meanDecay)));
         state.square.assign(add(mul(state.square, this.squareDecay), mul(square(gradient), 1 - this.squareDecay)));
         const spread = add(sqrt(div(state.square, squareCorrection)), EPSILON);
@@ -78,6 +87,14 @@ export class AdamOptimizer {
         current.assign(sub(decayed, change));
       }
     });
+  }
+
+  /** What gradients are multiplied by, so that their norm is at most `clipNorm`; undefined where nothing is clipped. */
+  private shortening(gradients: NamedTensorMap): Tensor | undefined {
+    if (this.clipNorm === 0) return undefined;
+    const squares = this.states.map(({ parameter }) => sum(square(gradients[parameter.variable.name]!)));
+    const norm = sqrt(addN(squares));
+    return minimum(1, div(this.clipNorm, add(norm, EPSILON)));
   }
 
   /** The running means of each parameter, in the order of the parameters. */

@@ -1,0 +1,184 @@
+import { type RunControl, throwIfAborted } from '@kvlr/core';
+import { createSequenceContext, type DecoderTensors } from '@kvlr/runtime';
+import { add, type NamedTensorMap, type Scalar } from '@tensorflow/tfjs-core';
+import { AdamOptimizer } from '../training/adam-optimizer.ts';
+import { LowRankAdapters } from '../training/low-rank-adapters.ts';
+import { batchOrder, learningRateAt } from '../training/schedule.ts';
+import type { TrainedLayer } from '../training/trained-layer.ts';
+import { backpropagate, heldOutLosses, type LossRequest } from './backpropagate.ts';
+import type { DistillationSettings } from './distillation-settings.ts';
+import { type DistillationCheckpoint, type DistillationPoint, restoreState, saveState } from './distillation-state.ts';
+import { countedRows, type TrainingPiece } from './pieces.ts';
+import type { Teacher } from './teacher.ts';
+
+export interface StepsRequest extends RunControl {
+  settings: DistillationSettings;
+  pieces: { training: TrainingPiece[]; heldOut: TrainingPiece[] };
+  teacher: Teacher | undefined;
+  student: DecoderTensors;
+  layers: readonly TrainedLayer[];
+  checkpoint?: DistillationCheckpoint | undefined;
+  onCheckpoint?: ((checkpoint: DistillationCheckpoint) => void | Promise<void>) | undefined;
+}
+
+/** Trains the layers to the end of the steps, or of the patience, and returns the course; `keep` holds the best values. */
+export async function takeSteps(request: StepsRequest): Promise<DistillationPoint[]> {
+  const { settings, pieces, teacher, student, layers, checkpoint, signal } = request;
+  const { steps, weightDecay, clipNorm, averageDecay, evaluateEvery, checkpointEvery, patience } = settings;
+  const piecesPerStep = Math.min(settings.piecesPerStep, pieces.training.length);
+  const piecesAtOnce = Math.min(settings.piecesAtOnce || piecesPerStep, piecesPerStep);
+  const tokensEach = pieces.training[0]!.tokenIds.length;
+  const contextOf = (batch: number, tokens: number) => createSequenceContext({ shape: student.shape, batch, tokens });
+  const contexts = {
+    training: contextOf(piecesAtOnce, tokensEach),
+    heldOut: contextOf(1, pieces.heldOut[0]!.tokenIds.length),
+  };
+  const base: Omit<LossRequest, 'context'> = { teacher, student, layers, objective: settings, signal };
+  const parameters = (await Promise.all(layers.map((layer) => layer.parameters()))).flat();
+  const optimizer = new AdamOptimizer(parameters, { weightDecay, clipNorm });
+  const state = { layers, optimizer };
+  const points: DistillationPoint[] = [];
+  let lossSinceLook = 0;
+  const save = async (step: number): Promise<void> => {
+    if (request.onCheckpoint === undefined) return;
+    await request.onCheckpoint(await saveState(state, { step, points, lossSinceLook }));
+  };
+  const measure = () => heldOutLosses({ ...base, context: contexts.heldOut }, pieces.heldOut);
+  const look = async (step: number): Promise<void> => {
+    let least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
+    const keepIfLess = (losses: DistillationPoint) => {
+      if (!(losses.heldOutLoss < least)) return;
+      least = losses.heldOutLoss;
+      for (const layer of layers) layer.keep();
+    };
+    const since = step - (points.at(-1)?.step ?? 0);
+    const where = {
+      step,
+      tokens: step * piecesPerStep * tokensEach,
+      ...(since > 0 && { trainLoss: lossSinceLook / since }),
+    };
+    let point: DistillationPoint = { ...where, ...(await measure()) };
+    keepIfLess(point);
+    if (averageDecay > 0 && step > 0) {
+      await withAverages(layers, async () => {
+        const averaged: DistillationPoint = { ...where, ...(await measure()), averaged: true };
+        keepIfLess(averaged);
+        if (averaged.heldOutLoss < point.heldOutLoss) point = averaged;
+      });
+    }
+    points.push(point);
+    lossSinceLook = 0;
+    await save(step);
+  };
+  try {
+    let step = 0;
+    if (checkpoint === undefined) await look(0);
+    else {
+      restoreState(state, checkpoint);
+      points.push(...checkpoint.points);
+      ({ step, lossSinceLook } = checkpoint);
+    }
+    const batches = batchOrder(pieces.training.length, piecesPerStep, settings.seed);
+    for (let past = 0; past < step; past++) batches.next();
+    const started = { at: performance.now(), step };
+    while (step < steps && looksSinceBest(points) < patience) {
+      throwIfAborted(signal);
+      const batch = batches.next().value.map((index) => pieces.training[index]!);
+      const rate = learningRateAt(step, settings);
+      const loss = await takeStep(
+        request,
+        { ...base, context: contexts.training },
+        { batch, piecesAtOnce, step, rate, optimizer },
+      );
+      lossSinceLook += loss;
+      if (averageDecay > 0) for (const layer of layers) layer.follow(averageDecay);
+      step += 1;
+      const seconds = (performance.now() - started.at) / 1000;
+      if (step % evaluateEvery === 0 || step === steps) await look(step);
+      else if (checkpointEvery > 0 && step % checkpointEvery === 0) await save(step);
+      const tokensPerSecond = ((step - started.step) * piecesPerStep * tokensEach) / seconds;
+      const detail = [
+        `loss ${loss.toFixed(4)}`,
+        `rate ${rate.toPrecision(2)}`,
+        `held-out perplexity ${Math.exp(points.at(-1)!.heldOutNextToken).toFixed(2)}`,
+        `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`,
+      ].join(', ');
+      request.onEvent?.({ type: 'progress', stage: 'recovery', completed: step, total: steps, unit: 'steps', detail });
+    }
+    return points;
+  } finally {
+    optimizer.dispose();
+    for (const context of Object.values(contexts)) context.dispose();
+  }
+}
+
+interface Step {
+  batch: readonly TrainingPiece[];
+  piecesAtOnce: number;
+  /** 0-based. */
+  step: number;
+  rate: number;
+  optimizer: AdamOptimizer;
+}
+
+/** One step of the optimiser on gradients that are accumulated over the passes of the batch. Returns the loss. */
+async function takeStep(
+  { settings, layers }: StepsRequest,
+  request: LossRequest,
+  { batch, piecesAtOnce, step, rate, optimizer }: Step,
+): Promise<number> {
+  const rows = Math.max(1, countedRows(batch));
+  let gradients: NamedTensorMap = {};
+  let total = 0;
+  try {
+    for (let first = 0; first < batch.length; first += piecesAtOnce) {
+      dropWith(layers, settings, step * batch.length + first);
+      const pass = await backpropagate(request, batch.slice(first, first + piecesAtOnce), rows);
+      total += await readScalar(pass.loss);
+      gradients = first === 0 ? pass.gradients : addGradients(gradients, pass.gradients);
+    }
+    optimizer.apply(gradients, rate);
+  } finally {
+    for (const layer of layers) if (layer instanceof LowRankAdapters) layer.dropoutSeed = undefined;
+    for (const gradient of Object.values(gradients)) gradient.dispose();
+  }
+  return total;
+}
+
+/** Lets the adapters leave out what follows from the seed, the pass and the layer. */
+function dropWith(layers: readonly TrainedLayer[], { adapterDropout, seed }: DistillationSettings, pass: number): void {
+  if (adapterDropout === 0) return;
+  layers.forEach((layer, index) => {
+    const ofPass = Math.imul(pass + 1, 0x27d4eb2f) ^ Math.imul(seed + 1, 0x165667b1);
+    if (layer instanceof LowRankAdapters) layer.dropoutSeed = ofPass + index;
+  });
+}
+
+/** Sums of gradients by name; what is summed is freed. */
+function addGradients(sums: NamedTensorMap, more: NamedTensorMap): NamedTensorMap {
+  return Object.fromEntries(
+    Object.entries(sums).map(([name, sum]) => {
+      const added = add(sum, more[name]!);
+      sum.dispose();
+      more[name]!.dispose();
+      return [name, added];
+    }),
+  );
+}
+
+async function readScalar(scalar: Scalar): Promise<number> {
+  const [value] = await scalar.data();
+  scalar.dispose();
+  return value!;
+}
+
+/** Does some work with the running means of all layers in the place of their values. */
+function withAverages(layers: readonly TrainedLayer[], work: () => Promise<void>): Promise<void> {
+  const [first, ...others] = layers;
+  return first === undefined ? work() : first.withAverages(() => withAverages(others, work));
+}
+
+function looksSinceBest(points: readonly DistillationPoint[]): number {
+  const least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
+  return points.length - 1 - points.findIndex(({ heldOutLoss }) => heldOutLoss === least);
+}

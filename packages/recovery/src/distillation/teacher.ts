@@ -1,0 +1,95 @@
+import { createSequenceContext, type DecoderTensors, readOut, type SequenceContext } from '@kvlr/runtime';
+import { exp, logSoftmax, mul, slice, sub, sum, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import type { TrainingPiece } from './pieces.ts';
+import { lastStream, runStreams } from './streams.ts';
+
+/** Says what the original predicts. */
+export interface Teacher {
+  /** Looks at pieces of one length. The caller disposes what comes. Distributions are softmax(logits / temperature). */
+  view(pieces: readonly TrainingPiece[], settings: TeacherSettings): Promise<TeacherView>;
+  dispose(): void;
+}
+
+export interface TeacherSettings {
+  temperature: number;
+  /** Whether the streams between layers are wanted as well. */
+  streams: boolean;
+  signal?: AbortSignal | undefined;
+}
+
+/** What the original says of some pieces. */
+export interface TeacherView {
+  /** After each layer, [rows, hiddenSize]; empty where they were not asked for. */
+  readonly streams: readonly Tensor2D[];
+  /** Its distribution for some rows. Call inside tf.tidy. */
+  target(firstRow: number, count: number): Target;
+  dispose(): void;
+}
+
+/** The original's distribution q for some rows, beside the student's log p [rows, vocabSize] at the same temperature. */
+export type Target = (studentLogs: Tensor2D) => {
+  /** KL(q || p) of each row, [rows, 1]. */
+  divergence: Tensor2D;
+  /** q, [rows, vocabSize]: the divergence has the gradient p - q to the student's logits. */
+  distribution: Tensor2D;
+};
+
+/** The original in memory. */
+export class LoadedTeacher implements Teacher {
+  private readonly contexts = new Map<string, SequenceContext>();
+
+  /** @param model Stays the caller's. */
+  constructor(private readonly model: DecoderTensors) {}
+
+  async view(pieces: readonly TrainingPiece[], settings: TeacherSettings): Promise<TeacherView> {
+    const { model } = this;
+    const { temperature, signal } = settings;
+    const run = { context: this.context(pieces.length, pieces[0]!.tokenIds.length), signal };
+    const streams = settings.streams
+      ? (await runStreams(model, pieces, run)).filter((stream, index) => index > 0 || stream.dispose())
+      : [await lastStream(model, pieces, run)];
+    const last = streams.at(-1)!;
+    return {
+      streams: settings.streams ? streams : [],
+      target(firstRow, count) {
+        const rows = slice(last, [firstRow, 0], [count, last.shape[1]]);
+        const logs = softmaxLogs(readOut(rows, model), temperature);
+        const distribution = exp(logs) as Tensor2D;
+        return (studentLogs) => ({
+          divergence: sum(mul(distribution, sub(logs, studentLogs)), 1, true) as Tensor2D,
+          distribution,
+        });
+      },
+      dispose: () => {
+        for (const stream of streams) stream.dispose();
+      },
+    };
+  }
+
+  /** Of one piece, [rows, vocabSize], as the host holds it. */
+  async logProbabilities(piece: TrainingPiece, temperature: number, signal?: AbortSignal): Promise<Float32Array> {
+    const run = { context: this.context(1, piece.tokenIds.length), signal };
+    const stream = await lastStream(this.model, [piece], run);
+    const logs = tidy(() => softmaxLogs(readOut(stream, this.model), temperature));
+    stream.dispose();
+    const values = (await logs.data()) as Float32Array;
+    logs.dispose();
+    return values;
+  }
+
+  dispose(): void {
+    for (const context of this.contexts.values()) context.dispose();
+  }
+
+  private context(batch: number, tokens: number): SequenceContext {
+    const key = `${batch} x ${tokens}`;
+    const context = this.contexts.get(key) ?? createSequenceContext({ shape: this.model.shape, batch, tokens });
+    this.contexts.set(key, context);
+    return context;
+  }
+}
+
+/** log softmax(logits / temperature). */
+export function softmaxLogs(logits: Tensor2D, temperature: number): Tensor2D {
+  return logSoftmax(temperature === 1 ? logits : mul(logits, 1 / temperature));
+}

@@ -1,0 +1,114 @@
+import type { DenseTensor, ModelSource } from '@kvlr/core';
+import type { LayerTensors, Project } from '@kvlr/runtime';
+import { add, mean, mul, sqrt, square, type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
+import type { AdamParameter } from './adam-optimizer.ts';
+
+/** One layer in training: some of its numbers are variables, of which the best values so far are kept. */
+export abstract class TrainedLayer {
+  /** All weights of the layer; variables among them are trained. */
+  abstract readonly weights: LayerTensors;
+  /** Stands in for the projections of the weights. */
+  readonly project?: Project;
+  /** Copies of the values last kept, those of the start before. */
+  private best: Map<string, Tensor>;
+  /** Running means of the values, once `follow` was called. */
+  private means = new Map<string, Tensor>();
+
+  /** @param trained The variables by the names under which they are saved. */
+  constructor(readonly trained: ReadonlyMap<string, Variable>) {
+    this.best = this.copies();
+  }
+
+  get kept(): ReadonlyMap<string, Tensor> {
+    return this.best;
+  }
+
+  /** The variables with the scales of their steps. */
+  abstract parameters(): Promise<AdamParameter[]>;
+
+  /** The current values as the model's files hold them: matrices [out, in], under the names of the model. */
+  abstract download(model: ModelSource, layer: number): Promise<Map<string, DenseTensor>>;
+
+  variables(): Variable[] {
+    return [...this.trained.values()];
+  }
+
+  /** Marks the current values as the best so far. */
+  keep(): void {
+    for (const copy of this.best.values()) copy.dispose();
+    this.best = this.copies();
+  }
+
+  /** Goes back to the values last kept; those from the start when none were. */
+  restore(): void {
+    for (const [part, copy] of this.best) this.trained.get(part)!.assign(copy);
+  }
+
+  /** Running means of the values; empty where they are not followed. */
+  get averages(): ReadonlyMap<string, Tensor> {
+    return this.means;
+  }
+
+  /** Moves the running means towards the current values: `decay` of them stays. The first call takes the values themselves. */
+  follow(decay: number): void {
+    const before = this.means;
+    this.means =
+      before.size === 0
+        ? this.copies()
+        : new Map(
+            [...this.trained].map(([part, current]) => [part, tidy(() => mix(before.get(part)!, current, decay))]),
+          );
+    for (const copy of before.values()) copy.dispose();
+  }
+
+  /** Puts these running means in the place of those there are. */
+  takeAverages(means: Map<string, Tensor>): void {
+    for (const copy of this.means.values()) copy.dispose();
+    this.means = means;
+  }
+
+  /** Does some work with the running means in the place of the values. */
+  async withAverages(work: () => Promise<void>): Promise<void> {
+    const current = this.copies();
+    for (const [part, mean] of this.means) this.trained.get(part)!.assign(mean);
+    try {
+      await work();
+    } finally {
+      for (const [part, copy] of current) {
+        this.trained.get(part)!.assign(copy);
+        copy.dispose();
+      }
+    }
+  }
+
+  dispose(): void {
+    for (const copy of [...this.best.values(), ...this.means.values()]) copy.dispose();
+    for (const part of this.trained.values()) part.dispose();
+  }
+
+  private copies(): Map<string, Tensor> {
+    return new Map([...this.trained].map(([part, current]) => [part, current.clone()]));
+  }
+}
+
+function mix(mean: Tensor, current: Tensor, decay: number): Tensor {
+  return add(mul(mean, decay), mul(current, 1 - decay));
+}
+
+/** A matrix [in, out] of the device as a file holds it, [out, in]; vectors as they are. */
+export function toFileLayout(values: Float32Array, shape: readonly number[]): DenseTensor {
+  if (shape.length === 1) return { shape: [...shape], data: Float32Array.from(values) };
+  const [rows, columns] = shape as [number, number];
+  const data = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) data[column * rows + row] = values[row * columns + column]!;
+  }
+  return { shape: [columns, rows], data };
+}
+
+export async function rootMeanSquare(x: Tensor): Promise<number> {
+  const scalar = tidy(() => sqrt(mean(square(x))));
+  const [value] = await scalar.data();
+  scalar.dispose();
+  return value!;
+}
