@@ -1,7 +1,6 @@
-import { resolveMethod } from '@kvlr/compression';
-import { type Checkpoint, cacheSize, countParameters, type EvaluationResult, type RunControl } from '@kvlr/core';
+import { type Checkpoint, countParameters, type RunControl } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
-import { cachedLogits, comparePerplexities, evaluate } from '@kvlr/evaluation';
+import { cachedLogits, comparePerplexities } from '@kvlr/evaluation';
 import {
   type ComparisonReport,
   type ComparisonRow,
@@ -13,15 +12,12 @@ import {
   type RankedMethod,
   type RunEnvironment,
 } from '@kvlr/report';
-import { attentionDtype, cacheElementBytes, reportContexts } from '../models/facts.ts';
-import { ModelRunner, type RunnerRequest } from '../models/runner.ts';
-import { requireMethod } from '../outcome.ts';
-import { checkModel, checkWindows, prepareTexts, type RunTexts, statisticsKey } from '../plan.ts';
-import { fitWindows, formatRecipeYaml, parseRecipe } from '../recipe.ts';
-import { artefactKey, jsonCodec } from '../run/artefact.ts';
+import { reportContexts } from '../models/facts.ts';
+import type { RunnerRequest } from '../models/runner.ts';
+import type { RunTexts } from '../plan.ts';
 import { RunContext } from '../run/context.ts';
 import { artefactNames, MemoryRunStore, type RunStore, writeText } from '../run/store.ts';
-import { gatherStatistics, recordOriginal } from '../stages/statistics.ts';
+import { beginComparison, evaluateOriginal } from './begin.ts';
 import type { ComparedRows } from './rows.ts';
 import { runRow } from './run-row.ts';
 
@@ -54,41 +50,10 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const { model, rows: compared } = request;
   const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  const recipe = fitWindows(parseRecipe(request.recipe), model.shape);
-  const texts = await context.stage('inspect', `Checks ${modelName}`, async () => {
-    checkModel(model, recipe);
-    const prepared = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);
-    for (const { entries, choices } of compared.rows) {
-      checkWindows(prepared.calibration, { ...recipe, ...entries }, choices);
-      requireMethod(choices.method?.method ?? resolveMethod(entries.method), model);
-    }
-    return prepared;
-  });
-  const { calibration: text, calibrationHash, evaluationHash } = texts;
-  const source = { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash };
-  await writeText(context.store, artefactNames.recipe, formatRecipeYaml({ ...recipe, source }));
-  await context.beginLog();
-
-  const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
-  const original = { model, runner, text, calibration: recipe.calibration };
-  const key = await statisticsKey(model.id, calibrationHash, recipe.calibration);
-  const statistics = await gatherStatistics(context, { ...original, textHash: calibrationHash, key });
-  const recordings = recordOriginal(original);
-  const means = { statistics, runner, recordings, workers: request.runtime?.workers };
-  return runner.use(model, async (baseModel) => {
+  const { recipe, texts, means } = await beginComparison(context, request, compared.rows);
+  return means.runner.use(model, async (baseModel) => {
     const baseLogits = cachedLogits(baseModel);
-    const baseStage = {
-      stage: 'evaluation' as const,
-      title: 'The original',
-      name: artefactNames.comparisonBase,
-      key: await artefactKey({ modelId: model.id, evaluationHash }, recipe.evaluation),
-      codec: jsonCodec<EvaluationResult>(),
-      detail: ({ perplexity }: EvaluationResult) => `perplexity ${perplexity.value.toFixed(2)}`,
-    };
-    const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
-    const base = await context.cached(baseStage, ({ control }) =>
-      evaluate({ ...control, model: baseLogits, modelId: model.id, windows: texts.evaluation, cache }),
-    );
+    const base = await evaluateOriginal(context, { model, recipe, texts, baseLogits });
     const rows: ComparisonRow[] = [];
     for (const wanted of compared.rows) {
       const { modelLocation } = request;
@@ -103,7 +68,7 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
       rows,
       orders: orderRows(rows, base.windowLength, usualOf),
       contexts: reportContexts(model.shape),
-      environment: context.environment(runner.description),
+      environment: context.environment(means.runner.description),
       notes: [
         ...compared.notes,
         'Times are those of each row alone, on the wall clock, all runs together where one was cut: only the statistics, which rows share, are left out.',
