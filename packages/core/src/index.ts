@@ -49,6 +49,7 @@ export {
   codedTokens,
   type ExactTokens,
   halfCacheBytes,
+  meanCodedCacheBytes,
 } from './cache/coded-cache.ts';
 export type { LayerRows, WindowReader } from './cache/window-reader.ts';
 export { fromBfloat, fromHalf, halfTable, toBfloat, toFiniteHalf, toHalf } from './half-floats.ts';

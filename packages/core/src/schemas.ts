@@ -2,6 +2,7 @@ import { z } from 'zod';
 
 export {
   budgetPolicySchema,
+  cacheCodecSchema,
   groupingStrategySchema,
   keyPluginSchema,
   methodPluginSchema,

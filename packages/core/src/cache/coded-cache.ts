@@ -42,6 +42,16 @@ export function codedCacheBytes({ layers }: CachedLayers, cache: CodedCache, tok
   return bytes;
 }
 
+/** Tokens over which blocks fill up: the mean over so many lengths does not depend on where a block ends. */
+const BLOCK_CYCLE = 32;
+
+/** The same on average over the last 32 lengths up to this one: blocks that are not full yet hold exact tokens. */
+export function meanCodedCacheBytes(shape: CachedLayers, cache: CodedCache, tokens: number): number {
+  const lengths = Array.from({ length: Math.min(BLOCK_CYCLE, tokens) }, (_, before) => tokens - before);
+  const perToken = lengths.map((length) => codedCacheBytes(shape, cache, length) / length);
+  return (tokens * perToken.reduce((sum, bytes) => sum + bytes, 0)) / lengths.length;
+}
+
 /** Bytes that a codec keeps once for a model, beside its weights. */
 export function codecTableBytes({ layers }: CachedLayers, codec: CacheCodec): number {
   return layers.reduce(

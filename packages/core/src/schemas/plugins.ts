@@ -63,3 +63,21 @@ export const methodPluginSchema = oneOfKeys(
 /** The same for modules that give keys alone, or values alone. */
 export const keyPluginSchema = oneOfKeys(z.looseObject({ ...sideFields, ...keyFields }));
 export const valuePluginSchema = z.looseObject({ ...sideFields, ...valueFields });
+
+const sideFormatSchema = z.looseObject({
+  blockTokens: z.int().min(1).max(32),
+  keys: z.enum(['rotated', 'projected']),
+  needsStatistics: z.boolean().default(false),
+  byteLength: functionSchema<unknown>(),
+  tableBytes: functionSchema<unknown>().optional(),
+  refuse: functionSchema<unknown>().optional(),
+  create: functionSchema<unknown>(),
+});
+
+/** What the module of a cache codec exports by default. */
+export const cacheCodecSchema = z.looseObject({
+  title: z.string().min(1),
+  source: z.string().optional(),
+  keys: sideFormatSchema,
+  values: sideFormatSchema,
+});
