@@ -204,7 +204,7 @@ export interface GgufFamily {
   layersScaledByWidth?: number | undefined;
 }
 
-export interface SecondNorm {
+interface SecondNorm {
   /** Of the attention's own norm in GGUF files. */
   name: string;
   /** The field of config.json that counts the norms. */
