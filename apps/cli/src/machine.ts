@@ -1,8 +1,10 @@
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { countParameters, type ModelSource } from '@kvlr/core';
-import { createWorkerPool, type WorkerPool } from '@kvlr/pipeline/node';
+import type { RunnerRequest } from '@kvlr/pipeline';
+import { createWorkerPool, onnxEngine, type WorkerPool } from '@kvlr/pipeline/node';
 import { formatBytes, type RunEnvironment } from '@kvlr/report';
 import { version } from '../package.json';
+import type { ComputeOptions } from './options/options.ts';
 
 /** Largest resident memory of this process so far, bytes. */
 export function peakMemoryBytes(): number {
@@ -18,6 +20,11 @@ export function describeMachine(): Partial<RunEnvironment> {
     versions: { kvlr: version, node: process.versions.node },
     date: new Date().toISOString(),
   };
+}
+
+/** Where models are run, as the options say. */
+export function runtimeOf({ backend, engine }: ComputeOptions): RunnerRequest {
+  return { backend, engine, nativeEngine: onnxEngine };
 }
 
 /** Share of the free memory that copies of the model for threads may take. */

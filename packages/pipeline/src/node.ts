@@ -2,6 +2,7 @@ export { claimOutput, claimRunDirectory, type OutputClaim, type OutputRequest } 
 export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadArchitecture } from './node/load-architecture.ts';
 export { loadBudget, loadGrouping, loadMethod } from './node/load-plugins.ts';
+export { onnxEngine } from './node/onnx-engine.ts';
 export {
   compareToDirectory,
   compressToDirectory,

@@ -14,7 +14,7 @@ import {
 import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes, withWorkers } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import {
   addBudgetOption,
   addComputeOptions,
@@ -170,7 +170,7 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
   };
   await prepareNodeRuntime();
   const report = await withWorkers(options.workers, model.checkpoint, (workers) =>
-    compareToDirectory({ ...request, runtime: { backend: options.backend, workers } }),
+    compareToDirectory({ ...request, runtime: { ...runtimeOf(options), workers } }),
   );
   context.print(`\n${comparisonTerminal(report, { details: true, styles: context.terminal.styles })}\n`);
   context.print(`Peak memory  ${formatBytes(report.environment?.peakMemoryBytes ?? peakMemoryBytes())}`);

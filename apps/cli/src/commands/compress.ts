@@ -21,7 +21,7 @@ import {
   recipesDirectory,
 } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes, withWorkers } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addRecipeOptions,
@@ -106,7 +106,7 @@ async function requestOf(
     recipe,
     ...(await loadPlugins(recipe)),
     texts: await loadRunTexts(options),
-    runtime: { backend: options.backend },
+    runtime: runtimeOf(options),
     output: options.output,
     runDirectory: options.run,
     overwrite: options.overwrite,

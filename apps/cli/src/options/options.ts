@@ -1,4 +1,5 @@
 import { type CacheDtype, cacheDtypes } from '@kvlr/core';
+import type { EngineChoice } from '@kvlr/pipeline';
 import { type Command, Option } from 'commander';
 import { parseCount, parseHeadWidth, parseSeed, parseShare } from './parse-values.ts';
 
@@ -37,16 +38,26 @@ export function addPackingOptions(command: Command): Command {
 /** What computes, and with how many threads. */
 export interface ComputeOptions {
   backend: BackendChoice;
+  engine: EngineChoice;
   workers?: number;
 }
 
-/** Adds --backend and --workers. */
+/** Adds --backend, --engine and --workers. */
 export function addComputeOptions(command: Command): Command {
-  return addBackendOption(command).option(
-    '--workers <n>',
-    'threads for calibration and evaluation on the CPU (default: one a processor, as memory allows)',
-    parseCount,
-  );
+  return addBackendOption(command)
+    .addOption(
+      new Option(
+        '--engine <name>',
+        'what runs the windows of calibration and evaluation: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
+      )
+        .choices(['auto', 'tfjs', 'onnx'] satisfies EngineChoice[])
+        .default('auto'),
+    )
+    .option(
+      '--workers <n>',
+      'threads for calibration and evaluation on the CPU (default: one a processor, as memory allows)',
+      parseCount,
+    );
 }
 
 /** Adds --calibration and --eval-text. */

@@ -9,36 +9,42 @@ import {
   mapInOrder,
 } from '@kvlr/core';
 import { type BackendChoice, type BackendRequest, loadModel, selectBackend } from '@kvlr/runtime';
+import { chooseEngine, type EngineRequest, type NativeEngine } from './engine.ts';
 import { type ModelInWorkers, type ModelWorkers, windowSettings } from './workers.ts';
 
 /** Where models are run. */
-export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'> {
+export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'>, EngineRequest {
   /** Runs windows side by side where the backend computes on the CPU. Stays open; whoever made it closes it. */
   workers?: ModelWorkers | undefined;
 }
 
-/** Loads models on one backend for as long as they are used, so that only what is in use takes memory. */
+/** Loads models for as long as they are used, on one backend or in native code, so that only what is in use takes memory. */
 export class ModelRunner {
   private constructor(
     readonly choice: BackendChoice,
-    private readonly request: RunnerRequest,
+    private readonly request: Omit<RunnerRequest, keyof EngineRequest>,
+    /** Runs windows in the place of the backend. */
+    private readonly engine: { native?: NativeEngine; reason: string },
   ) {}
 
-  /** Takes a backend and tells `onEvent` which and why. Throws 'backend-unavailable' when the one asked for does not work. */
+  /**
+   * Takes a backend and an engine and tells `onEvent` which and why. Throws 'backend-unavailable' when one that was asked for does not
+   * work.
+   */
   static async create(request: RunnerRequest, onEvent?: EventListener): Promise<ModelRunner> {
-    const { workers, ...backendRequest } = request;
+    const { workers, engine, nativeEngine, ...backendRequest } = request;
     const choice = await selectBackend({ ...backendRequest, onEvent });
-    const usesWorkers = choice.backend !== 'webgpu' && workers !== undefined && workers.count > 1;
-    return new ModelRunner(choice, {
-      ...backendRequest,
-      backend: choice.backend,
-      workers: usesWorkers ? workers : undefined,
-    });
+    const chosen = await chooseEngine({ engine, nativeEngine }, choice.backend, onEvent);
+    const onProcessors = choice.backend !== 'webgpu' || chosen.native !== undefined;
+    const usesWorkers = onProcessors && workers !== undefined && workers.count > 1;
+    const settings = { ...backendRequest, backend: choice.backend, workers: usesWorkers ? workers : undefined };
+    return new ModelRunner(choice, settings, chosen);
   }
 
   /** What computes and why, for reports. */
   get description(): string {
-    return `${this.choice.backend} (${this.choice.reason})`;
+    const backend = `${this.choice.backend} (${this.choice.reason})`;
+    return this.engine.native ? `${this.engine.reason}; training on ${backend}` : backend;
   }
 
   /** Loads a model, hands over its logits (`cacheDtype` as in `windowSettings`), and frees it whatever happens. */
@@ -47,8 +53,7 @@ export class ModelRunner {
     work: (model: LogitSource) => Promise<Value>,
     cacheDtype?: CacheDtype,
   ): Promise<Value> {
-    const settings = { ...this.request, ...windowSettings(cacheDtype) };
-    const model = (await this.loadInWorkers(source, cacheDtype)) ?? (await loadModel(source, settings));
+    const model = (await this.loadInWorkers(source, cacheDtype)) ?? (await this.loadHere(source, cacheDtype));
     try {
       return await work(model);
     } finally {
@@ -58,7 +63,7 @@ export class ModelRunner {
 
   /** Loads a model in this thread, hands over its activations, and frees it whatever happens. */
   async useActivations<Value>(source: ModelSource, work: (model: ActivationSource) => Promise<Value>): Promise<Value> {
-    const model = await loadModel(source, this.request);
+    const model = await this.loadHere(source);
     try {
       return await work(model);
     } finally {
@@ -84,8 +89,15 @@ export class ModelRunner {
     );
   }
 
+  /** Caches of few bits are those of the kernels of generation: native code has none. */
+  private async loadHere(source: ModelSource, cacheDtype?: CacheDtype) {
+    if (this.engine.native && cacheDtype === undefined) return this.engine.native.load(source);
+    return loadModel(source, { ...this.request, ...windowSettings(cacheDtype) });
+  }
+
   private async loadInWorkers(source: ModelSource, cacheDtype?: CacheDtype): Promise<ModelInWorkers | undefined> {
-    return this.request.workers?.load(source, this.choice.backend, cacheDtype);
+    const native = this.engine.native !== undefined && cacheDtype === undefined;
+    return this.request.workers?.load(source, { backend: this.choice.backend, native, cacheDtype });
   }
 }
 

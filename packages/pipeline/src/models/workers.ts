@@ -14,10 +14,19 @@ import type { BackendName, LoadModelSettings } from '@kvlr/runtime';
 /** Port: processors that run windows of a model side by side. `createWorkerPool` of `@kvlr/pipeline/node` is one. */
 export interface ModelWorkers {
   readonly count: number;
-  /** Puts a model on every worker; `cacheDtype` as in `windowSettings`. The caller disposes it. */
-  load(source: ModelSource, backend: BackendName, cacheDtype?: CacheDtype): Promise<ModelInWorkers>;
+  /** Puts a model on every worker. The caller disposes it. */
+  load(source: ModelSource, place: WorkerPlace): Promise<ModelInWorkers>;
   /** Groups of one layer, on one worker. */
   group(question: GroupingQuestion): Promise<number[][]>;
+}
+
+/** What runs a model in a worker. */
+export interface WorkerPlace {
+  backend: BackendName;
+  /** In native code instead of on the backend. */
+  native?: boolean;
+  /** As in `windowSettings`. */
+  cacheDtype?: CacheDtype | undefined;
 }
 
 /** A model that lies on every worker: as many windows run at once. */

@@ -96,7 +96,7 @@ describe('a pool of two workers', () => {
 
   it('rejects what is asked of a pool that is closed meanwhile', async () => {
     const short = createWorkerPool(2);
-    const refused = expect(short.load(source, 'wasm')).rejects.toMatchObject({ code: 'worker-failed' });
+    const refused = expect(short.load(source, { backend: 'wasm' })).rejects.toMatchObject({ code: 'worker-failed' });
     await short.close();
     await refused;
   });

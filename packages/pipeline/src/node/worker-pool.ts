@@ -33,14 +33,14 @@ export function createWorkerPool(count: number): WorkerPool {
   let models = 0;
   return {
     count,
-    async load(source, backend, cacheDtype): Promise<ModelInWorkers> {
+    async load(source, place): Promise<ModelInWorkers> {
       const model = models++;
       const dispose = () => {
         // A pool that was closed meanwhile has nothing left to free.
         askAll('dispose', { model }).catch(() => undefined);
       };
       try {
-        await askAll('load', { model, source: await shareModel(source), backend, cacheDtype });
+        await askAll('load', { model, source: await shareModel(source), place });
       } catch (error) {
         dispose();
         throw error;

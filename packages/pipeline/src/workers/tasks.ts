@@ -1,13 +1,8 @@
 import { type CalibrationRequest, collectStatistics } from '@kvlr/calibration';
-import {
-  type CacheDtype,
-  type CalibrationStatistics,
-  KvlrError,
-  type KvlrErrorCode,
-  type KvlrErrorPlace,
-} from '@kvlr/core';
-import { type BackendName, type DecoderModel, loadModel } from '@kvlr/runtime';
-import { type GroupingQuestion, windowSettings } from '../models/workers.ts';
+import { type CalibrationStatistics, KvlrError, type KvlrErrorCode, type KvlrErrorPlace } from '@kvlr/core';
+import { loadModel } from '@kvlr/runtime';
+import type { NativeEngine } from '../models/engine.ts';
+import { type GroupingQuestion, type WorkerPlace, windowSettings } from '../models/workers.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { groupLayer } from '../stages/grouping.ts';
 import { type SharedModel, sourceOfSharedModel } from './shared-memory.ts';
@@ -15,7 +10,7 @@ import { type SharedModel, sourceOfSharedModel } from './shared-memory.ts';
 /** What a worker is asked to do, and what it answers. Every model has a number, given by the side that asks. */
 export interface WorkerTasks {
   load: {
-    ask: { model: number; source: SharedModel; backend: BackendName; cacheDtype: CacheDtype | undefined };
+    ask: { model: number; source: SharedModel; place: WorkerPlace };
     answer: undefined;
   };
   logits: { ask: { model: number; tokenIds: Int32Array }; answer: Float32Array };
@@ -46,14 +41,16 @@ interface WorkerFailure {
   data?: Record<string, unknown>;
 }
 
+type LoadedModel = Awaited<ReturnType<NativeEngine['load']>>;
+
 /** What runs on a worker: answers one question after another, and never throws. */
-export function serveTasks(): (question: WorkerQuestion) => Promise<WorkerAnswer> {
-  const models = new Map<number, DecoderModel>();
+export function serveTasks(engine: NativeEngine): (question: WorkerQuestion) => Promise<WorkerAnswer> {
+  const models = new Map<number, LoadedModel>();
   let previous: Promise<unknown> = Promise.resolve();
   return (question) => {
     const answer = previous.then(async (): Promise<WorkerAnswer> => {
       try {
-        return { id: question.id, answer: await answerQuestion(models, question) };
+        return { id: question.id, answer: await answerQuestion(models, engine, question) };
       } catch (error) {
         return { id: question.id, error: describeFailure(error) };
       }
@@ -63,11 +60,17 @@ export function serveTasks(): (question: WorkerQuestion) => Promise<WorkerAnswer
   };
 }
 
-async function answerQuestion(models: Map<number, DecoderModel>, { task, ask }: WorkerQuestion): Promise<unknown> {
+async function answerQuestion(
+  models: Map<number, LoadedModel>,
+  engine: NativeEngine,
+  { task, ask }: WorkerQuestion,
+): Promise<unknown> {
   switch (task) {
     case 'load': {
-      const settings = { backend: ask.backend, ...windowSettings(ask.cacheDtype) };
-      models.set(ask.model, await loadModel(sourceOfSharedModel(ask.source), settings));
+      const { backend, native, cacheDtype } = ask.place;
+      const source = sourceOfSharedModel(ask.source);
+      const settings = { backend, ...windowSettings(cacheDtype) };
+      models.set(ask.model, await (native ? engine.load(source) : loadModel(source, settings)));
       return undefined;
     }
     case 'logits':
@@ -88,7 +91,7 @@ async function answerQuestion(models: Map<number, DecoderModel>, { task, ask }: 
   }
 }
 
-function findModel(models: Map<number, DecoderModel>, number: number): DecoderModel {
+function findModel(models: Map<number, LoadedModel>, number: number): LoadedModel {
   const model = models.get(number);
   if (model) return model;
   throw new KvlrError('invalid-argument', {

@@ -1,0 +1,130 @@
+import { GraphBuilder, type OnnxGraph } from '@kvlr/checkpoint/onnx';
+import {
+  type DecoderShape,
+  type DecoderTensor,
+  globalTensors,
+  layerTensors,
+  type TapName,
+  type TensorRole,
+} from '@kvlr/core';
+import { attentionBlock, positionInputs } from './attention.ts';
+import { DecoderOperations } from './operations.ts';
+
+/**
+ * A part of a decoder over one window of tokens. Weights are inputs of the graph, as they lie in the file ([out, in]) and called by their
+ * roles: one graph serves all layers of its kind, and no weight is copied or transposed.
+ */
+export interface DecoderGraph {
+  graph: OnnxGraph;
+  /** The weights that it takes. */
+  weights: DecoderTensor[];
+  /** Name of the result, [tokens, numbers]. */
+  result: string;
+  /** Names of what can be asked for besides, of layers. */
+  taps: Partial<Record<TapName, string>>;
+}
+
+/** Input of all graphs: rows of the embedding, or the residual stream, one a token. */
+export const streamInput = 'stream';
+/** Input of the embedding's graph where positions are learned: their rows, [tokens, hiddenSize]. */
+export const learnedInput = 'learned';
+/** Name of the dimension that is as long as the window. */
+const tokens = 'tokens';
+
+/** From rows of the embedding table [tokens, width] to the stream before the first layer. */
+export function embeddingGraph(shape: DecoderShape): DecoderGraph {
+  const { hiddenSize } = shape;
+  const { width, scale, learnedPositions } = shape.embedding;
+  const weights = globalTensors(shape).filter(({ part, role }) => part === 'embedding' && !isTable(role));
+  const { graph, operations } = openGraph(shape, weights, width);
+  const projected = width === hiddenSize ? streamInput : operations.affine(streamInput, 'embeddingProjection');
+  let stream = operations.scaled(projected, scale);
+  if (learnedPositions) {
+    graph.input({ name: learnedInput, dtype: 'F32', shape: [tokens, hiddenSize] });
+    stream = operations.node('Add', [stream, learnedInput]);
+  }
+  const result = operations.node('Identity', [operations.normByRole(stream, 'embeddingNorm')]);
+  return finish(graph, weights, result);
+}
+
+/** From the stream before a layer [tokens, hiddenSize] to the stream after it. */
+export function layerGraph(shape: DecoderShape, layer: number): DecoderGraph {
+  const { blocks, hiddenSize } = shape;
+  const weights = layerTensors(shape, layer);
+  const { graph, operations } = openGraph(shape, weights, hiddenSize);
+  for (const input of positionInputs(shape, layer)) graph.input({ dtype: 'F32', ...input });
+  const values = attentionBlock(operations, streamInput, shape, layer);
+  const added = operations.node('Add', [streamInput, values.blockOutput]);
+  const between = blocks.after === 'stream' ? operations.normByRole(added, 'attentionOutputNorm') : added;
+  const block = feedForwardBlock(operations, blocks.parallel ? streamInput : between, shape);
+  const sum = operations.node('Add', [between, block]);
+  const result = blocks.after === 'stream' ? operations.normByRole(sum, 'feedForwardOutputNorm') : sum;
+  return finish(graph, weights, result, { stream: streamInput, ...values });
+}
+
+/** Layers of equal kinds share a graph. */
+export function layerKind(shape: DecoderShape, layer: number): string {
+  const { cache, positions } = shape.layers[layer]!;
+  const { kind } = positions;
+  return JSON.stringify([cache, kind === 'rope' ? [kind, positions.rotaryDim, positions.pairs] : kind]);
+}
+
+/** From the stream behind the last layer [tokens, hiddenSize] to logits [tokens, vocabSize]. */
+export function headGraph(shape: DecoderShape): DecoderGraph {
+  const { head, embedding, hiddenSize } = shape;
+  const weights = headTensors(shape);
+  const { graph, operations } = openGraph(shape, weights, hiddenSize);
+  const normed = operations.normByRole(streamInput, 'finalNorm');
+  const projected = embedding.width === hiddenSize ? normed : operations.affine(normed, 'headProjection');
+  const products = operations.affine(projected, tableOfHead(shape), operations.weight('languageModelHeadBias'));
+  return finish(graph, weights, operations.softCapped(operations.scaled(products, head.scale), head.softCap));
+}
+
+/** The tensors that logits are made with. */
+export function headTensors(shape: DecoderShape): DecoderTensor[] {
+  return globalTensors(shape).filter(({ part, role }) => part === 'head' || role === tableOfHead(shape));
+}
+
+function tableOfHead({ head }: DecoderShape): TensorRole {
+  return head.tied ? 'embedding' : 'languageModelHead';
+}
+
+/** Whether rows of the tensor are looked up by token or position. */
+export function isTable(role: TensorRole): boolean {
+  return role === 'embedding' || role === 'positionEmbedding';
+}
+
+/** Feed-forward block of the stream, gated (Shazeer 2020) or not: what is added to the stream. */
+function feedForwardBlock(operations: DecoderOperations, stream: string, shape: DecoderShape): string {
+  const { blocks, feedForward } = shape;
+  const norm = blocks.before === 'shared' ? 'attentionNorm' : 'feedForwardNorm';
+  const input = blocks.before === 'none' ? stream : operations.normByRole(stream, norm);
+  const activated = operations.activate(
+    operations.project(input, feedForward.gated ? 'gate' : 'up'),
+    feedForward.activation,
+  );
+  const inner = feedForward.gated ? operations.node('Mul', [activated, operations.project(input, 'up')]) : activated;
+  const output = operations.project(inner, 'down');
+  const normed = blocks.after === 'branch' ? operations.normByRole(output, 'feedForwardOutputNorm') : output;
+  return operations.scaled(normed, blocks.residualScale);
+}
+
+function openGraph(shape: DecoderShape, weights: readonly DecoderTensor[], width: number) {
+  const graph = new GraphBuilder();
+  graph.input({ name: streamInput, dtype: 'F32', shape: [tokens, width] });
+  for (const { role, shape: sizes } of weights) graph.input({ name: role, dtype: 'F32', shape: sizes });
+  return { graph, operations: new DecoderOperations(graph, shape, new Set(weights.map(({ role }) => role))) };
+}
+
+function finish(
+  graph: GraphBuilder,
+  weights: DecoderTensor[],
+  result: string,
+  taps: DecoderGraph['taps'] = {},
+): DecoderGraph {
+  const outputs = new Set([result, ...Object.values(taps)]);
+  // What goes in needs not to come out.
+  outputs.delete(streamInput);
+  for (const name of outputs) graph.output({ name, dtype: 'F32', shape: [tokens, `numbers of ${name}`] });
+  return { graph: graph.finish(), weights, result, taps };
+}

@@ -1,0 +1,48 @@
+import { type ActivationSource, type EventListener, KvlrError, type LogitSource, type ModelSource } from '@kvlr/core';
+import type { BackendName } from '@kvlr/runtime';
+
+/** What runs windows of text: statistics, recordings and evaluation. Training needs gradients, which only TensorFlow.js has. */
+export type EngineChoice = 'auto' | 'tfjs' | 'onnx';
+
+/** Port: native code that runs windows. `onnxEngine` of `@kvlr/pipeline/node` is one. */
+export interface NativeEngine {
+  readonly name: 'onnx';
+  /** What it is, or why it cannot run here, in words. */
+  look(): Promise<{ version: string } | { missing: string }>;
+  /** Loads a model of any shape; the caller disposes it. */
+  load(source: ModelSource): Promise<ActivationSource & LogitSource & { dispose(): void }>;
+}
+
+export interface EngineRequest {
+  /** Default 'auto': native code where it can run and there is no GPU, else TensorFlow.js. */
+  engine?: EngineChoice;
+  /** Absent where there is none, as in browsers. */
+  nativeEngine?: NativeEngine | undefined;
+}
+
+/**
+ * Native code, or undefined for TensorFlow.js; `reason` says why, for people.
+ *
+ * @throws KvlrError 'backend-unavailable' when 'onnx' is asked for and cannot run.
+ */
+export async function chooseEngine(
+  { engine = 'auto', nativeEngine }: EngineRequest,
+  backend: BackendName,
+  onEvent?: EventListener,
+): Promise<{ native?: NativeEngine; reason: string }> {
+  if (engine === 'tfjs') return { reason: 'TensorFlow.js, as asked' };
+  if (engine === 'auto' && backend === 'webgpu') return { reason: 'TensorFlow.js, on the GPU' };
+  const found = nativeEngine ? await nativeEngine.look() : { missing: 'there is no native code here' };
+  if ('version' in found) {
+    const reason = `ONNX Runtime ${found.version}${engine === 'onnx' ? ', as asked' : ', native code'}`;
+    onEvent?.({ type: 'note', message: `Windows run on ${reason}`, data: { engine: 'onnx', version: found.version } });
+    return { native: nativeEngine, reason };
+  }
+  if (engine === 'auto') return { reason: `TensorFlow.js: ${found.missing}` };
+  throw new KvlrError('backend-unavailable', {
+    message: `expected ONNX Runtime, but ${found.missing}`,
+    hint: 'Install onnxruntime-node beside kvlr, or let another engine run the windows.',
+    where: { argument: 'engine' },
+    data: { engine, reason: found.missing },
+  });
+}
