@@ -75,6 +75,7 @@ describe('modelShapeFromConfig', () => {
     ['a norm of each head', golden('stablelm_parallel', { qk_layernorm: true }), 'qk_layernorm'],
     ['scores by layer', golden('gpt2', { scale_attn_by_inverse_layer_idx: true }), 'scale_attn_by_inverse_layer_idx'],
     ['quantised weights', { quantization_config: { quant_method: 'awq' } }, 'quantization_config'],
+    ['quantised weights of MLX', { quantization: { group_size: 64, bits: 4 } }, 'quantization'],
     ['rotary positions on a part of the head', { partial_rotary_factor: 0.5 }, 'partial_rotary_factor'],
     ['another scaling of positions', { rope_scaling: { type: 'mrope', factor: 4 } }, 'mrope'],
     ['another activation', { hidden_act: 'quick_gelu' }, 'hidden_act'],

@@ -148,8 +148,11 @@ function readLayouts(
 }
 
 function refuseUnsupported(reader: ConfigReader, { refused }: ArchitectureDescriptor): void {
-  const quantisation = fieldOf(reader.config, 'quantization_config');
-  if (quantisation !== undefined) throw unsupportedConfig('quantization_config', 'quantised weights', quantisation);
+  // The second is MLX's name.
+  for (const field of ['quantization_config', 'quantization']) {
+    const quantisation = fieldOf(reader.config, field);
+    if (quantisation !== undefined) throw unsupportedConfig(field, 'quantised weights', quantisation);
+  }
   for (const { field, unless, atLeast, reason } of refused) {
     const value = fieldOf(reader.config, field);
     if (value === undefined || unless?.some((harmless) => harmless === value)) continue;

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { KvlrError } from '@kvlr/core';
+import { KvlrError, type KvlrEvent } from '@kvlr/core';
 import { expectClose, expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/files.ts';
@@ -38,6 +38,38 @@ describe('openCheckpoint', () => {
     // Weights stay below 1, so that half an ulp is 2^-12 for F16 and 2^-9 for BF16.
     const tolerance = { F32: 0, F16: 2 ** -12, BF16: 2 ** -9 }[dtype];
     expectClose(await checkpoint.tensors.readFloat32(name), expected, tolerance);
+  });
+
+  it.each([
+    ['_orig_mod.', (name: string) => `_orig_mod.${name}`],
+    ['module.', (name: string) => `module.${name}`],
+    ['language_model.', (name: string) => `language_model.${name}`],
+    ['model.language_model.', (name: string) => name.replace('model.', 'model.language_model.')],
+    ['model.', (name: string) => name.replace('model.', '')],
+  ])('opens weights that a wrapper of the model saved, and says so: %s', async (wrapper, rename) => {
+    const files = await tinyCheckpointFiles();
+    const plain = await open(files);
+    const infos = plain.tensors.list().map(async (info) => {
+      return { ...info, name: rename(info.name), bytes: await plain.tensors.readBytes(info.name) };
+    });
+    files['model.safetensors'] = encodeSafetensors([
+      ...(await Promise.all(infos)),
+      { name: 'vision.weight', dtype: 'F32', shape: [1], bytes: new Uint8Array(4) },
+    ]);
+    const told: string[] = [];
+    const onEvent = (event: KvlrEvent) => 'message' in event && told.push(event.message);
+    const opened = await openCheckpoint(createMemoryFiles(files), { onEvent });
+    expect(told[0]).toContain(`${wrapper} `);
+    expect(told.filter((message) => message.includes('biases'))).toEqual([]);
+    const name = opened.tensorName('upWeight', 1);
+    expect(await opened.tensors.readBytes(name)).toEqual(await plain.tensors.readBytes(name));
+  });
+
+  it('says what to do with an adapter', async () => {
+    const files = createMemoryFiles({ 'adapter_config.json': '{}', 'adapter_model.safetensors': '' });
+    await expect(openCheckpoint(files)).rejects.toMatchObject({
+      ...{ code: 'file-missing', hint: expect.stringContaining('merge_and_unload') },
+    });
   });
 
   it('opens shards through their index, with the same id as the single file', async () => {

@@ -1,4 +1,4 @@
-import { type Checkpoint, canonicalJson, type RunControl, sha256, type Tokenizer } from '@kvlr/core';
+import { type Checkpoint, canonicalJson, KvlrError, type RunControl, sha256, type Tokenizer } from '@kvlr/core';
 import type { ArchitectureDescriptor } from '../architectures/architecture.ts';
 import { findArchitecture } from '../architectures/families.ts';
 import { decodeNativeConfig } from '../config/native.ts';
@@ -9,6 +9,7 @@ import { loadTokenizer } from '../tokenizer.ts';
 import { believeTensors } from './believe-tensors.ts';
 import { CheckpointTensors, checkTensors } from './checkpoint-tensors.ts';
 import { type TensorLayout, tensorLayout } from './stored-tensors.ts';
+import { unwrapNames } from './wrapped-names.ts';
 
 /** A checkpoint in Hugging Face form, with its files and the family it belongs to. */
 export interface HuggingFaceCheckpoint extends Checkpoint {
@@ -35,7 +36,7 @@ export async function openCheckpoint(
   settings: OpenCheckpointSettings = {},
 ): Promise<HuggingFaceCheckpoint> {
   const { config: given, architecture } = await requireReadableConfig(files, settings.architectures);
-  const stored = await openSafetensors(files, settings.onEvent);
+  const stored = unwrapNames(await openSafetensors(files, settings.onEvent), architecture, settings.onEvent);
   const config = await believeTensors(given, architecture, stored, settings.onEvent);
   const shape = modelShapeFromConfig(config, architecture);
   const layout = tensorLayout(architecture, shape.head.tied, (name) => stored.has(name));
@@ -62,10 +63,23 @@ export async function openCheckpoint(
 
 /** config.json of a model whose family is known and reads as it says, and the family. Throws what `openCheckpoint` throws of these. */
 export async function requireReadableConfig(files: CheckpointFiles, architectures?: readonly ArchitectureDescriptor[]) {
+  await refuseAdapter(files);
   const config = await readJsonObject(files, 'config.json');
   const architecture = findArchitecture(decodeNativeConfig(config).config.model_type, architectures);
   modelShapeFromConfig(config, architecture);
   return { config, architecture };
+}
+
+/** Throws 'file-missing' for what was trained beside a model, and is none. */
+async function refuseAdapter(files: CheckpointFiles): Promise<void> {
+  const names = await files.list();
+  if (names.includes('config.json') || !names.includes('adapter_config.json')) return;
+  throw new KvlrError('file-missing', {
+    message: `expected a whole model in ${files.location}, found an adapter of one (adapter_config.json)`,
+    hint: `Merge it into its base model first, with peft: python -c "from peft import AutoPeftModelForCausalLM as M; M.from_pretrained('DIR').merge_and_unload().save_pretrained('NEW')", DIR being the adapter, and put the tokenizer's files beside it.`,
+    where: { file: 'config.json' },
+    data: { location: files.location, file: 'config.json' },
+  });
 }
 
 const sampleBytes = 64 * 1024;

@@ -26,6 +26,12 @@ export class SafetensorsSource implements TensorSource {
     return this.#tensors.has(name);
   }
 
+  /** The same tensors under other names. */
+  renamed(rename: (name: string) => string): SafetensorsSource {
+    const tensors = [...this.#tensors].map(([name, tensor]) => [rename(name), tensor] as const);
+    return new SafetensorsSource(this.#files, new Map(tensors));
+  }
+
   info(name: string): TensorInfo {
     const { dtype, shape, byteLength } = this.#locate(name);
     return { name, dtype, shape, byteLength };
