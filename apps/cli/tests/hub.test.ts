@@ -44,6 +44,20 @@ describe('a hub id as CKPT', () => {
     }
   });
 
+  it('may name one of several GGUF files by its quantisation', async () => {
+    for (const dtype of ['F32', 'Q8_0']) {
+      const path = join(directory, `tiny-${dtype}.gguf`);
+      await runCli(['export', model, '--gguf', path, '--dtype', dtype]);
+      hub.files[`tiny-${dtype}.gguf`] = await readFile(path);
+    }
+    const inspected = await runCli(['inspect', 'team/tiny:F32', '--json']);
+    expect(inspected.error).toContain('Loading team/tiny:F32: tiny-F32.gguf into the cache');
+    expect(JSON.parse(inspected.out)).toMatchObject({ name: 'team/tiny:F32', dtype: 'F32' });
+    delete hub.files['model.safetensors'];
+    const unclear = await runCli(['inspect', 'team/tiny']);
+    expect([unclear.exitCode, unclear.error]).toEqual([2, expect.stringContaining('tiny-F32.gguf, tiny-Q8_0.gguf')]);
+  });
+
   it('says how to go on after a refusal', async () => {
     hub.refuse = { status: 401, message: 'Invalid credentials' };
     const { exitCode, error } = await runCli(['eval', 'team/tiny']);

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { applyCompression } from '@kvlr/checkpoint';
+import { applyCompression, type GgufDtype } from '@kvlr/checkpoint';
 import { openSource, writeGguf } from '@kvlr/checkpoint/node';
 import type { ModelSource } from '@kvlr/core';
 import { loadModel, prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -24,7 +24,7 @@ type Opened = Awaited<ReturnType<typeof openGolden>>;
 async function predictions(
   source: Opened,
   tokenIds: Int32Array,
-  settings: { contextSize?: number; dtype?: 'Q8_0' | 'Q4_0'; model?: ModelSource } = {},
+  settings: { contextSize?: number; dtype?: GgufDtype; model?: ModelSource } = {},
 ) {
   const path = join(directory, 'model.gguf');
   await writeGguf(path, settings.model ?? source, source, { overwrite: true, dtype: settings.dtype });
@@ -137,14 +137,26 @@ describe('llama.cpp with an exported model', () => {
     await read.close();
   });
 
-  it.each(['Q8_0', 'Q4_0'] as const)('predicts from %s what kvlr predicts from the same file', async (dtype) => {
-    const source = await openGolden('llama_mha');
-    const { tokenIds } = readGolden('llama_mha').windows[0]!;
+  // llama.cpp rounds what is multiplied with such weights to their type, too, or to 8 bits.
+  it.each([
+    ['F16', 'qwen2_bias', 0.05],
+    ['F16', 'gemma', 0.05],
+    ['F16', 'gpt2', 0.05],
+    ['BF16', 'qwen3', 0.3],
+    ['BF16', 'phi3_fused', 0.3],
+    ['BF16', 'bloom', 0.3],
+    ['Q8_0', 'llama_mha', 0.3],
+    ['Q8_0', 'gpt_neox_seq', 0.3],
+    ['Q4_0', 'llama_mha', 0.3],
+    ['Q4_0', 'qwen3', 0.3],
+  ] as const)('predicts from %s what kvlr predicts from the same file: %s', async (dtype, name, tolerance) => {
+    const source = await openGolden(name);
+    const { tokenIds } = readGolden(name).windows[0]!;
     const predicted = await predictions(source, tokenIds, { dtype });
     const read = await openSource(join(directory, 'model.gguf'));
-    expect(read.tensors.info(read.tensorName('queryWeight', 0)).dtype).toBe('F32');
-    // llama.cpp rounds what is multiplied with quantised weights to 8 bits, too.
-    expectAgreement(predicted, await ownLogits(read, tokenIds), 0.3);
+    const stored = { F16: 'F16', BF16: 'BF16', Q8_0: 'F32', Q4_0: 'F32' }[dtype];
+    expect(read.tensors.info(read.tensorName('outputWeight', 0)).dtype).toBe(stored);
+    expectAgreement(predicted, await ownLogits(read, tokenIds), tolerance);
     await read.close();
   });
 });

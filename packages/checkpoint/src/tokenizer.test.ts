@@ -156,3 +156,14 @@ it.each([
   editJson(files, 'tokenizer.json', (tokenizer) => Object.assign(tokenizer, { [part]: content }));
   await expectKvlrError(() => load(files), 'file-malformed', 'a tokenizer definition');
 });
+
+it.each([
+  [['tokenizer.model'], 'found tokenizer.model alone'],
+  [['vocab.json', 'merges.txt'], 'found vocab.json and merges.txt'],
+  [['qwen.tiktoken'], 'found qwen.tiktoken alone'],
+])('says how tokenizer.json is made from %j', async (names, found) => {
+  const { 'tokenizer.json': _, ...files } = await tinyCheckpointFiles();
+  for (const name of names) files[name] = 'an older form';
+  await expectKvlrError(() => load(files), 'file-missing', found);
+  await expect(load(files)).rejects.toMatchObject({ hint: expect.stringContaining('AutoTokenizer') });
+});

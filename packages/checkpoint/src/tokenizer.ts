@@ -105,15 +105,17 @@ function run<Value>(location: string, characters: number, work: () => Value): Va
   }
 }
 
-/** tokenizer.json as it stands. Throws 'file-missing', with a hint how to make it from a SentencePiece model that lies in its place. */
+/** Files of tokenizers that tokenizer.json is made from: SentencePiece's, byte-level BPE's, tiktoken's. */
+const olderTokenizers = /^(tokenizer|spiece)\.model$|^vocab\.(json|txt)$|^merges\.txt$|\.tiktoken$/;
+
+/** tokenizer.json as it stands. Throws 'file-missing', with a hint how to make it from an older form that lies in its place. */
 export async function readTokenizerJson(files: CheckpointFiles): Promise<Record<string, unknown>> {
   const present = await files.list();
-  if (present.includes('tokenizer.json') || !present.includes('tokenizer.model')) {
-    return readJsonObject(files, 'tokenizer.json');
-  }
+  const older = present.filter((name) => olderTokenizers.test(name));
+  if (present.includes('tokenizer.json') || older.length === 0) return readJsonObject(files, 'tokenizer.json');
   throw new KvlrError('file-missing', {
-    message: `expected this file in ${files.location}, found tokenizer.model alone`,
-    hint: `Make it from tokenizer.model with transformers and sentencepiece: python -c "from transformers import AutoTokenizer as T; T.from_pretrained('DIR').save_pretrained('DIR')", DIR being the checkpoint.`,
+    message: `expected this file in ${files.location}, found ${older.length === 1 ? `${older[0]} alone` : older.join(' and ')}`,
+    hint: `Make it with transformers (and sentencepiece, for tokenizer.model): python -c "from transformers import AutoTokenizer as T; T.from_pretrained('DIR').save_pretrained('DIR')", DIR being the checkpoint.`,
     where: { file: 'tokenizer.json' },
     data: { location: files.location, file: 'tokenizer.json' },
   });

@@ -223,6 +223,13 @@ describe('openSource', () => {
     await Promise.all([fromHub.close(), fromDirectory.close()]);
   });
 
+  it('opens the directory that a model has in the cache', async () => {
+    const fromHub = await openSource('team/tiny', settings());
+    const fromCache = await openSource(join(cacheDirectory, 'models--team--tiny'));
+    expect(fromCache.location).toBe(fromHub.location);
+    await Promise.all([fromHub.close(), fromCache.close()]);
+  });
+
   it('opens a GGUF file whatever its name', async () => {
     const path = join(cacheDirectory, 'sha256-0123');
     await writeFile(path, await tinyGguf());

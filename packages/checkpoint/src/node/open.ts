@@ -41,7 +41,7 @@ export async function openSource(
 async function openPath(path: string, settings: OpenCheckpointSettings): Promise<HuggingFaceCheckpoint | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return undefined;
-  if (found.isDirectory()) return openCheckpointDirectory(path, settings);
+  if (found.isDirectory()) return openCheckpointDirectory((await snapshotIn(path)) ?? path, settings);
   // Programs that keep models of their own name GGUF files by their hashes.
   if (!isGgufName(path) && !(found.isFile() && (await beginsAsGguf(path)))) throw fileInPlaceOfDirectory(path);
   const files = createDirectoryFiles(dirname(path));
@@ -62,6 +62,15 @@ async function openHubModel(location: string, settings: OpenSourceSettings): Pro
       cause: error,
     });
   }
+}
+
+/** The files of a model's directory in the cache of Hugging Face tools: of its main branch, as it was last loaded. */
+async function snapshotIn(directory: string): Promise<string | undefined> {
+  const commit = await readFile(join(directory, 'refs', 'main'), 'utf8').catch(() => '');
+  if (!/^[0-9a-f]{40,64}$/.test(commit.trim())) return undefined;
+  const snapshot = join(directory, 'snapshots', commit.trim());
+  const found = await stat(snapshot).catch(() => undefined);
+  return found?.isDirectory() ? snapshot : undefined;
 }
 
 async function beginsAsGguf(path: string): Promise<boolean> {
