@@ -5,7 +5,7 @@ import { parseCount, parseHeadWidth, parseSeed, parseShare } from './parse-value
 
 export const modelArgument = '[CKPT]';
 export const modelArgumentHelp =
-  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint, or a GGUF file (default: embedded, the model that comes with kvlr)';
+  'directory, hub id (owner/name) or URL of a Hugging Face checkpoint, or a GGUF file (on the hub: owner/name:Q4_K_M) (default: embedded, the model that comes with kvlr)';
 
 export type BackendChoice = 'auto' | 'webgpu' | 'wasm' | 'cpu';
 
