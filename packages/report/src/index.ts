@@ -28,6 +28,13 @@ export type {
   RunEnvironment,
   StageTiming,
 } from './documents/compression-report.ts';
+export {
+  bestWithin,
+  type FrontierPoint,
+  type FrontierReport,
+  paretoFront,
+  shareOf,
+} from './documents/frontier-report.ts';
 export type {
   PairedTaskDifference,
   TaskCondition,
@@ -53,7 +60,9 @@ export {
   comparisonMarkdown,
   compressionMarkdown,
   engineMarkdown,
+  frontierMarkdown,
 } from './markdown/report-markdown.ts';
 export { cacheSvg } from './plots/cache-plot.ts';
 export { comparisonSvg } from './plots/comparison-plot.ts';
+export { frontierSvg } from './plots/frontier-plot.ts';
 export { effectiveRank, energyShare } from './tables/energy-table.ts';

@@ -3,6 +3,7 @@ import Table from 'cli-table3';
 import type { BenchmarkReport } from './documents/benchmark-report.ts';
 import type { ComparisonReport } from './documents/comparison-report.ts';
 import type { CompressionReport, LayerSpectra } from './documents/compression-report.ts';
+import type { FrontierReport } from './documents/frontier-report.ts';
 import type { TaskReport } from './documents/task-report.ts';
 import { describeCacheElement, describeEvaluation, describeWorkTime, listReferences } from './format/describe.ts';
 import {
@@ -24,6 +25,7 @@ import {
 } from './tables/comparison-tables.ts';
 import { headlineTable } from './tables/compression-tables.ts';
 import { describeEnergy, energyTable } from './tables/energy-table.ts';
+import { bestTable, frontierNotes, frontierTable } from './tables/frontier-tables.ts';
 import { bytesCell, cellText, environmentTable, left, type ReportTable, right } from './tables/report-table.ts';
 import { taskTable } from './tables/task-tables.ts';
 
@@ -131,6 +133,18 @@ export function comparisonTerminal(
     ...orders.flatMap((order) => section(orderTable(report, order))),
     ...(settings.details ? ratios.flatMap((ratio) => section(comparisonDetailTable(report, ratio))) : []),
     ...terminalNotes(notes, styles),
+  ].join('\n');
+}
+
+/** Perplexity at equal bytes: what is best within each budget, then every point. */
+export function frontierTerminal(report: FrontierReport, styles: TerminalStyles = plainStyles): string {
+  const section = (table: ReportTable) => [styles.strong(table.caption), '', terminalTable(table, styles), ''];
+  return [
+    styles.strong(stripControlCharacters(report.title)),
+    '',
+    ...section(frontierTable(report)),
+    ...section(bestTable(report)),
+    ...terminalNotes(frontierNotes(report), styles),
   ].join('\n');
 }
 

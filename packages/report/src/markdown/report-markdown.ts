@@ -2,6 +2,7 @@ import { markdownTable } from 'markdown-table';
 import type { AttentionReport, BenchmarkReport, EngineReport } from '../documents/benchmark-report.ts';
 import type { ComparisonReport } from '../documents/comparison-report.ts';
 import type { CompressionReport } from '../documents/compression-report.ts';
+import type { FrontierReport } from '../documents/frontier-report.ts';
 import { describeCacheElement, describeEvaluation, describeShape, listReferences } from '../format/describe.ts';
 import { stripControlCharacters } from '../format/format.ts';
 import { attentionTable, benchmarkTables, engineTable } from '../tables/benchmark-tables.ts';
@@ -20,6 +21,7 @@ import {
   stageTable,
 } from '../tables/compression-tables.ts';
 import { energyTable } from '../tables/energy-table.ts';
+import { bestTable, frontierNotes, frontierTable } from '../tables/frontier-tables.ts';
 import {
   cacheTable,
   cellText,
@@ -86,6 +88,24 @@ export function comparisonMarkdown(report: ComparisonReport): string {
     ...ratios.map((ratio) => markdownSection(comparisonDetailTable(report, ratio))),
     ...(references ? [escapeMarkdown(references)] : []),
     markdownSection(cacheTable(comparisonCacheSeries(report), report.contexts)),
+    ...(report.environment ? [markdownSection(environmentTable(report.environment))] : []),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+/**
+ * Perplexity at equal bytes as GitHub-flavoured Markdown.
+ *
+ * @param picture Where the plot lies, seen from the document.
+ */
+export function frontierMarkdown(report: FrontierReport, picture = 'frontier.svg'): string {
+  const parts = [
+    `# ${escapeMarkdown(report.title)}`,
+    `Model: ${escapeMarkdown(report.model.name)} (${escapeMarkdown(describeShape(report.model.shape))}).`,
+    `![Change of perplexity against bytes](${picture})`,
+    markdownSection(bestTable(report)),
+    markdownSection(frontierTable(report)),
+    ...frontierNotes(report).map((note) => `> ${escapeMarkdown(note)}`),
     ...(report.environment ? [markdownSection(environmentTable(report.environment))] : []),
   ];
   return `${parts.join('\n\n')}\n`;
