@@ -1,3 +1,9 @@
-export { loadOnnxModel, type OnnxModelSettings } from './load-model.ts';
-export type { OnnxModel } from './onnx-decoder.ts';
+export { loadOnnxModel, type OnnxModel } from './load-model.ts';
+export {
+  OnnxDecoder,
+  type OnnxEmbedding,
+  type OnnxHead,
+  type OnnxLayer,
+  type OnnxSettings,
+} from './onnx-decoder.ts';
 export { findOnnxRuntime, type OnnxRuntime } from './onnx-runtime.ts';

@@ -1,68 +1,98 @@
 import {
-  type DecoderTensor,
-  globalTensors,
-  layerTensors,
+  type ActivationSource,
+  type DecoderShape,
+  KvlrError,
+  type LayerActivations,
+  type LogitSource,
   type ModelSource,
   type RunControl,
-  readTensor,
+  type TapName,
   throwIfAborted,
 } from '@kvlr/core';
-import type { Tensor } from 'onnxruntime-node';
-import { GraphSession, type Tensors } from './graph-session.ts';
-import { embeddingGraph, headGraph, headTensors, isTable, layerGraph, layerKind } from './graphs/decoder-graphs.ts';
-import { OnnxDecoder, type OnnxModel } from './onnx-decoder.ts';
-import { requireOnnxRuntime } from './onnx-runtime.ts';
+import { OnnxDecoder, type OnnxEmbedding, type OnnxHead, type OnnxLayer, type OnnxSettings } from './onnx-decoder.ts';
 
-export interface OnnxModelSettings extends RunControl {
-  /** Threads of one matrix product. Default: one a processor core. */
-  threads?: number | undefined;
+/** A decoder whose windows run in native code, in float32. Its methods are to be called one after another. */
+export interface OnnxModel extends ActivationSource, LogitSource {
+  /** Frees weights and sessions. The model cannot be used afterwards. */
+  dispose(): void;
 }
 
 /**
- * Reads a model, of any family and cache layout, for ONNX Runtime on the CPU. Its weights are held once, as they lie in the file, in
- * float32: 4 bytes a parameter.
+ * Loads a whole model, of any family and cache layout, for ONNX Runtime on the CPU: 4 bytes a parameter.
  *
  * @throws KvlrError 'backend-unavailable' without onnxruntime-node, 'tensor-missing', 'tensor-shape', 'non-finite', 'aborted'.
  */
-export async function loadOnnxModel(source: ModelSource, settings: OnnxModelSettings = {}): Promise<OnnxModel> {
-  const { threads, signal } = settings;
-  const runtime = await requireOnnxRuntime();
-  const { shape } = source;
-  const sessions = new Map<string, Promise<GraphSession>>();
-  const tensors = new Map<string, Tensor>();
-  const read = async (wanted: readonly DecoderTensor[]): Promise<Tensors> => {
-    const byRole: Tensors = {};
-    for (const entry of wanted) {
-      throwIfAborted(signal);
-      // A tied table is there once.
-      const name = source.tensorName(entry.role, entry.layer);
-      const tensor = tensors.get(name) ?? new runtime.Tensor('float32', await readTensor(source, entry), entry.shape);
-      tensors.set(name, tensor);
-      byRole[entry.role] = tensor;
-    }
-    return byRole;
-  };
-  const open = (kind: string, graph: Parameters<typeof GraphSession.open>[1]) => {
-    const session = sessions.get(kind) ?? GraphSession.open(runtime, graph, threads);
-    sessions.set(kind, session);
-    return session;
-  };
-  const globals = globalTensors(shape);
-  const inEmbedding = globals.filter(({ part }) => part === 'embedding');
-  const layers = [];
-  for (let layer = 0; layer < shape.numLayers; layer++) {
-    const session = await open(layerKind(shape, layer), layerGraph(shape, layer));
-    layers.push({ session, weights: await read(layerTensors(shape, layer)) });
+export async function loadOnnxModel(
+  source: ModelSource,
+  { signal, ...settings }: OnnxSettings & Pick<RunControl, 'signal'> = {},
+): Promise<OnnxModel> {
+  const decoder = await OnnxDecoder.open(source, { residentTableBytes: Number.POSITIVE_INFINITY, ...settings });
+  const embedding = await decoder.loadEmbedding();
+  const layers: OnnxLayer[] = [];
+  for (let layer = 0; layer < source.shape.numLayers; layer++) {
+    throwIfAborted(signal);
+    layers.push(await decoder.loadLayer(layer));
   }
-  return new OnnxDecoder({
-    shape,
-    runtime,
-    tables: await read(inEmbedding.filter(({ role }) => isTable(role))),
-    embedding: {
-      session: await open('embedding', embeddingGraph(shape)),
-      weights: await read(inEmbedding.filter(({ role }) => !isTable(role))),
-    },
-    layers,
-    head: { session: await open('head', headGraph(shape)), weights: await read(headTensors(shape)) },
-  });
+  return new WholeModel(source.shape, { decoder, embedding, layers, head: await decoder.loadHead() });
+}
+
+interface LoadedParts {
+  decoder: OnnxDecoder;
+  embedding: OnnxEmbedding;
+  layers: readonly OnnxLayer[];
+  head: OnnxHead;
+}
+
+class WholeModel implements OnnxModel {
+  readonly vocabSize: number;
+
+  constructor(
+    readonly shape: DecoderShape,
+    private parts: LoadedParts | undefined,
+  ) {
+    this.vocabSize = shape.vocabSize;
+  }
+
+  async logits(tokenIds: Int32Array): Promise<Float32Array> {
+    const { embedding, layers, head } = this.open(tokenIds);
+    let stream = await embedding.stream(tokenIds);
+    for (const layer of layers) stream = (await layer.pass(stream, [])).after;
+    return head.logits(stream);
+  }
+
+  async forEachLayer(
+    tokenIds: Int32Array,
+    taps: readonly TapName[],
+    visit: (activations: LayerActivations) => void | Promise<void>,
+  ): Promise<void> {
+    const { embedding, layers } = this.open(tokenIds);
+    let stream = await embedding.stream(tokenIds);
+    for (const layer of layers) {
+      const { after, activations } = await layer.pass(stream, taps);
+      await visit(activations);
+      stream = after;
+    }
+  }
+
+  dispose(): void {
+    this.parts?.decoder.close();
+    this.parts = undefined;
+  }
+
+  /** Throws 'invalid-argument' for a disposed model, and for what is no window of this one. */
+  private open(tokenIds: Int32Array): LoadedParts {
+    if (this.parts === undefined) {
+      throw new KvlrError('invalid-argument', { message: 'expected a loaded model, got a disposed one' });
+    }
+    const { maxPositionEmbeddings } = this.shape;
+    const tokens = tokenIds.length;
+    const foreign = tokenIds.find((id) => !(id >= 0 && id < this.vocabSize));
+    if (tokens >= 1 && tokens <= maxPositionEmbeddings && foreign === undefined) return this.parts;
+    const received = foreign === undefined ? `${tokens} of them` : `id ${foreign}`;
+    throw new KvlrError('invalid-argument', {
+      message: `expected 1 to ${maxPositionEmbeddings} token ids from 0 to ${this.vocabSize - 1}, got ${received}`,
+      where: { argument: 'tokenIds' },
+      data: { maxPositionEmbeddings, vocabSize: this.vocabSize, tokens, tokenId: foreign },
+    });
+  }
 }

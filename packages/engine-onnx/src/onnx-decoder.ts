@@ -1,105 +1,170 @@
 import {
-  type ActivationSource,
   type DecoderShape,
-  KvlrError,
+  type DecoderTensor,
+  globalTensors,
   type LayerActivations,
-  type LogitSource,
+  layerTensors,
+  type ModelSource,
+  readRows,
+  readTensor,
   type TapName,
 } from '@kvlr/core';
 import type { Tensor } from 'onnxruntime-node';
-import type { GraphSession, Tensors } from './graph-session.ts';
-import { learnedInput, streamInput } from './graphs/decoder-graphs.ts';
-import type { OnnxRuntimeModule } from './onnx-runtime.ts';
+import { GraphSession, type Tensors } from './graph-session.ts';
+import {
+  type DecoderGraph,
+  embeddingGraph,
+  headGraph,
+  layerGraph,
+  layerKind,
+  learnedInput,
+  streamInput,
+  tableOfHead,
+} from './graphs/decoder-graphs.ts';
+import { type OnnxRuntimeModule, requireOnnxRuntime } from './onnx-runtime.ts';
 import { positionTables, tablesKey } from './position-tables.ts';
 
-/** A decoder whose windows run in native code, in float32. Its methods are to be called one after another. */
-export interface OnnxModel extends ActivationSource, LogitSource {
-  /** Frees weights and sessions. The model cannot be used afterwards. */
-  dispose(): void;
+export interface OnnxSettings {
+  /** Threads of one matrix product. Default: one a processor core. */
+  threads?: number | undefined;
+  /** A table of the head up to this size is held; a larger one is read in pieces, for each window. Default 256 MiB. */
+  residentTableBytes?: number | undefined;
 }
 
-/** A graph and the weights that it runs on. */
-export interface DecoderStep {
-  session: GraphSession;
-  weights: Tensors;
+/** What stands before the first layer. */
+export interface OnnxEmbedding {
+  /** The residual stream of a window before the first layer, [tokens, hiddenSize]. */
+  stream(tokenIds: Int32Array): Promise<Float32Array>;
 }
 
-export interface OnnxDecoderParts {
-  shape: DecoderShape;
-  runtime: OnnxRuntimeModule;
-  /** Rows of tokens and, where positions are learned, of positions; by their roles. */
-  tables: Tensors;
-  embedding: DecoderStep;
-  layers: readonly DecoderStep[];
-  head: DecoderStep;
+/** One layer of a decoder. */
+export interface OnnxLayer {
+  /** The residual stream of one window behind the layer, from that before it, [tokens, hiddenSize], and what the layer computed. */
+  pass(stream: Float32Array, taps: readonly TapName[]): Promise<{ after: Float32Array; activations: LayerActivations }>;
 }
 
-/** Whole windows of tokens, graph by graph. */
-export class OnnxDecoder implements OnnxModel {
+/** What stands behind the last layer. */
+export interface OnnxHead {
+  /** Logits, [tokens, vocabSize], from the residual stream behind the last layer. */
+  logits(stream: Float32Array): Promise<Float32Array>;
+}
+
+/**
+ * A decoder of any family and cache layout on ONNX Runtime, in parts that are read when they are loaded: embedding, layers, head. A
+ * part holds its weights once, float32 as they lie in the file; who drops the part frees them. Calls come one after another.
+ */
+export class OnnxDecoder {
   readonly shape: DecoderShape;
-  readonly vocabSize: number;
-  private parts: OnnxDecoderParts | undefined;
+  private readonly sessions = new Map<string, Promise<GraphSession>>();
   /** What layers know of positions, for windows as long as the last one was. */
   private positions = { tokens: 0, tables: new Map<string, Tensors>() };
 
-  constructor(parts: OnnxDecoderParts) {
-    this.shape = parts.shape;
-    this.vocabSize = parts.shape.vocabSize;
-    this.parts = parts;
+  private constructor(
+    private readonly source: ModelSource,
+    private readonly runtime: OnnxRuntimeModule,
+    private readonly settings: OnnxSettings,
+  ) {
+    this.shape = source.shape;
   }
 
-  async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const { head, layers } = this.open(tokenIds);
-    let stream = await this.embed(tokenIds);
-    for (const layer of layers.keys()) {
-      stream = (await this.runLayer(layer, stream, tokenIds.length)).result;
-    }
-    const { result } = await head.session.run({ ...head.weights, [streamInput]: stream });
-    return valuesOf(result);
+  /** Throws 'backend-unavailable' without onnxruntime-node. Nothing is read yet. */
+  static async open(source: ModelSource, settings: OnnxSettings = {}): Promise<OnnxDecoder> {
+    return new OnnxDecoder(source, await requireOnnxRuntime(), settings);
   }
 
-  async forEachLayer(
-    tokenIds: Int32Array,
-    taps: readonly TapName[],
-    visit: (activations: LayerActivations) => void | Promise<void>,
-  ): Promise<void> {
-    const { layers } = this.open(tokenIds);
-    const tokens = tokenIds.length;
-    let stream = await this.embed(tokenIds);
-    for (const layer of layers.keys()) {
-      const { result, tapped } = await this.runLayer(layer, stream, tokens, taps);
-      const activations: LayerActivations = { layer, tokens };
-      for (const [place, tap] of taps.entries()) activations[tap] = valuesOf(tapped[place]!);
-      stream = result;
-      await visit(activations);
-    }
+  /** Reads the embedding. Throws as `loadLayer` does. */
+  async loadEmbedding(): Promise<OnnxEmbedding> {
+    const { learnedPositions } = this.shape.embedding;
+    const wanted = globalTensors(this.shape).filter(({ part }) => part === 'embedding');
+    const { embedding, positionEmbedding, ...weights } = await this.read(wanted);
+    const session = await this.session('embedding', () => embeddingGraph(this.shape));
+    return {
+      stream: async (tokenIds) => {
+        const inputs: Tensors = { ...weights, [streamInput]: this.rowsOf(embedding!, tokenIds) };
+        if (learnedPositions) {
+          // Beyond the learned positions the last of them stands for all.
+          const { count, offset } = learnedPositions;
+          const places = tokenIds.map((_, position) => Math.min(position + offset, count - 1));
+          inputs[learnedInput] = this.rowsOf(positionEmbedding!, places);
+        }
+        return valuesOf((await session.run(inputs)).result);
+      },
+    };
   }
 
-  dispose(): void {
-    if (this.parts === undefined) return;
-    const { embedding, layers, head } = this.parts;
-    for (const session of new Set([embedding, ...layers, head].map((step) => step.session))) session.release();
-    this.parts = undefined;
+  /** Reads a layer. Throws 'tensor-missing', 'tensor-shape', 'non-finite'. */
+  async loadLayer(layer: number): Promise<OnnxLayer> {
+    const { shape } = this;
+    const weights = await this.read(layerTensors(shape, layer));
+    const session = await this.session(layerKind(shape, layer), () => layerGraph(shape, layer));
+    return {
+      pass: async (stream, taps) => {
+        const tokens = stream.length / shape.hiddenSize;
+        const inputs = { ...weights, ...this.positionsOf(layer, tokens), [streamInput]: this.streamOf(stream) };
+        const { result, tapped } = await session.run(inputs, taps);
+        const activations: LayerActivations = { layer, tokens };
+        for (const [place, tap] of taps.entries()) activations[tap] = valuesOf(tapped[place]!);
+        return { after: valuesOf(result), activations };
+      },
+    };
+  }
+
+  /** Reads the head, its table only where it is small. Throws as `loadLayer` does. */
+  async loadHead(): Promise<OnnxHead> {
+    const { shape, source } = this;
+    const { residentTableBytes = 256 * 2 ** 20 } = this.settings;
+    const role = tableOfHead(shape);
+    const { width } = shape.embedding;
+    const wanted = globalTensors(shape).filter(({ part }) => part === 'head');
+    const { languageModelHeadBias: bias, ...weights } = await this.read(
+      wanted.filter((tensor) => tensor.role !== role),
+    );
+    const session = await this.session('head', () => headGraph(shape));
+    const readPiece = async (from: number, to: number): Promise<Tensors> => {
+      const rows = await readRows(source.tensors, source.tensorName(role), from, to);
+      const piece = { [role]: this.tensor(rows, [to - from, width]) };
+      if (bias === undefined) return piece;
+      return { ...piece, languageModelHeadBias: this.tensor(valuesOf(bias).subarray(from, to), [to - from]) };
+    };
+    const rowsAtOnce = Math.max(1, Math.floor(residentTableBytes / (4 * width)));
+    const whole = rowsAtOnce >= shape.vocabSize ? await readPiece(0, shape.vocabSize) : undefined;
+    const run = async (stream: Tensor, piece: Tensors) =>
+      valuesOf((await session.run({ ...weights, ...piece, [streamInput]: stream })).result);
+    return {
+      logits: async (values) => {
+        const stream = this.streamOf(values);
+        if (whole) return run(stream, whole);
+        const tokens = values.length / shape.hiddenSize;
+        const logits = new Float32Array(tokens * shape.vocabSize);
+        for (let from = 0; from < shape.vocabSize; from += rowsAtOnce) {
+          const count = Math.min(rowsAtOnce, shape.vocabSize - from);
+          const part = await run(stream, await readPiece(from, from + count));
+          for (let token = 0; token < tokens; token++) {
+            logits.set(part.subarray(token * count, (token + 1) * count), token * shape.vocabSize + from);
+          }
+        }
+        return logits;
+      },
+    };
+  }
+
+  /** Ends all sessions. The parts cannot be used afterwards. */
+  close(): void {
+    for (const session of this.sessions.values()) session.then((open) => open.release()).catch(() => undefined);
+    this.sessions.clear();
     this.positions.tables.clear();
   }
 
-  /** The stream before the first layer, [tokens, hiddenSize]. */
-  private embed(tokenIds: Int32Array): Promise<Tensor> {
-    const { tables, embedding } = this.parts!;
-    const { learnedPositions } = this.shape.embedding;
-    const inputs: Tensors = { ...embedding.weights, [streamInput]: this.rowsOf(tables.embedding!, tokenIds) };
-    if (learnedPositions) {
-      // Beyond the learned positions the last of them stands for all.
-      const { count, offset } = learnedPositions;
-      const places = tokenIds.map((_, position) => Math.min(position + offset, count - 1));
-      inputs[learnedInput] = this.rowsOf(tables.positionEmbedding!, places);
-    }
-    return embedding.session.run(inputs).then(({ result }) => result);
+  private session(kind: string, makeGraph: () => DecoderGraph): Promise<GraphSession> {
+    const session = this.sessions.get(kind) ?? GraphSession.open(this.runtime, makeGraph(), this.settings.threads);
+    this.sessions.set(kind, session);
+    return session;
   }
 
-  private runLayer(layer: number, stream: Tensor, tokens: number, taps: readonly TapName[] = []) {
-    const { session, weights } = this.parts!.layers[layer]!;
-    return session.run({ ...weights, ...this.positionsOf(layer, tokens), [streamInput]: stream }, taps);
+  private async read(wanted: readonly DecoderTensor[]): Promise<Tensors> {
+    const tensors: Tensors = {};
+    for (const entry of wanted) tensors[entry.role] = this.tensor(await readTensor(this.source, entry), entry.shape);
+    return tensors;
   }
 
   private positionsOf(layer: number, tokens: number): Tensors {
@@ -116,6 +181,10 @@ export class OnnxDecoder implements OnnxModel {
     return Object.fromEntries(tables.map(([name, { values, shape }]) => [name, this.tensor(values, shape)]));
   }
 
+  private streamOf(values: Float32Array): Tensor {
+    return this.tensor(values, [values.length / this.shape.hiddenSize, this.shape.hiddenSize]);
+  }
+
   private rowsOf(table: Tensor, rows: Int32Array): Tensor {
     const [, width] = table.dims as [number, number];
     const values = valuesOf(table);
@@ -126,25 +195,8 @@ export class OnnxDecoder implements OnnxModel {
     return this.tensor(picked, [rows.length, width]);
   }
 
-  private tensor(values: Float32Array, shape: number[]): Tensor {
-    return new this.parts!.runtime.Tensor('float32', values, shape);
-  }
-
-  /** Throws 'invalid-argument' for a disposed model, and for what is no window of this one. */
-  private open(tokenIds: Int32Array): OnnxDecoderParts {
-    if (this.parts === undefined) {
-      throw new KvlrError('invalid-argument', { message: 'expected a loaded model, got a disposed one' });
-    }
-    const { maxPositionEmbeddings } = this.shape;
-    const tokens = tokenIds.length;
-    const foreign = tokenIds.find((id) => !(id >= 0 && id < this.vocabSize));
-    if (tokens >= 1 && tokens <= maxPositionEmbeddings && foreign === undefined) return this.parts;
-    const received = foreign === undefined ? `${tokens} of them` : `id ${foreign}`;
-    throw new KvlrError('invalid-argument', {
-      message: `expected 1 to ${maxPositionEmbeddings} token ids from 0 to ${this.vocabSize - 1}, got ${received}`,
-      where: { argument: 'tokenIds' },
-      data: { maxPositionEmbeddings, vocabSize: this.vocabSize, tokens, tokenId: foreign },
-    });
+  private tensor(values: Float32Array, shape: readonly number[]): Tensor {
+    return new this.runtime.Tensor('float32', values, shape);
   }
 }
 

@@ -177,5 +177,6 @@ function rotate(
   const batch = operations.reshape(rows, [1, -1, heads * headDim]);
   const first = operations.integers([0]);
   const inputs = [batch, first, positionNames.cosine, positionNames.sine];
-  return operations.node('RotaryEmbedding', inputs, attributes, 'com.microsoft');
+  const rotated = operations.node('RotaryEmbedding', inputs, attributes, 'com.microsoft');
+  return operations.reshape(rotated, [-1, heads * headDim]);
 }

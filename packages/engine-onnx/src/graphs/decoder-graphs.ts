@@ -69,23 +69,23 @@ export function layerKind(shape: DecoderShape, layer: number): string {
   return JSON.stringify([cache, kind === 'rope' ? [kind, positions.rotaryDim, positions.pairs] : kind]);
 }
 
-/** From the stream behind the last layer [tokens, hiddenSize] to logits [tokens, vocabSize]. */
+/**
+ * From the stream behind the last layer [tokens, hiddenSize] to logits [tokens, rows], of as many rows of the table as it is given: of all
+ * of the vocabulary, or of a piece.
+ */
 export function headGraph(shape: DecoderShape): DecoderGraph {
   const { head, embedding, hiddenSize } = shape;
-  const weights = headTensors(shape);
+  const table = tableOfHead(shape);
+  const weights = globalTensors(shape).filter(({ part, role }) => part === 'head' || role === table);
   const { graph, operations } = openGraph(shape, weights, hiddenSize);
   const normed = operations.normByRole(streamInput, 'finalNorm');
   const projected = embedding.width === hiddenSize ? normed : operations.affine(normed, 'headProjection');
-  const products = operations.affine(projected, tableOfHead(shape), operations.weight('languageModelHeadBias'));
+  const products = operations.affine(projected, table, operations.weight('languageModelHeadBias'));
   return finish(graph, weights, operations.softCapped(operations.scaled(products, head.scale), head.softCap));
 }
 
-/** The tensors that logits are made with. */
-export function headTensors(shape: DecoderShape): DecoderTensor[] {
-  return globalTensors(shape).filter(({ part, role }) => part === 'head' || role === tableOfHead(shape));
-}
-
-function tableOfHead({ head }: DecoderShape): TensorRole {
+/** The table that the stream is multiplied with. */
+export function tableOfHead({ head }: DecoderShape): TensorRole {
   return head.tied ? 'embedding' : 'languageModelHead';
 }
 
@@ -112,7 +112,10 @@ function feedForwardBlock(operations: DecoderOperations, stream: string, shape: 
 function openGraph(shape: DecoderShape, weights: readonly DecoderTensor[], width: number) {
   const graph = new GraphBuilder();
   graph.input({ name: streamInput, dtype: 'F32', shape: [tokens, width] });
-  for (const { role, shape: sizes } of weights) graph.input({ name: role, dtype: 'F32', shape: sizes });
+  for (const { role, shape: sizes } of weights) {
+    const [count, ...rest] = sizes;
+    graph.input({ name: role, dtype: 'F32', shape: count === shape.vocabSize ? ['rows', ...rest] : sizes });
+  }
   return { graph, operations: new DecoderOperations(graph, shape, new Set(weights.map(({ role }) => role))) };
 }
 
