@@ -75,15 +75,17 @@ function cloze(random) {
   });
 }
 
-const choiceWords = 14;
+const choiceWords = 8;
 
-/** Which of four pieces of equal length goes on: the true one, and three that begin sentences elsewhere in the same document. */
+/** Which of four pieces of equal length goes on in the middle of a clause: the true one, and three from elsewhere in the document. */
 function continuation(random) {
-  return collect(random, endsSentence, 50, ({ document, place, words }) => {
+  const inClause = (word) => !endsClause(word);
+  return collect(random, inClause, 60, ({ place, words }) => {
     const piece = (start) => joined(words.slice(start, start + choiceWords));
     if (place < 40 || place + choiceWords > words.length) return undefined;
-    const others = sentencesOf(document).filter(
-      (start) => Math.abs(start - place) > 60 && start + choiceWords <= words.length,
+    const others = [...words.keys()].filter(
+      (start) =>
+        Math.abs(start - place) > 60 && start + choiceWords <= words.length && start > 0 && inClause(words[start - 1]),
     );
     if (others.length < 3) return undefined;
     const choices = [place, ...shuffled(others, random).slice(0, 3)];
@@ -94,11 +96,6 @@ function continuation(random) {
       label: order.indexOf(0),
     };
   });
-}
-
-function sentencesOf(document) {
-  const { words } = documents[document];
-  return [...words.keys()].filter((place) => place > 0 && endsSentence(words[place - 1]));
 }
 
 const cueWords = 6;

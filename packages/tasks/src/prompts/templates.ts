@@ -53,7 +53,7 @@ function run<Value>(source: string, document: TaskDocument, work: Work<Value>): 
       if (missing !== undefined) throw new Error(`no column ${missing}`);
       const environment = new Environment();
       for (const [name, value] of Object.entries(constants)) environment.set(name, value);
-      for (const [name, value] of Object.entries(document)) environment.set(name, toJinja(value));
+      for (const [name, value] of Object.entries(document)) environment.set(name, value);
       environment.set(indexName, indexOf);
       return work(new Interpreter(environment), program, environment);
     });
@@ -140,17 +140,6 @@ function variablesOf(program: Program): string[] {
     if (node.type === 'Identifier' && !attributes.has(node)) used.add(String(node.value));
   });
   return [...used].filter((name) => !brought.has(name));
-}
-
-/** JavaScript's numbers of 64 bits are not the library's. */
-function toJinja(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number(value);
-  if (value === undefined) return null;
-  if (Array.isArray(value)) return value.map(toJinja);
-  if (typeof value === 'object' && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, toJinja(entry)]));
-  }
-  return value;
 }
 
 function toPlain(value: unknown): unknown {
