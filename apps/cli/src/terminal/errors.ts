@@ -56,6 +56,8 @@ const flagHints: Readonly<Record<string, FlagHint>> = {
     `${hint} --calibration names other texts, --recipe sets the windows.`,
   'text-too-short evaluation text': ({ hint }) => `${hint} --eval-text names other texts.`,
   'tokenizer-mismatch teacher': 'Name the model that this checkpoint was compressed from with --teacher.',
+  'unknown-architecture': ({ hint }) =>
+    hint?.replace('in an ArchitectureDescriptor', 'in a JSON file (--architecture FILE)'),
   'usage output': 'Choose another directory with -o.',
   'usage windowLength': ({ hint }) => `${hint} --window-length sets them.`,
   'worker-failed': 'Run with fewer --workers: each holds the model in memory of its own.',
