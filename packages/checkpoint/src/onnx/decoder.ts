@@ -84,7 +84,7 @@ function requireBlocks({ blocks, embedding, hiddenSize }: DecoderShape): void {
   if (!beyond) return;
   throw new KvlrError('unsupported-feature', {
     message: `expected norms before blocks and behind what they give, got ${beyond}`,
-    hint: 'This model runs in kvlr; export it as a Hugging Face checkpoint instead.',
+    hint: 'This model runs in kvlr, and in llama.cpp through GGUF where that has its family.',
     data: { received: beyond },
   });
 }

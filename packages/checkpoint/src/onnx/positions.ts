@@ -103,7 +103,7 @@ export function requireRotations({ layers, embedding }: DecoderShape): void {
   if (!beyond) return;
   throw new KvlrError('unsupported-feature', {
     message: `expected rotary positions with frequencies of their own, or none, got ${beyond}`,
-    hint: 'This model runs in kvlr; export it as a Hugging Face checkpoint instead.',
+    hint: 'This model runs in kvlr, and in llama.cpp through GGUF where that has its family.',
     data: { received: beyond },
   });
 }
