@@ -1,4 +1,6 @@
 import { defaultClientConditions, defineConfig } from 'vite';
+import { projectLinks } from './pairs/project-links.ts';
+import { shippedPairs } from './pairs/shipped-pairs.ts';
 import { selfContainedWasmThreads } from './self-contained-wasm-threads.ts';
 
 /** Shared memory, which threaded WebAssembly needs, is given only to isolated pages. */
@@ -15,6 +17,8 @@ export default defineConfig({
   root: import.meta.dirname,
   // The page works below any path.
   base: './',
+  plugins: [shippedPairs(), projectLinks()],
+  publicDir: 'made',
   resolve: { conditions: ['@kvlr/source', ...defaultClientConditions] },
   // The development server has to find the worker's dependencies before the page asks for them.
   optimizeDeps: { entries: ['index.html', 'src/worker/demo-worker.ts'] },

@@ -1,5 +1,6 @@
-import type { KvlrEvent, Measurement } from '@kvlr/core';
+import type { KvlrEvent } from '@kvlr/core';
 import type { BackendChoice } from '@kvlr/runtime';
+import type { PairSet } from './pair.ts';
 import type { DemoSettings } from './settings.ts';
 
 /** The two models that run side by side. */
@@ -7,59 +8,102 @@ export type Side = 'original' | 'compressed';
 
 export const sides: readonly Side[] = ['original', 'compressed'];
 
-/** What the page asks of the worker. One piece of work at a time. */
+/** Which compressed model is meant, and how its cache keeps numbers. */
+export interface PairChoice {
+  /** One that ships with the page, or what the visitor compressed. */
+  set: 'shipped' | 'own';
+  /** Name of a record of the set. */
+  pair: string;
+  codec: string;
+}
+
+/** A file that was chosen or dropped, and its path from the folder that was. */
+export interface OwnFile {
+  path: string;
+  file: File;
+}
+
+export type OwnLocation = { files: OwnFile[] } | { address: string };
+
+/** Where a result goes: a folder or a file that the visitor chose, or memory, from which the page hands it out. */
+export type SaveTarget =
+  | { kind: 'folder'; handle: FileSystemDirectoryHandle }
+  | { kind: 'file'; handle: FileSystemFileHandle }
+  | { kind: 'memory' };
+
+export type SavedForm = 'zip' | 'folder' | 'gguf';
+
+/** What the page asks of the worker. The newest request counts: what is under way is stopped. */
 export type PageMessage =
+  | { type: 'write'; choice: PairChoice; prompt: string; newTokens: number; backend: DemoSettings['backend'] }
   | { type: 'compress'; settings: DemoSettings }
-  | { type: 'generate'; prompt: string; newTokens: number; temperature: number; seed: number }
+  | { type: 'open'; location: OwnLocation; settings: DemoSettings }
+  | { type: 'close-own' }
+  | { type: 'save'; form: SavedForm; target: SaveTarget }
   | { type: 'stop' };
 
 /** What the worker tells the page. */
 export type WorkerMessage =
-  | { type: 'download'; loadedBytes: number }
+  | { type: 'pairs'; set: PairSet; kept: KeptResult | undefined }
   | { type: 'event'; event: KvlrEvent }
-  | { type: 'compressed'; summary: CompressionSummary }
+  | { type: 'backend'; backend: BackendChoice }
   | { type: 'started'; promptTokens: number; longestContext: number }
-  | { type: 'token'; progress: GenerationProgress }
-  | { type: 'generated'; sameTokens: number }
-  | { type: 'stopped' }
-  | { type: 'failed'; failure: Failure };
+  | { type: 'token'; progress: WritingProgress }
+  | { type: 'written' }
+  | { type: 'speed'; side: Side; tokensPerSecond: number }
+  | { type: 'opened'; own: OwnModel | undefined; kept: KeptResult | undefined }
+  | { type: 'compressed'; result: KeptResult }
+  | { type: 'saved'; fileName: string; blob: Blob | undefined }
+  | { type: 'stopped'; work: string }
+  | { type: 'done'; work: string }
+  | { type: 'failed'; work: string; failure: Failure };
 
-/** One model's cache and quality. */
-export interface ModelFacts {
+/** What the visitor compressed, as a set beside its original; survives a reload where the original is the embedded model. */
+export interface KeptResult {
+  set: PairSet;
+  seconds: number;
+  /** How it was made, in words. */
+  title: string;
+  /** Why GGUF cannot be written; undefined where it can. */
+  ggufReason: string | undefined;
+}
+
+/** A model of the visitor's, opened but not loaded, and what working on it would take. */
+export interface OwnModel {
+  name: string;
+  architecture: string;
   numLayers: number;
   keyValueHeads: number;
   headDim: number;
-  /** Bytes of a number in the cache. */
-  bytesPerElement: number;
-  /** Exact size of the cache for one token, all layers together. */
-  bytesPerToken: number;
-  /** On text that neither statistics nor repair has seen. */
-  perplexity: Measurement;
-  /** To the original's perplexity, paired over windows; absent for the original itself. */
-  perplexityRatio?: Measurement;
+  maxPositionEmbeddings: number;
+  parameters: number;
+  /** By what is kept of the heads. */
+  plans: OwnPlan[];
 }
 
-export interface CompressionSummary {
-  models: Record<Side, ModelFacts>;
-  /** Predictions behind each perplexity. */
-  evaluatedTokens: number;
-  /** Share of positions at which both models put the same token first. */
-  topOneAgreement: number;
-  backend: BackendChoice;
-  seconds: number;
+export interface OwnPlan {
+  keep: number;
+  /** What cannot be done, and why; the figures are then absent. */
+  refusal?: Failure;
+  keyValueHeads?: number;
+  headWidth?: number;
+  memoryBytes?: number;
+  seconds?: number;
+  /** What loads the result, in words. */
+  loadsInto?: string;
 }
 
 /** How far one model has come with its text. */
-export interface GenerationProgress {
+export interface WritingProgress {
   side: Side;
-  /** All new text so far. */
+  /** All new text so far, and how many of its first characters both models have in common. */
   text: string;
+  sharedCharacters: number;
   newTokens: number;
+  sharedTokens: number;
   /** Tokens held in the cache, the prompt included, and the bytes they take. */
   cachedTokens: number;
   cacheBytes: number;
-  /** From the median time of a step after the prompt; undefined before there is one. */
-  tokensPerSecond: number | undefined;
 }
 
 export interface Failure {

@@ -1,20 +1,28 @@
 import { expect, it } from 'vitest';
-import { defaultSettings, settingsFromQuery } from './settings.ts';
+import { defaultSettings, fitSettings, recipeOfSettings, settingsFromQuery } from './settings.ts';
 
-it('takes what the address says', () => {
-  const query = '?keep=quarter&recovery=none&backend=webgpu&tokens=8&calibration=2&window=64&evaluation=1';
-  expect(settingsFromQuery(query)).toEqual({
-    keep: 'quarter',
+it('takes from the address what fits, and the default for the rest', () => {
+  expect(settingsFromQuery('')).toEqual(defaultSettings);
+  expect(settingsFromQuery('?repair=none&backend=wasm&tokens=8&calibration=1&window=16&evaluation=1')).toEqual({
+    ...defaultSettings,
     repair: 'none',
-    backend: 'webgpu',
+    backend: 'wasm',
     newTokens: 8,
-    calibrationWindows: 2,
-    windowLength: 64,
+    calibrationWindows: 1,
+    windowLength: 16,
     evaluationWindows: 1,
   });
+  expect(settingsFromQuery('?repair=all&backend=cpu&tokens=0&calibration=65&window=1.5&evaluation=')).toEqual(
+    defaultSettings,
+  );
 });
 
-it.each(['', '?keep=third&backend=cpu&recovery=full', '?tokens=0&window=1e9&calibration=', '?tokens=2.5&window=x'])(
-  'takes the defaults where %j does not fit',
-  (query) => expect(settingsFromQuery(query)).toEqual(defaultSettings),
-);
+it('becomes a recipe whose windows the model has positions for', () => {
+  const recipe = recipeOfSettings(fitSettings(defaultSettings, { maxPositionEmbeddings: 128 }));
+  expect(recipe).toMatchObject({
+    keyValueHeads: { keep: 0.5 },
+    headWidth: 'auto',
+    calibration: { windows: 16, windowLength: 128 },
+    recovery: { preset: 'refit', windowLength: 128 },
+  });
+});

@@ -1,14 +1,12 @@
 import type { CompressionRequest } from '@kvlr/pipeline';
 
-/** How much of the KV cache the compressed model keeps. */
-export type KeptShare = 'half' | 'quarter';
-
-/** How the closed forms are repaired afterwards: not at all, briefly, or as `kvlr compress --recover light` does. */
-export type Repair = 'none' | 'short' | 'light';
+/** What follows the closed forms: nothing, a refit of the output projections, or a light block reconstruction. */
+export type Repair = 'none' | 'refit' | 'light';
 
 /** What a visitor may choose, on the page or in its address. */
 export interface DemoSettings {
-  keep: KeptShare;
+  /** Share of the KV cache that the visitor's own compression keeps. */
+  keep: number;
   repair: Repair;
   backend: 'auto' | 'webgpu' | 'wasm';
   /** Tokens that each model writes. */
@@ -17,24 +15,23 @@ export interface DemoSettings {
   calibrationWindows: number;
   /** Tokens of a window, in calibration, repair and evaluation. */
   windowLength: number;
-  /** Windows of each source of held-out text that both models are evaluated on. */
+  /** Windows of each source of held-out text that a result is evaluated on. */
   evaluationWindows: number;
 }
 
 export const defaultSettings: Readonly<DemoSettings> = {
-  keep: 'half',
-  repair: 'short',
+  keep: 1 / 2,
+  repair: 'refit',
   backend: 'auto',
-  newTokens: 120,
+  newTokens: 64,
   calibrationWindows: 16,
   windowLength: 256,
   evaluationWindows: 2,
 };
 
 /**
- * Settings from the page's address, such as `?keep=quarter&recovery=none&backend=wasm&tokens=8`. What is missing or does
- * not fit takes its default. `calibration`, `window` and `evaluation` make the work small enough for a
- * slow machine.
+ * Settings from the page's address, such as `?backend=wasm&tokens=8`. What is missing or does not fit takes its default.
+ * `calibration`, `window` and `evaluation` make the work small enough for a slow machine.
  */
 export function settingsFromQuery(query: string): DemoSettings {
   const parameters = new URLSearchParams(query);
@@ -46,8 +43,8 @@ export function settingsFromQuery(query: string): DemoSettings {
     return text !== '' && Number.isInteger(value) && value >= least && value <= most ? value : otherwise;
   };
   return {
-    keep: choice('keep', ['half', 'quarter'], defaultSettings.keep),
-    repair: choice('recovery', ['none', 'short', 'light'], defaultSettings.repair),
+    keep: defaultSettings.keep,
+    repair: choice('repair', ['none', 'refit', 'light'], defaultSettings.repair),
     backend: choice('backend', ['auto', 'webgpu', 'wasm'], defaultSettings.backend),
     newTokens: whole('tokens', 1, 512, defaultSettings.newTokens),
     calibrationWindows: whole('calibration', 1, 64, defaultSettings.calibrationWindows),
@@ -56,24 +53,23 @@ export function settingsFromQuery(query: string): DemoSettings {
   };
 }
 
-const keptShares: Readonly<Record<KeptShare, number>> = { half: 0.5, quarter: 0.25 };
+/** Settings whose windows a model has positions for. */
+export function fitSettings<Settings extends Pick<DemoSettings, 'windowLength'>>(
+  settings: Settings,
+  { maxPositionEmbeddings }: { maxPositionEmbeddings: number },
+): Settings {
+  return { ...settings, windowLength: Math.min(settings.windowLength, maxPositionEmbeddings) };
+}
 
-/** Reconstruction short enough to wait for: fewer steps on less text than the preset 'light'. */
-const shortRepair = { steps: 20, trainingWindows: 20, heldOutWindows: 2, evaluateEvery: 20 };
-
-/** The recipe that the page runs: kvlr's own method, on less text. */
+/** The recipe that the page runs: what `kvlr compress --head-width auto` does, on less text. */
 export function recipeOfSettings(settings: DemoSettings): NonNullable<CompressionRequest['recipe']> {
-  const { keep, repair, calibrationWindows, windowLength, evaluationWindows } = settings;
+  const { keep, repair, calibrationWindows: windows, windowLength } = settings;
   return {
-    keyValueHeads: { keep: keptShares[keep] },
-    calibration: { windows: calibrationWindows, windowLength },
-    recovery: {
-      preset: repair === 'short' ? 'light' : repair,
-      windowLength,
-      ...(repair === 'short' ? shortRepair : {}),
-    },
-    // The page runs the weights in F32, so nothing is to be rounded.
-    dtype: 'F32',
-    evaluation: { windowsPerSource: evaluationWindows, windowLength: windowLength + 1 },
+    keyValueHeads: { keep },
+    headWidth: 'auto',
+    calibration: { windows, windowLength },
+    recovery: { preset: repair, windowLength, trainingWindows: 2 * windows, heldOutWindows: 2 },
+    // The page measures by itself, codec by codec: see evaluate-codecs.ts.
+    evaluation: { windowsPerSource: 1, windowLength: 17 },
   };
 }

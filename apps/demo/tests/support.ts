@@ -1,25 +1,28 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import axe, { type AxeResults } from 'axe-core';
-import type { Browser, Page } from 'playwright-core';
-import { build } from 'vite';
+import type { Browser, CDPSession, Page } from 'playwright-core';
+import { build, mergeConfig } from 'vite';
 import { serveDirectory } from '../../cli/src/serve-directory.ts';
+import config from '../vite.config.ts';
 
 export interface ServedPage {
   url: string;
   close(): Promise<void>;
 }
 
-/** Builds the page into a folder of its own and serves it as `kvlr demo` does. */
+/** Builds the page, and the pairs where none are, into a folder of its own and serves it as `kvlr demo` does. */
 export async function serveBuiltPage(): Promise<ServedPage> {
   const directory = await mkdtemp(join(tmpdir(), 'kvlr-demo-'));
-  await build({
-    configFile: fileURLToPath(new URL('../vite.config.ts', import.meta.url)),
-    logLevel: 'error',
-    build: { outDir: directory, emptyOutDir: true },
-  });
+  await build(
+    mergeConfig(config, {
+      configFile: false,
+      logLevel: 'error',
+      build: { outDir: directory, emptyOutDir: true },
+    }),
+  );
   const server = await serveDirectory(directory, 0);
   return {
     url: server.url,
@@ -58,52 +61,67 @@ export async function openDemo(browser: Browser, url: string, query: string): Pr
   return { page, problems, foreignRequests };
 }
 
-/** What a visitor reads off one column. */
-interface ColumnReading {
-  bytesPerToken: number;
-  contextTokens: number;
-  contextBytes: number;
-  perplexity: number;
-  tokensPerSecond: number;
-  text: string;
-  /** How many times the text grew while the model was writing. */
-  growths: number;
-}
-
-/** Presses the button and waits until both models have written. Throws with the page's own message when it shows one. */
-export async function compressAndCompare(page: Page): Promise<Record<'original' | 'compressed', ColumnReading>> {
-  await page.evaluate(() => {
-    for (const written of document.querySelectorAll<HTMLElement>('.written')) {
-      const count = () => {
-        written.dataset.growths = `${Number(written.dataset.growths ?? 0) + 1}`;
-      };
-      new MutationObserver(count).observe(written, { childList: true });
-    }
-  });
-  await page.click('#compress');
-  // The page goes from the compression to the writing by itself: it is idle only when both are done. The test's own time limits it.
-  await page.waitForFunction(() => document.body.dataset.running === '', undefined, { timeout: 0 });
+/** Waits until a piece of work is done: 'write', 'compress', 'open'. Throws with the page's own message when it shows one. */
+export async function waitForDone(page: Page, work: string): Promise<void> {
+  await page.waitForFunction(
+    (name) => document.body.dataset.done === name || document.querySelector('#failure:not([hidden])') !== null,
+    work,
+    { timeout: 0 },
+  );
   if (await page.locator('#failure').isVisible()) {
     throw new Error(`the page failed: ${await page.locator('#failure').textContent()}`);
   }
+  await page.evaluate(() => delete document.body.dataset.done);
+}
+
+/** What a visitor reads off one column. */
+export interface ColumnReading {
+  contextTokens: number;
+  contextBytes: number;
+  tokensPerSecond: number;
+  /** What both have in common, and what is the model's own. */
+  shared: string;
+  own: string;
+}
+
+export async function readColumns(page: Page): Promise<Record<'original' | 'compressed', ColumnReading>> {
   return { original: await readColumn(page, 'original'), compressed: await readColumn(page, 'compressed') };
 }
 
 async function readColumn(page: Page, side: string): Promise<ColumnReading> {
   const text = async (selector: string) => (await page.locator(`#column-${side} ${selector}`).textContent()) ?? '';
-  const number = async (selector: string) => {
-    const found = (await text(selector)).replaceAll(',', '').match(/\d+(\.\d+)?/);
-    return Number(found?.[0]);
-  };
   return {
-    bytesPerToken: await number('.bytes-per-token'),
-    contextTokens: await number('.context'),
-    contextBytes: await number('.bytes'),
-    perplexity: await number('.perplexity'),
-    tokensPerSecond: await number('.speed'),
-    text: await text('.written'),
-    growths: Number(await page.locator(`#column-${side} .written`).getAttribute('data-growths')),
+    contextTokens: numberIn(await text('.context')),
+    contextBytes: numberIn(await text('.bytes')),
+    tokensPerSecond: numberIn(await text('.speed')),
+    shared: await text('.shared'),
+    own: (await text('.parting')) + (await text('.apart')),
   };
+}
+
+/** The first number in a text. */
+export function numberIn(text: string): number {
+  return Number(text.replaceAll(',', '').match(/\d+(\.\d+)?/)?.[0]);
+}
+
+/** Lets go of files or folders over an element, as a visitor does. */
+export async function dropOn(page: Page, selector: string, paths: string[]): Promise<void> {
+  await page.locator(selector).scrollIntoViewIfNeeded();
+  const { x, y, width, height } = (await page.locator(selector).boundingBox())!;
+  const session: CDPSession = await page.context().newCDPSession(page);
+  const data = { items: [], files: paths, dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
+    await session.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 2, data });
+  }
+  await session.detach();
+}
+
+/** Pictures of the page for people to look at. */
+const screenshots = fileURLToPath(new URL('../screenshots', import.meta.url));
+
+export async function takeScreenshot(page: Page, name: string): Promise<void> {
+  await mkdir(screenshots, { recursive: true });
+  await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
 }
 
 /** Serious and critical violations that axe finds in the page as it stands, as `rule: element`. */

@@ -1,14 +1,15 @@
 import type { KvlrEvent, StageName } from '@kvlr/core';
-import { formatSeconds } from './format.ts';
+import { formatDuration } from '@kvlr/report';
+import { element, html } from './elements.ts';
 
-type ShownStage = 'download' | Extract<StageName, 'statistics' | 'grouping' | 'factors' | 'recovery' | 'evaluation'>;
+type ShownStage = Extract<StageName, 'inspect' | 'statistics' | 'grouping' | 'factors' | 'recovery' | 'evaluation'>;
 
 const titles: Readonly<Record<ShownStage, string>> = {
-  download: 'Load the model',
+  inspect: 'Read model and text',
   statistics: 'Watch its keys and values on sample text',
   grouping: 'Choose which heads share',
   factors: 'Merge them in closed form',
-  recovery: 'Repair each layer against the original',
+  recovery: 'Bring each layer back to the original',
   evaluation: 'Evaluate both on held-out text',
 };
 
@@ -16,16 +17,19 @@ interface Row {
   item: HTMLLIElement;
   detail: HTMLSpanElement;
   bar: HTMLProgressElement;
+  started: number;
 }
 
-/** The steps of a compression with their progress, one line each. */
-export class StageList {
-  readonly #list: HTMLElement;
-  readonly #announce: (message: string) => void;
-  #rows = new Map<ShownStage, Row>();
+/** Steps shorter than this need no forecast, seconds. */
+const worthTelling = 3;
 
-  constructor(list: HTMLElement, announce: (message: string) => void) {
-    this.#list = list;
+/** The steps of a compression with their progress and the time that is left of each, one line each. */
+export class StageList {
+  readonly #list = element('#stages');
+  readonly #announce: (message: string) => void;
+  #rows = new Map<string, Row>();
+
+  constructor(announce: (message: string) => void) {
     this.#announce = announce;
   }
 
@@ -35,22 +39,14 @@ export class StageList {
     this.#rows = new Map(stages.map((stage) => [stage, createRow(titles[stage])]));
     this.#list.replaceChildren(...[...this.#rows.values()].map(({ item }) => item));
     this.#list.hidden = false;
-    this.#start('download');
-  }
-
-  showDownload(loadedBytes: number): void {
-    const row = this.#rows.get('download');
-    if (row) row.detail.textContent = `${(loadedBytes / 1e6).toFixed(1)} MB`;
+    this.#start('inspect');
   }
 
   show(event: KvlrEvent): void {
-    if (event.type === 'stage-started') {
-      if (event.stage === 'inspect') this.#finish('download');
-      this.#start(event.stage);
-    } else if (event.type === 'progress') {
-      this.#advance(event);
-    } else if (event.type === 'stage-finished') {
-      this.#finish(event.stage, event.skipped ? 'kept from before' : formatSeconds(event.seconds));
+    if (event.type === 'stage-started') this.#start(event.stage);
+    else if (event.type === 'progress') this.#advance(event);
+    else if (event.type === 'stage-finished') {
+      this.#finish(event.stage, event.skipped ? 'kept from before' : formatDuration(event.seconds));
     }
   }
 
@@ -63,40 +59,42 @@ export class StageList {
   }
 
   #start(stage: string): void {
-    const row = this.#rows.get(stage as ShownStage);
-    if (row === undefined) return;
+    const row = this.#rows.get(stage);
+    if (row === undefined || row.item.dataset.state === 'running') return;
     row.item.dataset.state = 'running';
     row.bar.hidden = false;
+    row.started = performance.now();
     this.#announce(titles[stage as ShownStage]);
   }
 
   #advance({ stage, completed, total, unit, detail }: Extract<KvlrEvent, { type: 'progress' }>): void {
-    const row = this.#rows.get(stage as ShownStage);
+    const row = this.#rows.get(stage);
     if (row === undefined) return;
     row.bar.max = total;
     row.bar.value = completed;
-    row.detail.textContent = stage === 'recovery' && detail ? detail : `${completed} of ${total} ${unit}`;
+    const elapsed = (performance.now() - row.started) / 1000;
+    const left = completed > 0 ? (elapsed * (total - completed)) / completed : 0;
+    const forecast =
+      elapsed + left > worthTelling && completed > 0 && left > 0.5 ? `, ${formatDuration(left)} left` : '';
+    row.detail.textContent = (stage === 'recovery' && detail ? detail : `${completed} of ${total} ${unit}`) + forecast;
   }
 
-  #finish(stage: string, detail?: string): void {
-    const row = this.#rows.get(stage as ShownStage);
+  #finish(stage: string, detail: string): void {
+    const row = this.#rows.get(stage);
     if (row === undefined) return;
     row.item.dataset.state = 'done';
     row.bar.hidden = true;
-    if (detail !== undefined) row.detail.textContent = detail;
+    row.detail.textContent = detail;
   }
 }
 
 function createRow(title: string): Row {
-  const item = document.createElement('li');
-  const name = document.createElement('span');
-  const detail = document.createElement('span');
-  const bar = document.createElement('progress');
-  item.dataset.state = 'waiting';
-  name.textContent = title;
-  detail.className = 'detail';
-  bar.hidden = true;
-  bar.setAttribute('aria-label', title);
-  item.append(name, detail, bar);
-  return { item, detail, bar };
+  const detail = html('span', { class: 'detail' });
+  const bar = html('progress', { 'aria-label': title, hidden: '' });
+  return {
+    item: html('li', { 'data-state': 'waiting' }, html('span', {}, title), detail, bar),
+    detail,
+    bar,
+    started: 0,
+  };
 }

@@ -1,57 +1,91 @@
-import { cacheSize, type DecoderShape, type RunControl } from '@kvlr/core';
-import { type CompressionResult, compress, type RunStore } from '@kvlr/pipeline';
-import { referenceModelCard } from '@kvlr/reference-model';
-import type { BackendRequest } from '@kvlr/runtime';
-import type { ModelFacts, Side } from '../messages.ts';
-import { type DemoSettings, recipeOfSettings } from '../settings.ts';
-import type { ReferenceModel } from './load-reference-model.ts';
-
-/** The runtime holds its cache in float32. */
-const bytesPerElement = 4;
+import { windowsBySource } from '@kvlr/calibration';
+import { type HuggingFaceCheckpoint, loadsInto } from '@kvlr/checkpoint';
+import type { KvlrEvent, ModelSource, RunControl } from '@kvlr/core';
+import { compress, type RunStore } from '@kvlr/pipeline';
+import { formatCount } from '@kvlr/report';
+import { type BackendRequest, loadModel } from '@kvlr/runtime';
+import {
+  cacheCodecs,
+  evaluateCodecs,
+  type LoadLogits,
+  measuredOn,
+  partOf,
+  recordOf,
+  withBaseLogits,
+} from '../evaluate-codecs.ts';
+import type { KeptResult } from '../messages.ts';
+import { describePictures } from '../pictures.ts';
+import { type DemoSettings, fitSettings, recipeOfSettings } from '../settings.ts';
+import type { EmbeddedTexts } from './load-embedded.ts';
 
 interface DemoCompressionRequest extends RunControl {
-  reference: ReferenceModel;
+  original: HuggingFaceCheckpoint;
+  modelName: string;
+  texts: EmbeddedTexts;
   settings: DemoSettings;
   store: RunStore;
   runtime: Pick<BackendRequest, 'backend' | 'wasmPaths'>;
 }
 
 interface DemoCompression {
-  model: CompressionResult['model'];
-  facts: Record<Side, ModelFacts>;
-  evaluatedTokens: number;
-  topOneAgreement: number;
+  /** As it will be written: rounded to the source's type. */
+  model: ModelSource;
+  result: KeptResult;
 }
 
-/** Runs kvlr's pipeline on the embedded model, as `kvlr compress` does, and states both models' cache and quality. */
+/** Name of the record of what the visitor compressed. */
+export const ownPair = 'own';
+
+const titles: Record<DemoSettings['repair'], string> = {
+  none: 'closed forms alone',
+  refit: 'closed forms, outputs refitted',
+  light: 'light block reconstruction',
+};
+
+/** Runs kvlr's pipeline, as `kvlr compress` does, and measures both models with their caches in every codec. */
 export async function compressModel(request: DemoCompressionRequest): Promise<DemoCompression> {
-  const { reference, settings, store, runtime, onEvent, signal } = request;
-  const { model, evaluation } = await compress({
-    model: reference.checkpoint,
-    modelName: referenceModelCard.name,
+  const { original, modelName, texts, store, runtime, onEvent, signal } = request;
+  const settings = fitSettings(request.settings, original.shape);
+  const started = performance.now();
+  const run = await compress({
+    ...{ model: original, modelName, texts, store, runtime, signal },
     recipe: recipeOfSettings(settings),
-    texts: { calibration: reference.calibration, evaluation: reference.validation },
-    ...{ store, runtime, onEvent, signal },
+    // The run's own evaluation is a formality here: the measurement that counts comes behind it.
+    onEvent: (event) => isEvaluation(event) || onEvent?.(event),
   });
-  const { base, result } = evaluation;
-  const { perplexityRatio, topOneAgreement } = result.againstBase!;
+  const length = settings.windowLength + 1;
+  const windowsPerSource = settings.evaluationWindows;
+  const windows = windowsBySource(texts.evaluation, await original.tokenizer(), { length, windowsPerSource });
+  const evaluated = performance.now();
+  onEvent?.({ type: 'stage-started', stage: 'evaluation', title: 'Evaluation' });
+  const load: LoadLogits = (model, dtype) =>
+    loadModel(model, { ...runtime, ...(dtype && { weights: 'f32', cache: { dtype } }), signal });
+  const records = await withBaseLogits(original, load, async (baseLogits) => {
+    const common = { base: original, baseLogits, windows, load, signal };
+    const base = await evaluateCodecs({ ...common, model: original, onEvent: partOf(onEvent, 0, 2) });
+    const scores = await evaluateCodecs({ ...common, model: run.writtenModel, onEvent: partOf(onEvent, 1, 2) });
+    const headWidth = run.writtenModel.shape.headDim / original.shape.headDim;
+    const pictures = await describePictures({ ...run, statistics: run.statistics!, shape: original.shape, headWidth });
+    const keep = (run.writtenModel.shape.layers[0]!.cache.keySlots * headWidth) / original.shape.numKeyValueHeads;
+    return [
+      recordOf(original, { name: 'all', keep: 1, scores: base }),
+      recordOf(run.writtenModel, { name: ownPair, keep, scores, pictures }),
+    ];
+  });
+  const seconds = (performance.now() - evaluated) / 1000;
+  onEvent?.({ type: 'stage-finished', stage: 'evaluation', seconds, skipped: false });
+  const measured = measuredOn(windows);
   return {
-    model,
-    facts: {
-      original: { ...cacheFacts(reference.checkpoint.shape), perplexity: base.perplexity },
-      compressed: { ...cacheFacts(model.shape), perplexity: result.perplexity, perplexityRatio },
+    model: run.writtenModel,
+    result: {
+      set: { modelName, numLayers: original.shape.numLayers, measured, codecs: [...cacheCodecs], records },
+      seconds: (performance.now() - started) / 1000,
+      title: `${titles[settings.repair]}, statistics on ${formatCount(settings.calibrationWindows * settings.windowLength)} tokens`,
+      ggufReason: loadsInto(run.writtenModel.shape, original.architecture, original.config).ggufReason,
     },
-    evaluatedTokens: result.tokenCount,
-    topOneAgreement: topOneAgreement.value,
   };
 }
 
-function cacheFacts(shape: DecoderShape): Omit<ModelFacts, 'perplexity' | 'perplexityRatio'> {
-  return {
-    numLayers: shape.numLayers,
-    keyValueHeads: shape.layers[0]!.cache.keySlots,
-    headDim: shape.headDim,
-    bytesPerElement,
-    bytesPerToken: cacheSize(shape, bytesPerElement).bytesPerToken,
-  };
+function isEvaluation(event: KvlrEvent): boolean {
+  return 'stage' in event && event.stage === 'evaluation';
 }

@@ -1,13 +1,19 @@
-import type { Tokenizer } from '@kvlr/core';
-import type { DecoderModel, GeneratedToken, GenerationSettings } from '@kvlr/runtime';
-import { type GenerationProgress, type Side, sides } from '../messages.ts';
+import type { CacheDtype, Tokenizer } from '@kvlr/core';
+import type { DecoderModel, GeneratedToken } from '@kvlr/runtime';
+import { type Side, sides, type WritingProgress } from '../messages.ts';
+
+/** A model and how its cache keeps numbers. */
+export interface Racer {
+  model: Pick<DecoderModel, 'generate' | 'createCache'>;
+  codec: CacheDtype;
+}
 
 interface RaceRequest {
-  models: Readonly<Record<Side, Pick<DecoderModel, 'generate'>>>;
-  tokenizer: Pick<Tokenizer, 'decode'>;
+  racers: Readonly<Record<Side, Racer>>;
+  tokenizer: Pick<Tokenizer, 'decode' | 'endOfSequenceIds'>;
   promptIds: readonly number[];
-  generation: GenerationSettings;
-  onToken: (progress: GenerationProgress) => void;
+  newTokens: number;
+  signal: AbortSignal;
 }
 
 /** One model's text in the making. */
@@ -15,66 +21,101 @@ interface Runner {
   side: Side;
   tokens: AsyncIterableIterator<GeneratedToken>;
   tokenIds: number[];
-  stepMilliseconds: number[];
   finished: boolean;
 }
 
 /**
- * Lets both models continue the prompt in turns, a token each, so that both run on the same machine under the same load;
- * each step is timed on its own. Returns how many tokens the two have in common from the start.
+ * Lets both models continue the prompt in turns, the likeliest token each time, so that their texts grow side by side. Every token is
+ * read back before the other model's turn begins.
  */
-export async function raceModels(request: RaceRequest): Promise<number> {
-  const { models, promptIds, generation } = request;
-  const runners = sides.map(
-    (side): Runner => ({
-      side,
-      tokens: models[side].generate(promptIds, generation),
-      tokenIds: [],
-      stepMilliseconds: [],
-      finished: false,
-    }),
-  );
+export async function raceModels(
+  request: RaceRequest,
+  onToken: (progress: WritingProgress) => void,
+): Promise<Record<Side, number[]>> {
+  const { racers, promptIds, newTokens, signal, tokenizer } = request;
+  const runners: Runner[] = [];
+  const caches = [];
   try {
+    for (const side of sides) {
+      const { model, codec } = racers[side];
+      const cache = await model.createCache({ dtype: codec, capacity: promptIds.length + newTokens });
+      caches.push(cache);
+      const settings = { maxNewTokens: newTokens, tokensPerReadback: 1, recorded: false, cache, signal };
+      const tokens = model.generate(promptIds, { ...settings, stopIds: tokenizer.endOfSequenceIds });
+      runners.push({ side, tokens, tokenIds: [], finished: false });
+    }
     while (runners.some(({ finished }) => !finished)) {
-      for (const runner of runners) await advance(runner, request);
+      for (const runner of runners) {
+        const value = await nextToken(runner);
+        if (value) onToken(progressOf(runner, runners, value, tokenizer));
+      }
     }
   } finally {
-    // Frees the cache of a model that was cut short by the other one's error.
     for (const { tokens } of runners) await tokens.return?.();
+    for (const cache of caches) cache.dispose();
   }
-  return commonPrefixLength(runners[0]!.tokenIds, runners[1]!.tokenIds);
+  return Object.fromEntries(runners.map(({ side, tokenIds }) => [side, tokenIds])) as Record<Side, number[]>;
 }
 
-async function advance(runner: Runner, { tokenizer, onToken }: RaceRequest): Promise<void> {
-  if (runner.finished) return;
+async function nextToken(runner: Runner): Promise<GeneratedToken | undefined> {
+  if (runner.finished) return undefined;
   const { done, value } = await runner.tokens.next();
   if (done) {
     runner.finished = true;
-    return;
+    return undefined;
   }
   runner.tokenIds.push(value.tokenId);
-  // The first step runs the whole prompt: its time is no decoding speed.
-  if (value.index > 0) runner.stepMilliseconds.push(value.milliseconds);
-  const step = median(runner.stepMilliseconds);
-  onToken({
-    side: runner.side,
-    text: tokenizer.decode(runner.tokenIds, { skipSpecialTokens: true }),
-    newTokens: runner.tokenIds.length,
-    cachedTokens: value.cachedTokens,
-    cacheBytes: value.cacheBytes,
-    tokensPerSecond: step === undefined ? undefined : 1000 / step,
-  });
+  return value;
 }
 
-function commonPrefixLength(first: readonly number[], second: readonly number[]): number {
-  const difference = first.findIndex((tokenId, position) => tokenId !== second[position]);
-  return difference === -1 ? first.length : difference;
+function progressOf(
+  { side, tokenIds }: Runner,
+  runners: readonly Runner[],
+  { cachedTokens, cacheBytes }: GeneratedToken,
+  tokenizer: RaceRequest['tokenizer'],
+): WritingProgress {
+  const decode = (ids: readonly number[]) => tokenizer.decode([...ids], { skipSpecialTokens: true });
+  const sharedTokens = sharedLength(runners[0]!.tokenIds, runners[1]!.tokenIds);
+  return {
+    side,
+    text: decode(tokenIds),
+    sharedCharacters: decode(tokenIds.slice(0, sharedTokens)).length,
+    newTokens: tokenIds.length,
+    sharedTokens,
+    cachedTokens,
+    cacheBytes,
+  };
 }
 
-/** The middle of the values, the mean of the two middle ones for an even count; undefined when there are none. */
-export function median(values: readonly number[]): number | undefined {
-  if (values.length === 0) return undefined;
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
+/** How many tokens two texts have in common from the start; while one is shorter and they agree, its length counts. */
+export function sharedLength(first: readonly number[], second: readonly number[]): number {
+  const length = Math.min(first.length, second.length);
+  let shared = 0;
+  while (shared < length && first[shared] === second[shared]) shared++;
+  // The one that is ahead has not parted from one that is still to come.
+  return shared === length ? Math.max(first.length, second.length) : shared;
+}
+
+/**
+ * Tokens a second of one model alone, over a whole text: from when its first token has been read back, which ends the prompt, until the
+ * last one has. Steps that a GPU runs ahead are its own, and are waited for.
+ */
+export async function measureSpeed(
+  { model, codec }: Racer,
+  promptIds: readonly number[],
+  newTokens: number,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const cache = await model.createCache({ dtype: codec, capacity: promptIds.length + newTokens });
+  try {
+    let first: number | undefined;
+    let read = 0;
+    for await (const _ of model.generate(promptIds, { maxNewTokens: newTokens, cache, signal })) {
+      first ??= performance.now();
+      read++;
+    }
+    return first === undefined || read < 2 ? undefined : (1000 * (read - 1)) / (performance.now() - first);
+  } finally {
+    cache.dispose();
+  }
 }

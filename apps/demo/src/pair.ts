@@ -1,0 +1,66 @@
+import type { DecoderShape, Measurement } from '@kvlr/core';
+import type { Pictures } from './pictures.ts';
+
+/** How a cache keeps its numbers, as the page offers it. */
+export interface CacheCodec {
+  /** As the runtime calls it. */
+  name: string;
+  /** For people: '8 bits'. */
+  title: string;
+}
+
+/** What a model scores with its cache kept in one codec, against the original with an exact cache. */
+export interface CodecScore {
+  codec: string;
+  /** Exact, all layers, scales included. */
+  bytesPerToken: number;
+  perplexity: Measurement;
+  /** To the original's perplexity, paired over windows. */
+  perplexityRatio: Measurement;
+  /** Share of positions at which both put the same token first. */
+  agreement: Measurement;
+}
+
+/** One compressed model, or the original itself: what its cache holds and what it scores. */
+export interface PairRecord {
+  /** Part of addresses: 'all', 'half', 'own'. */
+  name: string;
+  /** Share of the original's cache, 1 for the original. */
+  keep: number;
+  keyValueHeads: number;
+  headDim: number;
+  parameters: number;
+  scores: CodecScore[];
+  /** Absent for the original. */
+  pictures?: Pictures;
+}
+
+/** What the figures of a set of records were measured on. */
+export interface Measured {
+  tokens: number;
+  windows: number;
+  windowLength: number;
+  sources: string[];
+}
+
+/** Models of one original, side by side. */
+export interface PairSet {
+  modelName: string;
+  numLayers: number;
+  measured: Measured;
+  codecs: CacheCodec[];
+  /** The original first, then by the share that is kept, descending. */
+  records: PairRecord[];
+}
+
+/** Beside which everything is measured and shown: all heads, numbers of 16 bits, as servers keep them. */
+export const usualCodec = 'f16';
+
+export function scoreOf(record: PairRecord, codec: string): CodecScore {
+  return record.scores.find((score) => score.codec === codec) ?? record.scores[0]!;
+}
+
+/** Figures of a record that follow from its shape. */
+export function headsOf(shape: DecoderShape): Pick<PairRecord, 'keyValueHeads' | 'headDim'> {
+  return { keyValueHeads: shape.layers[0]!.cache.keySlots, headDim: shape.headDim };
+}
