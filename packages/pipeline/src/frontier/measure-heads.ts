@@ -1,0 +1,228 @@
+import { requireCacheFits, sideStatistics, windowReader } from '@kvlr/cache';
+import { collectStatistics } from '@kvlr/calibration';
+import { roundModel } from '@kvlr/checkpoint';
+import { readAttentionWeights } from '@kvlr/compression';
+import {
+  type CachedLayers,
+  type CacheSide,
+  cacheSize,
+  codecTableBytes,
+  type DecoderShape,
+  type LayerStatistics,
+  type LogitSource,
+  type ModelSource,
+  meanCodedCacheBytes,
+  type SideFormat,
+  type SideStatistics,
+} from '@kvlr/core';
+import { evaluate } from '@kvlr/evaluation';
+import type { FrontierPoint } from '@kvlr/report';
+import { type BackendName, type DecoderModel, loadModel } from '@kvlr/runtime';
+import type { BegunComparison } from '../compare/begin.ts';
+import type { ComparedRow } from '../compare/rows.ts';
+import { compressLayers } from '../compress.ts';
+import { type PlanRequest, planWithTexts } from '../plan.ts';
+import { describeRecovery } from '../recipe.ts';
+import { artefactKey, jsonCodec } from '../run/artefact.ts';
+import type { RunContext, Stage } from '../run/context.ts';
+import { MemoryRunStore, subStore } from '../run/store.ts';
+import type { NamedCache } from './caches.ts';
+import { enginesWith } from './engines.ts';
+
+/** Raised when codecs or windows are read another way: what was measured before is measured again. */
+const pointForm = 1;
+
+/** What all points of a comparison share. */
+export interface SharedByPoints extends BegunComparison, Pick<PlanRequest, 'model' | 'modelLocation'> {
+  baseLogits: LogitSource;
+  /** Tokens of context at which bytes are counted. */
+  contexts: readonly number[];
+}
+
+/** What is kept of a point: bytes follow from the shape. */
+type Measured = Pick<FrontierPoint, 'perplexity' | 'perplexityRatio' | 'klDivergence' | 'topOneAgreement' | 'windows'>;
+
+/** What a run directory keeps of one row of heads. */
+interface MeasuredHeads {
+  shape: DecoderShape;
+  /** By the cache's name, and the hash of its modules where it has any. */
+  points: Record<string, Measured>;
+}
+
+/** Second moments of a layer over the calibration text. */
+type LayerStatisticsOf = (layer: number) => Promise<LayerStatistics>;
+
+/** A row's model, made when it is first needed, and what calibration knows of it. */
+interface Heads {
+  model: () => Promise<ModelSource>;
+  statistics: (model: DecoderModel) => Promise<LayerStatisticsOf>;
+}
+
+/**
+ * Evaluates one row of heads (the base's own where there is none) through each of the caches. What is measured is kept in the run
+ * directory, point by point; heads are compressed only where a point is missing. Caches that the heads cannot be stored in are left out,
+ * with their reasons.
+ */
+export async function measureHeads(
+  context: RunContext,
+  row: ComparedRow | undefined,
+  caches: readonly NamedCache[],
+  shared: SharedByPoints,
+): Promise<{ points: FrontierPoint[]; shape: DecoderShape; notes: string[] }> {
+  const { model, texts, means, baseLogits, contexts } = shared;
+  const plan = row && (await planOf(row, shared));
+  const key = await artefactKey(
+    plan ? { evaluation: plan.keys.evaluation } : { modelId: model.id, evaluationHash: texts.evaluationHash },
+    { pointForm, evaluation: shared.recipe.evaluation, calibration: shared.recipe.calibration },
+  );
+  const name = row === undefined ? 'base' : `${row.name}-${row.entries.keyValueHeads}`;
+  const artefact = {
+    key,
+    name: `points/${name.replace(/[^\w.-]+/g, '_')}.json`,
+    codec: jsonCodec<MeasuredHeads>(),
+  };
+  const title = row === undefined ? 'The heads of the original' : row.title;
+  return context.stage('evaluation', `${title}, ${caches.length} caches`, async (stage) => {
+    const kept = (await stage.load(artefact))?.value;
+    const heads = plan === undefined ? baseHeads(shared) : compressedHeads(context, stage, row!, plan, shared);
+    const shape = kept?.shape ?? (await heads.model()).shape;
+    const measured = { ...kept?.points };
+    const { fitting, notes } = chooseFitting(caches, shape, title);
+    const missing = fitting.filter(({ name: cache, hash }) => measured[keyOf(cache, hash)] === undefined);
+    stage.skipped = missing.length === 0;
+    if (missing.length > 0) {
+      await useDecoder(await heads.model(), means.runner.choice.backend, async (decoder) => {
+        const knowledge = missing.some(needsStatistics)
+          ? await readerKnowledge(await heads.model(), await heads.statistics(decoder))
+          : undefined;
+        for (const [part, { name: cache, hash, cache: coded }] of missing.entries()) {
+          const reader = windowReader({ shape: decoder.shape, cache: coded, statistics: knowledge?.(coded) });
+          const { perplexity, againstBase, windows } = await evaluate({
+            ...stage.part(part, missing.length),
+            ...{ model: decoder.readThrough(reader), modelId: decoder.id, base: baseLogits, baseModelId: model.id },
+            windows: texts.evaluation,
+            cache: cacheSize(decoder.shape, 2),
+          });
+          const { perplexityRatio, klDivergence, topOneAgreement } = againstBase!;
+          measured[keyOf(cache, hash)] = { perplexity, perplexityRatio, klDivergence, topOneAgreement, windows };
+          await stage.save(artefact, { shape, points: measured });
+        }
+      });
+    }
+    const points = fitting.map(({ name: cache, hash, parts, cache: coded }): FrontierPoint => {
+      return {
+        heads: name,
+        headsTitle: describeHeads(shape),
+        cache,
+        cacheTitle: coded.codec.title,
+        engines: enginesWith(parts, shape),
+        bytes: contexts.map((tokens) => meanCodedCacheBytes(shape, coded, tokens)),
+        tableBytes: codecTableBytes(shape, coded.codec),
+        ...measured[keyOf(cache, hash)]!,
+      };
+    });
+    stage.detail = `${points.length} points`;
+    return { points, shape, notes };
+  });
+}
+
+const keyOf = (cache: string, hash: string | undefined): string => (hash === undefined ? cache : `${cache} ${hash}`);
+
+const needsStatistics = ({ cache }: NamedCache): boolean =>
+  cache.codec.keys.needsStatistics || cache.codec.values.needsStatistics;
+
+/** '8 heads of 32', for ordinary and latent layouts. */
+export function describeHeads({ layers }: CachedLayers): string {
+  const kinds = layers.map(({ cache: { keySlots, keySlotWidth, valueSlots, valueSlotWidth } }) =>
+    keySlots === valueSlots && keySlotWidth === valueSlotWidth
+      ? `${keySlots} ${keySlots === 1 ? 'head' : 'heads'} of ${keySlotWidth}`
+      : `${keySlots} x ${keySlotWidth} + ${valueSlots} x ${valueSlotWidth}`,
+  );
+  return new Set(kinds).size === 1 ? kinds[0]! : 'heads by layer';
+}
+
+function chooseFitting(caches: readonly NamedCache[], shape: DecoderShape, title: string) {
+  const notes: string[] = [];
+  const fitting = caches.filter(({ name, cache }) => {
+    try {
+      requireCacheFits(shape, cache);
+      return true;
+    } catch (error) {
+      notes.push(`${title}: ${name} is left out; ${error instanceof Error ? error.message : error}.`);
+      return false;
+    }
+  });
+  return { fitting, notes };
+}
+
+function planOf(row: ComparedRow, { model, modelLocation, recipe, texts }: SharedByPoints) {
+  return planWithTexts({ ...row.choices, model, modelLocation, recipe: { ...recipe, ...row.entries }, texts });
+}
+
+function baseHeads({ model, means }: SharedByPoints): Heads {
+  return { model: async () => model, statistics: async () => (layer) => means.statistics.layer(layer) };
+}
+
+function compressedHeads(
+  context: RunContext,
+  stage: Stage,
+  { name, entries }: ComparedRow,
+  plan: Awaited<ReturnType<typeof planWithTexts>>,
+  { model, recipe, texts, means }: SharedByPoints,
+): Heads {
+  let made: Promise<ModelSource> | undefined;
+  const compress = async () => {
+    const keeps = describeRecovery(entries.recovery) !== undefined;
+    const folder = `rows/${name.replace(/[^\w.-]+/g, '_')}-${entries.keyValueHeads}/`;
+    const part = context.part(keeps ? subStore(context.store, folder) : new MemoryRunStore());
+    const compressed = await compressLayers(part, plan, means);
+    stage.takenOver.push(part.earlier);
+    return roundModel(compressed.model, model, recipe.dtype === 'source' ? undefined : recipe.dtype);
+  };
+  const { windows: count, windowLength: length, seed } = recipe.calibration;
+  return {
+    model: () => {
+      made ??= compress();
+      return made;
+    },
+    async statistics(decoder) {
+      const { layers } = await collectStatistics({
+        activations: decoder,
+        windows: texts.calibration.sample({ count, length, seed }),
+        provenance: { modelId: decoder.id, textHash: texts.calibrationHash, seed },
+        signal: context.signal,
+      });
+      return async (layer) => layers[layer]!;
+    },
+  };
+}
+
+/** What codecs that adapt to a layer are told, from the statistics and output projections of these heads. */
+async function readerKnowledge(model: ModelSource, statistics: LayerStatisticsOf) {
+  const { shape } = model;
+  const layers: ((side: CacheSide, keys: SideFormat['keys']) => SideStatistics)[] = [];
+  for (let layer = 0; layer < shape.numLayers; layer++) {
+    const weights = await readAttentionWeights(model, layer);
+    const request = { shape, layer, weights, statistics: await statistics(layer) };
+    const values = sideStatistics({ ...request, side: 'values', keys: 'rotated' });
+    const rotated = sideStatistics({ ...request, side: 'keys', keys: 'rotated' });
+    const projected = sideStatistics({ ...request, side: 'keys', keys: 'projected' });
+    layers.push((side, keys) => (side === 'values' ? values : keys === 'rotated' ? rotated : projected));
+  }
+  return ({ codec }: NamedCache['cache']) =>
+    (layer: number, side: CacheSide) =>
+      layers[layer]!(side, codec.keys.keys);
+}
+
+async function useDecoder<Value>(
+  source: ModelSource,
+  backend: BackendName,
+  work: (model: DecoderModel) => Promise<Value>,
+): Promise<Value> {
+  const model = await loadModel(source, { backend });
+  try {
+    return await work(model);
+  } finally {
+    model.dispose();
+  }
+}
