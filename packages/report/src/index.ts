@@ -11,6 +11,7 @@ export type {
   PrefillRow,
   TimeSummary,
 } from './documents/benchmark-report.ts';
+export type { CachePlan, PlannedCandidate } from './documents/cache-plan.ts';
 export type {
   ComparisonReport,
   ComparisonRow,

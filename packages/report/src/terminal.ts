@@ -1,6 +1,7 @@
 import type { CacheDtype, EvaluationResult, Measurement } from '@kvlr/core';
 import Table from 'cli-table3';
 import type { BenchmarkReport } from './documents/benchmark-report.ts';
+import type { CachePlan } from './documents/cache-plan.ts';
 import type { ComparisonReport } from './documents/comparison-report.ts';
 import type { CompressionReport, LayerSpectra } from './documents/compression-report.ts';
 import type { FrontierReport } from './documents/frontier-report.ts';
@@ -8,7 +9,9 @@ import type { TaskReport } from './documents/task-report.ts';
 import { describeCacheElement, describeEvaluation, describeWorkTime, listReferences } from './format/describe.ts';
 import {
   formatBytes,
+  formatCount,
   formatMeasurement,
+  formatPercent,
   formatRatioMeasurement,
   formatShareMeasurement,
   formatSignificant,
@@ -25,7 +28,7 @@ import {
 } from './tables/comparison-tables.ts';
 import { headlineTable } from './tables/compression-tables.ts';
 import { describeEnergy, energyTable } from './tables/energy-table.ts';
-import { bestTable, frontierNotes, frontierTable } from './tables/frontier-tables.ts';
+import { bestTable, frontierNotes, frontierTable, planTable } from './tables/frontier-tables.ts';
 import { bytesCell, cellText, environmentTable, left, type ReportTable, right } from './tables/report-table.ts';
 import { taskTable } from './tables/task-tables.ts';
 
@@ -145,6 +148,24 @@ export function frontierTerminal(report: FrontierReport, styles: TerminalStyles 
     ...section(frontierTable(report)),
     ...section(bestTable(report)),
     ...terminalNotes(frontierNotes(report), styles),
+  ].join('\n');
+}
+
+/** What was chosen for an engine and a budget, and why. */
+export function cachePlanTerminal(plan: CachePlan, styles: TerminalStyles = plainStyles): string {
+  const { chosen, flags } = plan;
+  const table = planTable(plan);
+  const budget = `${formatPercent(plan.budget)} of ${formatBytes(plan.baseBytes)} at ${formatCount(plan.context)} tokens`;
+  return [
+    styles.strong(`${plan.engineTitle}, ${budget}: ${chosen.headsTitle}, cache ${chosen.cache}`),
+    '',
+    styles.strong(table.caption),
+    '',
+    terminalTable(table, styles),
+    '',
+    ...terminalNotes([...plan.reasons, `Measured on ${plan.windowCount} windows; ± is one standard error.`], styles),
+    '',
+    flags === undefined ? `${plan.engineTitle} needs no flags for it.` : `Flags        ${flags}`,
   ].join('\n');
 }
 

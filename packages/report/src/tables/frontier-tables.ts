@@ -1,3 +1,4 @@
+import type { CachePlan } from '../documents/cache-plan.ts';
 import {
   bestWithin,
   type FrontierPoint,
@@ -7,6 +8,7 @@ import {
 } from '../documents/frontier-report.ts';
 import { describeEvaluation } from '../format/describe.ts';
 import {
+  formatChange,
   formatCount,
   formatMeasurement,
   formatPercent,
@@ -75,6 +77,27 @@ export function bestTable(report: FrontierReport): ReportTable {
 
 function percent(report: FrontierReport, point: FrontierPoint, context: number): string {
   return formatPercent(shareOf(report, point, context));
+}
+
+/** Candidates of a plan that are listed. */
+const listed = 12;
+
+/** The best candidates of a plan, the chosen one marked. */
+export function planTable({ candidates, chosen }: CachePlan): ReportTable {
+  const shown = candidates.filter((candidate, place) => place < listed || candidate === chosen);
+  const rest = candidates.length - shown.length;
+  return {
+    caption: `Candidates within the budget, the likeliest first${rest > 0 ? `; ${rest} more are predicted to be worse` : ''}`,
+    columns: [left('Heads'), left('Cache'), right('Bytes'), right('Predicted'), right('Measured'), left('')],
+    rows: shown.map((candidate) => [
+      candidate.headsTitle,
+      candidate.cache,
+      formatPercent(candidate.bytes),
+      formatChange(Math.expm1(candidate.predicted), 2),
+      candidate.measured ? formatRatioMeasurement(candidate.measured, 2) : '',
+      candidate === chosen ? 'chosen' : '',
+    ]),
+  };
 }
 
 /** How the tables are to be read. */
