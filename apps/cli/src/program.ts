@@ -75,7 +75,8 @@ const commands: Readonly<Record<string, NamedCommand>> = {
     load: () => import('./commands/export.ts'),
   },
   demo: {
-    description: 'serves the browser demo: the embedded model is compressed in the page and runs beside the original',
+    description:
+      'serves the browser demo: the embedded model beside its compressed self, and models of your own compressed in the page',
     usage: '[options]',
     load: () => import('./commands/demo.ts'),
   },
