@@ -29,6 +29,17 @@ describe('estimateCompression', () => {
     expect(light.runDirectoryBytes).toBeGreaterThan(none.runDirectoryBytes);
   });
 
+  it('takes less time for windows in native code, and as long for training', async () => {
+    const recovery: Recovery = { preset: 'full', trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
+    const plan = await planCompression({ ...(await tinyRun()), recipe: { ...tinyRecipe, recovery } });
+    const [onBackend, native] = [estimateCompression(plan, 'wasm'), estimateCompression(plan, 'wasm', true)];
+    const secondsOf = ({ stages }: typeof native, stage: string) =>
+      stages.find(({ title }) => title === stage)!.seconds;
+    expect(secondsOf(native, 'statistics')).toBeLessThan(secondsOf(onBackend, 'statistics'));
+    expect(secondsOf(native, 'evaluation')).toBeLessThan(secondsOf(onBackend, 'evaluation'));
+    expect(secondsOf(native, 'block reconstruction')).toBe(secondsOf(onBackend, 'block reconstruction'));
+  });
+
   it('counts the distillation where there is one', async () => {
     const windowLength = 32;
     const [without, light, full] = [

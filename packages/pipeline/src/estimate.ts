@@ -20,34 +20,41 @@ export interface CompressionEstimate extends ResultHeads {
   seconds: number;
   /** Arithmetic speed that the times assume, floating point operations per second. */
   assumedSpeed: number;
+  /** The same for windows of calibration and evaluation: another where they run in native code. */
+  windowSpeed: number;
 }
 
 /** Speed of large matrix products: measured on two cores for wasm and cpu; a modest GPU for webgpu. */
 const speeds: Record<BackendName, number> = { webgpu: 300e9, wasm: 15e9, cpu: 0.4e9 };
-/** Speed of Float64 sums in plain JavaScript, on which moments and eigenvectors run. */
+/** Speed of windows in native code: measured on one core with AVX-512, on models of 30 and 135 million parameters. */
+const nativeSpeed = 150e9;
+/** Speed of Float64 sums in plain JavaScript, on which eigenvectors run and logits are compared. */
 const plainSpeed = 1e9;
+/** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
+const momentSpeed = 9e9;
 const processBytes = 250e6;
 
-/** Estimates memory, disk and time of a planned compression from shapes alone. */
-export function estimateCompression(plan: CompressionPlan, backend: BackendName): CompressionEstimate {
+/** Estimates memory, disk and time of a planned compression from shapes alone; `native`: windows run in native code. */
+export function estimateCompression(plan: CompressionPlan, backend: BackendName, native = false): CompressionEstimate {
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
   const speed = speeds[backend];
+  const windowSpeed = native ? nativeSpeed : speed;
   const size = modelSize(model);
   const forward = (tokens: number, length: number) => tokens * (2 * size.active + 2 * size.attentionWidth * length);
   const { calibration, evaluation } = recipe;
 
   const calibrationTokens = calibration.windows * calibration.windowLength;
   const statisticsSeconds =
-    forward(calibrationTokens, calibration.windowLength) / speed +
-    (calibrationTokens * size.statisticsNumbers) / plainSpeed;
+    forward(calibrationTokens, calibration.windowLength) / windowSpeed +
+    (calibrationTokens * size.statisticsNumbers) / momentSpeed;
   const keyWidth = shape.numKeyValueHeads * shape.headDim;
   const factorsSeconds = (shape.numLayers * 12 * keyWidth ** 3) / plainSpeed;
   const predicted = evaluation.windowLength - 1;
   const evaluationSources = new Set(plan.texts.evaluation.map(({ source }) => source)).size;
   const evaluationTokens = evaluationSources * evaluation.windowsPerSource * predicted;
   const evaluationSeconds =
-    (2 * forward(evaluationTokens, predicted)) / speed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
+    (2 * forward(evaluationTokens, predicted)) / windowSpeed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
   const measured = recipe.budget.windowLength - 1;
   const measuredTokens = recipe.budget.windows * measured;
   const price = priceOfHeads(shape, plan);
@@ -56,7 +63,7 @@ export function estimateCompression(plan: CompressionPlan, backend: BackendName)
   const distillation = estimateDistillation(shape, recipe, student, plan);
   const stages = [
     { title: 'statistics', seconds: statisticsSeconds },
-    { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / speed) },
+    { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / windowSpeed) },
     { title: 'factors', seconds: factorsSeconds },
     { title: 'block reconstruction', seconds: recovery.operations / speed },
     ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / speed }] : []),
@@ -85,6 +92,7 @@ export function estimateCompression(plan: CompressionPlan, backend: BackendName)
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,
+    windowSpeed,
   };
 }
 

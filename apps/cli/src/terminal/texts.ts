@@ -4,7 +4,7 @@ import type { PlannedCompression } from '@kvlr/pipeline/node';
 import { formatBytes, formatChange, formatCount, formatDuration } from '@kvlr/report';
 
 /** What a compression would take, for --dry-run. A budget that is not known before the run is named by its policy alone. */
-export function planToText(name: string, { plan, backend, estimate, budget }: PlannedCompression): string {
+export function planToText(name: string, { plan, backend, engine, estimate, budget }: PlannedCompression): string {
   const stages = estimate.stages
     .filter((stage) => stage.seconds > 0)
     .map((stage) => `${stage.title} ${formatDuration(stage.seconds)}`);
@@ -22,8 +22,15 @@ export function planToText(name: string, { plan, backend, estimate, budget }: Pl
     `Memory  about ${formatBytes(estimate.memoryBytes)}`,
     `Disk    ${formatBytes(estimate.outputBytes)} for the checkpoint, ${formatBytes(estimate.runDirectoryBytes)} for the run directory`,
     `Time    about ${formatDuration(estimate.seconds)} (${stages.join(', ')}),`,
-    `        assuming ${Math.round(estimate.assumedSpeed / 1e9)} GFLOP/s on ${backend.backend} (${backend.reason})`,
+    `        assuming ${gigaflops(estimate.assumedSpeed)} on ${backend.backend} (${backend.reason})`,
+    ...(estimate.windowSpeed === estimate.assumedSpeed
+      ? []
+      : [`        and ${gigaflops(estimate.windowSpeed)} for windows on ${engine}`]),
   ].join('\n');
+}
+
+function gigaflops(speed: number): string {
+  return `${Math.round(speed / 1e9)} GFLOP/s`;
 }
 
 /** What the result will load into, and what else is to be known before. */

@@ -15,6 +15,7 @@ import {
   type RunSettings,
 } from '../compress.ts';
 import { type CompressionEstimate, estimateCompression } from '../estimate.ts';
+import { chooseEngine } from '../models/engine.ts';
 import { readLicence } from '../models/facts.ts';
 import { type CompressionPlan, planCompression } from '../plan.ts';
 import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
@@ -53,6 +54,8 @@ export async function compressToDirectory(request: DirectoryCompressionRequest):
 export interface PlannedCompression {
   plan: CompressionPlan;
   backend: BackendChoice;
+  /** What runs windows, and why, for people. */
+  engine: string;
   estimate: CompressionEstimate;
   /** How much each layer would keep, where that is known before the run. */
   budget: CacheBudget | undefined;
@@ -63,11 +66,13 @@ export async function planCompressionToDirectory(request: DirectoryCompressionRe
   return withClaim(request.model, request, async () => {
     const plan = await planCompression(request);
     const backend = await selectBackend({ backend: request.runtime?.backend });
+    const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
     checkMemory(plan, backend.backend, request.machineMemoryBytes, request.onEvent);
     return {
       plan,
       backend,
-      estimate: estimateCompression(plan, backend.backend),
+      engine: engine.reason,
+      estimate: estimateCompression(plan, backend.backend, engine.native !== undefined),
       budget: await foreseeBudget(plan),
     };
   });
