@@ -1,4 +1,4 @@
-import { type CacheDtype, createNormalRandom, type RunControl, stockLayout } from '@kvlr/core';
+import { createNormalRandom, type EntryDtype, type RunControl, stockLayout } from '@kvlr/core';
 import { allocateTensor, type CacheFormat, createCacheFormat, decodeAttention } from '@kvlr/kernels';
 import type { AttentionReport, AttentionRow } from '@kvlr/report';
 import { type BackendRequest, selectBackend } from '@kvlr/runtime';
@@ -13,7 +13,7 @@ export interface AttentionRequest extends RunControl, Pick<BackendRequest, 'back
   /** The first is the base of speed-ups. Each divides numAttentionHeads. */
   keyValueHeads: readonly number[];
   contexts: readonly number[];
-  dtypes: readonly CacheDtype[];
+  dtypes: readonly EntryDtype[];
   /** Default 5. */
   rounds?: number;
   /** Least time of one subject's turn in a round, in which it makes as many calls as fit. Default 50. */
@@ -62,7 +62,7 @@ async function measureCopy({ copyBytes = 2 ** 26, rounds = 5, signal }: Attentio
   }
 }
 
-async function measureContext(request: AttentionRequest, dtype: CacheDtype, context: number): Promise<AttentionRow[]> {
+async function measureContext(request: AttentionRequest, dtype: EntryDtype, context: number): Promise<AttentionRow[]> {
   const { keyValueHeads, numAttentionHeads, headDim, rounds = 5, turnMilliseconds = 50, signal } = request;
   const subjects: ReturnType<typeof prepareAttention>[] = [];
   try {

@@ -1,4 +1,4 @@
-import { KvlrError, stockLayout } from '@kvlr/core';
+import { type EntryDtype, KvlrError, stockLayout } from '@kvlr/core';
 import {
   allocateTensor,
   appendAndAttend,
@@ -118,7 +118,7 @@ export interface AttentionTimeSettings {
   numAttentionHeads: number;
   numKeyValueHeads: number;
   headDim: number;
-  dtype: KeyValueCache['dtype'];
+  dtype: EntryDtype;
   /** Entries of each sequence, the new one included. */
   context: number;
   batch: number;

@@ -1,5 +1,5 @@
 import { createNormalRandom, createRandom } from '@kvlr/core';
-import { type CacheFormat, writeInPlace } from '@kvlr/kernels';
+import { type BlockFormat, type CacheFormat, writeInPlace } from '@kvlr/kernels';
 import type { KeyValueCache } from '@kvlr/runtime';
 import type { Tensor3D } from '@tensorflow/tfjs-core';
 
@@ -9,10 +9,29 @@ import type { Tensor3D } from '@tensorflow/tfjs-core';
  */
 export function fillCache(cache: KeyValueCache, length: number, seed = 0): void {
   cache.reserve(length);
-  cache.formats.forEach((format, layer) => {
-    fillWords(cache.wordsOf(layer), format, length, seed + layer);
-  });
   cache.advance(Array.from({ length: cache.batch }, (_, b) => randomTokenIds(length, cache.shape.vocabSize, seed + b)));
+  cache.formats.forEach(({ entries, blocks }, layer) => {
+    const [ofEntries, ofBlocks] = cache.partsOf(layer);
+    fillWords(ofEntries!.words, entries, ofEntries!.counts[0]!, seed + layer);
+    if (ofBlocks) fillBlocks(ofBlocks.words, blocks!, ofBlocks.counts[0]!, seed + layer);
+  });
+}
+
+/** Fills the first `count` blocks of every sequence with one random block: keys in -1..1, values of order 1. */
+function fillBlocks(words: Tensor3D, format: BlockFormat, count: number, seed: number): void {
+  const [batch, places, blockWords] = words.shape;
+  const uniform = createRandom(seed);
+  const block = Int32Array.from({ length: blockWords }, () => uniform() * 2 ** 32);
+  const { slots, width, bits, slotWords, gains } = format;
+  // Scales of 2 / (2^bits - 1) or a little less, as halves, and the least number -1.
+  const scale = { 2: 0x3800, 3: 0x3400, 4: 0x3000 }[bits];
+  for (let slot = 0; slot < slots; slot++) {
+    block.fill(scale | (0xbc00 << 16), slot * slotWords, slot * slotWords + width);
+    block.fill(0x3c003c00, slot * slotWords + gains, slot * slotWords + gains + 16);
+  }
+  for (let sequence = 0; sequence < batch; sequence++) {
+    for (let place = 0; place < count; place++) writeInPlace(words, (sequence * places + place) * blockWords, block);
+  }
 }
 
 /** Seeded random token ids. */

@@ -24,7 +24,8 @@ export {
 } from './blocks/sequence-context.ts';
 export { type DecoderTensors, disposeDecoder, embed, readOut, uploadDecoder } from './blocks/stock-decoder.ts';
 export { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './blocks/weights.ts';
-export { type CacheSettings, KeyValueCache } from './cache/key-value-cache.ts';
+export type { CacheSettings } from './cache/cache-settings.ts';
+export { KeyValueCache } from './cache/key-value-cache.ts';
 export {
   DecoderInParts,
   type DecoderPartsSettings,

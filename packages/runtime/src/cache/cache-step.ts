@@ -1,9 +1,10 @@
+import { BLOCK_TOKENS, blockBits } from '@kvlr/core';
 import {
   type AppendAttributes,
   appendAndAttend,
+  appendAndAttendBlocks,
   type CacheFormat,
   type CacheWindow,
-  copyEntries,
   createCacheFormat,
   entriesOfLength,
   prefillAttention,
@@ -11,17 +12,10 @@ import {
   rotateAndAppend,
   type SequenceRow,
 } from '@kvlr/kernels';
-import {
-  type Rank,
-  type Tensor,
-  type Tensor2D,
-  type Tensor3D,
-  type Tensor4D,
-  tensor2d,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { PositionTables } from '../blocks/sequence-context.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
+import { packNewBlocks, stageBlocks, stageRing, tensorOfRows } from './staging.ts';
 
 /** What appending needs besides the new rows. */
 interface AppendTensors {
@@ -56,20 +50,27 @@ export interface CacheStep {
 
 /**
  * Begins a step of `tokens` rows for each sequence, of which `added` are real. The cache must have room. Several tokens that go
- * round a ring would overwrite what the first of them still see: they attend to a copy in order, which is wound up again.
+ * round a ring would overwrite what the first of them still see, and blocks are packed whole: such tokens attend to a copy in order,
+ * which is then put back.
  */
 export function beginCacheStep(cache: KeyValueCache, added: readonly number[], tokens: number): CacheStep {
   const { window } = cache;
   const { numAttentionHeads, headDim } = cache.shape;
   const held = cache.lengths;
   const places = window.window + window.sinks;
+  const blocked = blockBits(cache.dtype) !== undefined;
   const roundTheRing = tokens > 1 && window.window > 0 && held.some((length, b) => length + added[b]! > places);
   const shifts = held.map((length) => (roundTheRing ? Math.max(0, length - places) : 0));
   const rows = held.map((length, b): SequenceRow => [length, added[b]!, shifts[b]!]);
   const sequences = tensorOfRows(rows);
   const ends = rows.map(([length, count, shift]) => length + count - shift);
   const longest = Math.max(...(roundTheRing ? ends : ends.map((end) => entriesOfLength(end, window))));
-  const staging = roundTheRing ? planStaging(cache, rows, tokens) : undefined;
+  const staging = roundTheRing
+    ? stageRing(cache, rows, tokens)
+    : blocked
+      ? stageBlocks(cache, added, tokens)
+      : undefined;
+  const behindBlocks = blocked && tokens === 1 ? beginBehindBlocks(cache, added) : undefined;
   const ring = window.window > 0 && !staging;
   const attributes = (format: CacheFormat): AppendAttributes => ({
     format,
@@ -79,13 +80,13 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
     headDim,
     tokens,
   });
-  const entryPlaces = staging ? places + tokens : cache.capacity;
   let entryPositions: number[][] | undefined;
 
   return {
     cache,
     positions: held.map((length) => Array.from({ length: tokens }, (_, token) => length + token)),
     get entryPositions() {
+      const entryPlaces = staging?.places ?? cache.capacity;
       entryPositions ??= rows.map((row) => positionsOfEntries(row, entryPlaces, window, ring));
       return entryPositions;
     },
@@ -94,30 +95,57 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
       held.map((length, b) => length + added[b]!),
     ),
     attend(layer, projected, { rotation, latentKeyEncoder: keyEncoder, latentQueryEncoder: queryEncoder }) {
-      const format = cache.formats[layer]!;
-      const words = staging?.layOut(layer) ?? cache.wordsOf(layer);
+      const format = cache.formats[layer]!.entries;
+      if (behindBlocks) return behindBlocks.attend(layer, projected, rotation, attributes(format));
+      const words = staging?.layOut(layer, rotation) ?? cache.wordsOf(layer);
       const encoders = keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {};
       const inputs = { projected, cache: words, sequences, rotation, ...encoders };
       if (tokens === 1) return appendAndAttend(inputs, attributes(format), longest) as Tensor2D;
       const queries = rotateAndAppend(inputs, attributes(format));
       const attended = prefillAttention({ queries, cache: words, sequences }, { format, window, longest });
-      staging?.windUp(layer, words);
+      staging?.putBack(layer, words, rotation);
       return attended as Tensor2D;
     },
     appendAndRead(layer, projected, rotation) {
       // What is written as it comes are keys that will be rebuilt; an entry has the same words whatever its keys.
-      const format = createCacheFormat({ ...cache.formats[layer]!.layout, keys: 'rebuilt' }, cache.dtype);
-      const words = staging?.layOut(layer) ?? cache.wordsOf(layer);
+      const { layout, dtype } = cache.formats[layer]!.entries;
+      const format = createCacheFormat({ ...layout, keys: 'rebuilt' }, dtype);
+      const words = staging?.layOut(layer, rotation) ?? cache.wordsOf(layer);
       rotateAndAppend({ projected, cache: words, sequences, rotation }, attributes(format));
       const entries = readEntries(words, format);
-      staging?.windUp(layer, words);
+      staging?.putBack(layer, words, rotation);
       return entries;
     },
     dispose() {
       sequences.dispose();
       this.tables.dispose();
       staging?.dispose();
+      behindBlocks?.dispose();
     },
+  };
+}
+
+/** One new token of every sequence, that attends to blocks and entries where they lie. */
+function beginBehindBlocks(cache: KeyValueCache, added: readonly number[]) {
+  const packed = cache.packedBlocks;
+  const rows = cache.lengths.map((length, b): SequenceRow => [length, added[b]!, BLOCK_TOKENS * packed[b]!]);
+  const sequences = tensorOfRows(rows);
+  const longestEntries = Math.max(...rows.map(([length, count, shift]) => length + count - shift));
+  const longest = Math.max(...packed);
+  const { exactFirst } = cache.settings;
+  return {
+    attend(layer: number, projected: Tensor2D, rotation: Tensor, attributes: AppendAttributes): Tensor2D {
+      const inputs = { projected, cache: cache.wordsOf(layer), sequences, rotation };
+      const blocks = cache.blocksOf(layer);
+      const format = cache.formats[layer]!.blocks!;
+      const attended =
+        longest === 0 || blocks === undefined
+          ? appendAndAttend(inputs, attributes, longestEntries)
+          : appendAndAttendBlocks(inputs, attributes, { blocks, format, exactFirst, longest });
+      packNewBlocks(cache, layer, added, rotation);
+      return attended as Tensor2D;
+    },
+    dispose: () => sequences.dispose(),
   };
 }
 
@@ -133,7 +161,7 @@ export function recordedCacheStep(cache: KeyValueCache, sequences: Tensor): Pick
   return {
     cache,
     attend(layer, projected, { rotation, latentKeyEncoder: keyEncoder, latentQueryEncoder: queryEncoder }) {
-      const format = cache.formats[layer]!;
+      const format = cache.formats[layer]!.entries;
       const words = cache.wordsOf(layer);
       const encoders = keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {};
       const ring = window.window > 0;
@@ -157,43 +185,4 @@ function positionsOfEntries(
     if (!ring) return place + shift <= last ? place + shift : -1;
     return place <= last ? place + window * Math.floor((last - place) / window) : -1;
   });
-}
-
-/** Copies of rings in order of positions, with room for the new tokens. */
-function planStaging(cache: KeyValueCache, rows: readonly SequenceRow[], tokens: number) {
-  const { window, sinks } = cache.window;
-  const clamped = (length: number) => Math.max(0, length - sinks);
-  const sinksBefore = tensorOfRows(rows.map(([held]) => [Math.min(held, sinks), 0, 0]));
-  const ringBefore = tensorOfRows(rows.map(([held, , shift]) => [Math.min(window, clamped(held)), sinks, shift]));
-  const sinksAfter = tensorOfRows(rows.map(([held, added]) => [Math.min(held + added, sinks), 0, 0]));
-  const ringAfter = tensorOfRows(
-    rows.map(([held, added, shift]) => {
-      const kept = Math.min(window, clamped(held + added));
-      const first = held + added - kept;
-      return [kept, first - shift, first - sinks];
-    }),
-  );
-  const copy = (source: Tensor, target: Tensor, sinkRuns: Tensor, ringRuns: Tensor, ringSide: 'source' | 'target') => {
-    copyEntries({ source, target, runs: sinkRuns }, { longest: sinks, window: 0, sinks: 0, ringSide: 'none' });
-    copyEntries({ source, target, runs: ringRuns }, { longest: window, window, sinks, ringSide });
-  };
-  return {
-    layOut(layer: number): Tensor3D {
-      const capacity = window + sinks + tokens;
-      const { entryWords } = cache.formats[layer]!;
-      const words = zeros<Rank.R3>([cache.batch, capacity, entryWords], 'int32');
-      copy(cache.wordsOf(layer), words, sinksBefore, ringBefore, 'source');
-      return words;
-    },
-    windUp(layer: number, words: Tensor3D): void {
-      copy(words, cache.wordsOf(layer), sinksAfter, ringAfter, 'target');
-    },
-    dispose(): void {
-      for (const runs of [sinksBefore, ringBefore, sinksAfter, ringAfter]) runs.dispose();
-    },
-  };
-}
-
-function tensorOfRows(rows: readonly (readonly number[])[]): Tensor2D {
-  return tensor2d(rows.flat(), [rows.length, 3], 'int32');
 }

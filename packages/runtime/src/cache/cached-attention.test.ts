@@ -5,8 +5,8 @@ import { loadModel } from '../decoder/load-model.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
 import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
+import type { CacheSettings } from './cache-settings.ts';
 import { fusedAttentionFits } from './cached-attention.ts';
-import type { CacheSettings } from './key-value-cache.ts';
 
 const tiny = createTinyModel({ numAttentionHeads: 6, numKeyValueHeads: 2, attentionBias: true });
 

@@ -1,4 +1,4 @@
-import type { DecoderShape } from '@kvlr/core';
+import { blockBits, type DecoderShape } from '@kvlr/core';
 import { frequenciesGoByLength } from '@kvlr/rope';
 import { concat, mul, reshape, slice, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { type HeadRows, keysOfCache, queryHeads, rebuildKeys, scoresOf, weigh } from '../blocks/attention-block.ts';
@@ -55,7 +55,9 @@ function attendOnStockOps(
   const rotation = tables.rotation('rows', positionShape, positions);
   // Keys that are rotated when they are read are right however the text grows.
   const isStock = layout.keys === 'stock';
-  const late = isStock && positionShape.kind === 'rope' && frequenciesGoByLength(positionShape.rope);
+  // So are those of a cache that keeps keys as they are before RoPE.
+  const beforeRope = blockBits(cache.dtype) !== undefined;
+  const late = isStock && positionShape.kind === 'rope' && (beforeRope || frequenciesGoByLength(positionShape.rope));
   const cached = keysOfCache(rows.key, tensors, { shape, cache: layout, batch, rotation: late ? undefined : rotation });
   const projected = concat([rows.query, cached, rows.value], 1) as Tensor2D;
   const { keys: slots, values } = step.appendAndRead(layer, projected, rotationTable);

@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheBytes, cacheDtypes } from '@kvlr/core';
+import { type CacheDtype, cacheBytes, type EntryDtype, entryDtypes } from '@kvlr/core';
 import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend as activeBackend, memory } from '@tensorflow/tfjs-core';
@@ -10,7 +10,7 @@ import { testedBackends } from '../testing/tested-backends.ts';
 const source = createTinyModel({ numKeyValueHeads: 2 });
 const ids = Array.from(randomTokenIds(40, 50));
 /** Largest difference to the logits with an f32 cache, by their range. */
-const tolerances: Record<CacheDtype, number> = { f32: 1e-5, f16: 2e-3, fp8: 0.1, int8: 2e-2, int4: 0.3 };
+const tolerances: Record<EntryDtype, number> = { f32: 1e-5, f16: 2e-3, fp8: 0.1, int8: 2e-2, int4: 0.3 };
 
 describe.each(await testedBackends())('a cache on $backend', ({ backend, skip }) => {
   let model: DecoderModel;
@@ -22,7 +22,7 @@ describe.each(await testedBackends())('a cache on $backend', ({ backend, skip })
   it.skipIf(skip)('takes the bytes of the formula, and gives them back', async () => {
     // The buffers of caches are not in tfjs's pool: on WebGPU their own sizes count.
     const allocated = () => (backend === 'webgpu' ? 0 : memory().numBytes);
-    for (const dtype of cacheDtypes) {
+    for (const dtype of entryDtypes) {
       const before = allocated();
       const tensors = memory().numTensors;
       const cache = await model.createCache({ dtype, capacity: 10, batch: 3 });
@@ -57,7 +57,7 @@ describe.each(await testedBackends())('a cache on $backend', ({ backend, skip })
     cache.dispose();
   });
 
-  it.skipIf(skip).each(backend === 'webgpu' ? (['int8'] as const) : cacheDtypes)(
+  it.skipIf(skip).each(backend === 'webgpu' ? (['int8'] as const) : entryDtypes)(
     'in %s is cut, forked, grown, saved and loaded without a change to what follows',
     async (dtype) => {
       const held = memory().numTensors;

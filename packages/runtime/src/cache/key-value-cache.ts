@@ -1,69 +1,23 @@
-import { type CacheDtype, cacheBytes, cacheDtypes, type DecoderShape, KvlrError } from '@kvlr/core';
-import { type CacheFormat, type CacheWindow, copyEntries, createCacheFormat, entriesOfLength } from '@kvlr/kernels';
+import {
+  BLOCK_TOKENS,
+  type CacheDtype,
+  cacheBytes,
+  cacheCapacity,
+  codedCacheSize,
+  type DecoderShape,
+  fullBlocks,
+  KvlrError,
+} from '@kvlr/core';
+import { type CacheWindow, copyEntries, entriesOfLength } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, type Tensor3D, tensor, tensor2d, tidy, zeros } from '@tensorflow/tfjs-core';
-
-/** How a KV cache is kept. */
-export interface CacheSettings {
-  /** Default 'f32'. */
-  dtype?: CacheDtype;
-  /** Tokens for which memory is taken at once, a sequence. Default: none; it grows in pages. Not together with `window`. */
-  capacity?: number;
-  /** Tokens by which an open-ended cache grows. Default 256. */
-  pageTokens?: number;
-  /** Sequences side by side, of any lengths. Default 1. */
-  batch?: number;
-  /** Only so many last tokens are kept, besides the sinks. Default: all. */
-  window?: number;
-  /** First tokens that are kept for good, with a window: without them attention falls apart (arXiv 2309.17453). Default 4. */
-  sinks?: number;
-}
-
-export interface ResolvedCacheSettings {
-  dtype: CacheDtype;
-  batch: number;
-  /** Undefined: open-ended. */
-  capacity: number | undefined;
-  pageTokens: number;
-  /** 0: no window. */
-  window: number;
-  sinks: number;
-}
-
-/** Checks settings and fills in defaults. Throws 'invalid-argument'. */
-export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSettings {
-  const { dtype = 'f32', capacity, pageTokens = 256, batch = 1, window = 0, sinks = window > 0 ? 4 : 0 } = settings;
-  if (!cacheDtypes.includes(dtype)) {
-    throw new KvlrError('invalid-argument', {
-      message: `expected one of ${cacheDtypes.join(', ')}, got ${String(dtype)}.`,
-      where: { argument: 'dtype' },
-      data: { dtype },
-    });
-  }
-  const counts: [name: string, value: number, least: number][] = [
-    ['pageTokens', pageTokens, 1],
-    ['batch', batch, 1],
-    ['window', window, 0],
-    ['sinks', sinks, 0],
-  ];
-  if (capacity !== undefined) counts.push(['capacity', capacity, 1]);
-  for (const [name, value, least] of counts) {
-    if (Number.isSafeInteger(value) && value >= least) continue;
-    throw new KvlrError('invalid-argument', {
-      message: `expected a whole number from ${least}, got ${value}.`,
-      where: { argument: name },
-      data: { [name]: value },
-    });
-  }
-  if (window > 0 && capacity !== undefined) {
-    throw new KvlrError('invalid-argument', {
-      message: `expected a window or a capacity, got window ${window} and capacity ${capacity}.`,
-      hint: 'Leave the capacity out: a window with its sinks holds window + sinks tokens.',
-      data: { window, capacity },
-    });
-  }
-  return { dtype, batch, capacity: window > 0 ? window + sinks : capacity, pageTokens, window, sinks };
-}
+import {
+  type CacheSettings,
+  type LayerFormat,
+  layerFormats,
+  type ResolvedCacheSettings,
+  resolveCacheSettings,
+} from './cache-settings.ts';
 
 /**
  * The keys and values of one or more sequences, allocated once and filled in place, or grown in pages. Every cache layout of
@@ -72,10 +26,13 @@ export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSett
 export class KeyValueCache {
   readonly shape: DecoderShape;
   readonly settings: ResolvedCacheSettings;
-  readonly formats: readonly CacheFormat[];
+  /** Of the entries, and of the blocks, of each layer. */
+  readonly formats: readonly LayerFormat[];
   /** Tokens that went through each sequence, as ids, -1 while an id is known to the device alone. */
   readonly tokenIds: number[][];
-  private layers: CacheTensor[];
+  /** Blocks of each sequence that are packed. The tokens in them are no entries any more. */
+  packedBlocks: number[];
+  private layers: LayerTensors[];
   private isHeld = false;
   private isDisposed = false;
   private places: number;
@@ -85,7 +42,8 @@ export class KeyValueCache {
     this.settings = resolveCacheSettings(settings);
     const { batch, dtype, capacity, pageTokens } = this.settings;
     this.tokenIds = Array.from({ length: batch }, () => []);
-    this.formats = shape.layers.map(({ cache }) => createCacheFormat(cache, dtype));
+    this.packedBlocks = Array(batch).fill(0);
+    this.formats = layerFormats(shape, dtype);
     this.places = capacity ?? pageTokens;
     this.layers = this.allocate();
   }
@@ -118,20 +76,24 @@ export class KeyValueCache {
     return this.tokenIds.map((ids) => ids.length);
   }
 
-  /** Bytes of one token's entry, scales included. */
+  /** Bytes of one token, scales included: in a block, where the dtype has blocks. */
   get bytesPerToken(): number {
-    return cacheBytes(this.shape, { dtype: this.dtype, capacity: 1 });
+    return codedCacheSize(this.shape, this.dtype).bytesPerToken;
   }
 
-  /** Bytes of device memory, exactly: core's `cacheBytes` of dtype, capacity and batch. */
+  /** Bytes of device memory, exactly: core's `cacheBytes` of these settings, capacity and batch. */
   get byteLength(): number {
-    return cacheBytes(this.shape, { dtype: this.dtype, capacity: this.capacity, batch: this.batch });
+    return cacheBytes(this.shape, { ...this.settings, capacity: this.capacity });
   }
 
-  /** Bytes of the entries that are held. */
+  /** Bytes of the tokens that are held. */
   get usedBytes(): number {
-    const entries = this.lengths.reduce((sum, length) => sum + entriesOfLength(length, this.window), 0);
-    return entries * this.bytesPerToken;
+    return this.lengths.reduce((sum, length, b) => sum + this.bytesOf(length, this.packedBlocks[b]!), 0);
+  }
+
+  /** Bytes that one sequence of so many tokens takes. */
+  bytesOfLength(length: number): number {
+    return this.bytesOf(length, fullBlocks(this.settings, length));
   }
 
   /**
@@ -162,9 +124,19 @@ export class KeyValueCache {
     });
   }
 
-  /** One layer's words, int32 [batch, capacity, entryWords]. Stale after `reserve`. */
-  wordsOf(layer: number): CacheTensor['words'] {
-    return this.layers[layer]!.words;
+  /** One layer's tokens one by one, int32 [batch, places, entryWords]. Stale after `reserve`. */
+  wordsOf(layer: number): Tensor3D {
+    return this.layers[layer]!.entries.words;
+  }
+
+  /** One layer's packed blocks, int32 [batch, places, blockWords]; undefined where there is room for none. Stale after `reserve`. */
+  blocksOf(layer: number): Tensor3D | undefined {
+    return this.layers[layer]!.blocks?.words;
+  }
+
+  /** What one layer holds: words [batch, places, words of a place], and how many places of each sequence are taken. */
+  partsOf(layer: number): CachePart[] {
+    return this.partsOfTensors(this.layers[layer]!);
   }
 
   /** Makes room for so many more tokens in every sequence. Throws 'invalid-argument' where the capacity is fixed. */
@@ -187,10 +159,15 @@ export class KeyValueCache {
     this.copyFrom(before);
   }
 
-  /** Whether every sequence can be cut to this length: not in part, once a window has moved. */
+  /** Whether every sequence can be cut to this length: not in part once a window has moved, nor within packed blocks. */
   canTruncate(length: number): boolean {
-    const { window, sinks } = this.settings;
-    return this.lengths.every((held) => length === 0 || length >= held || window === 0 || held <= window + sinks);
+    const { window, sinks, exactFirst } = this.settings;
+    return this.lengths.every((held, b) => {
+      if (length === 0 || length >= held) return true;
+      const packed = this.packedBlocks[b]!;
+      if (packed > 0) return length >= exactFirst + BLOCK_TOKENS * packed;
+      return window === 0 || held <= window + sinks;
+    });
   }
 
   /** Forgets all tokens from `length` on, in every sequence that is longer. Throws 'invalid-argument' where that is impossible. */
@@ -198,11 +175,12 @@ export class KeyValueCache {
     if (this.isDisposed) return;
     if (!(Number.isInteger(length) && length >= 0 && this.canTruncate(length))) {
       throw new KvlrError('invalid-argument', {
-        message: `expected a length from 0, only 0 or the whole once a window has moved, got ${length}.`,
+        message: `expected a length from 0, only 0 or the whole once a window has moved, and none within packed blocks, got ${length}.`,
         data: { length, lengths: this.lengths, window: this.settings.window },
       });
     }
     for (const ids of this.tokenIds) ids.length = Math.min(ids.length, length);
+    if (length === 0) this.packedBlocks.fill(0);
   }
 
   /** A cache of its own with the same contents, to continue the same text in another way. */
@@ -211,52 +189,112 @@ export class KeyValueCache {
     const copy = new KeyValueCache(this.shape, this.forkSettings());
     copy.reserve(this.places);
     copy.tokenIds.splice(0, this.batch, ...this.tokenIds.map((ids) => [...ids]));
+    copy.packedBlocks = [...this.packedBlocks];
     copy.copyFrom(this.layers, false);
     return copy;
   }
 
+  /** Blocks of each sequence that are packed once it has so many tokens more. */
+  blocksAfter(added: readonly number[]): number[] {
+    return this.lengths.map((length, b) =>
+      Math.max(this.packedBlocks[b]!, fullBlocks(this.settings, length + added[b]!)),
+    );
+  }
+
   /** Counts new tokens as held, once every layer has appended them. */
   advance(added: readonly (readonly number[])[]): void {
+    this.packedBlocks = this.blocksAfter(added.map((ids) => ids.length));
     added.forEach((ids, sequence) => {
       this.tokenIds[sequence]!.push(...ids);
     });
   }
 
   dispose(): void {
-    for (const layer of this.layers) layer.dispose();
+    for (const layer of this.layers) disposeLayer(layer);
     this.layers = [];
     this.isDisposed = true;
   }
 
+  private entriesOf(length: number, packed: number): number {
+    return entriesOfLength(length, this.window) - BLOCK_TOKENS * packed;
+  }
+
+  private bytesOf(length: number, packed: number): number {
+    const entries = this.entriesOf(length, packed);
+    return this.formats.reduce(
+      (sum, format) => sum + 4 * (entries * format.entries.entryWords + packed * (format.blocks?.blockWords ?? 0)),
+      0,
+    );
+  }
+
   private forkSettings(): CacheSettings {
-    const { dtype, batch, capacity, pageTokens, window, sinks } = this.settings;
-    return { dtype, batch, pageTokens, window, sinks, ...(window === 0 && capacity !== undefined && { capacity }) };
+    const { capacity, ...settings } = this.settings;
+    return { ...settings, ...(settings.window === 0 && capacity !== undefined && { capacity }) };
   }
 
-  private allocate(): CacheTensor[] {
-    return this.formats.map(({ entryWords }) => allocateCacheTensor(this.batch, this.places, entryWords));
+  private allocate(): LayerTensors[] {
+    const { entries, blocks } = cacheCapacity(this.settings, this.places);
+    return this.formats.map((format) => ({
+      entries: allocateCacheTensor(this.batch, entries, format.entries.entryWords),
+      blocks: blocks === 0 ? undefined : allocateCacheTensor(this.batch, blocks, format.blocks!.blockWords),
+    }));
   }
 
-  /** Takes over the entries of other tensors, place by place; frees them unless they are to stay. */
-  private copyFrom(others: CacheTensor[], free = true): void {
-    const counts = this.lengths.map((length) => entriesOfLength(length, this.window));
-    const longest = Math.max(...counts);
-    tidy(() => {
-      const runs = tensor2d(
-        counts.flatMap((count) => [count, 0, 0]),
-        [this.batch, 3],
-        'int32',
-      );
-      others.forEach(({ words }, layer) => {
-        const inputs = { source: words, target: this.wordsOf(layer), runs };
-        copyEntries(inputs, { longest, window: 0, sinks: 0, ringSide: 'none' });
+  /** Takes over what other tensors hold, place by place; frees them unless they are to stay. */
+  private copyFrom(others: readonly LayerTensors[], free = true): void {
+    others.forEach((other, layer) => {
+      const own = this.partsOf(layer);
+      this.partsOfTensors(other).forEach((part, index) => {
+        copyPlaces(part, own[index]!.words);
       });
+      if (free) disposeLayer(other);
     });
-    if (free) for (const other of others) other.dispose();
+  }
+
+  private partsOfTensors({ entries, blocks }: LayerTensors): CachePart[] {
+    const counts = this.lengths.map((length, b) => this.entriesOf(length, this.packedBlocks[b]!));
+    return [
+      { words: entries.words, counts },
+      ...(blocks === undefined ? [] : [{ words: blocks.words, counts: this.packedBlocks }]),
+    ];
   }
 }
 
-/** One layer's words, int32 [batch, capacity, entryWords], zeros at first, with what frees them. */
+/** Words of a layer of one kind. */
+export interface CachePart {
+  /** int32 [batch, places, words of a place] */
+  words: Tensor3D;
+  /** Places of each sequence that are taken. */
+  counts: readonly number[];
+}
+
+/** What one layer holds. */
+interface LayerTensors {
+  entries: CacheTensor;
+  blocks: CacheTensor | undefined;
+}
+
+function disposeLayer({ entries, blocks }: LayerTensors): void {
+  entries.dispose();
+  blocks?.dispose();
+}
+
+/** Copies the places that are taken. */
+function copyPlaces({ words, counts }: CachePart, target: Tensor3D): void {
+  tidy(() => {
+    const runs = tensor2d(
+      counts.flatMap((count) => [count, 0, 0]),
+      [counts.length, 3],
+      'int32',
+    );
+    copyEntries(
+      { source: words, target, runs },
+      { longest: Math.max(...counts), window: 0, sinks: 0, ringSide: 'none' },
+    );
+  });
+}
+
+/** Words [batch, places, words of a place], zeros at first, with what frees them. */
 interface CacheTensor {
   readonly words: Tensor3D;
   dispose(): void;
@@ -266,8 +304,8 @@ interface CacheTensor {
  * Allocates the words of a cache. On WebGPU the buffer is the cache's own: tfjs keeps every buffer that it has made for later
  * tensors of the same size, so that a cache that grows would leave all its former sizes behind.
  */
-function allocateCacheTensor(batch: number, capacity: number, entryWords: number): CacheTensor {
-  const shape: [number, number, number] = [batch, capacity, entryWords];
+function allocateCacheTensor(batch: number, places: number, placeWords: number): CacheTensor {
+  const shape: [number, number, number] = [batch, places, placeWords];
   if (getBackend() !== 'webgpu') {
     const words = zeros(shape, 'int32') as Tensor3D;
     return { words, dispose: () => words.dispose() };
@@ -275,7 +313,7 @@ function allocateCacheTensor(batch: number, capacity: number, entryWords: number
   const gpu = backend() as WebGPUBackend;
   const buffer = gpu.device.createBuffer({
     label: 'kvlr cache',
-    size: 4 * batch * capacity * entryWords,
+    size: 4 * batch * places * placeWords,
     usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   });
   const words = tensor({ buffer, zeroCopy: true }, shape, 'int32') as Tensor3D;

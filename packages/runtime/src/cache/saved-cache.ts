@@ -1,27 +1,29 @@
-import { type DecoderShape, KvlrError } from '@kvlr/core';
-import { entriesOfLength, writeInPlace } from '@kvlr/kernels';
+import { BLOCK_TOKENS, type DecoderShape, KvlrError } from '@kvlr/core';
+import { writeInPlace } from '@kvlr/kernels';
 import { KeyValueCache } from './key-value-cache.ts';
 
-const CACHE_MAGIC = 'KVLRKV01';
+const CACHE_MAGIC = 'KVLRKV02';
 
 /** What a saved cache says of itself, as JSON behind the magic and its length. */
 interface SavedCacheHeader {
   /** Content hash of the model whose keys and values these are. */
   modelId: string;
   settings: KeyValueCache['settings'];
-  /** Words of an entry in each layer. */
+  /** Words of an entry in each layer, and of a block (0 where there are none). */
   entryWords: number[];
+  blockWords: number[];
+  /** Blocks of each sequence. */
+  packedBlocks: number[];
   tokenIds: number[][];
 }
 
 /**
  * The entries that a cache holds as bytes: the magic, the length of the header as 32 bits, the header, then for every layer and
- * sequence its entries, little-endian. `loadCache` brings them back.
+ * sequence its entries, and its blocks, little-endian. `loadCache` brings them back.
  */
 export async function saveCache(cache: KeyValueCache, modelId: string): Promise<Uint8Array> {
-  const { settings, tokenIds, formats, batch, capacity } = cache;
-  const entryWords = formats.map((format) => format.entryWords);
-  const header: SavedCacheHeader = { modelId, settings, entryWords, tokenIds };
+  const { settings, tokenIds, packedBlocks, batch } = cache;
+  const header: SavedCacheHeader = { modelId, settings, ...wordsOfPlaces(cache), tokenIds, packedBlocks };
   const text = new TextEncoder().encode(CACHE_MAGIC + JSON.stringify(header));
   const start = Math.ceil((text.length + 4) / 4) * 4;
   const bytes = new Uint8Array(start + cache.usedBytes).fill(0x20, 0, start);
@@ -30,17 +32,27 @@ export async function saveCache(cache: KeyValueCache, modelId: string): Promise<
   bytes.set(text.subarray(CACHE_MAGIC.length), CACHE_MAGIC.length + 4);
   const words = new Int32Array(bytes.buffer, start);
   let written = 0;
-  for (let layer = 0; layer < formats.length; layer++) {
-    const width = entryWords[layer]!;
-    const held = (await cache.wordsOf(layer).data()) as Int32Array;
-    for (let sequence = 0; sequence < batch; sequence++) {
-      const count = entriesOfLength(tokenIds[sequence]!.length, settings);
-      const from = sequence * capacity * width;
-      words.set(held.subarray(from, from + count * width), written);
-      written += count * width;
+  for (let layer = 0; layer < cache.formats.length; layer++) {
+    for (const part of cache.partsOf(layer)) {
+      const [, places, width] = part.words.shape;
+      const held = (await part.words.data()) as Int32Array;
+      for (let sequence = 0; sequence < batch; sequence++) {
+        const from = sequence * places * width;
+        const count = part.counts[sequence]! * width;
+        words.set(held.subarray(from, from + count), written);
+        written += count;
+      }
     }
   }
   return bytes;
+}
+
+/** Words of an entry and of a block in each layer. */
+function wordsOfPlaces({ formats }: KeyValueCache): Pick<SavedCacheHeader, 'entryWords' | 'blockWords'> {
+  return {
+    entryWords: formats.map(({ entries }) => entries.entryWords),
+    blockWords: formats.map(({ blocks }) => blocks?.blockWords ?? 0),
+  };
 }
 
 /**
@@ -56,21 +68,23 @@ export function loadCache(bytes: Uint8Array, shape: DecoderShape, modelId: strin
       data: { expected: modelId, received: header.modelId },
     });
   }
-  const { dtype, batch, capacity, pageTokens, window, sinks } = header.settings;
-  const fixed = window === 0 && capacity !== undefined ? { capacity } : {};
-  const cache = new KeyValueCache(shape, { dtype, batch, pageTokens, window, sinks, ...fixed });
+  const { capacity, ...settings } = header.settings;
+  const fixed = settings.window === 0 && capacity !== undefined ? { capacity } : {};
+  const cache = new KeyValueCache(shape, { ...settings, ...fixed });
   try {
-    const widths = cache.formats.map(({ entryWords }) => entryWords);
-    if (widths.join() !== header.entryWords.join() || header.tokenIds.length !== batch) {
+    const { entryWords, blockWords } = wordsOfPlaces(cache);
+    const expected = [entryWords, blockWords].join();
+    const received = [header.entryWords, header.blockWords].join();
+    if (expected !== received || header.tokenIds.length !== cache.batch) {
       throw new KvlrError('cache-mismatch', {
-        message: `expected entries of [${widths}] words, got [${header.entryWords}].`,
+        message: `expected entries and blocks of [${expected}] words, got [${received}].`,
         hint: 'Run the prompt again: the cache was made by another version of the model or of kvlr.',
-        data: { expected: widths, received: header.entryWords },
+        data: { expected, received },
       });
     }
-    const lengths = header.tokenIds.map((ids) => ids.length);
-    cache.reserve(Math.max(...lengths));
+    cache.reserve(Math.max(...header.tokenIds.map((ids) => ids.length)));
     cache.advance(header.tokenIds);
+    takeBlocks(cache, header.packedBlocks);
     if (bytes.length !== start + cache.usedBytes) {
       throw new KvlrError('file-truncated', {
         message: `expected ${start + cache.usedBytes} bytes, got ${bytes.length}.`,
@@ -80,18 +94,44 @@ export function loadCache(bytes: Uint8Array, shape: DecoderShape, modelId: strin
     // A copy begins at a multiple of four, as words must.
     const words = new Int32Array(bytes.slice(start).buffer);
     let read = 0;
-    widths.forEach((width, layer) => {
-      lengths.forEach((length, sequence) => {
-        const count = entriesOfLength(length, cache.window) * width;
-        writeInPlace(cache.wordsOf(layer), sequence * cache.capacity * width, words.subarray(read, read + count));
-        read += count;
-      });
-    });
+    for (let layer = 0; layer < cache.formats.length; layer++) {
+      for (const part of cache.partsOf(layer)) {
+        const [, places, width] = part.words.shape;
+        part.counts.forEach((taken, sequence) => {
+          const count = taken * width;
+          writeInPlace(part.words, sequence * places * width, words.subarray(read, read + count));
+          read += count;
+        });
+      }
+    }
     return cache;
   } catch (error) {
     cache.dispose();
     throw error;
   }
+}
+
+/** Blocks that a cache had when it was saved: more than its tokens alone say, where it was cut. */
+function takeBlocks(cache: KeyValueCache, packedBlocks: readonly number[]): void {
+  const { exactFirst, exactWindow } = cache.settings;
+  cache.lengths.forEach((length, b) => {
+    const count = packedBlocks[b]!;
+    const isPossible =
+      Number.isInteger(count) &&
+      count >= cache.packedBlocks[b]! &&
+      (count === 0 || exactFirst + BLOCK_TOKENS * count <= length);
+    if (isPossible) return;
+    throw new KvlrError('file-malformed', {
+      message: `expected at least ${cache.packedBlocks[b]} blocks in ${length} tokens, got ${count}.`,
+      data: { length, packedBlocks },
+    });
+  });
+  // Room for as many blocks as there were before it was cut.
+  const whole = Math.max(
+    ...packedBlocks.map((count) => (count > 0 ? exactFirst + exactWindow + BLOCK_TOKENS * count : 0)),
+  );
+  cache.reserve(Math.max(0, whole - cache.length));
+  cache.packedBlocks = [...packedBlocks];
 }
 
 function readHeader(bytes: Uint8Array): { header: SavedCacheHeader; start: number } {
@@ -103,8 +143,10 @@ function readHeader(bytes: Uint8Array): { header: SavedCacheHeader; start: numbe
   if (isCache && start <= bytes.length) {
     try {
       const header: SavedCacheHeader = JSON.parse(new TextDecoder().decode(bytes.subarray(magicLength + 4, start)));
-      if (Array.isArray(header.tokenIds) && Array.isArray(header.entryWords) && header.settings)
+      const lists = [header.tokenIds, header.entryWords, header.blockWords, header.packedBlocks];
+      if (lists.every(Array.isArray) && header.packedBlocks.length === header.tokenIds.length && header.settings) {
         return { header, start };
+      }
     } catch {
       // Said below, with the other malformations.
     }

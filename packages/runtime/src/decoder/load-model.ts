@@ -11,7 +11,7 @@ import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendRequest, selectBackend } from '../backends/select-backend.ts';
 import { codedLogits } from '../blocks/coded-windows.ts';
 import { StockDecoder, uploadDecoder } from '../blocks/stock-decoder.ts';
-import { type CacheSettings, resolveCacheSettings } from '../cache/key-value-cache.ts';
+import { type CacheSettings, layerFormats, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { PackedDecoder, warmUp } from '../packed/packed-decoder.ts';
 import { loadPacked } from '../packed/packed-file.ts';
 import { type PackedWeights, packDecoder, readFromDevice, readFromSource } from '../packed/packed-weights.ts';
@@ -53,22 +53,23 @@ export interface LoadProgress {
 
 /**
  * Selects a backend and puts a LLaMA-family decoder on it. Any cache layout of core's `LayerCacheLayout` runs. Throws
- * 'backend-unavailable', 'memory-exceeded', 'tensor-missing', 'tensor-shape', 'non-finite', 'invalid-argument', 'device-lost' or
- * 'aborted'; then no device memory is held.
+ * 'backend-unavailable', 'memory-exceeded', 'unsupported-feature' (a cache dtype that cannot store the layout), 'tensor-missing',
+ * 'tensor-shape', 'non-finite', 'invalid-argument', 'device-lost' or 'aborted'; then no device memory is held.
  */
 export async function loadModel(source: ModelSource, settings: LoadModelSettings = {}): Promise<DecoderModel> {
   const { weights, cache: cacheSettings = {}, signal, onProgress, memoryLimit } = settings;
-  resolveCacheSettings(cacheSettings);
+  const { dtype } = resolveCacheSettings(cacheSettings);
   throwIfAborted(signal);
   const backend = await selectBackend(settings);
   const { shape, id } = source;
   requireLayouts(shape);
+  layerFormats(shape, dtype);
   requireMemory(shape, backend.backend, { weights, cache: cacheSettings, memoryLimit });
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };
   const onLoaded = (completed: number, total: number) => onProgress?.({ completed, total, unit: 'layers' });
   const prepare = async (loading: Promise<PackedWeights>): Promise<PackedDecoder> => {
-    const fused = new PackedDecoder(shape, await loading, cacheSettings.dtype);
+    const fused = new PackedDecoder(shape, await loading, cacheSettings);
     if (!settings.warmUp) return fused;
     try {
       await warmUp(shape, fused, cacheSettings, (completed, total) =>

@@ -14,7 +14,8 @@ import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { DeviceGuard } from '../backends/device-guard.ts';
 import type { BackendChoice } from '../backends/select-backend.ts';
 import { download, type WindowRunner } from '../blocks/stock-decoder.ts';
-import { type CacheSettings, KeyValueCache, resolveCacheSettings } from '../cache/key-value-cache.ts';
+import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
+import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { loadCache, saveCache } from '../cache/saved-cache.ts';
 import { type GenerationModel, generateTokens, yieldToHost } from '../generation/generate-tokens.ts';
 import {
@@ -233,7 +234,9 @@ export class LoadedDecoder implements DecoderModel {
   ): Promise<RecordedDecoding | undefined> {
     this.checkCache(cache);
     const fused = await this.fused();
-    return stepIsRecordable(this.shape) ? new RecordedDecoding(fused, cache, sampling, lotTokens, true) : undefined;
+    return stepIsRecordable(this.shape, cache.dtype)
+      ? new RecordedDecoding(fused, cache, sampling, lotTokens, true)
+      : undefined;
   }
 
   async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
@@ -269,6 +272,7 @@ export class LoadedDecoder implements DecoderModel {
     checkPromptLength(this.shape, promptIds?.length, (settings.cache?.settings ?? cacheSettings).window ?? 0);
     await this.begin(promptIds);
     const fused = await this.fused();
+    const { dtype = 'f32' } = settings.cache ?? cacheSettings;
     const model: GenerationModel = {
       shape: this.shape,
       cacheSettings,
@@ -277,7 +281,7 @@ export class LoadedDecoder implements DecoderModel {
       guarded: (work) => guard.run(work),
       prefill: (cache, ids) => fused.extend(cache, [ids], () => this.activate()),
       step: (cache, ids) => fused.stepOnDevice(cache, ids),
-      ...(stepIsRecordable(this.shape) && { record: recordSteps(fused) }),
+      ...(stepIsRecordable(this.shape, dtype) && { record: recordSteps(fused) }),
       activate: () => this.activate(),
     };
     yield* generateTokens(model, promptIds, settings);
@@ -345,8 +349,8 @@ export class LoadedDecoder implements DecoderModel {
 
   /** Throws 'memory-exceeded' for a cache larger than a tensor can be, before anything is taken for it. */
   private checkCacheSize(settings: CacheSettings): void {
-    const { dtype, batch, capacity, pageTokens } = resolveCacheSettings(settings);
-    const bytes = cacheBytes(this.shape, { dtype, capacity: capacity ?? pageTokens, batch });
+    const { batch, capacity, pageTokens, ...storage } = resolveCacheSettings(settings);
+    const bytes = cacheBytes(this.shape, { ...storage, capacity: capacity ?? pageTokens, batch });
     const most = maxCacheBytes[this.backend.backend];
     if (bytes <= most && batch <= maxBatch) return;
     throw new KvlrError('memory-exceeded', {

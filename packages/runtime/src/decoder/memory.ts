@@ -1,9 +1,9 @@
-import { cacheBytes, type DecoderShape, decoderTensors, KvlrError, layerTensors } from '@kvlr/core';
+import { blockBits, cacheBytes, type DecoderShape, decoderTensors, KvlrError, layerTensors } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend } from '@tensorflow/tfjs-core';
 import type { BackendName } from '../backends/select-backend.ts';
-import { type CacheSettings, resolveCacheSettings } from '../cache/key-value-cache.ts';
+import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { PREFILL_TOKENS } from '../packed/packed-decoder.ts';
 import { packedTensorBytes } from '../packed/packed-weights.ts';
 
@@ -26,14 +26,18 @@ export interface MemoryEstimate {
 /** What `loadModel` with `weights` and one cache take on the device, from the shape alone. */
 export function estimateMemory(shape: DecoderShape, request: MemoryRequest = {}): MemoryEstimate {
   const { weights = 'f32', cache = {} } = request;
-  const { dtype, batch, capacity = shape.maxPositionEmbeddings } = resolveCacheSettings(cache);
+  const { batch, capacity = shape.maxPositionEmbeddings, ...storage } = resolveCacheSettings(cache);
   const tensors = decoderTensors(shape);
   const weightBytes = tensors.reduce((sum, tensor) => sum + packedTensorBytes(tensor, weights), 0);
   const { vocabSize, hiddenSize, feedForward } = shape;
   const widest = Math.max(...shape.layers.map((_, layer) => projectedWidth(shape, layer)));
-  const cacheSize = cacheBytes(shape, { dtype, capacity, batch });
+  const cacheSize = cacheBytes(shape, { ...storage, capacity, batch });
   const rows = PREFILL_TOKENS * batch;
-  const scratchBytes = 4 * rows * (2 * widest + 3 * hiddenSize + feedForward.intermediateSize) + 4 * batch * vocabSize;
+  // Prompts attend to one layer's blocks unpacked.
+  const unpacked =
+    blockBits(storage.dtype) === undefined ? 0 : largestCacheBuffer(shape, { dtype: 'f16', capacity, batch });
+  const scratchBytes =
+    4 * rows * (2 * widest + 3 * hiddenSize + feedForward.intermediateSize) + 4 * batch * vocabSize + unpacked;
   return {
     weightBytes,
     cacheBytes: cacheSize,
@@ -50,8 +54,8 @@ function projectedWidth(shape: DecoderShape, layer: number): number {
 
 /** Bytes of the largest buffer among the layers' caches. */
 export function largestCacheBuffer(shape: DecoderShape, cache: CacheSettings): number {
-  const { dtype, batch, pageTokens, capacity = pageTokens } = resolveCacheSettings(cache);
-  return Math.max(...shape.layers.map((layer) => cacheBytes({ layers: [layer] }, { dtype, capacity, batch })));
+  const { batch, pageTokens, capacity = pageTokens, ...storage } = resolveCacheSettings(cache);
+  return Math.max(...shape.layers.map((layer) => cacheBytes({ layers: [layer] }, { ...storage, capacity, batch })));
 }
 
 /** The heap of tfjs's wasm module grows no further. */

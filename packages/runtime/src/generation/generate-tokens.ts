@@ -1,7 +1,7 @@
 import { type DecoderShape, throwIfAborted } from '@kvlr/core';
-import { entriesOfLength } from '@kvlr/kernels';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import type { CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
+import type { CacheSettings } from '../cache/cache-settings.ts';
+import type { KeyValueCache } from '../cache/key-value-cache.ts';
 import {
   checkGenerationSettings,
   checkHistory,
@@ -93,7 +93,7 @@ export async function* generateTokens(
         throwIfAborted(signal);
         if (stopIds.includes(token.tokenId)) return;
         const cachedTokens = prompt.length + index;
-        const cacheBytes = entriesOfLength(cachedTokens, cache.window) * cache.bytesPerToken;
+        const cacheBytes = cache.bytesOfLength(cachedTokens);
         const step: GeneratedToken = { ...token, index: index++, milliseconds, cachedTokens, cacheBytes };
         if (index === newTokens) step.finishReason = index === settings.maxNewTokens ? 'length' : 'context-full';
         yield step;

@@ -1,9 +1,10 @@
-import type { CacheDtype, DecoderShape, LayerActivations, TapName } from '@kvlr/core';
+import { BLOCK_TOKENS, blockBits, type DecoderShape, type LayerActivations, type TapName } from '@kvlr/core';
 import { embedTokens, project, projectLogits, sampleTokens } from '@kvlr/kernels';
 import { concat, gather, getBackend, slice, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import { download, downloadTaps, readOut, streamOfRows, type WindowRunner } from '../blocks/stock-decoder.ts';
+import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { beginCacheStep, type CacheStep } from '../cache/cache-step.ts';
-import { type CacheSettings, KeyValueCache } from '../cache/key-value-cache.ts';
+import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { type FusedCacheStep, fusedKernelsFit, runFusedLayer, runPackedLayer } from './packed-layer.ts';
 import { disposePackedWeights, type PackedWeights } from './packed-weights.ts';
 
@@ -17,13 +18,14 @@ const ROWS_ON_GPU = 32;
 export class PackedDecoder implements WindowRunner {
   readonly weights: PackedWeights;
   readonly shape: DecoderShape;
-  private readonly windowDtype: CacheDtype;
+  private readonly windowCache: CacheSettings;
 
-  /** Windows are run behind a cache of `windowDtype`, so that evaluation sees what it costs. */
-  constructor(shape: DecoderShape, weights: PackedWeights, windowDtype: CacheDtype = 'f32') {
+  /** Windows are run behind a cache that is stored as `cache` says, so that evaluation sees what it costs. */
+  constructor(shape: DecoderShape, weights: PackedWeights, cache: CacheSettings = {}) {
     this.shape = shape;
     this.weights = weights;
-    this.windowDtype = windowDtype;
+    const { dtype, exactWindow, exactFirst } = resolveCacheSettings(cache);
+    this.windowCache = { dtype, exactWindow, exactFirst };
   }
 
   /** Logits of one new token of every sequence, [batch, vocabSize], from ids on the device. The cache counts them with `advance`. */
@@ -76,15 +78,17 @@ export class PackedDecoder implements WindowRunner {
 
   /**
    * Runs new tokens of the one sequence behind those in the cache and adds them to it. Logits after each of them, [tokens, vocabSize].
-   * `pause` as in `extend`.
+   * `pause` as in `extend`. Where the cache has blocks, tokens come in parts as long as these, so that they see packed what they would
+   * see packed one by one.
    */
   async logitsBehind(cache: KeyValueCache, ids: readonly number[], pause: () => Promise<void>): Promise<Tensor2D> {
     cache.reserve(ids.length);
+    const partTokens = blockBits(cache.dtype) === undefined ? PREFILL_TOKENS : BLOCK_TOKENS;
     const parts: Tensor2D[] = [];
     try {
-      for (let start = 0; start < ids.length; start += PREFILL_TOKENS) {
+      for (let start = 0; start < ids.length; start += partTokens) {
         if (start > 0) await pause();
-        const part = ids.slice(start, start + PREFILL_TOKENS);
+        const part = ids.slice(start, start + partTokens);
         const rows = rowsOfPart(part.length);
         const padded = tensor1d([...part, ...Array(rows - part.length).fill(0)], 'int32');
         parts.push(
@@ -103,8 +107,12 @@ export class PackedDecoder implements WindowRunner {
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
+    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, ...this.windowCache });
     try {
+      if (blockBits(cache.dtype) !== undefined) {
+        const rows = await this.logitsBehind(cache, Array.from(tokenIds), async () => {});
+        return await download(rows);
+      }
       const result = tidy(() => {
         const ids = tensor1d(tokenIds, 'int32');
         return this.readOut(this.runLayers(cache, ids, [tokenIds.length], tokenIds.length));
@@ -120,7 +128,7 @@ export class PackedDecoder implements WindowRunner {
     taps: readonly TapName[],
     visit: (activations: LayerActivations) => Promise<void>,
   ): Promise<void> {
-    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, dtype: this.windowDtype });
+    const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, ...this.windowCache });
     const step = beginCacheStep(cache, [tokenIds.length], tokenIds.length);
     let stream = tidy(() => this.embed(tensor1d(tokenIds, 'int32'), step));
     try {

@@ -126,10 +126,10 @@ describe.skipIf(skip)(`recorded steps${skip ? ` (${skip})` : ''}`, () => {
 
   it('are for what is all fused kernels', async () => {
     await selectBackend({ backend: 'webgpu' });
-    expect(stepIsRecordable(smallest.shape)).toBe(true);
-    expect(stepIsRecordable(createTinyModel({ mlpBias: true }).shape)).toBe(false);
-    expect(stepIsRecordable(createRebuiltModel(2).shape)).toBe(false);
+    expect(stepIsRecordable(smallest.shape, 'f32')).toBe(true);
+    expect(stepIsRecordable(createTinyModel({ mlpBias: true }).shape, 'f32')).toBe(false);
+    expect(stepIsRecordable(createRebuiltModel(2).shape, 'f32')).toBe(false);
     await selectBackend({ backend: 'wasm' });
-    expect(stepIsRecordable(smallest.shape)).toBe(false);
+    expect(stepIsRecordable(smallest.shape, 'f32')).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-import type { DecoderShape } from '@kvlr/core';
+import { blockBits, type CacheDtype, type DecoderShape } from '@kvlr/core';
 import {
   type RecordedStep,
   recordStep,
@@ -32,10 +32,14 @@ interface Lot {
   steps: number;
 }
 
-/** Whether all of a decoder's step is fused kernels on the active backend, so that it can be recorded. */
-export function stepIsRecordable(shape: DecoderShape): boolean {
+/**
+ * Whether all of a decoder's step is fused kernels on the active backend, so that it can be recorded. Blocks are packed when the host
+ * finds them full, so a step behind a cache with blocks is not.
+ */
+export function stepIsRecordable(shape: DecoderShape, cacheDtype: CacheDtype): boolean {
   return (
     getBackend() === 'webgpu' &&
+    blockBits(cacheDtype) === undefined &&
     fusedKernelsFit(shape) &&
     !shape.feedForward.bias &&
     shape.layers.every((_, layer) => fusedAttentionFits(shape, layer))

@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheDtypes } from '@kvlr/core';
+import { type CacheDtype, entryDtypes } from '@kvlr/core';
 import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
 import { repeatFrequencies } from '@kvlr/rope';
 import { createTinyModel, randomTokenIds, type TinyModel, type TinyModelSettings } from '@kvlr/testkit';
@@ -44,7 +44,12 @@ export const decoderCases: DecoderCase[] = [
     }),
   ),
   { source: wideHead, dispatches: 1 + 6 + 6 + 1, name: 'a wide head', weights: 'f32', cacheDtype: 'f32' },
-  ...cacheDtypes.slice(1).map((cacheDtype): DecoderCase => {
+  // Over two blocks and over what is in none attention is two dispatches, and a third joins them; appending stands alone.
+  {
+    ...{ source: twoHeads, dispatches: 1 + 8 + 8 + 1, name: 'two KV heads, channel-3 cache' },
+    ...{ weights: 'f32', cacheDtype: 'channel-3' },
+  },
+  ...entryDtypes.slice(1).map((cacheDtype): DecoderCase => {
     return { ...layouts['two KV heads']!, name: `two KV heads, ${cacheDtype} cache`, weights: 'f32', cacheDtype };
   }),
 ];

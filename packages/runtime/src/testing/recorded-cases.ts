@@ -1,7 +1,7 @@
 import type { CacheDtype } from '@kvlr/core';
 import { kernelCounters, type WeightFormat } from '@kvlr/kernels';
 import { createTinyModel, type TinyModel } from '@kvlr/testkit';
-import type { CacheSettings } from '../cache/key-value-cache.ts';
+import type { CacheSettings } from '../cache/cache-settings.ts';
 import { loadModel } from '../decoder/load-model.ts';
 import type { GenerationSettings } from '../generation/generation-settings.ts';
 import { createLatentModel } from './latent-model.ts';
