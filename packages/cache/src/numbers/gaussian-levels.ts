@@ -36,23 +36,20 @@ export function nearestLevel({ thresholds }: GaussianLevels, x: number): number 
 }
 
 /**
- * Lloyd's iteration on the positive half, each level moved to the mean of its cell, from levels that lie as densely as the cube
- * root of the density says (Panter and Dite 1951).
+ * Levels that are the means of their cells, by Newton's method on the positive half, from levels that lie as densely as the cube root of
+ * the density says (Panter and Dite 1951).
  */
 function optimise(bits: number): GaussianLevels {
   const count = 2 ** bits;
   if (count === 1) return { bits, levels: Float64Array.of(0), thresholds: new Float64Array(0), distortion: 1 };
   const half = count / 2;
-  let positive = Float64Array.from({ length: half }, (_, i) => Math.sqrt(3) * quantile((half + i + 0.5) / count));
-  for (let round = 0; round < 2000; round++) {
-    const next = positive.map((level, i) => {
-      const from = i === 0 ? 0 : (positive[i - 1]! + level) / 2;
-      const to = i === half - 1 ? Number.POSITIVE_INFINITY : (level + positive[i + 1]!) / 2;
-      return (density(from) - density(to)) / (cumulative(to) - cumulative(from));
+  const positive = Float64Array.from({ length: half }, (_, i) => Math.sqrt(3) * quantile((half + i + 0.5) / count));
+  for (let round = 0; round < 100; round++) {
+    const step = newtonStep(positive);
+    step.forEach((change, i) => {
+      positive[i]! += change;
     });
-    const moved = next.reduce((most, level, i) => Math.max(most, Math.abs(level - positive[i]!)), 0);
-    positive = next;
-    if (moved < 1e-12) break;
+    if (step.every((change) => Math.abs(change) < 1e-14)) break;
   }
   const levels = Float64Array.from({ length: count }, (_, i) =>
     i < half ? -positive[half - 1 - i]! : positive[i - half]!,
@@ -65,6 +62,27 @@ function optimise(bits: number): GaussianLevels {
     return sum + level * level * (cumulative(to) - cumulative(from));
   }, 0);
   return { bits, levels, thresholds, distortion: 1 - kept };
+}
+
+/** The change of ascending positive levels that makes each the mean of its cell, to first order: a tridiagonal system. */
+function newtonStep(levels: Float64Array): Float64Array {
+  const last = levels.length - 1;
+  const factors = new Float64Array(levels.length);
+  const changes = new Float64Array(levels.length);
+  for (let i = 0; i <= last; i++) {
+    const from = i === 0 ? 0 : (levels[i - 1]! + levels[i]!) / 2;
+    const to = i === last ? Number.POSITIVE_INFINITY : (levels[i]! + levels[i + 1]!) / 2;
+    const share = cumulative(to) - cumulative(from);
+    const mean = (density(from) - density(to)) / share;
+    // How the mean moves with the levels below and above, which move the edges of the cell half as far.
+    const below = i === 0 ? 0 : (0.5 * density(from) * (mean - from)) / share;
+    const above = i === last ? 0 : (0.5 * density(to) * (to - mean)) / share;
+    const pivot = 1 - below - above - below * (i === 0 ? 0 : factors[i - 1]!);
+    factors[i] = above / pivot;
+    changes[i] = (mean - levels[i]! + below * (i === 0 ? 0 : changes[i - 1]!)) / pivot;
+  }
+  for (let i = last - 1; i >= 0; i--) changes[i]! += factors[i]! * changes[i + 1]!;
+  return changes;
 }
 
 function density(x: number): number {
