@@ -10,15 +10,7 @@ import { timeBudget, withinTime } from './files/time-budget.ts';
 export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): Promise<Tokenizer> {
   const raw = await readTokenizerJson(files);
   const { vocabulary, addedTokens } = parseTokenizerFile(raw, files.location);
-  for (const [token, id] of [...vocabulary, ...addedTokens.map(({ content, id }) => [content, id] as const)]) {
-    if (id < vocabSize) continue;
-    throw new KvlrError('tokenizer-mismatch', {
-      message: `expected token ids below vocab_size = ${vocabSize}, got ${id} for ${JSON.stringify(token)} (in ${files.location})`,
-      where: { file: 'tokenizer.json' },
-      hint: 'Put the tokenizer.json of this very model beside its weights.',
-      data: { location: files.location, file: 'tokenizer.json', vocabSize, token, id },
-    });
-  }
+  requireIdsBelow(vocabSize, { vocabulary, addedTokens }, files.location);
   const special = await readSpecialTokenIds(files, raw);
   const foreign = special.prefixIds.find((id) => !isId(id) || id >= vocabSize);
   if (foreign !== undefined) {
@@ -66,6 +58,19 @@ export async function loadTokenizer(files: CheckpointFiles, vocabSize: number): 
       return run(files.location, list.length, () => withSpecials.decode(list, settings));
     },
   };
+}
+
+/** Throws 'tokenizer-mismatch' for a token that the model has no row for. */
+export function requireIdsBelow(vocabSize: number, { vocabulary, addedTokens }: TokenizerFile, location: string): void {
+  for (const [token, id] of [...vocabulary, ...addedTokens.map(({ content, id }) => [content, id] as const)]) {
+    if (id < vocabSize) continue;
+    throw new KvlrError('tokenizer-mismatch', {
+      message: `expected token ids below vocab_size = ${vocabSize}, got ${id} for ${JSON.stringify(token)} (in ${location})`,
+      where: { file: 'tokenizer.json' },
+      hint: 'Put the tokenizer.json of this very model beside its weights.',
+      data: { location, file: 'tokenizer.json', vocabSize, token, id },
+    });
+  }
 }
 
 function checkIds(ids: Iterable<number>, vocabSize: number): Iterable<number> {

@@ -5,6 +5,7 @@ import {
   parseTokenizerFile,
   readSpecialTokenIds,
   readTokenizerJson,
+  requireIdsBelow,
   type SpecialTokenIds,
   type TokenizerFile,
 } from '../tokenizer.ts';
@@ -18,11 +19,13 @@ type Metadata = Map<string, GgufValue>;
  * Metadata of a tokenizer, from tokenizer.json and the files beside it: byte-level BPE (tokenizer.ggml.model gpt2) or
  * SentencePiece's BPE with bytes for what is no token (llama); special tokens, what is put before a text, chat templates. The
  * model may have more embeddings than tokens; the rest are written as unused.
- * Throws 'unsupported-feature' for other kinds of tokenizer, since llama.cpp would give other token ids without a word.
+ * Throws 'unsupported-feature' for other kinds of tokenizer, since llama.cpp would give other token ids without a word, and
+ * 'tokenizer-mismatch' for tokens that the model has no embedding for.
  */
 export async function ggufTokenizerMetadata(files: CheckpointFiles, vocabSize: number): Promise<Metadata> {
   const raw = await readTokenizerJson(files);
   const tokenizer = parseTokenizerFile(raw, files.location);
+  requireIdsBelow(vocabSize, tokenizer, files.location);
   const special = await readSpecialTokenIds(files, raw);
   const table = tokenTable(tokenizer, vocabSize, special);
   const model = readModel(raw, files.location);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createMemoryFiles } from '../files/files.ts';
 import { openCheckpoint } from '../model/open.ts';
 import { editJson, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
-import { writeOnnxDirectory } from './write.ts';
+import { writeGguf, writeOnnxDirectory } from './write.ts';
 
 let directory: string;
 beforeAll(async () => {
@@ -76,6 +76,18 @@ describe('writeOnnxDirectory', () => {
     const refused = writeOnnxDirectory(join(directory, 'refused'), withoutTokenizer, withoutTokenizer);
     await expectKvlrError(() => refused, 'file-missing', 'tokenizer.json');
     expect(await readdir(directory)).toEqual(before);
+  });
+
+  it('refuses tokens that the model has no embedding for, in GGUF files too', async () => {
+    const source = await openTiny((files) =>
+      editJson(files, 'tokenizer.json', (tokenizer) => {
+        const added = tokenizer.added_tokens as object[];
+        added.push({ id: 500, content: '<x>', special: true });
+      }),
+    );
+    const path = join(directory, 'foreign');
+    await expectKvlrError(() => writeOnnxDirectory(path, source, source), 'tokenizer-mismatch', '500 for "<x>"');
+    await expectKvlrError(() => writeGguf(path, source, source), 'tokenizer-mismatch', '500 for "<x>"');
   });
 
   it('replaces an earlier export only when told to', async () => {

@@ -182,7 +182,7 @@ function byteLengthOf(tensors: readonly OnnxTensor[]): number {
 /**
  * The files beside the graph: the source's tokenizer and generation files, and config.json with the heads of the model and
  * a section for transformers.js: which file to take, the type of the cache, and how many parts hold the weights.
- * Throws 'file-missing' without a tokenizer.json, 'unsupported-feature' for a model that its family's classes do not hold.
+ * Throws 'file-missing' without a tokenizer.json, what loading it throws, 'unsupported-feature' for a model that its family's classes do not hold.
  */
 export async function onnxSmallFiles(
   model: ModelSource,
@@ -193,6 +193,7 @@ export async function onnxSmallFiles(
   requireStock(model, source);
   const copied = await auxiliaryFiles(source.files);
   if (!('tokenizer.json' in copied)) throw fileMissing(source.location, 'tokenizer.json');
+  await source.tokenizer();
   const dtypeName = activationDtype(dtype) === 'F32' ? 'float32' : 'float16';
   const context = onnxContext(model.shape);
   const [main, ...parts] = files;
