@@ -1,6 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
-import { tinyDistillation, tinyRecipe } from '@kvlr/testkit';
+import { expectClose, tinyDistillation, tinyRecipe } from '@kvlr/testkit';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCli, TinyRun } from './support/tiny-run.ts';
 
@@ -13,6 +15,7 @@ const recovery = { ...tinyRecipe.recovery, preset: 'none' as const, distillation
 await writeFile(recipe, formatRecipeYaml(parseRecipe({ ...tinyRecipe, recovery })));
 
 const place = (name: string) => tiny.path(name);
+const open = (name: string) => openCheckpointDirectory(place(name));
 
 describe('kvlr recover', () => {
   it('trains a checkpoint back towards its teacher', async () => {
@@ -21,7 +24,8 @@ describe('kvlr recover', () => {
     const recover = ['recover', place('small'), '--teacher', place('model'), '-o', place('recovered')];
     const { exitCode, out, error } = await runCli([...recover, '--recipe', recipe, ...texts]);
     expect(exitCode, error).toBe(0);
-    expect(out).toMatch(/Held-out KL {2}\d\.\d{4} -> \d\.\d{4}/);
+    expect(out).toMatch(/Held out {5}KL divergence \d\.\d{4} -> \d\.\d{4}/);
+    expect(error).toMatch(/Training: 2 steps of \d+ tokens, about .* s each and .* in all on cpu .* of memory/);
     const written = parseRecipeYaml(await readFile(place('recovered/recipe.yaml'), 'utf8'));
     expect(written).toMatchObject({
       method: 'rope-averaged',
@@ -49,6 +53,42 @@ describe('kvlr recover', () => {
     expect(refused).toMatchObject({ exitCode: 2, error: expect.stringContaining('--distill light or full') });
     const itself = await runCli(['recover', 'embedded', '--teacher', 'embedded', '-o', place('nothing')]);
     expect(itself).toMatchObject({ exitCode: 2, error: expect.stringContaining('Compress the model first') });
+  });
+});
+
+describe('kvlr recover without a teacher', () => {
+  it('trains adapters on the answers of instructions, and merges what it has written of them to the same result', async () => {
+    const lines = Array.from({ length: 6 }, (_, index) => ({ prompt: `${index}+1=`, response: `${index + 1}` }));
+    const instructions = place('instructions.jsonl');
+    await writeFile(instructions, lines.map((line) => JSON.stringify(line)).join('\n'));
+    const train = ['recover', place('model'), '-o', place('tuned'), '--recipe', recipe, '--instructions', instructions];
+    const { exitCode, out, error } = await runCli([...train, '--next-token', '1', '--lora', '2', ...texts]);
+    expect(exitCode, error).toBe(0);
+    expect(out).toMatch(/Held out {5}perplexity/);
+    const adapter = place('tuned.run/6-distillation/adapter');
+    const config = JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8'));
+    expect(config).toMatchObject({ peft_type: 'LORA', r: 2, target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj'] });
+    const merge = ['recover', place('model'), '--adapter', adapter, '-o', place('merged'), ...texts];
+    expect((await runCli(merge)).exitCode).toBe(0);
+    const [tuned, merged] = [await open('tuned'), await open('merged')];
+    for (const { name } of tuned.tensors.list()) {
+      expectClose(await merged.tensors.readFloat32(name), await tuned.tensors.readFloat32(name), 1e-6);
+    }
+    const name = tuned.tensorName('outputWeight', 0);
+    expect(await tuned.tensors.readFloat32(name)).not.toEqual(await (await open('model')).tensors.readFloat32(name));
+  });
+
+  it('says where an adapter is not one', async () => {
+    const refused = await runCli([
+      'recover',
+      place('model'),
+      '--adapter',
+      place('nowhere'),
+      '-o',
+      place('x'),
+      ...texts,
+    ]);
+    expect(refused).toMatchObject({ exitCode: 1, error: expect.stringContaining('adapter_config.json') });
   });
 });
 

@@ -32,18 +32,41 @@ const distillationSchema = z.strictObject({
   pieceLength: z.int().min(2).optional(),
   steps: z.int().min(1).optional(),
   piecesPerStep: z.int().min(1).optional(),
+  /** Pieces that are run at the same time; gradients are accumulated over them. 0: all of a step. */
+  piecesAtOnce: z.int().min(0).optional(),
   /** Highest learning rate, as a share of the root mean square of each weight matrix. */
   learningRate: z.number().positive().optional(),
   warmupSteps: z.int().min(0).optional(),
-  /** How much longer the steps of queries and keys are than those of values and outputs. */
+  /** How much longer the steps of queries and keys are than those of the other projections. */
   scoreStep: z.number().positive().optional(),
   weightDecay: z.number().min(0).optional(),
+  /** Gradients with a greater norm are shortened to it; 0: never. */
+  clipNorm: z.number().min(0).optional(),
+  /** What is trained, by LLaMA's names. Default: q, k, v and o. */
+  targets: z
+    .array(z.enum(['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']))
+    .min(1)
+    .optional(),
   /** Rank of the adapters (LoRA) that are trained and then merged; 0 trains the matrices themselves. */
   adapterRank: z.int().min(0).optional(),
+  /** What adapters give is multiplied by adapterAlpha / adapterRank; 0 stands for the rank. */
+  adapterAlpha: z.number().min(0).optional(),
+  /** Share of what adapters read that is left out at every step. */
+  adapterDropout: z.number().min(0).lt(1).optional(),
   /** Share of the text's own next token in the target, the rest being the original's distribution. */
   nextTokenShare: z.number().min(0).max(1).optional(),
+  /** Both distributions are softmax(logits / temperature). */
+  temperature: z.number().positive().optional(),
+  /** Weight of the distance of the streams between layers from the original's. */
+  hiddenWeight: z.number().min(0).optional(),
+  /** Likeliest tokens of the original that are kept on disk, so that it is not in memory; 0: it is, with all of them. */
+  topTokens: z.int().min(0).optional(),
+  /** How much of their running mean the trained values keep at every step; 0: no mean. */
+  averageDecay: z.number().min(0).lt(1).optional(),
   /** Steps between two looks at the held-out windows, each of which saves a checkpoint. */
   evaluateEvery: z.int().min(1).optional(),
+  /** Steps between two checkpoints besides; 0: none. */
+  checkpointEvery: z.int().min(0).optional(),
   /** Looks without a new best after which training stops. */
   patience: z.int().min(1).optional(),
 });
@@ -105,8 +128,8 @@ const methodSchema = z.union([
 
 /** On what the result is evaluated. */
 const evaluationSchema = z.strictObject({
-  /** Windows taken from the start of each source of text. */
-  windowsPerSource: z.int().min(1).default(24),
+  /** Windows taken from the start of each source of text; 0: the result is not evaluated. */
+  windowsPerSource: z.int().min(0).default(24),
   /** Tokens a window; all but the first are predicted. */
   windowLength: z.int().min(2).default(513),
 });

@@ -2,6 +2,8 @@ import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 
 import { cacheWidth, type DecoderShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
+import { type DistillationSettings, needsTeacher } from '@kvlr/recovery';
+import { formatBytes, formatCount, formatDuration } from '@kvlr/report';
 import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import type { CompressionPlan } from './plan.ts';
@@ -171,30 +173,80 @@ function estimateRecovery(
 
 function estimateDistillation(
   shape: DecoderShape,
-  recipe: Recipe,
+  recipe: Pick<Recipe, 'recovery'>,
   size: ModelSize,
   { keyValueHeads, headWidth }: ResultHeads,
 ): { operations: number; bytes: number; diskBytes: number } | undefined {
   const distillation = resolveDistillation(recipe.recovery);
   if (distillation === undefined) return undefined;
   const { heldOutWindows, windowLength } = distillation;
-  const { steps, piecesPerStep, evaluateEvery } = distillation.settings;
+  const { steps, piecesPerStep, evaluateEvery, adapterRank, topTokens } = distillation.settings;
   const pieceLength = Math.min(distillation.settings.pieceLength, windowLength);
   const forwardOf = (tokens: number) => 2 * size.active + 2 * size.attentionWidth * tokens;
-  const trained =
-    2 * shape.numLayers * shape.hiddenSize * (shape.numAttentionHeads + keyValueHeads) * headWidth * shape.headDim;
+  const trained = trainedNumbers(shape, distillation.settings, { keyValueHeads, headWidth });
   const stepTokens = piecesPerStep * pieceLength;
+  const passTokens = (distillation.settings.piecesAtOnce || piecesPerStep) * pieceLength;
+  const asksTeacher = needsTeacher(distillation.settings);
+  const teacherInMemory = asksTeacher && topTokens === 0;
   const looks = 1 + Math.ceil(steps / evaluateEvery);
   // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.
-  const perToken = 4 * forwardOf(pieceLength) + 2 * trained;
+  const perToken = (asksTeacher ? 4 : 3) * forwardOf(pieceLength) + (adapterRank > 0 ? 6 : 2) * trained;
   const { hiddenSize, numAttentionHeads, numLayers } = shape;
   const { intermediateSize } = shape.feedForward;
   // Inside one layer about ten rows as wide as its widest, and scores with their gradients; one stream for each layer.
-  const inner = stepTokens * (numLayers * hiddenSize + 10 * (hiddenSize + intermediateSize));
-  const scores = 3 * numAttentionHeads * Math.max(piecesPerStep * pieceLength ** 2, windowLength ** 2);
+  const inner = passTokens * (numLayers * hiddenSize + 10 * (hiddenSize + intermediateSize));
+  const scores = 3 * numAttentionHeads * Math.max(passTokens * pieceLength, windowLength ** 2);
   return {
     operations: steps * stepTokens * perToken + looks * heldOutWindows * windowLength * 2 * forwardOf(windowLength),
-    bytes: 4 * (2 * size.parameters + 5 * trained + inner + scores + 6 * 512 * shape.vocabSize),
+    bytes: 4 * ((teacherInMemory ? 2 : 1) * size.parameters + 5 * trained + inner + scores + 6 * 512 * shape.vocabSize),
     diskBytes: 4 * 5 * trained,
   };
+}
+
+/** Numbers that are trained: the matrices of the targets, or A and B of their adapters. */
+function trainedNumbers(
+  shape: DecoderShape,
+  { targets, adapterRank }: Pick<DistillationSettings, 'targets' | 'adapterRank'>,
+  { keyValueHeads, headWidth }: ResultHeads,
+): number {
+  const { hiddenSize, numAttentionHeads, headDim } = shape;
+  const width = headWidth * headDim;
+  const outputsOf = {
+    q: numAttentionHeads * width,
+    k: keyValueHeads * width,
+    v: keyValueHeads * width,
+    o: numAttentionHeads * width,
+  };
+  const numbers = targets.map((target) => {
+    // Of every projection one side is the stream.
+    const other = outputsOf[target[0] as keyof typeof outputsOf] ?? shape.feedForward.intermediateSize;
+    return adapterRank > 0 ? adapterRank * (hiddenSize + other) : hiddenSize * other;
+  });
+  return shape.numLayers * numbers.reduce((sum, each) => sum + each, 0);
+}
+
+export interface TrainingEstimateRequest {
+  teacher?: ModelSource | undefined;
+  student: ModelSource;
+  settings: Recipe['recovery'];
+  backend: BackendName;
+  /** Tokens of a window, where they are not those of the settings. */
+  length?: number | undefined;
+  /** Steps that are left. */
+  steps: number;
+}
+
+/** What training a student end to end takes, in a sentence: time and memory from shapes alone, within a factor of about three. */
+export function describeTraining({ student, settings, backend, length, steps }: TrainingEstimateRequest): string {
+  const windowLength = length ?? settings.distillation!.windowLength;
+  const recovery = { ...settings, distillation: { ...settings.distillation!, windowLength } };
+  const heads = { keyValueHeads: student.shape.numKeyValueHeads, headWidth: 1 };
+  const estimate = estimateDistillation(student.shape, { recovery }, modelSize(student), heads)!;
+  const resolved = resolveDistillation(recovery)!;
+  const stepSeconds = estimate.operations / speeds[backend] / resolved.settings.steps;
+  const tokens = resolved.settings.piecesPerStep * Math.min(resolved.settings.pieceLength, windowLength);
+  return (
+    `Training: ${formatCount(steps)} steps of ${formatCount(tokens)} tokens, about ${stepSeconds.toPrecision(2)} s each and ` +
+    `${formatDuration(steps * stepSeconds)} in all on ${backend} by the size of the model, about ${formatBytes(processBytes + estimate.bytes)} of memory.`
+  );
 }

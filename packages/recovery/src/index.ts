@@ -18,6 +18,12 @@ export { needsTeacher, type Objective } from './distillation/objective.ts';
 export type { MaskedWindow, TrainingWindow } from './distillation/pieces.ts';
 export type { TeacherStore, TopTokens } from './distillation/recorded-teacher.ts';
 export {
+  type Instruction,
+  type InstructionWindowSettings,
+  instructionWindows,
+  parseInstructions,
+} from './instructions/instructions.ts';
+export {
   applyReconstruction,
   type LayerHistory,
   type ReconstructedLayer,

@@ -20,8 +20,11 @@ export interface Golden {
   windows: GoldenWindow[];
 }
 
-/** 'goldens': one or more of each model family. 'goldens-wide': some of them with wide heads. */
-type GoldenSet = 'goldens' | 'goldens-wide';
+/**
+ * 'goldens': one or more of each model family. 'goldens-wide': some of them with wide heads. 'goldens-adapters': adapters of peft, with
+ * what it computes with them over one of the first.
+ */
+type GoldenSet = 'goldens' | 'goldens-wide' | 'goldens-adapters';
 
 /** The golden checkpoints: `goldens/README.md` says what each exercises. */
 export function goldenNames(set: GoldenSet = 'goldens'): string[] {

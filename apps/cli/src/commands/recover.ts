@@ -1,15 +1,14 @@
 import { join, relative } from 'node:path';
-import { KvlrError } from '@kvlr/core';
-import type { Recipe } from '@kvlr/core/schemas';
-import { artefactNames, describeCourse, parseRecipe } from '@kvlr/pipeline';
+import { createDirectoryFiles } from '@kvlr/checkpoint/node';
+import { artefactNames, describeCourse } from '@kvlr/pipeline';
 import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
-import { changeDistillation, readRecipe } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
+import { loadInstructions, loadTraining, type Training, type TrainingOptions } from '../inputs/training.ts';
 import { describeMachine, peakMemoryBytes } from '../machine.ts';
 import {
   addBackendOption,
@@ -19,17 +18,13 @@ import {
   addSeedOption,
   addTextOptions,
   type BackendChoice,
-  type DistillChoice,
 } from '../options/options.ts';
+import { parseCount, parseNonNegative, parsePositive } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 
-interface RecoverOptions extends TextOptions {
-  teacher: string;
+interface RecoverOptions extends TextOptions, TrainingOptions {
   output: string;
-  recover?: 'refit' | 'light' | 'full' | 'none';
-  distill?: DistillChoice;
-  recipe?: string;
-  seed?: number;
+  instructions?: string[];
   backend: BackendChoice;
   run?: string;
   overwrite?: boolean;
@@ -38,25 +33,47 @@ interface RecoverOptions extends TextOptions {
 const afterHelp = `
 Distillation trains the attention projections of all layers together, so that the next-token distribution comes back to the
 teacher's; embedding, feed-forward blocks, norms and head stay as they are, and so does the cache. The values that do best on
-held-out calibration text are taken. In the run directory lies a checkpoint: after Ctrl-C the same command goes on behind it.
+held-out text are taken. In the run directory lies a checkpoint: after Ctrl-C the same command goes on behind it.
 
 Distillations, in tokens of calibration text: light 65,536, full 299,520. --recover adds block reconstruction before it. A recipe
-with an entry recovery.distillation sets the numbers.
+with an entry recovery.distillation sets all numbers: clipping, accumulation, temperature, hidden states, running means.
+
+--lora trains low-rank adapters instead of whole matrices. They are merged into the checkpoint at OUT, and kept in
+RUN/6-distillation/adapter as peft reads them. --adapter merges one that peft or kvlr wrote.
+--next-token 1 learns the text's own next tokens and needs no teacher; any checkpoint can be trained so.
+Instructions are JSON lines with "prompt" and "response", or with "messages" (role, content), which the checkpoint's chat template
+writes down; only the answers count.
 
 Examples:
   kvlr recover ./small --teacher ./model -o ./recovered
   kvlr recover ./small --teacher embedded -o ./recovered --distill light
-  kvlr recover ./small --teacher ./model -o ./recovered --distill none --recover full`;
+  kvlr recover ./small --teacher ./model -o ./recovered --distill none --recover full
+  kvlr recover ./small --teacher ./model -o ./recovered --lora 16 --targets q_proj,k_proj,v_proj,o_proj
+  kvlr recover ./small --next-token 1 --instructions chats.jsonl -o ./tuned
+  kvlr recover ./small --adapter ./lora -o ./merged`;
 
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<CKPT>', 'directory of the compressed checkpoint')
-    .requiredOption('--teacher <ckpt>', 'the model it was made from; "embedded" for the embedded one')
+    .option('--teacher <ckpt>', 'the model it was made from; "embedded" for the embedded one')
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-recovered');
   addDistillOption(command, 'end-to-end training (default: full)');
   addRecoverOption(command, 'block reconstruction before it (default: none)');
   addRecipeFileOption(command, 'take recovery and evaluation from a recipe; --distill and --recover change them');
   addSeedOption(command, 'seed of the windows and of their order (default: 0)');
+  command
+    .option('--lora <rank>', 'train adapters of this rank instead of whole matrices', parseCount)
+    .option('--lora-alpha <n>', 'what adapters give is multiplied by n / rank (default: the rank)', parsePositive)
+    .option('--lora-dropout <share>', 'share of what adapters read that is left out (default: 0)', parseNonNegative)
+    .option(
+      '--targets <names>',
+      'what is trained, with commas between: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj (default: the first four)',
+      (text) => text.split(',').map((name) => name.trim()),
+    )
+    .option('--next-token <share>', "share of the text's own next token in the target (default: 0)", parseNonNegative)
+    .option('--top-tokens <n>', 'keep the n likeliest tokens of the teacher on disk, and not it in memory', parseCount)
+    .option('--instructions <files...>', 'train on the answers of these JSON lines instead of the calibration texts')
+    .option('--adapter <dir>', 'merge this adapter of peft into the checkpoint first');
   addTextOptions(command, { calibration: true, evaluation: true });
   addBackendOption(command)
     .option('--run <dir>', 'directory that keeps what resuming needs (default: OUT.run)')
@@ -66,7 +83,9 @@ export function define(command: Command, context: CommandContext): void {
       const training = await loadTraining(options);
       await nameTextFiles(options, () =>
         withModel(path, context, (model) =>
-          withModel(options.teacher, context, (teacher) => recover(model, teacher, training, options, context)),
+          options.teacher === undefined
+            ? recover(model, undefined, training, options, context)
+            : withModel(options.teacher, context, (teacher) => recover(model, teacher, training, options, context)),
         ),
       );
     });
@@ -74,7 +93,7 @@ export function define(command: Command, context: CommandContext): void {
 
 async function recover(
   model: OpenedModel,
-  teacher: OpenedModel,
+  teacher: OpenedModel | undefined,
   training: Training,
   options: RecoverOptions,
   context: CommandContext,
@@ -83,10 +102,12 @@ async function recover(
   await prepareNodeRuntime();
   const { report, course, stages } = await recoverToDirectory({
     model: model.checkpoint,
-    teacher: teacher.checkpoint,
     modelLocation: locationOf(model),
-    teacherName: teacher.name,
+    ...(teacher && { teacher: teacher.checkpoint }),
+    teacherName: (teacher ?? model).name,
     ...training,
+    instructions: await loadInstructions(options.instructions),
+    adapter: options.adapter === undefined ? undefined : createDirectoryFiles(options.adapter),
     texts,
     runtime: { backend: options.backend },
     output: options.output,
@@ -99,7 +120,7 @@ async function recover(
   const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
   const times = stages.map((stage) => `${stage.stage} ${formatWorkTime([stage])}`);
-  context.print(`\n${model.name} towards ${teacher.name}\n`);
+  context.print(`\n${model.name}${teacher ? ` towards ${teacher.name}` : ''}\n`);
   context.print(`${compressionTerminal(report, context.terminal.styles)}\n`);
   if (course) {
     const { what, before, after } = describeCourse(course.points[0]!, course.best);
@@ -109,31 +130,11 @@ async function recover(
   context.print(`Peak memory  ${formatBytes(report.environment.peakMemoryBytes ?? peakMemoryBytes())}`);
   context.print(`Checkpoint   ${options.output}`);
   context.print(`Report       ${reportPath}`);
+  if (training.recovery.distillation?.adapterRank) {
+    context.print(`Adapter      ${join(relative('.', runDirectory), artefactNames.adapter)}`);
+  }
   context.printJson({
     ...{ output: options.output, runDirectory, reportPath, report, course, stages },
     peakMemoryBytes: peakMemoryBytes(),
   });
-}
-
-/** What is trained, and how the result is evaluated. */
-type Training = Pick<Recipe, 'recovery' | 'evaluation'>;
-
-/** What --recipe says of it, or a full distillation alone, changed by the other options. Throws 'usage' when nothing is trained. */
-async function loadTraining({ recipe: path, recover: preset, distill, seed }: RecoverOptions): Promise<Training> {
-  const recipe = path === undefined ? undefined : await readRecipe(path);
-  const base = recipe ?? parseRecipe({ recovery: { preset: 'none', distillation: {} } });
-  const distillation = changeDistillation(base.recovery.distillation, distill);
-  const recovery = {
-    ...base.recovery,
-    preset: preset ?? base.recovery.preset,
-    seed: seed ?? base.recovery.seed,
-    distillation,
-  };
-  if (recovery.preset === 'none' && distillation === undefined) {
-    throw new KvlrError('usage', {
-      message: 'expected block reconstruction or distillation, got neither',
-      hint: 'Ask for --distill light or full, for --recover light or full, or for both.',
-    });
-  }
-  return { recovery, evaluation: base.evaluation };
 }

@@ -1,31 +1,15 @@
 import type { CalibrationText, SplitWindows } from '@kvlr/calibration';
-import type { ModelSource } from '@kvlr/core';
+import { KvlrError, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import {
-  applyDistillation,
-  applyReconstruction,
-  type DistillationCheckpoint,
-  type DistillationPoint,
-  type DistillationResult,
-  describeCourse,
-  distill,
-  type LayerHistory,
-  type ReconstructedLayer,
-  reconstructBlocks,
-} from '@kvlr/recovery';
-import { resolveDistillation, resolveRecovery } from '../recipe.ts';
-import { type ArtefactKey, artefactKey, bundleCodec } from '../run/artefact.ts';
+import { applyReconstruction, type LayerHistory, type ReconstructedLayer, reconstructBlocks } from '@kvlr/recovery';
+import { resolveRecovery } from '../recipe.ts';
+import { bundleCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
+import { type Distillation, type DistillationStageRequest, distillStudent } from './distillation.ts';
 
-export interface RecoveryRequest {
-  /** The original model, and the one with closed-form factors. */
-  teacher: ModelSource;
-  student: ModelSource;
-  settings: Recipe['recovery'];
-  text: CalibrationText;
-  key: ArtefactKey;
-}
+/** What both stages are given: `student` is the model with closed-form factors. */
+export type RecoveryRequest = DistillationStageRequest;
 
 export interface Recovery extends Distillation {
   history: LayerHistory[];
@@ -43,16 +27,6 @@ export function reconstructionWindows(text: CalibrationText, settings: Recipe['r
   if (recovery === undefined) return undefined;
   const { trainingWindows: trainingCount, heldOutWindows: heldOutCount, windowLength: length } = recovery;
   return text.split({ trainingCount, heldOutCount, length, seed: recovery.settings.seed });
-}
-
-/** Windows that a distillation trains on, no more than the text has, and held-out ones; throws 'text-too-short'. */
-export function distillationWindows(text: CalibrationText, settings: Recipe['recovery']): SplitWindows | undefined {
-  const distillation = resolveDistillation(settings);
-  if (distillation === undefined) return undefined;
-  const { heldOutWindows: heldOutCount, windowLength: length } = distillation;
-  const available = Math.floor(text.tokenIds.length / length) - heldOutCount;
-  const trainingCount = Math.max(1, Math.min(distillation.trainingWindows, available));
-  return text.split({ trainingCount, heldOutCount, length, seed: settings.seed });
 }
 
 /** One reconstructed layer: its tensors under the model's names, the course of its errors as JSON. */
@@ -74,7 +48,8 @@ async function reconstruct(
 ): Promise<{ model: ModelSource; history: LayerHistory[] }> {
   const recovery = resolveRecovery(settings);
   if (recovery === undefined) return { model: student, history: [] };
-  const { numLayers } = teacher.shape;
+  const original = requireTeacher(teacher);
+  const { numLayers } = original.shape;
   const artefactOf = (layer: number) => {
     const name = `${artefactNames.recovery}layer-${String(layer).padStart(3, '0')}.safetensors`;
     return { name, key, codec: layerCodec };
@@ -92,7 +67,7 @@ async function reconstruct(
     const { training, heldOut } = reconstructionWindows(text, settings)!;
     const { layers } = await reconstructBlocks({
       ...stage.control,
-      teacher,
+      teacher: original,
       student,
       windows: training,
       heldOutWindows: heldOut,
@@ -109,61 +84,11 @@ async function reconstruct(
   }
 }
 
-export interface Distillation {
-  model: ModelSource;
-  /** The course of the held-out losses; the point whose values were taken. Undefined without a distillation. */
-  course?: { points: DistillationPoint[]; best: DistillationPoint };
-}
-
-type Distilled = Pick<DistillationResult, 'tensors' | 'points' | 'best'>;
-
-const distilledCodec = bundleCodec<Distilled>(
-  ({ tensors, points, best }) => ({ metadata: { course: JSON.stringify({ points, best }) }, tensors }),
-  ({ metadata, tensors }) => ({ tensors, ...JSON.parse(metadata.course!) }),
-);
-
-const checkpointCodec = bundleCodec<DistillationCheckpoint>(
-  ({ tensors, ...state }) => ({ metadata: { state: JSON.stringify(state) }, tensors }),
-  ({ metadata, tensors }) => ({ ...JSON.parse(metadata.state!), tensors }),
-);
-
-/**
- * All attention projections trained together towards the original's logits. A checkpoint is saved at every look at the held-out
- * windows, so that a run that was cut goes on behind it.
- */
-async function distillStudent(context: RunContext, request: RecoveryRequest): Promise<Distillation> {
-  const { teacher, student, text } = request;
-  const resolved = resolveDistillation(request.settings);
-  if (resolved === undefined) return { model: student };
-  const { preset, settings } = resolved;
-  const key = await artefactKey({ student: request.key }, resolved);
-  const saved = { name: `${artefactNames.distillation}checkpoint.safetensors`, key, codec: checkpointCodec };
-  let resumedAt = 0;
-  const stage = {
-    stage: 'recovery' as const,
-    title: `Distillation (${preset})`,
-    name: `${artefactNames.distillation}trained.safetensors`,
-    key,
-    codec: distilledCodec,
-    replaces: saved.name,
-    detail: (result: Distilled) => describeDistillation(result, resumedAt),
-  };
-  const result = await context.cached(stage, async (running) => {
-    const checkpoint = (await running.load(saved))?.value;
-    resumedAt = checkpoint?.step ?? 0;
-    const { training: windows, heldOut: heldOutWindows } = distillationWindows(text, request.settings)!;
-    return distill({
-      ...running.control,
-      ...{ teacher, student, windows, heldOutWindows, checkpoint, preset, settings },
-      onCheckpoint: (state) => running.save(saved, state),
-    });
+function requireTeacher(teacher: ModelSource | undefined): ModelSource {
+  if (teacher !== undefined) return teacher;
+  throw new KvlrError('invalid-argument', {
+    message: 'expected the original model, got none',
+    hint: 'Blocks are reconstructed towards the model that the student was compressed from: give it.',
+    where: { argument: 'teacher' },
   });
-  const { points, best } = result;
-  return { model: applyDistillation(student, result), course: { points, best } };
-}
-
-function describeDistillation({ points, best }: Distilled, resumedAt: number): string {
-  const tokens = points.at(-1)!.tokens.toLocaleString('en-US');
-  const { what, before, after } = describeCourse(points[0]!, best);
-  return `${tokens} tokens, held-out ${what} ${before} -> ${after}${resumedAt > 0 ? `; went on after step ${resumedAt}` : ''}`;
 }

@@ -1,7 +1,17 @@
 import { createMemoryFiles } from '@kvlr/checkpoint';
+import { createDirectoryFiles, openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { createNormalRandom, type ModelSource } from '@kvlr/core';
-import { createSequenceContext, disposeDecoder, readOut, selectBackend, uploadDecoder } from '@kvlr/runtime';
-import { createTinyModel, expectClose, expectKvlrError, oracleLogits, randomTokenIds } from '@kvlr/testkit';
+import { createSequenceContext, disposeDecoder, loadModel, readOut, selectBackend, uploadDecoder } from '@kvlr/runtime';
+import {
+  createTinyModel,
+  differenceByRange,
+  expectClose,
+  expectKvlrError,
+  type GoldenWindow,
+  oracleLogits,
+  randomTokenIds,
+  readGolden,
+} from '@kvlr/testkit';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { lastStream } from '../distillation/streams.ts';
 import { LowRankAdapters } from '../training/low-rank-adapters.ts';
@@ -53,6 +63,29 @@ it('merges into weights whose logits are those of the adapted model', async () =
     Math.max(...(await oracleLogits(model, tokenIds)).map((value, index) => Math.abs(value - merged[index]!))),
   ).toBeGreaterThan(0.1);
   disposeDecoder(decoder);
+});
+
+describe('peft and kvlr read each other', () => {
+  /** As scripts/oracles/peft makes them. */
+  it.each([
+    ['from-kvlr', 'llama_gqa_bias', 7],
+    ['from-peft', 'qwen3', 3],
+  ])('%s over %s', async (name, base, targetCount) => {
+    const golden = readGolden(name, 'goldens-adapters');
+    const [{ tokenIds, logits }] = golden.windows as [GoldenWindow];
+    const checkpoint = await openCheckpointDirectory(readGolden(base).directory);
+    const files = createDirectoryFiles(golden.directory);
+    const adapter = await readPeftAdapter(files, checkpoint);
+    expect(targetsOf(adapter)).toHaveLength(targetCount);
+    const merged = await mergeAdapter(checkpoint, adapter);
+    const runtime = await loadModel(merged, { backend: 'cpu' });
+    expect(differenceByRange(await runtime.logits(tokenIds), logits)).toBeLessThan(1e-5);
+    runtime.dispose();
+    const written = encodePeftAdapter(adapter, checkpoint, 'anywhere');
+    const again = await readPeftAdapter(createMemoryFiles(written), checkpoint);
+    expect(again).toEqual(adapter);
+    await checkpoint.close();
+  });
 });
 
 describe('the files of peft', () => {
