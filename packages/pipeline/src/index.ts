@@ -1,5 +1,5 @@
 export { compressionMethods } from '@kvlr/compression';
-export { describeCourse } from '@kvlr/recovery';
+export { describeCourse, type Instruction, parseInstructions } from '@kvlr/recovery';
 export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
 export {
@@ -60,5 +60,5 @@ export {
 export { artefactNames, MemoryRunStore, type RunStore } from './run/store.ts';
 export { type CacheBudget, describeBudget, foreseeBudget } from './stages/budget.ts';
 export { type Evaluation, type LogitDifference, logitDifference } from './stages/evaluation.ts';
-export type { Distillation } from './stages/recovery.ts';
 export { measureSpectra, type SpectraRequest } from './stages/statistics.ts';
+export type { Distillation } from './stages/distillation.ts';

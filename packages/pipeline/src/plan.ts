@@ -22,7 +22,8 @@ import {
   groupingStrategies,
   type MethodChoice,
 } from './run/plugin-choices.ts';
-import { distillationWindows, reconstructionWindows } from './stages/recovery.ts';
+import { distillationWindows } from './stages/distillation.ts';
+import { reconstructionWindows } from './stages/recovery.ts';
 
 /** What replaces the names that a recipe has. */
 export interface PluginChoices {

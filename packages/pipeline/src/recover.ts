@@ -1,8 +1,10 @@
 import { encodeDocuments } from '@kvlr/calibration';
-import { type HuggingFaceCheckpoint, roundModel } from '@kvlr/checkpoint';
-import { KvlrError } from '@kvlr/core';
+import { type CheckpointFiles, type HuggingFaceCheckpoint, readChatTemplates, roundModel } from '@kvlr/checkpoint';
+import { canonicalJson, KvlrError, sha256 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
+import { type Instruction, instructionWindows, mergeAdapter, readPeftAdapter } from '@kvlr/recovery';
 import { type CompressionReport, modelCard } from '@kvlr/report';
+import { loadChatTemplate } from '@kvlr/runtime';
 import { type RunSettings, writeCheckpoint } from './compress.ts';
 import { attentionDtype, cacheElementBytes, readLicence } from './models/facts.ts';
 import { ModelRunner } from './models/runner.ts';
@@ -19,21 +21,26 @@ import {
 import { artefactKey } from './run/artefact.ts';
 import { RunContext, type StageTime } from './run/context.ts';
 import { artefactNames, MemoryRunStore, writeText } from './run/store.ts';
+import { type Distillation, distillationWindows, type TrainingWindows } from './stages/distillation.ts';
 import { type Evaluation, evaluateResult } from './stages/evaluation.ts';
-import { type Distillation, distillationWindows, reconstructionWindows, recoverStudent } from './stages/recovery.ts';
+import { reconstructionWindows, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
 
 export interface CheckpointRecoveryRequest extends RunSettings {
   /** The compressed model, in any layout. */
   model: HuggingFaceCheckpoint;
-  /** The model it was made from. */
-  teacher: HuggingFaceCheckpoint;
+  /** The model it was made from. May be absent where the text's own next tokens are all that is learnt, or an adapter is merged. */
+  teacher?: HuggingFaceCheckpoint | undefined;
   /** Where the model can be had again, for the recipe: a hub id, 'embedded', a path. Default: its location. */
   modelLocation?: string;
   /** The teacher's name for people. Default: its location. */
   teacherName?: string;
   /** What is trained: block reconstruction unless its preset is 'none', distillation where it is present. */
   recovery: Recipe['recovery'];
+  /** Prompts with responses, or conversations, that are trained on instead of the calibration text; of them the answers count. */
+  instructions?: readonly Instruction[] | undefined;
+  /** An adapter in the files of peft, which is merged into the model before anything else. */
+  adapter?: CheckpointFiles | undefined;
   evaluation: Recipe['evaluation'];
   texts: RunTexts;
 }
@@ -47,24 +54,30 @@ export interface CheckpointRecoveryResult {
 }
 
 /**
- * Trains a compressed checkpoint back towards the model it was made from, by block reconstruction, distillation or both. What
- * `kvlr recover` does. Stages whose artefacts lie in the store are skipped; a distillation goes on behind its last checkpoint.
+ * Trains a compressed checkpoint back towards the model it was made from, by block reconstruction, distillation or both, or any
+ * checkpoint on the next tokens of a text or on the answers of instructions. What `kvlr recover` does. Stages whose artefacts lie in the
+ * store are skipped; a training end to end goes on behind its last checkpoint. The result is evaluated against the teacher, or without
+ * one against the model itself.
  *
  * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently, 'invalid-argument' when the teacher
- *   cannot be what the checkpoint was made from (one whose values differ outside attention is warned of), 'recipe-invalid' when
- *   nothing is to be trained, 'text-too-short'; 'aborted' on the signal.
+ *   cannot be what the checkpoint was made from (one whose values differ outside attention is warned of), or is absent and needed;
+ *   'recipe-invalid' when nothing is to be done, 'text-too-short'; 'aborted' on the signal.
  */
 export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Promise<CheckpointRecoveryResult> {
   const { model, teacher } = request;
   const { recovery, evaluation: windows } = fitWindows(request, model.shape);
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  requireTraining(recovery);
-  await checkTeacher(model, teacher, context.onEvent);
+  requireWork(request, recovery);
+  if (teacher) await checkTeacher(model, teacher, context.onEvent);
+  const original = teacher ?? model;
   const texts = await prepareTexts(await model.tokenizer(), request.texts, windows);
   const { calibration: text, calibrationHash, evaluationHash } = texts;
-  await requireSameTokens(request, text.tokenIds);
+  if (teacher) await requireSameTokens(request, teacher, text.tokenIds);
   reconstructionWindows(text, recovery);
-  distillationWindows(text, recovery);
+  const trainingWindows = request.instructions && (await windowsOf(request.instructions, model, recovery));
+  if (trainingWindows === undefined) distillationWindows(text, recovery);
+  const adapter = request.adapter && (await readPeftAdapter(request.adapter, model));
+  const student = adapter ? await mergeAdapter(model, adapter) : model;
   const recipe: Recipe = {
     ...(await recipeOf(model)),
     ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation: windows },
@@ -75,24 +88,38 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   await context.beginLog();
 
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
-  const pair = { modelId: model.id, teacherId: teacher.id, calibrationHash };
+  const instructions = request.instructions && (await sha256(canonicalJson(request.instructions)));
+  const inputs = {
+    modelId: student.id,
+    teacherId: original.id,
+    calibrationHash,
+    ...(instructions && { instructions }),
+  };
   const resolved = resolveRecovery(recovery);
   const recovered = await recoverStudent(context, {
-    ...{ teacher, student: model, settings: recovery, text, key: await artefactKey(pair, resolved) },
+    ...{
+      teacher,
+      student,
+      settings: recovery,
+      text,
+      windows: trainingWindows,
+      key: await artefactKey(inputs, resolved),
+    },
+    backend: runner.choice.backend,
   });
   const { history, course } = recovered;
   const written = await roundModel(recovered.model, model, undefined);
   const dtype = attentionDtype(model);
   const evaluated = [resolved, resolveDistillation(recovery), windows];
   const evaluation = await evaluateResult(context, {
-    ...{ runner, base: teacher, exact: recovered.model, written, windows: texts.evaluation, dtype },
+    ...{ runner, base: original, exact: recovered.model, written, windows: texts.evaluation, dtype },
     bytesPerElement: cacheElementBytes(dtype),
-    key: await artefactKey({ ...pair, evaluationHash }, evaluated),
+    key: await artefactKey({ ...inputs, evaluationHash }, evaluated),
   });
   const report = await writeReport(context, {
-    modelName: request.teacherName ?? teacher.location,
-    modelLicence: await readLicence(teacher.files),
-    ...{ model: teacher, resultShape: written.shape, recipe, evaluation, history, distillation: course },
+    modelName: request.teacherName ?? original.location,
+    modelLicence: await readLicence(original.files),
+    ...{ model: original, resultShape: written.shape, recipe, evaluation, history, distillation: course },
     environment: context.environment(runner.description),
   });
   await writeCheckpoint(context, request, {
@@ -101,14 +128,32 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
   return { evaluation, report, course, stages: context.stages };
 }
 
+/** Instructions as windows, written down by the model's chat template where it has one. */
+async function windowsOf(
+  instructions: readonly Instruction[],
+  { files, shape, tokenizer }: HuggingFaceCheckpoint,
+  recovery: Recipe['recovery'],
+): Promise<TrainingWindows | undefined> {
+  const resolved = resolveDistillation(recovery);
+  if (resolved === undefined) return undefined;
+  const hasTemplate = (await readChatTemplates(files)).size > 0;
+  return instructionWindows(instructions, {
+    tokenizer: await tokenizer(),
+    template: hasTemplate ? await loadChatTemplate(files) : undefined,
+    length: Math.min(resolved.windowLength, shape.maxPositionEmbeddings),
+    heldOutCount: resolved.heldOutWindows,
+    seed: recovery.seed,
+  });
+}
+
 /** The recipe that a checkpoint carries when kvlr wrote it, or the default one. */
 async function recipeOf({ files }: HuggingFaceCheckpoint): Promise<Recipe> {
   if (!(await files.list()).includes(artefactNames.recipe)) return parseRecipe({});
   return parseRecipeYaml(new TextDecoder().decode(await files.read(artefactNames.recipe)));
 }
 
-function requireTraining(recovery: Recipe['recovery']): void {
-  if (recovery.preset !== 'none' || recovery.distillation !== undefined) return;
+function requireWork({ adapter }: CheckpointRecoveryRequest, recovery: Recipe['recovery']): void {
+  if (recovery.preset !== 'none' || recovery.distillation !== undefined || adapter !== undefined) return;
   throw new KvlrError('recipe-invalid', {
     message: 'expected block reconstruction or distillation, got neither',
     hint: 'Ask for a light or full reconstruction, for a light or full distillation, or for both.',
@@ -117,7 +162,11 @@ function requireTraining(recovery: Recipe['recovery']): void {
   });
 }
 
-async function requireSameTokens({ model, teacher, texts }: CheckpointRecoveryRequest, ids: Int32Array): Promise<void> {
+async function requireSameTokens(
+  { model, texts }: CheckpointRecoveryRequest,
+  teacher: HuggingFaceCheckpoint,
+  ids: Int32Array,
+): Promise<void> {
   const ofTeacher = encodeDocuments(texts.calibration, await teacher.tokenizer());
   if (ofTeacher.length === ids.length && ofTeacher.every((id, place) => id === ids[place])) return;
   throw new KvlrError('tokenizer-mismatch', {

@@ -28,6 +28,7 @@ export type {
   ReportedModel,
   RunEnvironment,
   StageTiming,
+  TrainingCourse,
 } from './documents/compression-report.ts';
 export {
   bestWithin,

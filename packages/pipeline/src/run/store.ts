@@ -26,6 +26,7 @@ export const artefactNames = {
   factors: '4-factors.safetensors',
   recovery: '5-recovery/',
   distillation: '6-distillation/',
+  adapter: '6-distillation/adapter/',
   evaluation: '7-evaluation.json',
   reportData: 'report.json',
   reportHtml: 'report.html',

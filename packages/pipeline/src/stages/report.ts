@@ -8,14 +8,18 @@ import {
   type LayerReconstruction,
   type LayerSpectra,
   type RunEnvironment,
+  type TrainingCourse,
 } from '@kvlr/report';
 import { reportContexts } from '../models/facts.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames, writeText } from '../run/store.ts';
 import { type CacheBudget, describeBudget, differsByLayer } from './budget.ts';
+import type { Distillation } from './distillation.ts';
 import type { Evaluation } from './evaluation.ts';
-import type { Distillation } from './recovery.ts';
-import { layerSpectra } from './statistics.ts';
+import { layerSpectra, type ModelStatistics } from './statistics.ts';
+
+/** An evaluation, or what is known of both models without one. */
+export type MeasuredOrNot = Pick<CompressionReport, 'base' | 'result'> & Pick<Evaluation, 'rounding'>;
 
 export interface ReportRequest {
   modelName: string;
@@ -60,6 +64,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
     };
     await writeText(context.store, artefactNames.reportData, `${JSON.stringify(report, undefined, 2)}\n`);
     await writeText(context.store, artefactNames.reportHtml, compressionHtml(report));
+      ...(request.distillation && { training: toTrainingCourse(request.distillation) }),
     await writeText(context.store, artefactNames.reportMarkdown, compressionMarkdown(report));
     return report;
   });
@@ -83,6 +88,14 @@ function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }
   const total = `${policy} budget, the total of ${keyValueHeads} KV heads in every layer`;
   const engines =
     budget.unit === 'heads'
+function toTrainingCourse({ points, best }: NonNullable<Distillation['course']>): TrainingCourse {
+  const readings = points.map(({ tokens, trainLoss, heldOutLoss, heldOutNextToken }) => ({
+    ...{ tokens, heldOutLoss, heldOutPerplexity: Math.exp(heldOutNextToken) },
+    ...(trainLoss !== undefined && { trainingLoss: trainLoss }),
+  }));
+  return { readings, bestTokens: best.tokens };
+}
+
       ? 'LlamaForCausalLM of transformers expects one count for all layers and cannot load this; kvlr can, and llama.cpp after an export to GGUF (architecture deci).'
       : "kvlr's own runtime alone loads this.";
   return `${describeBudget(budget)} (${total}). ${engines}`;

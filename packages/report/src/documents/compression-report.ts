@@ -40,6 +40,8 @@ export interface ReportedModel {
   shape: DecoderShape;
   /** Numbers in its weights. */
   parameters?: number;
+  /** Training end to end, where there was any. */
+  training?: TrainingCourse;
   /** Licence of the weights, as their owner states it. */
   licence?: string;
 }
@@ -96,3 +98,21 @@ export interface LayerReconstruction {
   heldOutAfter: number;
   history: ReconstructionStep[];
 }
+/** One look at held-out text while a model was trained end to end. */
+export interface TrainingReading {
+  /** Trained on by then. */
+  tokens: number;
+  /** Mean loss of the steps since the last reading; none at the first. */
+  trainingLoss?: number;
+  /** The loss that decides which weights are kept: KL divergence, cross-entropy of next tokens or a mixture, nats a token. */
+  heldOutLoss: number;
+  heldOutPerplexity: number;
+}
+
+/** How training end to end went. */
+export interface TrainingCourse {
+  readings: TrainingReading[];
+  /** Tokens trained on when the weights that were kept had been reached. */
+  bestTokens: number;
+}
+

@@ -13,6 +13,7 @@ import { type Child, element } from '../markup.ts';
 import { cachePlot } from '../plots/cache-plot.ts';
 import { comparisonPlot } from '../plots/comparison-plot.ts';
 import { reconstructionKinds, reconstructionPlot, spectrumPlot } from '../plots/layer-plots.ts';
+import { heldOutPerplexityPlot, lossPlot, trainingKinds } from '../plots/training-plot.ts';
 import {
   comparisonDetailTable,
   comparisonTable,
@@ -83,6 +84,19 @@ function reconstructionSection(report: CompressionReport): Child {
   );
 }
 
+function trainingSection({ training }: CompressionReport): Child {
+  if (training === undefined) return undefined;
+  return htmlSection(
+    'How training went',
+    htmlPanels(
+      'training',
+      [lossPlot(training), heldOutPerplexityPlot(training)],
+      trainingKinds.map(({ title }) => title),
+      'Loss while all layers were trained together, and the perplexity of text that was not trained on. The dot is what was kept.',
+    ),
+  );
+}
+
 /** The whole report on one compressed checkpoint as a self-contained HTML page. */
 export function compressionHtml(report: CompressionReport): string {
   const saved = formatChange(report.result.cache.bytesPerToken / report.base.cache.bytesPerToken - 1);
@@ -106,6 +120,7 @@ export function compressionHtml(report: CompressionReport): string {
       spectraSection(report),
       reconstructionSection(report),
       htmlSection(
+      trainingSection(report),
         'How it was made',
         element(
           'div',
