@@ -77,7 +77,7 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     expectNoMishap(demo);
   });
 
-  it('has no serious accessibility problem and fits a phone, in light and in dark', async () => {
+  it('is clean for axe and fits a phone, in light and in dark', async () => {
     const { page } = demo;
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
