@@ -12,6 +12,7 @@ export { subspaceAffinity, weightSimilarity } from './costs/similarity.ts';
 export { fitPhasors, type PhasorFactors, type PhasorField } from './factors/phasors.ts';
 export { subspaceFactors } from './factors/subspace.ts';
 export { approximation, leavesStock } from './key-parts.ts';
+export { balanceKeyScales, type KeyScaleRequest } from './key-scales.ts';
 export {
   combineMethod,
   type KeySide,
