@@ -8,5 +8,9 @@ it('says what happened and what to do on this page', () => {
   expect(explained.hint).toMatch(/^Choose WASM or auto/);
   expect(explained.wasm).toBe(true);
   expect(explainFailure({ code: 'text-empty', ...failure })).toMatchObject({ hint: failure.hint, wasm: false });
+  expect(explainFailure({ code: 'device-lost', ...failure })).toMatchObject({
+    hint: expect.stringContaining('go on with WASM'),
+    wasm: true,
+  });
   expect(explainFailure({ code: 'internal', message: 'x', hint: undefined }).hint).toMatch(/^Try again/);
 });

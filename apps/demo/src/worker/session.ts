@@ -124,7 +124,6 @@ export class WorkerSession {
       modelName: this.#visitor?.name ?? referenceModelCard.name,
       onEvent: (event) => this.#send({ type: 'event', event }),
     });
-    this.#keepLoaded(['own/all']);
     this.#result = { result, open: async () => model };
     // Not kept is no failure of the compression: a browser may have no room.
     if (this.#visitor === undefined) await keepResult(result, model, original).catch(() => undefined);
