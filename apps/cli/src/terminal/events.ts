@@ -84,13 +84,20 @@ const secondsBetweenLines = 10;
 
 function createLines(terminal: Terminal): ProgressView {
   let lastLine = Date.now();
+  let drawn: DrawnStage | undefined;
   return {
     update(event) {
+      const { completed, total, unit, stage, detail } = event;
+      if (drawn?.stage !== stage || completed < drawn.completedAtStart) {
+        drawn = { stage, startedAt: Date.now(), completedAtStart: completed };
+      }
       if (Date.now() - lastLine < secondsBetweenLines * 1000) return;
       lastLine = Date.now();
-      const share = Math.floor((100 * event.completed) / Math.max(1, event.total));
-      const progress = `${event.completed.toLocaleString('en-US')}/${event.total.toLocaleString('en-US')} ${event.unit}`;
-      terminal.writeError(`            ${share} %  ${progress}${event.detail ? `  ${event.detail}` : ''}\n`);
+      const share = Math.floor((100 * completed) / Math.max(1, total));
+      const progress = `${completed.toLocaleString('en-US')}/${total.toLocaleString('en-US')} ${unit}`;
+      // How long it will take is worth knowing where a stage says how it goes: in training.
+      const left = detail === undefined ? '' : `  ${timeLeft(event, drawn)}`.trimEnd();
+      terminal.writeError(`            ${share} %  ${progress}${left}${detail ? `  ${detail}` : ''}\n`);
     },
     stop() {},
   };

@@ -20,7 +20,7 @@ it('trains behind the reconstruction, and is skipped when it is done', async () 
     ['Block reconstruction (light)', false],
     ['Distillation (light)', false],
   ]);
-  expect(first.report.notes?.join()).toMatch(/Distilled on 128 tokens: KL divergence on held-out calibration text/);
+  expect(first.report.notes?.join()).toMatch(/Distilled on 128 tokens: KL divergence on held-out text/);
   expect(await store.list()).toContain('6-distillation/trained.safetensors');
   expect(await store.list()).not.toContain('6-distillation/checkpoint.safetensors');
   const second = await compress(await request({ store }));
