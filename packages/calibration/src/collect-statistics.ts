@@ -75,10 +75,10 @@ function requireWindows(windows: readonly Int32Array[], vocabSize: number): void
 }
 
 /** The taps that `LayerMoments` reads. */
-const momentTaps: readonly TapName[] = ['blockInput', 'query', 'key', 'value', 'attended'];
+export const momentTaps: readonly TapName[] = ['blockInput', 'query', 'key', 'value', 'attended'];
 
-/** Gathers one layer's second moments from window after window. */
-class LayerMoments {
+/** Gathers one layer's second moments from window after window: what `collectStatistics` does for all layers. */
+export class LayerMoments {
   private readonly input: SecondMoment;
   private readonly key: SecondMoment;
   private readonly rotatedKey: SecondMoment;
@@ -104,7 +104,10 @@ class LayerMoments {
     this.rotatedQueries = perHead();
   }
 
-  /** Adds the tokens of one window, whose positions start at 0. */
+  /**
+   * Adds the tokens of one window, whose positions start at 0. Throws 'invalid-argument', 'tensor-shape' and 'non-finite', naming layer
+   * and tap.
+   */
   add(activations: LayerActivations): void {
     const { tokens } = activations;
     const { numAttentionHeads, numKeyValueHeads } = this.shape;
@@ -120,6 +123,7 @@ class LayerMoments {
     addHeads(this.rotatedQueries, this.rotateHeads(query, tokens, numAttentionHeads), tokens);
   }
 
+  /** Throws 'invalid-argument' before the first window. */
   statistics(): LayerStatistics {
     return {
       layer: this.layer,

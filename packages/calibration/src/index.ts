@@ -1,6 +1,6 @@
 export { CalibrationText, type SampleSettings, type SplitSettings, type SplitWindows } from './calibration-text.ts';
-export { type CalibrationRequest, collectStatistics } from './collect-statistics.ts';
-export { mergeStatistics, statisticsFromBundle, statisticsToBundle } from './statistics.ts';
+export { type CalibrationRequest, collectStatistics, LayerMoments, momentTaps } from './collect-statistics.ts';
+export { mergeLayers, mergeStatistics, statisticsFromBundle, statisticsToBundle } from './statistics.ts';
 export { encodeDocuments, hashTexts, readTexts, type TextDocument, type TextFile } from './text.ts';
 export {
   maxTextBytes,

@@ -28,7 +28,8 @@ export function mergeStatistics(runs: readonly CalibrationStatistics[]): Calibra
   return { provenance, layers: first.layers.map((_, index) => mergeLayers(runs.map((run) => run.layers[index]!))) };
 }
 
-function mergeLayers(parts: readonly LayerStatistics[]): LayerStatistics {
+/** Statistics of one layer over several sets of tokens as if they were one: averages, weighted by tokens. */
+export function mergeLayers(parts: readonly LayerStatistics[]): LayerStatistics {
   const tokenCount = parts.reduce((sum, part) => sum + part.tokenCount, 0);
   const merged: LayerStatistics = { ...parts[0]!, tokenCount };
   for (const field of momentFields) {

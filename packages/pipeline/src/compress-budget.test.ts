@@ -28,7 +28,7 @@ describe('compress with a budget', () => {
       [1, 1],
       [1, 1],
     ]);
-    expect(evaluation.result.cache.bytesPerToken).toBe(6 * 2 * 8 * 4);
+    expect(evaluation!.result.cache.bytesPerToken).toBe(6 * 2 * 8 * 4);
     const groups: number[][][] = await readJson(store, artefactNames.grouping);
     expect(groups.map((ofLayer) => ofLayer.length)).toEqual([4, 1, 1]);
     expect(report.notes?.join(' ')).toMatch(/KV heads by layer: 4, 1, 1.*LlamaForCausalLM/);
@@ -77,7 +77,7 @@ describe('compress with a budget', () => {
       values: valueSlots * valueSlotWidth,
     }));
     expect(widths).toEqual(layers);
-    expect(evaluation.result.cache.bytesPerToken).toBe(4 * 96);
+    expect(evaluation!.result.cache.bytesPerToken).toBe(4 * 96);
     expect(report.notes?.join(' ')).toContain('Numbers per token by layer: keys 28, 8, 12; values 16, 20, 12');
   });
 

@@ -1,3 +1,4 @@
+import { modelCard } from '@kvlr/report';
 import { describe, expect, it } from 'vitest';
 import { type CompressionRequest, compress } from './compress.ts';
 import { parseRecipeYaml } from './recipe.ts';
@@ -14,6 +15,9 @@ import {
   tinyRun,
 } from './testing/tiny-run.ts';
 
+/** Names of what the two layers of a tiny model leave in a folder. */
+const layersOf = (folder: string) => [0, 1].map((layer) => `${folder}layer-00${layer}.safetensors`);
+
 async function request(changes: Partial<CompressionRequest> = {}): Promise<CompressionRequest> {
   return { ...(await tinyRun()), ...changes };
 }
@@ -27,10 +31,10 @@ describe('compress', () => {
       modelId: result.recipe.source!.modelId,
       location: 'someone/tiny',
     });
-    expect(result.evaluation.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
-    expect(result.evaluation.base.cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
-    expect(result.evaluation.result.againstBase?.basePerplexity.value).toBeCloseTo(
-      result.evaluation.base.perplexity.value,
+    expect(result.evaluation!.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
+    expect(result.evaluation!.base.cache.bytesPerToken).toBe(2 * 2 * 4 * 8 * 4);
+    expect(result.evaluation!.result.againstBase?.basePerplexity.value).toBeCloseTo(
+      result.evaluation!.base.perplexity.value,
       6,
     );
     expect(result.report.reconstruction).toHaveLength(2);
@@ -39,9 +43,9 @@ describe('compress', () => {
       [
         artefactNames.recipe,
         artefactNames.events,
-        artefactNames.statistics,
+        ...layersOf(artefactNames.statistics),
         artefactNames.grouping,
-        artefactNames.factors,
+        ...layersOf(artefactNames.factors),
         '5-recovery/layer-000.safetensors',
         '5-recovery/layer-001.safetensors',
         artefactNames.evaluation,
@@ -61,19 +65,19 @@ describe('compress', () => {
     const { model, evaluation, report, recipe: used } = await compress(await request({ recipe }));
     expect(model.shape).toMatchObject({ numKeyValueHeads: 1, headDim: 16 });
     expect(used).toMatchObject({ keyValueHeads: 1, headWidth: 2 });
-    expect(evaluation.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
+    expect(evaluation!.result.cache.bytesPerToken).toBe(2 * 2 * 2 * 8 * 4);
     expect(report.reconstruction).toHaveLength(2);
     for (const { heldOutBefore, heldOutAfter } of report.reconstruction!) {
       expect(heldOutAfter).toBeLessThanOrEqual(heldOutBefore);
     }
-    expect(evaluation.result.perplexity.value).toBeGreaterThan(0);
+    expect(evaluation!.result.perplexity.value).toBeGreaterThan(0);
   });
 
   it('changes nothing where heads are as wide as their groups', async () => {
     const recipe = { ...tinyRecipe, keyValueHeads: { keep: 1 }, headWidth: 4, recovery: { preset: 'none' as const } };
     const { evaluation, model } = await compress(await request({ recipe: { ...recipe, dtype: 'F32' } }));
     expect(model.shape).toMatchObject({ numKeyValueHeads: 1, headDim: 32 });
-    expect(evaluation.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
+    expect(evaluation!.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
   });
 
   it('changes nothing when all KV heads are kept, and says so', async () => {
@@ -84,9 +88,9 @@ describe('compress', () => {
         recipe: { ...tinyRecipe, keyValueHeads: { keep: 1 }, recovery: { preset: 'none' }, dtype: 'F32' },
       }),
     );
-    expect(evaluation.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
-    expect(evaluation.result.againstBase?.topOneAgreement.value).toBe(1);
-    expect(evaluation.rounding).toBeUndefined();
+    expect(evaluation!.result.againstBase?.klDivergence.value).toBeLessThan(1e-6);
+    expect(evaluation!.result.againstBase?.topOneAgreement.value).toBe(1);
+    expect(evaluation!.rounding).toBeUndefined();
     expect(warnings).toContainEqual(expect.stringContaining('All 4 KV heads are kept'));
   });
 
@@ -94,9 +98,9 @@ describe('compress', () => {
     const { evaluation, model, writtenModel } = await compress(
       await request({ recipe: { ...tinyRecipe, recovery: { preset: 'none' }, dtype: 'F16' } }),
     );
-    expect(evaluation.rounding?.dtype).toBe('F16');
-    expect(evaluation.rounding?.relativeToRange).toBeGreaterThan(0);
-    expect(evaluation.rounding?.relativeToRange).toBeLessThan(0.01);
+    expect(evaluation!.rounding?.dtype).toBe('F16');
+    expect(evaluation!.rounding?.relativeToRange).toBeGreaterThan(0);
+    expect(evaluation!.rounding?.relativeToRange).toBeLessThan(0.01);
     const name = model.tensorName('keyWeight', 0);
     const exact = await model.tensors.readFloat32(name);
     const rounded = await writtenModel.tensors.readFloat32(name);
@@ -119,7 +123,7 @@ describe('compress', () => {
       expect(earlierSeconds).toBeGreaterThan(0);
       expect(earlierSeconds).toBeLessThanOrEqual(first.stages.find((earlier) => earlier.stage === stage)!.seconds);
     }
-    const third = await compress(await request({ store, recipe: { ...tinyRecipe, method: 'mean-pool' } }));
+    const third = await compress(await request({ store, recipe: { ...tinyRecipe, method: 'rope-exact' } }));
     expect(skippedStages(third.stages)).toEqual(['statistics', 'grouping']);
     const other = await openTinyCheckpoint({ seed: 2 });
     expect(skippedStages((await compress(await request({ store, model: other }))).stages)).toEqual([]);
@@ -160,7 +164,10 @@ describe('compress', () => {
     expect(skippedStages(resumed.stages)).toEqual(['statistics', 'grouping', 'factors']);
     const recovery = resumed.stages.find(({ stage }) => stage === 'recovery')!;
     expect(recovery.earlierSeconds).toBeGreaterThan(0);
-    expect(resumed.evaluation.result.perplexity.value).toBeCloseTo(uninterrupted.evaluation.result.perplexity.value, 5);
+    expect(resumed.evaluation!.result.perplexity.value).toBeCloseTo(
+      uninterrupted.evaluation!.result.perplexity.value,
+      5,
+    );
   });
 
   it('asks a strategy of the caller for the groups', async () => {
@@ -197,5 +204,24 @@ describe('compress', () => {
   it('refuses windows longer than the context of the model before it works', async () => {
     const recipe = { ...tinyRecipe, calibration: { windowLength: 4096 } };
     await expect(compress(await request({ recipe }))).rejects.toMatchObject({ code: 'recipe-invalid' });
+  });
+
+  it('loads no model where the weights are enough and nothing is evaluated', async () => {
+    const events: string[] = [];
+    const { stages, evaluation, statistics, report, writtenModel } = await compress({
+      ...(await tinyRun()),
+      recipe: {
+        ...tinyRecipe,
+        method: 'svd-w',
+        recovery: { preset: 'none' },
+        evaluation: { windowsPerSource: 0, windowLength: 33 },
+      },
+      onEvent: (event) => void (event.type === 'progress' && events.push(event.stage)),
+    });
+    expect(stages.map(({ stage }) => stage)).toEqual(['inspect', 'grouping', 'factors', 'report']);
+    expect([...new Set(events)]).toEqual(['grouping', 'factors']);
+    expect([evaluation, statistics]).toEqual([undefined, undefined]);
+    expect(report.result).toEqual({ modelId: writtenModel.id, cache: expect.objectContaining({ bytesPerToken: 256 }) });
+    expect(modelCard(report)).toContain('Not evaluated: what it costs in quality is not known.');
   });
 });

@@ -1,5 +1,5 @@
 import { applyCompression, describeEngines, roundModel, type WeightDtype } from '@kvlr/checkpoint';
-import type { CalibrationStatistics, EventListener, ModelSource, RunControl } from '@kvlr/core';
+import { cacheSize, type EventListener, type ModelSource, type RunControl } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type CompressionReport, formatBytes, modelCard, type RunEnvironment } from '@kvlr/report';
 import type { BackendName } from '@kvlr/runtime';
@@ -15,9 +15,10 @@ import { type CacheBudget, chooseBudget } from './stages/budget.ts';
 import { type Evaluation, evaluateResult } from './stages/evaluation.ts';
 import { computeFactors } from './stages/factors.ts';
 import { chooseGroups } from './stages/grouping.ts';
+import { withBalancedKeys } from './stages/key-scales.ts';
 import { type Recovery, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
-import { gatherStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';
+import { gatherStatistics, type ModelStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';
 
 /** The compressed model, ready to be written. */
 export interface FinishedModel {
@@ -59,10 +60,12 @@ export interface CompressionResult {
   writtenModel: ModelSource;
   /** How much of its cache each layer keeps. */
   budget: CacheBudget;
-  /** Second moments of the original on the calibration text, and the KV heads of each layer that share one. */
-  statistics: CalibrationStatistics;
+  /** Second moments of the original on the calibration text, where anything asked for them. */
+  statistics: ModelStatistics | undefined;
+  /** The KV heads of each layer that share one. */
   groups: number[][][];
-  evaluation: Evaluation;
+  /** Absent where the recipe evaluates no windows. */
+  evaluation: Evaluation | undefined;
   report: CompressionReport;
   stages: StageTime[];
 }
@@ -91,22 +94,30 @@ export async function compress(request: CompressionRequest): Promise<Compression
   checkMemory(plan, runner.choice.backend, request.machineMemoryBytes, context.onEvent);
   const original = { model, runner, text: texts.calibration, calibration: recipe.calibration };
   const textHash = texts.calibrationHash;
-  const statistics = await gatherStatistics(context, { ...original, textHash, key: keys.statistics });
+  const statistics = plan.needsStatistics
+    ? await gatherStatistics(context, { ...original, textHash, key: keys.statistics })
+    : undefined;
   const recordings = recordOriginal(original);
   const workers = request.runtime?.workers;
   const compressed = await compressLayers(context, plan, { statistics, runner, recordings, workers });
 
   const dtype = recipe.dtype === 'source' ? undefined : recipe.dtype;
-  const written = await roundModel(compressed.model, model, dtype);
-  const evaluation = await evaluateResult(context, {
-    ...{ runner, base: model, exact: compressed.model, written, windows: texts.evaluation, key: keys.evaluation },
-    dtype: dtype ?? plan.sourceDtype,
-    bytesPerElement: plan.cache.bytesPerElement,
-  });
+  const written = roundModel(compressed.model, model, dtype);
+  const { bytesPerElement } = plan.cache;
+  const windows = texts.evaluation;
+  const pair = { base: model, exact: compressed.model, written, dtype: dtype ?? plan.sourceDtype, bytesPerElement };
+  const evaluation =
+    windows.length === 0
+      ? undefined
+      : await evaluateResult(context, { ...pair, runner, windows, key: keys.evaluation });
   const { budget, history, course } = compressed;
   const report = await writeReport(context, {
     ...{ modelName, modelLicence: request.modelLicence, model, resultShape: written.shape },
-    ...{ recipe, statistics, budget, history, distillation: course, evaluation },
+    ...{ recipe, statistics, budget, history, distillation: course },
+    evaluation: evaluation ?? {
+      base: { modelId: model.id, cache: plan.cache },
+      result: { modelId: written.id, cache: cacheSize(written.shape, bytesPerElement) },
+    },
     notes: [...plan.notes, ...outcomeNotes(plan.outcome)],
     environment: context.environment(runner.description),
   });
@@ -144,7 +155,8 @@ export function checkMemory(
 
 /** What the stages between statistics and evaluation work with, whatever they are to do. */
 export interface CompressionMeans {
-  statistics: CalibrationStatistics;
+  /** Absent where nothing asks for them. */
+  statistics: ModelStatistics | undefined;
   runner: ModelRunner;
   recordings: Recordings;
   workers: ModelWorkers | undefined;
@@ -174,11 +186,13 @@ export async function compressLayers(
   const groups = await chooseGroups(context, { source: grouping, counts, key: keys.grouping });
   const layers = await computeFactors(context, {
     ...{ model, statistics, groups, method, headWidth, ranks, attendedMoments, key: keys.factors },
-  });
+  }).finally(() => recordings.close());
   const student = applyCompression(model, layers);
   const settings = recipe.recovery;
   const recovered = await recoverStudent(context, { teacher: model, student, settings, text, key: keys.recovery });
-  return { ...recovered, budget, groups };
+  const result =
+    recipe.keyScales === 'balanced' ? await withBalancedKeys(recovered.model, statistics!) : recovered.model;
+  return { ...recovered, model: result, budget, groups };
 }
 
 /** The last stage, where the caller keeps checkpoints. */

@@ -232,6 +232,6 @@ describe('the whole pipeline', () => {
     for (const { heldOutBefore, heldOutAfter } of result.report.reconstruction!) {
       expect(heldOutAfter).toBeLessThanOrEqual(heldOutBefore);
     }
-    expect(result.evaluation.result.perplexity.value).toBeLessThan(1e4);
+    expect(result.evaluation!.result.perplexity.value).toBeLessThan(1e4);
   });
 });

@@ -135,9 +135,9 @@ it.each(goldens)('a tiny model comes out as before: %s', async (_, recipe, golde
     ...(await tinyRun(model)),
     recipe: { ...tinyRecipe, ...recipe },
   });
-  const { perplexity, againstBase } = evaluation.result;
+  const { perplexity, againstBase } = evaluation!.result;
   expect(budget.layers.map(({ keys, values }) => [keys, values])).toEqual(golden.layers);
-  expectSame([evaluation.base.perplexity.value], [484.31413008405076]);
+  expectSame([evaluation!.base.perplexity.value], [484.31413008405076]);
   expectSame([perplexity.value, againstBase!.klDivergence.value], [golden.perplexity, golden.klDivergence]);
   expectSame(
     report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),

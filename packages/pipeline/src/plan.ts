@@ -55,6 +55,8 @@ export interface CompressionPlan extends ResultHeads {
   method: CompressionMethod;
   strategy: GroupingStrategy;
   choices: PluginChoices;
+  /** Whether anything asks for second moments over the calibration text: the weights alone may be enough. */
+  needsStatistics: boolean;
   /** What the result will load into, and whether its merges are exact. */
   outcome: Outcome;
   /** What else is to be known before the work begins. */
@@ -101,6 +103,7 @@ export async function planWithTexts(
     method: methodOf(request),
     strategy: grouping?.strategy ?? groupingStrategies.get(recipe.grouping).strategy,
     choices: { grouping, method, budget },
+    needsStatistics: needsStatistics(request),
     outcome: foreseeOutcome({
       ...{ model, ...heads, method: methodOf(request), uniform: isUniform(request) },
       contiguous: grouping === undefined && recipe.grouping === 'contiguous',
@@ -129,6 +132,21 @@ function headsOf(request: Deciding): ResultHeads & { note?: string } {
 
 function methodOf({ method, recipe }: Deciding): CompressionMethod {
   return method?.method ?? resolveMethod(recipe.method);
+}
+
+/** What users bring may ask for everything. */
+function needsStatistics(request: Deciding): boolean {
+  const { grouping, budget, recipe } = request;
+  const named = groupingStrategies.has(recipe.grouping) ? groupingStrategies.get(recipe.grouping) : undefined;
+  const policy = budgetPolicies.has(recipe.budget.policy) ? budgetPolicies.get(recipe.budget.policy) : undefined;
+  return (
+    methodOf(request).needsStatistics ||
+    recipe.keyScales === 'balanced' ||
+    grouping !== undefined ||
+    (named?.needsStatistics ?? true) ||
+    budget !== undefined ||
+    (policy?.needs ?? 'statistics') === 'statistics'
+  );
 }
 
 function isUniform({ budget, recipe }: Deciding): boolean {
@@ -230,7 +248,7 @@ interface RunInputs extends ResultHeads {
 }
 
 /** Raised whenever a stage computes something else from the same inputs: artefacts of older versions are made again. */
-const computationVersion = 1;
+const computationVersion = 2;
 
 /** The key of the statistics, which runs with different recipes share. */
 export function statisticsKey(
@@ -267,7 +285,8 @@ async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const recovery = await artefactKey({ factors, calibrationHash }, resolveRecovery(recipe.recovery));
   // Only a recipe that has a distillation names it in the key: those from before there was any keep theirs.
   const distillation = resolveDistillation(recipe.recovery);
-  const evaluated = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : [])];
+  const scaled = recipe.keyScales === 'as-is' ? [] : [{ keyScales: recipe.keyScales }];
+  const evaluated = [recipe.evaluation, recipe.dtype, ...(distillation ? [distillation] : []), ...scaled];
   const evaluation = await artefactKey({ recovery, evaluationHash }, evaluated);
   return { statistics, losses, budget, grouping, factors, recovery, evaluation };
 }

@@ -11,7 +11,7 @@ import { fitWindows, formatRecipeYaml, parseRecipe } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames, writeText } from '../run/store.ts';
-import { gatherStatistics, recordOriginal } from '../stages/statistics.ts';
+import { gatherStatistics, type ModelStatistics, recordOriginal } from '../stages/statistics.ts';
 import type { ComparedRow } from './rows.ts';
 
 /** What every comparison of compressions starts from. */
@@ -31,7 +31,7 @@ export interface ComparedModel {
 export interface BegunComparison {
   recipe: Recipe;
   texts: PreparedTexts;
-  means: CompressionMeans;
+  means: CompressionMeans & { statistics: ModelStatistics };
 }
 
 /** Refuses what cannot be compared before anything is computed, writes the recipe, and gathers the statistics that all rows share. */

@@ -22,7 +22,7 @@ export const groupingColumns: RowColumns = {
     let measuredError = 0;
     for (const [layer, ofLayer] of groups.entries()) {
       const weights = await readAttentionWeights(model, layer);
-      const source = { shape, layer, weights, statistics: statistics.layers[layer] };
+      const source = { shape, layer, weights, statistics: await statistics?.layer(layer) };
       const { exact } = lostEnergy(source, ofLayer.length, headWidth);
       energy += ofLayer.reduce((sum, group) => sum + exact(group), 0);
       measuredError += mergeError(source, method, await recordings.blockInputs(layer), headWidth)(ofLayer);

@@ -51,7 +51,8 @@ export async function compare(request: ComparisonRequest): Promise<ComparisonRep
   const modelName = request.modelName ?? model.location;
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
   const { recipe, texts, means } = await beginComparison(context, request, compared.rows);
-  return means.runner.use(model, async (baseModel) => {
+  const inputs = texts.evaluation.map(({ tokenIds }) => tokenIds.slice(0, -1));
+  return means.runner.use(model, inputs, async (baseModel) => {
     const baseLogits = cachedLogits(baseModel);
     const base = await evaluateOriginal(context, { model, recipe, texts, baseLogits });
     const rows: ComparisonRow[] = [];

@@ -47,8 +47,9 @@ export async function runRow(context: RunContext, row: ComparedRow, shared: Shar
     const compressed = await compressLayers(part, plan, means);
     running.takenOver.push(part.earlier);
     const { seconds } = part;
-    const written = await roundModel(compressed.model, model, recipe.dtype === 'source' ? undefined : recipe.dtype);
-    const result = await means.runner.use(written, (rowModel) =>
+    const written = roundModel(compressed.model, model, recipe.dtype === 'source' ? undefined : recipe.dtype);
+    const inputs = texts.evaluation.map(({ tokenIds }) => tokenIds.slice(0, -1));
+    const result = await means.runner.use(written, inputs, (rowModel) =>
       evaluate({
         ...running.control,
         ...{ model: rowModel, modelId: written.id, base: shared.baseLogits, baseModelId: model.id },

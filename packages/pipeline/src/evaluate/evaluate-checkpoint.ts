@@ -47,12 +47,18 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
   const runner = await ModelRunner.create(request.runtime ?? {}, request.onEvent);
   const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
   const settings = { modelId: model.id, baseModelId: base?.id, windows, cache };
+  const inputs = windows.map(({ tokenIds }) => tokenIds.slice(0, -1));
   return evaluationStage(request, windows, ({ control }) =>
-    runner.use(model, (decoder) => {
-      const against = (baseDecoder?: LogitSource) =>
-        evaluate({ ...control, ...settings, model: decoder, base: baseDecoder });
-      return base ? runner.use(base, against) : against();
-    }),
+    runner.use(
+      model,
+      inputs,
+      (decoder) => {
+        const against = (baseDecoder?: LogitSource) =>
+          evaluate({ ...control, ...settings, model: decoder, base: baseDecoder });
+        return base ? runner.use(base, inputs, against, control) : against();
+      },
+      control,
+    ),
   );
 }
 
@@ -92,18 +98,14 @@ export async function evaluateCacheDtypes(request: CacheDtypesRequest): Promise<
     return { dtype, evaluation };
   };
   return evaluationStage(request, windows, (stage) =>
-    runner.use(
-      model,
-      async (decoder) => {
-        const base = cachedLogits(decoder);
-        const evaluated = [await evaluateIn(stage, 0, base)];
-        for (let part = 1; part < dtypes.length; part++) {
-          evaluated.push(await runner.use(model, (coded) => evaluateIn(stage, part, coded, base), dtypes[part]));
-        }
-        return evaluated;
-      },
-      'f32',
-    ),
+    runner.useCached(model, 'f32', async (decoder) => {
+      const base = cachedLogits(decoder);
+      const evaluated = [await evaluateIn(stage, 0, base)];
+      for (const [place, dtype] of dtypes.slice(1).entries()) {
+        evaluated.push(await runner.useCached(model, dtype, (coded) => evaluateIn(stage, place + 1, coded, base)));
+      }
+      return evaluated;
+    }),
   );
 }
 

@@ -1,14 +1,13 @@
 import type { KvlrEvent } from '@kvlr/core';
-import { createTinyModel, expectKvlrError } from '@kvlr/testkit';
+import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { chooseEngine, type NativeEngine } from './engine.ts';
 
 const engineThat = (found: Awaited<ReturnType<NativeEngine['look']>>): NativeEngine => ({
   name: 'onnx',
   look: async () => found,
-  load: async () => {
-    throw new Error(`no model such as ${createTinyModel().id} is loaded here`);
-  },
+  load: () => Promise.reject(new Error('no model is loaded here')),
+  open: () => Promise.reject(new Error('no model is opened here')),
 });
 const installed = engineThat({ version: '1.2.3' });
 const missing = engineThat({ missing: 'onnxruntime-node is not installed' });

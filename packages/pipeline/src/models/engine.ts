@@ -1,5 +1,5 @@
 import { type ActivationSource, type EventListener, KvlrError, type LogitSource, type ModelSource } from '@kvlr/core';
-import type { BackendName } from '@kvlr/runtime';
+import type { BackendName, HeadOnDevice, LayerOnDevice } from '@kvlr/runtime';
 
 /** What runs windows of text: statistics, recordings and evaluation. Training needs gradients, which only TensorFlow.js has. */
 export type EngineChoice = 'auto' | 'tfjs' | 'onnx';
@@ -9,8 +9,16 @@ export interface NativeEngine {
   readonly name: 'onnx';
   /** What it is, or why it cannot run here, in words. */
   look(): Promise<{ version: string } | { missing: string }>;
-  /** Loads a model of any shape; the caller disposes it. */
+  /** Loads a whole model of any shape; the caller disposes it. */
   load(source: ModelSource): Promise<ActivationSource & LogitSource & { dispose(): void }>;
+  /** A model of which one part at a time is loaded; the caller disposes each. */
+  open(source: ModelSource): Promise<ModelParts>;
+}
+
+/** A model of which layers and head are loaded when they are needed, one at a time. */
+export interface ModelParts {
+  loadLayer(layer: number): Promise<LayerOnDevice>;
+  loadHead(): Promise<HeadOnDevice>;
 }
 
 export interface EngineRequest {

@@ -4,12 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { type ModelRunner, useOnDemand } from './runner.ts';
 
 const model = createTinyModel();
+const noWindows = async () => [];
 
 /** A runner that notes when it loads and frees. */
 function notingRunner(fails = false) {
   const notes: string[] = [];
   const runner: Pick<ModelRunner, 'use'> = {
-    async use(_, work) {
+    async use(_, __, work) {
       if (fails) throw new Error('no room');
       notes.push('load');
       const value = await work({ vocabSize: 4, logits: async () => new Float32Array(4) } satisfies LogitSource);
@@ -23,7 +24,7 @@ function notingRunner(fails = false) {
 describe('useOnDemand', () => {
   it('loads once, when asked, and frees at the end', async () => {
     const { notes, runner } = notingRunner();
-    const answer = await useOnDemand(runner, model, async (load) => {
+    const answer = await useOnDemand(runner, model, noWindows, async (load) => {
       notes.push('work');
       expect(await load()).toBe(await load());
       notes.push('done');
@@ -34,9 +35,9 @@ describe('useOnDemand', () => {
 
   it('loads nothing that is not asked for, and frees after a failure', async () => {
     const { notes, runner } = notingRunner();
-    await useOnDemand(runner, model, async () => {});
+    await useOnDemand(runner, model, noWindows, async () => {});
     expect(notes).toEqual([]);
-    const failing = useOnDemand(runner, model, async (load) => {
+    const failing = useOnDemand(runner, model, noWindows, async (load) => {
       await load();
       throw new Error('out of ideas');
     });
@@ -45,6 +46,6 @@ describe('useOnDemand', () => {
   });
 
   it('passes on that the model cannot be loaded', async () => {
-    await expect(useOnDemand(notingRunner(true).runner, model, (load) => load())).rejects.toThrow('no room');
+    await expect(useOnDemand(notingRunner(true).runner, model, noWindows, (load) => load())).rejects.toThrow('no room');
   });
 });

@@ -3,19 +3,35 @@ import {
   type ActivationSource,
   type CacheDtype,
   type CalibrationStatistics,
+  countParameters,
   type EventListener,
+  KvlrError,
+  type LayerStatistics,
   type LogitSource,
   type ModelSource,
   mapInOrder,
+  type RunControl,
+  throwIfAborted,
 } from '@kvlr/core';
-import { type BackendChoice, type BackendRequest, loadModel, selectBackend } from '@kvlr/runtime';
-import { chooseEngine, type EngineRequest, type NativeEngine } from './engine.ts';
+import { type BackendChoice, type BackendRequest, DecoderInParts, loadModel, selectBackend } from '@kvlr/runtime';
+import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
+import {
+  type LoadedPart,
+  type LoadPart,
+  MemoryStreamStore,
+  passGroup,
+  type StreamStore,
+  WindowStream,
+  windowsPerGroup,
+} from './window-stream.ts';
 import { type ModelInWorkers, type ModelWorkers, windowSettings } from './workers.ts';
 
 /** Where models are run. */
 export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'>, EngineRequest {
   /** Runs windows side by side where the backend computes on the CPU. Stays open; whoever made it closes it. */
   workers?: ModelWorkers | undefined;
+  /** Makes a place for the residual streams of windows between two layers. Default: memory. */
+  streams?: (() => StreamStore) | undefined;
 }
 
 /** Loads models for as long as they are used, on one backend or in native code, so that only what is in use takes memory. */
@@ -47,100 +63,185 @@ export class ModelRunner {
     return this.engine.native ? `${this.engine.reason}; training on ${backend}` : backend;
   }
 
-  /** Loads a model, hands over its logits (`cacheDtype` as in `windowSettings`), and frees it whatever happens. */
+  /**
+   * Embeds windows, hands them over on their way through the model, of which one part at a time is loaded, and frees what it took
+   * whatever happens.
+   */
+  async stream<Value>(
+    source: ModelSource,
+    windows: readonly Int32Array[],
+    work: (stream: WindowStream) => Promise<Value>,
+    { signal }: Pick<RunControl, 'signal'> = {},
+  ): Promise<Value> {
+    const decoder = await DecoderInParts.open(source, this.request);
+    const { workers } = this.request;
+    const store = this.request.streams?.() ?? new MemoryStreamStore();
+    const parts = (await this.engine.native?.open(source)) ?? decoder;
+    const place = { backend: this.choice.backend, native: this.engine.native !== undefined };
+    const load: LoadPart = (part) => (workers ? workers.loadPart(source, part, place) : loadHere(parts, source, part));
+    const stream = new WindowStream(source, windows, store, load, workers?.count ?? 1, signal);
+    try {
+      let place = 0;
+      for await (const embedded of decoder.embed(windows)) {
+        throwIfAborted(signal);
+        await store.write(place++, embedded);
+      }
+      return await work(stream);
+    } finally {
+      await stream.dispose();
+    }
+  }
+
+  /** Takes windows through a model, whole or in parts, and hands over their logits. */
   async use<Value>(
     source: ModelSource,
+    windows: readonly Int32Array[],
     work: (model: LogitSource) => Promise<Value>,
-    cacheDtype?: CacheDtype,
+    control: RunControl = {},
   ): Promise<Value> {
-    const model = (await this.loadInWorkers(source, cacheDtype)) ?? (await this.loadHere(source, cacheDtype));
-    try {
-      return await work(model);
-    } finally {
-      model.dispose();
-    }
+    if (this.takesWhole(source)) return this.useWhole(source, work);
+    const total = source.shape.numLayers;
+    const progress = { type: 'progress', stage: 'evaluation', total, unit: 'layers' } as const;
+    const take = async (stream: WindowStream) => {
+      await stream.advanceToEnd((completed) => control.onEvent?.({ ...progress, completed }));
+      return work(stream);
+    };
+    return this.stream(source, windows, take, control);
   }
 
-  /** Loads a model in this thread, hands over its activations, and frees it whatever happens. */
-  async useActivations<Value>(source: ModelSource, work: (model: ActivationSource) => Promise<Value>): Promise<Value> {
-    const model = await this.loadHere(source);
-    try {
-      return await work(model);
-    } finally {
-      model.dispose();
-    }
-  }
-
-  /** Second moments of a model's activations. The same numbers with and without workers. */
-  async collectStatistics(
+  /** Loads a whole model, hands over its logits with keys and values read back from a cache of a dtype, and frees it whatever happens. */
+  async useCached<Value>(
     source: ModelSource,
-    request: Omit<CalibrationRequest, 'activations'>,
-  ): Promise<CalibrationStatistics> {
-    const inWorkers = await this.loadInWorkers(source);
-    if (inWorkers) {
-      try {
-        return await collectInParts(request, inWorkers.concurrency ?? 1, (part) => inWorkers.collectStatistics(part));
-      } finally {
-        inWorkers.dispose();
-      }
+    cacheDtype: CacheDtype,
+    work: (model: LogitSource) => Promise<Value>,
+  ): Promise<Value> {
+    const { workers } = this.request;
+    const { backend } = this.choice;
+    const settings = { ...this.request, ...windowSettings(cacheDtype) };
+    const model = workers ? await workers.load(source, { backend, cacheDtype }) : await loadModel(source, settings);
+    try {
+      return await work(model);
+    } finally {
+      model.dispose();
     }
-    return this.useActivations(source, (activations) =>
-      collectInParts(request, 1, (part) => collectStatistics({ ...part, activations, signal: request.signal })),
-    );
   }
 
-  /** Caches of few bits are those of the kernels of generation: native code has none. */
-  private async loadHere(source: ModelSource, cacheDtype?: CacheDtype) {
-    if (this.engine.native && cacheDtype === undefined) return this.engine.native.load(source);
-    return loadModel(source, { ...this.request, ...windowSettings(cacheDtype) });
+  /**
+   * Second moments of a model's layers over windows, layer after layer from `from` on. The same numbers, bit for bit, with and without
+   * workers, whole or in parts.
+   */
+  async gatherStatistics(source: ModelSource, request: GatherRequest): Promise<void> {
+    const { windows, provenance, from = 0, keep, onEvent, signal } = request;
+    const report = (completed: number, total: number, unit: string) =>
+      onEvent?.({ type: 'progress', stage: 'statistics', completed, total, unit });
+    if (this.takesWhole(source)) {
+      const statistics = await this.useWhole(source, (model) =>
+        collectInGroups(model, { windows, provenance, signal, onEvent }),
+      );
+      for (const layer of statistics.layers.slice(from)) await keep(layer);
+      return;
+    }
+    const total = source.shape.numLayers * windows.length;
+    const gather = async (stream: WindowStream) => {
+      while (stream.layer < from) await stream.advance();
+      while (stream.layer < source.shape.numLayers) {
+        let completed = stream.layer * windows.length;
+        await keep(
+          await stream.advanceGathering((passed) => {
+            completed += passed;
+            report(completed, total, 'windows in layers');
+          }),
+        );
+      }
+    };
+    await this.stream(source, windows, gather, { signal });
   }
 
-  private async loadInWorkers(source: ModelSource, cacheDtype?: CacheDtype): Promise<ModelInWorkers | undefined> {
-    const native = this.engine.native !== undefined && cacheDtype === undefined;
-    return this.request.workers?.load(source, { backend: this.choice.backend, native, cacheDtype });
+  /** Whether windows run through the whole model at once: in native code, where it is small enough to lie there in several copies. */
+  private takesWhole(source: ModelSource): boolean {
+    return this.engine.native !== undefined && 4 * countParameters(source) <= wholeModelBytes;
+  }
+
+  private async useWhole<Value>(source: ModelSource, work: (model: WholeModel) => Promise<Value>): Promise<Value> {
+    const { workers } = this.request;
+    const place = { backend: this.choice.backend, native: true };
+    const model = workers ? await workers.load(source, place) : await this.engine.native!.load(source);
+    try {
+      return await work(model);
+    } finally {
+      model.dispose();
+    }
   }
 }
 
-/** Windows whose moments are summed before they meet the others: fixed, so that sums do not depend on the workers. */
-const windowsPerPart = 4;
+/** Models of more float32 bytes run in parts, also where native code could run them whole. */
+const wholeModelBytes = 2 ** 30;
 
-type Part = Pick<CalibrationRequest, 'windows' | 'provenance'>;
+type WholeModel = LogitSource & (ModelInWorkers | ActivationSource);
+
+export interface GatherRequest extends Pick<CalibrationRequest, 'windows' | 'provenance' | 'onEvent' | 'signal'> {
+  /** The first layer whose statistics are wanted. */
+  from?: number;
+  /** Given the statistics of one layer after another. */
+  keep(statistics: LayerStatistics): Promise<void>;
+}
 
 /**
- * Statistics of all windows, gathered in parts of a few windows that may run side by side and are merged in their order: the
+ * Statistics of all windows, gathered in groups of a few windows that may run side by side and are merged in their order: the
  * numbers are the same, bit for bit, whoever gathers them and however many at once.
  */
-async function collectInParts(
-  request: Part & Pick<CalibrationRequest, 'onEvent' | 'signal'>,
-  concurrency: number,
-  collectPart: (part: Part) => Promise<CalibrationStatistics>,
+async function collectInGroups(
+  model: WholeModel,
+  { windows, provenance, onEvent, signal }: Omit<CalibrationRequest, 'activations'>,
 ): Promise<CalibrationStatistics> {
-  const { windows, provenance, onEvent, signal } = request;
-  const count = Math.max(1, Math.ceil(windows.length / windowsPerPart));
-  const parts = Array.from({ length: count }, (_, part) =>
-    windows.slice(part * windowsPerPart, (part + 1) * windowsPerPart),
+  const collect = (group: readonly Int32Array[]) =>
+    'collectStatistics' in model
+      ? model.collectStatistics({ windows: group, provenance })
+      : collectStatistics({ activations: model, windows: group, provenance, ...(signal && { signal }) });
+  const groups = Array.from({ length: Math.max(1, Math.ceil(windows.length / windowsPerGroup)) }, (_, group) =>
+    windows.slice(group * windowsPerGroup, (group + 1) * windowsPerGroup),
   );
   let merged: CalibrationStatistics | undefined;
   let completed = 0;
   await mapInOrder({
-    items: parts,
-    concurrency,
+    items: groups,
+    concurrency: model.concurrency ?? 1,
     signal,
-    work: (part) => collectPart({ windows: part, provenance }),
-    onResult: (next, part) => {
+    work: collect,
+    onResult: (next, group) => {
       merged = merged ? mergeStatistics([merged, next]) : next;
-      completed += parts[part]!.length;
+      completed += groups[group]!.length;
       onEvent?.({ type: 'progress', stage: 'statistics', completed, total: windows.length, unit: 'windows' });
     },
   });
-  const { runs: _, ...ofOneRun } = merged!.provenance;
-  return { layers: merged!.layers, provenance: ofOneRun };
+  return merged!;
 }
 
-/** Runs work that may need a model: it is loaded when it is first asked for, and freed when the work is done. */
+/** A part of a model on the device of this thread. */
+async function loadHere(decoder: ModelParts, source: ModelSource, part: number | 'head'): Promise<LoadedPart> {
+  const unasked = async (): Promise<never> => {
+    throw new KvlrError('invalid-argument', {
+      message: 'expected windows to be passed through a layer, or read out by the head.',
+    });
+  };
+  if (part === 'head') {
+    const { logits, dispose } = await decoder.loadHead();
+    return { concurrency: 1, pass: unasked, logits, dispose };
+  }
+  const layer = await decoder.loadLayer(part);
+  return {
+    concurrency: 1,
+    pass: (request) => passGroup(layer, source, part, request),
+    logits: unasked,
+    dispose: () => layer.dispose(),
+  };
+}
+
+/** Runs work that may need a model on some windows: they pass it when it is first asked for, and it is freed when the work is done. */
 export async function useOnDemand<Value>(
   runner: Pick<ModelRunner, 'use'>,
   model: ModelSource,
+  windows: () => Promise<readonly Int32Array[]>,
   work: (load: () => Promise<LogitSource>) => Promise<Value>,
 ): Promise<Value> {
   let finish = () => {};
@@ -151,10 +252,12 @@ export async function useOnDemand<Value>(
   const load = once(
     () =>
       new Promise<LogitSource>((resolve, reject) => {
-        inUse = runner.use(model, (loaded) => {
-          resolve(loaded);
-          return finished;
-        });
+        const use = async () =>
+          runner.use(model, await windows(), (loaded) => {
+            resolve(loaded);
+            return finished;
+          });
+        inUse = use();
         inUse.catch(reject);
       }),
   );

@@ -10,23 +10,30 @@ import type {
   ModelSource,
 } from '@kvlr/core';
 import type { BackendName, LoadModelSettings } from '@kvlr/runtime';
+import type { LoadedPart } from './window-stream.ts';
 
 /** Port: processors that run windows of a model side by side. `createWorkerPool` of `@kvlr/pipeline/node` is one. */
 export interface ModelWorkers {
   readonly count: number;
-  /** Puts a model on every worker. The caller disposes it. */
+  /** Puts one layer of a model, or its head, on every worker. The caller disposes it. */
+  loadPart(source: ModelSource, part: number | 'head', place: PartPlace): Promise<LoadedPart>;
+  /** Puts a whole model on every worker. The caller disposes it. */
   load(source: ModelSource, place: WorkerPlace): Promise<ModelInWorkers>;
   /** Groups of one layer, on one worker. */
   group(question: GroupingQuestion): Promise<number[][]>;
 }
 
-/** What runs a model in a worker. */
-export interface WorkerPlace {
+/** What runs parts of a model on a worker. */
+export interface PartPlace {
   backend: BackendName;
-  /** In native code instead of on the backend. */
+  /** The worker's native engine, in place of the backend. */
   native?: boolean;
-  /** As in `windowSettings`. */
-  cacheDtype?: CacheDtype | undefined;
+}
+
+/** What runs a whole model on a worker. */
+export interface WorkerPlace extends PartPlace {
+  /** Without the native engine: windows run behind a cache of this dtype; see `windowSettings`. */
+  cacheDtype?: CacheDtype;
 }
 
 /** A model that lies on every worker: as many windows run at once. */

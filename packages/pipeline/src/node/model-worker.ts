@@ -1,19 +1,22 @@
 import { parentPort } from 'node:worker_threads';
-import { loadOnnxModel } from '@kvlr/engine-onnx';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { serveTasks, type WorkerQuestion } from '../workers/tasks.ts';
-import { onnxEngine } from './onnx-engine.ts';
+import { onnxEngineOfWorker } from './onnx-engine.ts';
 
 /** Entry of a worker thread: `createWorkerPool` starts it. */
 const port = parentPort;
 if (port) {
-  // Windows run side by side on threads like this one: each has one processor core.
-  const serve = serveTasks({ ...onnxEngine, load: (source) => loadOnnxModel(source, { threads: 1 }) });
+  const serve = serveTasks(onnxEngineOfWorker);
   const ready = prepareNodeRuntime();
   port.on('message', async (question: WorkerQuestion) => {
     await ready;
     const answer = await serve(question);
-    const moved = 'answer' in answer && answer.answer instanceof Float32Array ? [answer.answer.buffer] : [];
-    port.postMessage(answer, moved as ArrayBuffer[]);
+    port.postMessage(answer, 'answer' in answer ? arraysOf(answer.answer) : []);
   });
+}
+
+/** The memory of all numbers in an answer: it moves to the other thread and is not copied. */
+function arraysOf(value: unknown): ArrayBuffer[] {
+  if (ArrayBuffer.isView(value)) return [value.buffer as ArrayBuffer];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(arraysOf) : [];
 }

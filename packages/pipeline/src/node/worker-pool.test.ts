@@ -1,10 +1,12 @@
+import { collectStatistics } from '@kvlr/calibration';
 import { resolveMethod } from '@kvlr/compression';
-import type { CacheDtype, ModelSource } from '@kvlr/core';
+import type { CacheDtype, CalibrationStatistics, LayerStatistics, ModelSource } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
+import { loadModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
-import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
+import { createTinyModel, expectClose, randomTokenIds } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ModelRunner } from '../models/runner.ts';
+import { type GatherRequest, ModelRunner } from '../models/runner.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { createGrouper, type GroupingSource } from '../stages/grouping.ts';
 import { createWorkerPool, type WorkerPool } from './worker-pool.ts';
@@ -27,37 +29,47 @@ describe('a pool of two workers', () => {
 
   it('gathers the statistics of one thread, bit for bit', async () => {
     const completed: number[] = [];
-    const expected = await alone.collectStatistics(source, { windows, provenance });
-    const received = await together.collectStatistics(source, {
-      windows,
-      provenance,
+    const expected = await gatherWith(alone, source);
+    const received = await gatherWith(together, source, {
       onEvent: (event) => event.type === 'progress' && completed.push(event.completed),
     });
     expect(received).toEqual(expected);
-    expect(received.provenance).toMatchObject({ tokenCount: 70, windowLength: 10 });
-    expect(completed).toEqual([4, 7]);
+    expect(received.map(({ layer, tokenCount }) => [layer, tokenCount])).toEqual([
+      [0, 70],
+      [1, 70],
+    ]);
+    expect(completed).toEqual([4, 7, 11, 14]);
+    expect(await gatherWith(together, source, { from: 1 })).toEqual(expected.slice(1));
+    const { layers } = await inOnePass(source);
+    for (const [layer, { keySecondMoment }] of layers.entries()) {
+      expectClose(received[layer]!.keySecondMoment, keySecondMoment, 1e-12);
+    }
   });
 
   it('answers the logits of one thread, bit for bit, for several models at once', async () => {
     const other = createTinyModel({ seed: 2 });
     const logitsOf = (runner: ModelRunner, model: ModelSource) =>
-      runner.use(model, (logits) => Promise.all(windows.map((window) => logits.logits(window))));
+      runner.use(model, windows, (logits) => Promise.all(windows.map((window) => logits.logits(window))));
     const [first, second] = await Promise.all([logitsOf(together, source), logitsOf(together, other)]);
     expect(first).toEqual(await inTurn(alone, source));
     expect(second).toEqual(await inTurn(alone, other));
   });
 
   it('runs windows behind a cache of fewer bits as one thread does', async () => {
-    const logitsOf = (runner: ModelRunner, dtype?: CacheDtype) =>
-      runner.use(source, (logits) => logits.logits(windows[0]!), dtype);
+    const logitsOf = (runner: ModelRunner, dtype: CacheDtype) =>
+      runner.useCached(source, dtype, (logits) => logits.logits(windows[0]!));
     const received = await logitsOf(together, 'int4');
     expect(received).toEqual(await logitsOf(alone, 'int4'));
-    expect(received).not.toEqual(await logitsOf(alone));
+    expect(received).not.toEqual(await logitsOf(alone, 'f32'));
   });
 
   it.each(['lost-energy', 'measured-error'])('groups heads by %s as one thread does', async (label) => {
     const model = createTinyModel({ numAttentionHeads: 8, numKeyValueHeads: 8, attentionBias: true });
-    const statistics = await alone.collectStatistics(model, { windows, provenance });
+    const layers = await gatherWith(alone, model);
+    const statistics = {
+      provenance: { ...provenance, tokenCount: 70, windowLength: 10 },
+      layer: async (layer: number) => layers[layer]!,
+    };
     const blockInputs = async () => {
       const rows = createMatrix(20, model.shape.hiddenSize);
       rows.data.set(Float64Array.from(rows.data, (_, index) => Math.sin(index ** 2)));
@@ -77,20 +89,19 @@ describe('a pool of two workers', () => {
 
   it('keeps strategies of the caller on the main thread', () => {
     const own = { strategy: () => [[0], [1]], label: 'lost-energy', method: resolveMethod('rope-averaged') };
-    const unread = { model: source, statistics: { layers: [] } } as unknown as GroupingSource;
+    const unread = { model: source, statistics: undefined } as unknown as GroupingSource;
     expect(createGrouper({ ...unread, ...own, workers }, undefined).concurrency).toBe(1);
   });
 
   it('passes on what goes wrong in a thread', async () => {
     const broken = createTinyModel();
     broken.dense.delete(broken.tensorName('finalNorm'));
-    const use = together.use(broken, async () => undefined);
+    const use = together.use(broken, windows, (logits) => logits.logits(windows[0]!));
     await expect(use).rejects.toMatchObject({ name: 'KvlrError', code: 'tensor-missing' });
   });
 
   it('stops when told to', async () => {
-    const signal = AbortSignal.abort();
-    const collect = together.collectStatistics(source, { windows, provenance, signal });
+    const collect = gatherWith(together, source, { signal: AbortSignal.abort() });
     await expect(collect).rejects.toMatchObject({ code: 'aborted' });
   });
 
@@ -101,8 +112,24 @@ describe('a pool of two workers', () => {
     await refused;
   });
 
+  async function gatherWith(runner: ModelRunner, model: ModelSource, settings: Partial<GatherRequest> = {}) {
+    const layers: LayerStatistics[] = [];
+    const keep = async (layer: LayerStatistics) => void layers.push(layer);
+    await runner.gatherStatistics(model, { windows, provenance, keep, ...settings });
+    return layers;
+  }
+
+  async function inOnePass(model: ModelSource): Promise<CalibrationStatistics> {
+    const activations = await loadModel(model, { backend: 'wasm' });
+    try {
+      return await collectStatistics({ activations, windows, provenance });
+    } finally {
+      activations.dispose();
+    }
+  }
+
   async function inTurn(runner: ModelRunner, model: ModelSource): Promise<Float32Array[]> {
-    return runner.use(model, async (logits) => {
+    return runner.use(model, windows, async (logits) => {
       const answers: Float32Array[] = [];
       for (const window of windows) answers.push(await logits.logits(window));
       return answers;

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { KvlrError } from '@kvlr/core';
+import type { LoadedPart } from '../models/window-stream.ts';
 import type { ModelInWorkers, ModelWorkers } from '../models/workers.ts';
 import { shareModel, shareQuestion } from '../workers/shared-memory.ts';
 import type { WorkerAnswer, WorkerQuestion, WorkerTaskName, WorkerTasks } from '../workers/tasks.ts';
@@ -13,7 +14,7 @@ export interface WorkerPool extends ModelWorkers {
 /**
  * Threads that run windows of a model side by side, for calibration and evaluation on the CPU. Results are those of one
  * thread, bit for bit: a window is computed by one thread alone, and sums are taken in the order of the windows.
- * Each thread holds the model in float32, and one more copy lies in shared memory. The caller closes the pool.
+ * Each thread holds one layer in float32 at a time, and one more copy lies in shared memory. The caller closes the pool.
  *
  * @throws KvlrError 'invalid-argument' unless count is a whole number from 1.
  */
@@ -31,20 +32,41 @@ export function createWorkerPool(count: number): WorkerPool {
   const askAll = <Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']) =>
     Promise.all(threads.map((thread) => thread.ask(task, ask)));
   let models = 0;
+  /** Has every thread load something under a number of its own. */
+  const loadEverywhere = async <Name extends 'load' | 'loadPart'>(
+    task: Name,
+    ask: (model: number) => Promise<WorkerTasks[Name]['ask']>,
+  ) => {
+    const model = models++;
+    const dispose = () => {
+      // A pool that was closed meanwhile has nothing left to free.
+      askAll('dispose', { model }).catch(() => undefined);
+    };
+    try {
+      await askAll(task, await ask(model));
+    } catch (error) {
+      dispose();
+      throw error;
+    }
+    return { model, dispose };
+  };
   return {
     count,
-    async load(source, place): Promise<ModelInWorkers> {
-      const model = models++;
-      const dispose = () => {
-        // A pool that was closed meanwhile has nothing left to free.
-        askAll('dispose', { model }).catch(() => undefined);
+    async loadPart(source, part, place): Promise<LoadedPart> {
+      const { model, dispose } = await loadEverywhere('loadPart', async (number) => {
+        return { model: number, source: await shareModel(source, part), place, part };
+      });
+      return {
+        concurrency: count,
+        pass: (request) => askIdlest('pass', { model, ...request }),
+        logits: (stream) => askIdlest('readOut', { model, stream }),
+        dispose,
       };
-      try {
-        await askAll('load', { model, source: await shareModel(source), place });
-      } catch (error) {
-        dispose();
-        throw error;
-      }
+    },
+    async load(source, place): Promise<ModelInWorkers> {
+      const { model, dispose } = await loadEverywhere('load', async (number) => {
+        return { model: number, source: await shareModel(source), place };
+      });
       return {
         vocabSize: source.shape.vocabSize,
         concurrency: count,

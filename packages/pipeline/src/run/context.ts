@@ -1,4 +1,4 @@
-import { type EventListener, type RunControl, type StageName, throwIfAborted } from '@kvlr/core';
+import { type EventListener, KvlrError, type RunControl, type StageName, throwIfAborted } from '@kvlr/core';
 import type { RunEnvironment } from '@kvlr/report';
 import { type Artefact, addEfforts, type Effort, type Kept } from './artefact.ts';
 import { artefactNames, type RunStore } from './store.ts';
@@ -31,6 +31,23 @@ export interface CachedStage<Value> extends Artefact<Value> {
   detail?: (value: Value) => string;
   /** Name of an artefact that is of no use once this one is saved: a checkpoint of the work. */
   replaces?: string;
+}
+
+/** A stage whose outcome is one artefact for each layer. `name` is that of the folder they lie in, with '/' at its end. */
+export interface LayeredStage<Value> extends Artefact<Value> {
+  stage: StageName;
+  title: string;
+  numLayers: number;
+  /** A few words for people: what came out of the last layer. */
+  detail?: (last: Value) => string;
+}
+
+/** Reads what a stage kept of a layer. */
+export type ReadLayer<Value> = (layer: number) => Promise<Value>;
+
+/** Name of the artefact of one layer in a folder of such. */
+export function layerArtefactName(folder: string, layer: number): string {
+  return `${folder}layer-${String(layer).padStart(3, '0')}.safetensors`;
 }
 
 /** One run: where it keeps things, whom it tells, and how long its stages took. */
@@ -81,6 +98,56 @@ export class RunContext {
       }
       stage.detail = request.detail?.(value);
       return value;
+    });
+  }
+
+  /**
+   * The same for a stage that goes from layer to layer: each layer is kept when it is done and let go, so that memory does not grow with
+   * their number and a run that was cut goes on with the next one.
+   *
+   * @param compute Makes the layers that are not there yet, in order; told which is the first.
+   * @returns Reads a layer again, the one that was read last from memory.
+   */
+  async cachedLayers<Value>(
+    request: LayeredStage<Value>,
+    compute: (stage: Stage, from: number, keep: (value: Value) => Promise<void>) => Promise<void>,
+  ): Promise<ReadLayer<Value>> {
+    const { name, key, codec, numLayers } = request;
+    const artefact = (layer: number) => ({ name: layerArtefactName(name, layer), key, codec });
+    await this.stage(request.stage, request.title, async (stage) => {
+      let done = 0;
+      let last: Value | undefined;
+      for (let kept = await stage.load(artefact(0)); kept !== undefined; kept = await stage.load(artefact(done))) {
+        last = kept.value;
+        done += 1;
+        if (done === numLayers) break;
+      }
+      stage.skipped = done === numLayers;
+      if (!stage.skipped) {
+        await compute(stage, done, async (value) => {
+          last = value;
+          await stage.savePiece(artefact(done), value);
+          done += 1;
+          stage.progress(done, numLayers, 'layers');
+        });
+      }
+      stage.detail = last && request.detail?.(last);
+    });
+    let recent: { layer: number; value: Promise<Value> } | undefined;
+    return (layer) => {
+      if (recent?.layer !== layer) recent = { layer, value: this.readAgain(artefact(layer)) };
+      return recent.value;
+    };
+  }
+
+  private async readAgain<Value>({ name, key, codec }: Artefact<Value>): Promise<Value> {
+    const bytes = await this.store.read(name);
+    const kept = bytes && codec.decode(bytes, key);
+    if (kept) return kept.value;
+    throw new KvlrError('file-missing', {
+      message: 'expected what the run kept before, found none of it or something else',
+      hint: 'Leave the run directory alone while a run goes on, and start it again.',
+      where: { file: name },
     });
   }
 

@@ -19,11 +19,11 @@ export const artefactNames = {
   recipe: 'recipe.yaml',
   events: 'events.jsonl',
   source: 'source.json',
-  statistics: '1-statistics.safetensors',
+  statistics: '1-statistics/',
   budgetLosses: '2-budget/losses.json',
   budget: '2-budget/layers.json',
   grouping: '3-grouping.json',
-  factors: '4-factors.safetensors',
+  factors: '4-factors/',
   recovery: '5-recovery/',
   distillation: '6-distillation/',
   adapter: '6-distillation/adapter/',
@@ -36,6 +36,9 @@ export const artefactNames = {
   comparisonHtml: 'comparison.html',
   comparisonMarkdown: 'comparison.md',
   comparisonPicture: 'comparison.svg',
+  frontierData: 'frontier.json',
+  frontierMarkdown: 'frontier.md',
+  frontierPicture: 'frontier.svg',
 } as const;
 
 /** Writes text as UTF-8. */

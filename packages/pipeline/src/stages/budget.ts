@@ -9,7 +9,14 @@ import {
   readAttentionWeights,
   spreadBudget,
 } from '@kvlr/compression';
-import { type BudgetRequest, cacheSize, type DecoderShape, type LayerBudget, type ModelSource } from '@kvlr/core';
+import {
+  type BudgetRequest,
+  cacheSize,
+  type DecoderShape,
+  type LayerBudget,
+  type LayerStatistics,
+  type ModelSource,
+} from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, evaluate } from '@kvlr/evaluation';
 import { divisorsOf } from '../heads.ts';
@@ -19,7 +26,7 @@ import type { RunContext, Stage } from '../run/context.ts';
 import { type BudgetChoice, budgetPolicies } from '../run/plugin-choices.ts';
 import { artefactNames } from '../run/store.ts';
 import { createGrouper, type GroupingSource } from './grouping.ts';
-import type { OriginalOnText } from './statistics.ts';
+import type { ModelStatistics, OriginalOnText } from './statistics.ts';
 
 /** How much of its cache each layer keeps; see `BudgetRequest.unit`. */
 export interface CacheBudget {
@@ -111,12 +118,12 @@ export async function chooseBudget(context: RunContext, request: BudgetStageRequ
   };
   const layers = await context.cached(stage, async (running) => {
     const groupsOf = rememberGroups(grouping, context.signal);
-    return withLossMeter(running, { ...request, unit, groupsOf }, (measuredLoss) =>
+    return withLossMeter(running, { ...request, unit, groupsOf }, async (measuredLoss) =>
       spreadBudget(
         choice?.policy ?? budgetPolicies.get(settings.policy).policy,
         {
           ...frame,
-          statistics: grouping.statistics.layers,
+          statistics: choice && (await readAll(grouping.statistics, model.shape.numLayers)),
           weights: (layer) => readAttentionWeights(model, layer),
           lostEnergy: createLostEnergies(grouping, keyValueHeads, groupsOf),
           measuredLoss,
@@ -128,6 +135,17 @@ export async function chooseBudget(context: RunContext, request: BudgetStageRequ
     );
   });
   return { unit, layers };
+}
+
+/** A policy of the caller's own may look at all layers at once. */
+async function readAll(
+  statistics: ModelStatistics | undefined,
+  numLayers: number,
+): Promise<LayerStatistics[] | undefined> {
+  if (statistics === undefined) return undefined;
+  const layers: LayerStatistics[] = [];
+  for (let layer = 0; layer < numLayers; layer++) layers.push(await statistics.layer(layer));
+  return layers;
 }
 
 type GroupsOf = (layer: number, wanted: number) => Promise<number[][]>;
@@ -162,16 +180,17 @@ function withLossMeter<Value>(
     key: request.lossKey,
     codec: jsonCodec<Record<string, number>>(),
   };
-  return useOnDemand(runner, model, (load) => {
+  const sampled = once(async () => {
+    const held = text.heldOut(
+      { count: settings.windows, length: settings.windowLength, seed: settings.seed },
+      { count: calibration.windows, length: calibration.windowLength, seed: calibration.seed },
+    );
+    return held.map((tokenIds) => ({ source: 'calibration', tokenIds }));
+  });
+  const inputsOf = async () => (await sampled()).map(({ tokenIds }) => tokenIds.slice(0, -1));
+  return useOnDemand(runner, model, inputsOf, (load) => {
     const known = once(async () => ({ ...(await stage.load(losses))?.value }));
-    const prepare = once(async () => {
-      const held = text.heldOut(
-        { count: settings.windows, length: settings.windowLength, seed: settings.seed },
-        { count: calibration.windows, length: calibration.windowLength, seed: calibration.seed },
-      );
-      const windows = held.map((tokenIds) => ({ source: 'calibration', tokenIds }));
-      return { base: cachedLogits(await load()), windows };
-    });
+    const prepare = once(async () => ({ base: cachedLogits(await load()), windows: await sampled() }));
     return work(async (layer, budget) => {
       const heads = unit === 'heads' ? budget.keys : keyValueHeads;
       const name = `layer ${layer}, ${budget.keys} keys, ${budget.values} values in ${heads} groups`;
@@ -182,14 +201,14 @@ function withLossMeter<Value>(
         shape: model.shape,
         layer,
         weights: await readAttentionWeights(model, layer),
-        statistics: grouping.statistics.layers[layer],
+        statistics: await grouping.statistics?.layer(layer),
         groups: await groupsOf(layer, heads),
         method: grouping.method,
         ...(unit === 'ranks' && { ranks: budget }),
       });
       const candidate = applyCompression(model, [compressed]);
       const { base, windows } = await prepare();
-      const { againstBase } = await runner.use(candidate, (loaded) =>
+      const { againstBase } = await runner.use(candidate, await inputsOf(), (loaded) =>
         evaluate({
           model: loaded,
           modelId: candidate.id,
@@ -217,7 +236,7 @@ function createLostEnergies(
   const ofLayer = async (layer: number): Promise<(side: keyof LayerBudget, count: number) => Promise<number>> => {
     const { shape } = model;
     const weights = await readAttentionWeights(model, layer);
-    const source = { shape, layer, weights, statistics: statistics.layers[layer] };
+    const source = { shape, layer, weights, statistics: await statistics?.layer(layer) };
     if (method.freeRanks) {
       const lost = lostRankEnergy(source, await groupsOf(layer, keyValueHeads), method.freeRanks);
       return async (side, rank) => lost(side, rank);

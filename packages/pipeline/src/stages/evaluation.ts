@@ -43,27 +43,25 @@ export function evaluateResult(context: RunContext, request: EvaluationStageRequ
     windows,
     cache: cacheSize(shape, bytesPerElement),
   });
-  return context.cached(stage, (running) =>
-    runner.use(base, async (baseModel) => {
+  const inputs = windows.map(({ tokenIds }) => tokenIds.slice(0, -1));
+  return context.cached(stage, (running) => {
+    const [first, second] = [running.part(0, 2), running.part(1, 2)];
+    const evaluateBoth = async (baseModel: LogitSource): Promise<Evaluation> => {
       const baseLogits = cachedLogits(baseModel);
-      const baseResult = await evaluate({ ...running.part(0, 2), ...settingsOf(base), model: baseLogits });
-      return runner.use(written, async (writtenModel): Promise<Evaluation> => {
-        const result = await evaluate({
-          ...running.part(1, 2),
-          ...settingsOf(written),
-          model: writtenModel,
-          base: baseLogits,
-          baseModelId: base.id,
-        });
+      const baseResult = await evaluate({ ...first, ...settingsOf(base), model: baseLogits });
+      const evaluateWritten = async (writtenModel: LogitSource): Promise<Evaluation> => {
+        const against = { base: baseLogits, baseModelId: base.id };
+        const result = await evaluate({ ...second, ...settingsOf(written), model: writtenModel, ...against });
         if (written === exact) return { base: baseResult, result };
-        const firstWindow = windows[0]!.tokenIds.slice(0, -1);
-        const difference = await runner.use(exact, (exactModel) =>
-          logitDifference(exactModel, writtenModel, firstWindow),
+        const difference = await runner.use(exact, inputs.slice(0, 1), (exactModel) =>
+          logitDifference(exactModel, writtenModel, inputs[0]!),
         );
         return { base: baseResult, result, rounding: { dtype, ...difference } };
-      });
-    }),
-  );
+      };
+      return runner.use(written, inputs, evaluateWritten, second);
+    };
+    return runner.use(base, inputs, evaluateBoth, first);
+  });
 }
 
 function describeEvaluation({ base, result, rounding }: Evaluation): string {

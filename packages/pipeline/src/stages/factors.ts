@@ -1,8 +1,8 @@
+import { type KeptLayer, keptLayer } from '@kvlr/checkpoint';
 import { type CompressionMethod, compressLayer, readAttentionWeights } from '@kvlr/compression';
 import {
   type AttentionWeights,
   type CachedKeys,
-  type CalibrationStatistics,
   type CompressedLayer,
   type LayerBudget,
   type ModelSource,
@@ -13,11 +13,12 @@ import {
 import { type ArtefactKey, bundleCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
-import type { Recordings } from './statistics.ts';
+import type { ModelStatistics, Recordings } from './statistics.ts';
 
 export interface FactorsRequest {
   model: ModelSource;
-  statistics: CalibrationStatistics;
+  /** Absent where neither method nor budget asks for them. */
+  statistics: ModelStatistics | undefined;
   groups: readonly number[][][];
   method: CompressionMethod;
   /** Width of the result's heads in widths of the source's. */
@@ -29,70 +30,70 @@ export interface FactorsRequest {
   key: ArtefactKey;
 }
 
-/** Stage 4: the closed-form factors of every layer, folded into its projections. */
-export function computeFactors(context: RunContext, request: FactorsRequest): Promise<CompressedLayer[]> {
-  const { model, statistics, groups, method, headWidth, ranks, key } = request;
+/**
+ * Stage 4: the closed-form factors of every layer, folded into its projections and kept layer by layer; what is given back reads them
+ * again when they are asked for.
+ */
+export async function computeFactors(context: RunContext, request: FactorsRequest): Promise<KeptLayer[]> {
+  const { model, statistics, groups, method, headWidth, ranks, key, attendedMoments } = request;
   const { shape } = model;
   const stage = {
     stage: 'factors' as const,
     title: `Low-rank factors, folded: ${method.title}`,
     name: artefactNames.factors,
+    numLayers: shape.numLayers,
     key,
-    codec: compressedLayersCodec,
+    codec: compressedLayerCodec,
   };
-  return context.cached(stage, async (running) => {
-    const attended = method.needsAttendedMoments ? await request.attendedMoments(groups, running.control) : undefined;
-    const layers: CompressedLayer[] = [];
-    for (let layer = 0; layer < shape.numLayers; layer++) {
+  const read = await context.cachedLayers(stage, async ({ control }, from, keep) => {
+    for (let layer = from; layer < shape.numLayers; layer++) {
       throwIfAborted(context.signal);
-      layers.push(
-        compressLayer({
-          shape,
-          layer,
-          weights: await readAttentionWeights(model, layer),
-          statistics: statistics.layers[layer],
-          attended: attended?.[layer],
-          groups: groups[layer]!,
-          method,
-          headWidth,
-          ranks: ranks?.[layer],
-        }),
-      );
-      running.progress(layer + 1, shape.numLayers, 'layers');
+      const ofLayer = groups[layer]!;
+      const attended = method.needsAttendedMoments ? await attendedMoments(layer, ofLayer, control) : undefined;
+      const compressed = compressLayer({
+        ...{ shape, layer, attended, groups: ofLayer, method, headWidth },
+        weights: await readAttentionWeights(model, layer),
+        statistics: await statistics?.layer(layer),
+        ranks: ranks?.[layer],
+      });
+      await keep(compressed);
     }
-    return layers;
   });
+  const layers: KeptLayer[] = [];
+  for (let layer = 0; layer < shape.numLayers; layer++) layers.push(keptLayer(await read(layer), () => read(layer)));
+  return layers;
 }
 
-/** Compressed layers as tensors (F64, flat, `layers.{position}.{part}`) and one JSON header. */
-const compressedLayersCodec = bundleCodec<CompressedLayer[]>(
-  (layers) => {
+/** A compressed layer as tensors (F64, flat, by the names of its parts) and a JSON header. */
+const compressedLayerCodec = bundleCodec<CompressedLayer>(
+  ({ weights, keys, ...header }) => {
+    const { kind, ...keyMatrices } = keys;
     const tensors: TensorBundle['tensors'] = new Map();
-    const headers = layers.map(({ weights, keys, ...header }, position) => {
-      const { kind, ...keyMatrices } = keys;
-      for (const [part, data] of Object.entries({ ...weights, ...keyMatrices })) {
-        if (data !== undefined) tensors.set(`layers.${position}.${part}`, { shape: [data.length], data });
-      }
-      return { ...header, kind, keyParts: Object.keys(keyMatrices) };
-    });
-    return { metadata: { layers: JSON.stringify(headers) }, tensors };
+    for (const [part, data] of Object.entries<Float64Array | undefined>({ ...weights, ...keyMatrices })) {
+      if (data !== undefined) tensors.set(part, { shape: [data.length], data });
+    }
+    return { metadata: { layer: JSON.stringify({ ...header, kind, keyParts: Object.keys(keyMatrices) }) }, tensors };
   },
   ({ metadata, tensors }) => {
-    const headers: (Omit<CompressedLayer, 'weights' | 'keys'> & { kind: CachedKeys['kind']; keyParts: string[] })[] =
-      JSON.parse(metadata.layers ?? '[]');
-    return headers.map(({ kind, keyParts, ...header }, position) => {
-      const read = (parts: readonly string[]) =>
-        Object.fromEntries(
-          parts.flatMap((part) => {
-            const tensor = tensors.get(`layers.${position}.${part}`);
-            return tensor ? [[part, Float64Array.from(tensor.data)]] : [];
-          }),
-        );
-      return {
-        ...header,
-        keys: { kind, ...read(keyParts) } as CachedKeys,
-        weights: read(Object.keys(rolesOfAttentionWeights)) as unknown as AttentionWeights,
-      };
-    });
+    const {
+      kind,
+      keyParts,
+      ...header
+    }: Omit<CompressedLayer, 'weights' | 'keys'> & {
+      kind: CachedKeys['kind'];
+      keyParts: string[];
+    } = JSON.parse(metadata.layer!);
+    const readParts = (parts: readonly string[]) =>
+      Object.fromEntries(
+        parts.flatMap((part) => {
+          const tensor = tensors.get(part);
+          return tensor ? [[part, Float64Array.from(tensor.data)]] : [];
+        }),
+      );
+    return {
+      ...header,
+      keys: { kind, ...readParts(keyParts) } as CachedKeys,
+      weights: readParts(Object.keys(rolesOfAttentionWeights)) as unknown as AttentionWeights,
+    };
   },
 );

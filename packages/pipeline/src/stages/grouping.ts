@@ -8,7 +8,6 @@ import {
   readAttentionWeights,
 } from '@kvlr/compression';
 import {
-  type CalibrationStatistics,
   type GroupCost,
   type GroupingRequest,
   type GroupingStrategy,
@@ -22,7 +21,7 @@ import { type ArtefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { artefactNames } from '../run/store.ts';
-import type { Recordings } from './statistics.ts';
+import type { ModelStatistics, Recordings } from './statistics.ts';
 
 /** A question about one layer with its strategy and method themselves, which need not have names. */
 export interface LayerQuestion extends Omit<GroupingQuestion, 'strategy' | 'method' | 'inputs'> {
@@ -65,7 +64,8 @@ export function groupLayer(question: LayerQuestion): Promise<number[][]> {
 /** A grouping strategy and what it is asked about. */
 export interface GroupingSource {
   model: ModelSource;
-  statistics: CalibrationStatistics;
+  /** Absent where nothing asks for them. */
+  statistics: ModelStatistics | undefined;
   strategy: GroupingStrategy;
   /** Name or path of the strategy. */
   label: string;
@@ -93,7 +93,8 @@ export function createGrouper(source: GroupingSource, signal: AbortSignal | unde
   const computes = named?.strategy === strategy && (named.needsStatistics || named.needsWeights);
   const ask = async (layer: number, wanted: number): Promise<number[][]> => {
     const weights = await readAttentionWeights(model, layer);
-    const asked = { shape: model.shape, layer, wanted, headWidth, weights, statistics: statistics.layers[layer] };
+    const ofLayer = named?.needsStatistics === false ? undefined : await statistics?.layer(layer);
+    const asked = { shape: model.shape, layer, wanted, headWidth, weights, statistics: ofLayer };
     if (!workers || !computes || methodName === undefined) {
       return groupLayer({ ...asked, strategy, label, method, inputs: () => blockInputs(layer), signal });
     }

@@ -1,4 +1,4 @@
-import { type CalibrationStatistics, type DecoderShape, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, type ModelSource, throwIfAborted } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { describeCourse, type LayerHistory } from '@kvlr/recovery';
 import {
@@ -30,8 +30,8 @@ export interface ReportRequest {
   budget?: CacheBudget;
   recipe: Recipe;
   /** Absent where none were gathered. */
-  statistics?: CalibrationStatistics;
-  evaluation: Evaluation;
+  statistics?: ModelStatistics | undefined;
+  evaluation: MeasuredOrNot;
   history: LayerHistory[];
   distillation?: Distillation['course'];
   /** What the plan has told already. */
@@ -39,14 +39,18 @@ export interface ReportRequest {
   environment: RunEnvironment;
 }
 
+/** Eigenvalues of wider moments would take longer than the compression itself. */
+const widestSpectrum = 1024;
+
 /** The report of a run, as JSON, HTML and Markdown in the store. */
 export function writeReport(context: RunContext, request: ReportRequest): Promise<CompressionReport> {
   return context.stage('report', 'Report', async () => {
     const { model, modelName, recipe, evaluation } = request;
     const spectra: LayerSpectra[] = [];
-    for (const layer of request.statistics?.layers ?? []) {
+    const showsSpectra = model.shape.numKeyValueHeads * model.shape.headDim <= widestSpectrum;
+    for (let layer = 0; showsSpectra && request.statistics && layer < model.shape.numLayers; layer++) {
       throwIfAborted(context.signal);
-      spectra.push(layerSpectra(layer));
+      spectra.push(layerSpectra(await request.statistics.layer(layer)));
     }
     const report: CompressionReport = {
       title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${describeHeads(request)}`,
@@ -60,11 +64,11 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       environment: request.environment,
       ...(spectra.length > 0 && { spectra }),
       reconstruction: request.history.map(toLayerReconstruction),
+      ...(request.distillation && { training: toTrainingCourse(request.distillation) }),
       notes: notesOf(request, context.warnings),
     };
     await writeText(context.store, artefactNames.reportData, `${JSON.stringify(report, undefined, 2)}\n`);
     await writeText(context.store, artefactNames.reportHtml, compressionHtml(report));
-      ...(request.distillation && { training: toTrainingCourse(request.distillation) }),
     await writeText(context.store, artefactNames.reportMarkdown, compressionMarkdown(report));
     return report;
   });
@@ -84,10 +88,6 @@ function toLayerReconstruction({ layer, initialError, finalError, points }: Laye
   return { layer, heldOutBefore: initialError, heldOutAfter: finalError, history };
 }
 
-function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }: Recipe): string {
-  const total = `${policy} budget, the total of ${keyValueHeads} KV heads in every layer`;
-  const engines =
-    budget.unit === 'heads'
 function toTrainingCourse({ points, best }: NonNullable<Distillation['course']>): TrainingCourse {
   const readings = points.map(({ tokens, trainLoss, heldOutLoss, heldOutNextToken }) => ({
     ...{ tokens, heldOutLoss, heldOutPerplexity: Math.exp(heldOutNextToken) },
@@ -96,6 +96,10 @@ function toTrainingCourse({ points, best }: NonNullable<Distillation['course']>)
   return { readings, bestTokens: best.tokens };
 }
 
+function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }: Recipe): string {
+  const total = `${policy} budget, the total of ${keyValueHeads} KV heads in every layer`;
+  const engines =
+    budget.unit === 'heads'
       ? 'LlamaForCausalLM of transformers expects one count for all layers and cannot load this; kvlr can, and llama.cpp after an export to GGUF (architecture deci).'
       : "kvlr's own runtime alone loads this.";
   return `${describeBudget(budget)} (${total}). ${engines}`;

@@ -1,4 +1,5 @@
-import { CalibrationText, collectStatistics } from '@kvlr/calibration';
+import { CalibrationText } from '@kvlr/calibration';
+import type { LayerStatistics } from '@kvlr/core';
 import { expect, it } from 'vitest';
 import { compress } from '../compress.ts';
 import { ModelRunner } from '../models/runner.ts';
@@ -16,15 +17,17 @@ it("holds the heads' own attended values, as the statistics do", async () => {
   const runner = await ModelRunner.create({ backend: 'cpu' });
   const text = new CalibrationText(tinyTexts.calibration, await model.tokenizer());
   const { calibration } = parseRecipe(tinyRecipe);
-  const layers = await recordOriginal({ model, runner, calibration, text }).attendedMoments([halves, halves], {});
+  const recordings = recordOriginal({ model, runner, calibration, text });
   const windows = text.sample({ count: 3, length: 32, seed: 0 });
-  const statistics = await runner.useActivations(model, (activations) =>
-    collectStatistics({ activations, windows, provenance: { modelId: '', textHash: '', seed: 0 } }),
-  );
+  const provenance = { modelId: '', textHash: '', seed: 0 };
+  const statistics: LayerStatistics[] = [];
+  await runner.gatherStatistics(model, { windows, provenance, keep: async (layer) => void statistics.push(layer) });
   const width = 4 * 8;
-  layers!.forEach((groups, layer) => {
-    const { attendedSecondMoment } = statistics.layers[layer]!;
-    for (const { heads, queryHeads, moments } of groups) {
+  // Asked for an earlier layer, the text is passed again.
+  for (const layer of [0, 1, 0]) {
+    const groups = await recordings.attendedMoments(layer, halves, {});
+    const { attendedSecondMoment } = statistics[layer]!;
+    for (const { heads, queryHeads, moments } of groups!) {
       queryHeads.forEach((queryHead, place) => {
         const own = heads.indexOf(queryHead);
         for (let row = 0; row < 8; row++) {
@@ -36,7 +39,8 @@ it("holds the heads' own attended values, as the statistics do", async () => {
         }
       });
     }
-  });
+  }
+  await recordings.close();
 });
 
 it('changes the values of the method that asks for them, and its keys not', async () => {
@@ -58,6 +62,6 @@ it('is left out, with a warning, where it would not fit into memory', async () =
   const recordings = recordOriginal({ model: { ...model, shape }, runner, calibration, text });
   const { warnings, onEvent } = keepWarnings();
   const everyHead = [Array.from({ length: 4096 }, (_, head) => head)];
-  expect(await recordings.attendedMoments([everyHead], { onEvent })).toBeUndefined();
+  expect(await recordings.attendedMoments(0, everyHead, { onEvent })).toBeUndefined();
   expect(warnings).toHaveLength(1);
 });

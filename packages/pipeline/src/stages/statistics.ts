@@ -7,18 +7,19 @@ import {
   readAttentionWeights,
 } from '@kvlr/compression';
 import {
-  type CalibrationStatistics,
   type Checkpoint,
   type LayerStatistics,
   type ModelSource,
   type RunControl,
+  type StatisticsProvenance,
   throwIfAborted,
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { createMatrix, eigSymmetric } from '@kvlr/linalg';
 import type { LayerSpectra } from '@kvlr/report';
 import { ModelRunner, once, type RunnerRequest } from '../models/runner.ts';
-import { type ArtefactKey, bundleCodec } from '../run/artefact.ts';
+import type { WindowStream } from '../models/window-stream.ts';
+import { type ArtefactKey, bundleCodec, type Codec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
 
@@ -30,26 +31,39 @@ export interface OriginalOnText {
   calibration: Recipe['calibration'];
 }
 
-/** Stage 1: second moments of every layer over the calibration text. */
-export function gatherStatistics(
+/** Second moments of a model's layers over calibration text, each read when it is asked for. */
+export interface ModelStatistics {
+  provenance: StatisticsProvenance;
+  layer(layer: number): Promise<LayerStatistics>;
+}
+
+/** Stage 1: second moments of every layer over the calibration text, gathered and kept layer by layer. */
+export async function gatherStatistics(
   context: RunContext,
   { model, runner, text, calibration, textHash, key }: OriginalOnText & { textHash: string; key: ArtefactKey },
-): Promise<CalibrationStatistics> {
+): Promise<ModelStatistics> {
+  const { windows: count, windowLength, seed } = calibration;
+  const provenance = { modelId: model.id, textHash, seed, tokenCount: count * windowLength, windowLength };
   const stage = {
     stage: 'statistics' as const,
     title: 'Second moments over the calibration text',
     name: artefactNames.statistics,
+    numLayers: model.shape.numLayers,
     key,
-    codec: bundleCodec(statisticsToBundle, statisticsFromBundle),
-    detail: ({ provenance: { tokenCount, windowLength } }: CalibrationStatistics) =>
-      `${tokenCount.toLocaleString('en-US')} tokens in ${tokenCount / windowLength} windows`,
+    codec: layerStatisticsCodec(provenance),
+    detail: () => `${provenance.tokenCount.toLocaleString('en-US')} tokens in ${count} windows`,
   };
-  return context.cached(stage, ({ control }) =>
-    runner.collectStatistics(model, {
-      ...control,
-      windows: sample(text, calibration),
-      provenance: { modelId: model.id, textHash, seed: calibration.seed },
-    }),
+  const layer = await context.cachedLayers(stage, ({ control }, from, keep) =>
+    runner.gatherStatistics(model, { ...control, windows: sample(text, calibration), provenance, from, keep }),
+  );
+  return { provenance, layer };
+}
+
+/** One layer's statistics as an artefact. */
+export function layerStatisticsCodec(provenance: StatisticsProvenance): Codec<LayerStatistics> {
+  return bundleCodec<LayerStatistics>(
+    (layer) => statisticsToBundle({ provenance, layers: [layer] }),
+    (bundle) => statisticsFromBundle(bundle).layers[0]!,
   );
 }
 
@@ -62,27 +76,98 @@ function sample(text: CalibrationText, { windows, windowLength: length, seed }: 
 export interface Recordings {
   /** What the attention block of a layer reads, on a few windows: what errors of merges are measured on. */
   blockInputs(layer: number): Promise<BlockInputs>;
-  /** Moments of attended values of each layer's groups; undefined, with a warning, where they take too much memory. */
-  attendedMoments(groups: readonly number[][][], control: RunControl): Promise<GroupAttendedMoments[][] | undefined>;
+  /**
+   * Moments of attended values of a layer's groups; undefined, with a warning, where they take too much memory. Layers are asked for
+   * in order: an earlier one begins another pass over the text.
+   */
+  attendedMoments(
+    layer: number,
+    groups: readonly number[][],
+    control: RunControl,
+  ): Promise<GroupAttendedMoments[] | undefined>;
+  /** Frees what passes over the text hold. */
+  close(): Promise<void>;
 }
 
 /** Windows that block inputs are recorded on, and those of the attended moments. */
 const recordedWindows = 2;
 const attendedWindows = 16;
-/** Beyond this the attended moments of all layers are left out, and values are what they would start from. */
+/** Beyond this the attended moments of a layer are left out, and values are what they would start from. */
 const maximumMomentBytes = 2 ** 31;
 
 /** Further passes of the original model over the calibration text. */
 export function recordOriginal(original: OriginalOnText): Recordings {
-  const { hiddenSize } = original.model.shape;
-  const { windowLength: tokens } = original.calibration;
+  const { model, runner, text, calibration } = original;
+  const { shape } = model;
+  const { windowLength: tokens } = calibration;
   const record = once(() => recordBlockInputs(original));
+  let pass: HeldStream | undefined;
+  /** The pass over the windows of attended moments, before this layer. */
+  const passBefore = async (layer: number): Promise<WindowStream> => {
+    if (pass !== undefined && pass.stream.layer > layer) {
+      await pass.end();
+      pass = undefined;
+    }
+    pass ??= await holdStream(runner, model, sample(text, calibration, attendedWindows));
+    while (pass.stream.layer < layer) await pass.stream.advance();
+    return pass.stream;
+  };
   return {
     async blockInputs(layer) {
       const numbers = Float64Array.from((await record())[layer]!);
-      return { rows: createMatrix(numbers.length / hiddenSize, hiddenSize, numbers), tokens };
+      return { rows: createMatrix(numbers.length / shape.hiddenSize, shape.hiddenSize, numbers), tokens };
     },
-    attendedMoments: (groups, control) => gatherAttendedMoments(original, groups, control),
+    async attendedMoments(layer, groups, { onEvent, signal }) {
+      const bytes = attendedMomentsBytes(shape, groups);
+      if (bytes > maximumMomentBytes) {
+        const message = `Moments of attended values of layer ${layer + 1} would take ${(bytes / 1e9).toFixed(1)} GB: its values are fitted without them.`;
+        onEvent?.({ type: 'warning', message, data: { layer, bytes, maximumBytes: maximumMomentBytes } });
+        return undefined;
+      }
+      const moments = new AttendedMoments({ shape, layer, weights: await readAttentionWeights(model, layer) }, groups);
+      const stream = await passBefore(layer);
+      await stream.advance(['blockInput'], ({ blockInput }) => {
+        throwIfAborted(signal);
+        moments.add({ rows: createMatrix(tokens, shape.hiddenSize, Float64Array.from(blockInput!)), tokens });
+      });
+      return moments.moments();
+    },
+    async close() {
+      await pass?.end();
+      pass = undefined;
+    },
+  };
+}
+
+/** Windows on their way through a model, held until they are ended. */
+interface HeldStream {
+  stream: WindowStream;
+  end(): Promise<void>;
+}
+
+async function holdStream(
+  runner: ModelRunner,
+  model: ModelSource,
+  windows: readonly Int32Array[],
+): Promise<HeldStream> {
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  let held: Promise<void> | undefined;
+  const stream = await new Promise<WindowStream>((resolve, reject) => {
+    held = runner.stream(model, windows, (opened) => {
+      resolve(opened);
+      return finished;
+    });
+    held.catch(reject);
+  });
+  return {
+    stream,
+    async end() {
+      finish();
+      await held;
+    },
   };
 }
 
@@ -92,44 +177,13 @@ async function recordBlockInputs({ model, runner, text, calibration }: OriginalO
   const windows = sample(text, calibration, recordedWindows);
   const size = calibration.windowLength * hiddenSize;
   const recorded = Array.from({ length: numLayers }, () => new Float32Array(windows.length * size));
-  await runner.useActivations(model, async (activations) => {
-    for (const [place, window] of windows.entries()) {
-      await activations.forEachLayer(window, ['blockInput'], ({ layer, blockInput }) => {
-        recorded[layer]!.set(blockInput!, place * size);
-      });
+  await runner.stream(model, windows, async (stream) => {
+    for (const ofLayer of recorded) {
+      let place = 0;
+      await stream.advance(['blockInput'], ({ blockInput }) => ofLayer.set(blockInput!, size * place++));
     }
   });
   return recorded;
-}
-
-async function gatherAttendedMoments(
-  { model, runner, text, calibration }: OriginalOnText,
-  groups: readonly number[][][],
-  { onEvent, signal }: RunControl,
-): Promise<GroupAttendedMoments[][] | undefined> {
-  const { shape } = model;
-  const bytes = groups.reduce((sum, ofLayer) => sum + attendedMomentsBytes(shape, ofLayer), 0);
-  if (bytes > maximumMomentBytes) {
-    const message = `Moments of attended values would take ${(bytes / 1e9).toFixed(1)} GB: values are fitted without them.`;
-    onEvent?.({ type: 'warning', message, data: { bytes, maximumBytes: maximumMomentBytes } });
-    return undefined;
-  }
-  const { windowLength: tokens } = calibration;
-  const layers: AttendedMoments[] = [];
-  for (let layer = 0; layer < shape.numLayers; layer++) {
-    const weights = await readAttentionWeights(model, layer);
-    layers.push(new AttendedMoments({ shape, layer, weights }, groups[layer]!));
-  }
-  await runner.useActivations(model, async (activations) => {
-    for (const window of sample(text, calibration, attendedWindows)) {
-      await activations.forEachLayer(window, ['blockInput'], ({ layer, blockInput }) => {
-        throwIfAborted(signal);
-        const rows = createMatrix(tokens, shape.hiddenSize, Float64Array.from(blockInput!));
-        layers[layer]!.add({ rows, tokens });
-      });
-    }
-  });
-  return layers.map((layer) => layer.moments());
 }
 
 export interface SpectraRequest extends RunControl {
@@ -148,8 +202,10 @@ export async function measureSpectra(request: SpectraRequest): Promise<LayerSpec
   const windows = text.sample({ count, length });
   const runner = await ModelRunner.create(request.runtime ?? {}, onEvent);
   const provenance = { modelId: model.id, textHash: await text.hash(), seed: 0 };
-  const statistics = await runner.collectStatistics(model, { windows, provenance, onEvent, signal });
-  return statistics.layers.map(layerSpectra);
+  const spectra: LayerSpectra[] = [];
+  const keep = async (layer: LayerStatistics) => void spectra.push(layerSpectra(layer));
+  await runner.gatherStatistics(model, { windows, provenance, onEvent, signal, keep });
+  return spectra;
 }
 
 /** Eigenvalues of a layer's keys before and after RoPE and of its values: how many directions its cache really uses. */

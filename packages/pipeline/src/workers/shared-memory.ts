@@ -1,4 +1,14 @@
-import { type DecoderShape, decoderTensors, KvlrError, type ModelSource, type TensorInfo } from '@kvlr/core';
+import {
+  countElements,
+  type DecoderShape,
+  type DecoderTensor,
+  decoderTensors,
+  globalTensors,
+  KvlrError,
+  layerTensors,
+  type ModelSource,
+  type TensorInfo,
+} from '@kvlr/core';
 import type { GroupingQuestion } from '../models/workers.ts';
 
 /** A model in a form that threads share: float32 tensors in shared memory, and the names that the roles stand for. */
@@ -10,14 +20,12 @@ export interface SharedModel {
   names: Map<string, string>;
 }
 
-/** Copies a model into shared memory, once for all threads: 4 bytes a parameter. What it lacks, the loader will miss. */
-export async function shareModel(source: ModelSource): Promise<SharedModel> {
+/** Copies a model, or the part of it that is asked for, into shared memory, once for all threads: 4 bytes a parameter. */
+export async function shareModel(source: ModelSource, part?: number | 'head'): Promise<SharedModel> {
   const names = new Map<string, string>();
-  for (const { role, layer } of [
-    ...decoderTensors(source.shape),
-    { role: 'languageModelHead', layer: undefined } as const,
-  ]) {
+  for (const { role, layer } of tensorsOfPart(source.shape, part)) {
     const name = source.tensorName(role, layer);
+    // What is lacking, the loader will miss.
     if (source.tensors.has(name)) names.set(keyOf(role, layer), name);
   }
   const tensors: SharedModel['tensors'] = new Map();
@@ -29,6 +37,16 @@ export async function shareModel(source: ModelSource): Promise<SharedModel> {
     tensors.set(name, { info: { name, dtype: 'F32', shape, byteLength: values.byteLength }, values });
   }
   return { id: source.id, shape: source.shape, tensors, names };
+}
+
+function tensorsOfPart(
+  shape: DecoderShape,
+  part: number | 'head' | undefined,
+): Pick<DecoderTensor, 'role' | 'layer'>[] {
+  if (part === undefined) return [...decoderTensors(shape), { role: 'languageModelHead' }];
+  if (part !== 'head') return layerTensors(shape, part);
+  const ofHead = globalTensors(shape).filter((tensor) => tensor.part === 'head');
+  return shape.head.tied ? [...ofHead, { role: 'embedding' }] : ofHead;
 }
 
 /** The model again, on the other side. */
@@ -51,6 +69,11 @@ export function sourceOfSharedModel({ id, shape, tensors, names }: SharedModel):
       info: (name) => find(name).info,
       readBytes: async (name) => new Uint8Array(find(name).values.slice().buffer),
       readFloat32: async (name) => find(name).values.slice(),
+      readRows: async (name, from, to) => {
+        const { info, values } = find(name);
+        const width = countElements(info.shape.slice(1));
+        return values.slice(from * width, to * width);
+      },
       close: async () => {},
     },
   };

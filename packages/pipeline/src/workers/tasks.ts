@@ -1,8 +1,15 @@
 import { type CalibrationRequest, collectStatistics } from '@kvlr/calibration';
-import { type CalibrationStatistics, KvlrError, type KvlrErrorCode, type KvlrErrorPlace } from '@kvlr/core';
-import { loadModel } from '@kvlr/runtime';
+import {
+  type CalibrationStatistics,
+  KvlrError,
+  type KvlrErrorCode,
+  type KvlrErrorPlace,
+  type ModelSource,
+} from '@kvlr/core';
+import { DecoderInParts, type HeadOnDevice, type LayerOnDevice, loadModel } from '@kvlr/runtime';
 import type { NativeEngine } from '../models/engine.ts';
-import { type GroupingQuestion, type WorkerPlace, windowSettings } from '../models/workers.ts';
+import { type PassedWindows, type PassRequest, passGroup } from '../models/window-stream.ts';
+import { type GroupingQuestion, type PartPlace, type WorkerPlace, windowSettings } from '../models/workers.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { groupLayer } from '../stages/grouping.ts';
 import { type SharedModel, sourceOfSharedModel } from './shared-memory.ts';
@@ -13,6 +20,14 @@ export interface WorkerTasks {
     ask: { model: number; source: SharedModel; place: WorkerPlace };
     answer: undefined;
   };
+  loadPart: {
+    ask: { model: number; source: SharedModel; place: PartPlace; part: number | 'head' };
+    answer: undefined;
+  };
+  /** Of a layer that is loaded. */
+  pass: { ask: { model: number } & PassRequest; answer: PassedWindows };
+  /** Of a head that is loaded. */
+  readOut: { ask: { model: number; stream: Float32Array }; answer: Float32Array };
   logits: { ask: { model: number; tokenIds: Int32Array }; answer: Float32Array };
   statistics: {
     ask: { model: number } & Pick<CalibrationRequest, 'windows' | 'provenance'>;
@@ -41,11 +56,16 @@ interface WorkerFailure {
   data?: Record<string, unknown>;
 }
 
-type LoadedModel = Awaited<ReturnType<NativeEngine['load']>>;
+/** What a worker has loaded under a number: a whole model, or a part of one. */
+interface Loaded {
+  model?: Awaited<ReturnType<NativeEngine['load']>>;
+  layer?: { source: ModelSource; index: number; layer: LayerOnDevice };
+  head?: HeadOnDevice;
+}
 
 /** What runs on a worker: answers one question after another, and never throws. */
 export function serveTasks(engine: NativeEngine): (question: WorkerQuestion) => Promise<WorkerAnswer> {
-  const models = new Map<number, LoadedModel>();
+  const models = new Map<number, Loaded>();
   let previous: Promise<unknown> = Promise.resolve();
   return (question) => {
     const answer = previous.then(async (): Promise<WorkerAnswer> => {
@@ -61,7 +81,7 @@ export function serveTasks(engine: NativeEngine): (question: WorkerQuestion) => 
 }
 
 async function answerQuestion(
-  models: Map<number, LoadedModel>,
+  models: Map<number, Loaded>,
   engine: NativeEngine,
   { task, ask }: WorkerQuestion,
 ): Promise<unknown> {
@@ -70,32 +90,56 @@ async function answerQuestion(
       const { backend, native, cacheDtype } = ask.place;
       const source = sourceOfSharedModel(ask.source);
       const settings = { backend, ...windowSettings(cacheDtype) };
-      models.set(ask.model, await (native ? engine.load(source) : loadModel(source, settings)));
+      models.set(ask.model, { model: native ? await engine.load(source) : await loadModel(source, settings) });
       return undefined;
     }
+    case 'loadPart': {
+      const { part, place } = ask;
+      const source = sourceOfSharedModel(ask.source);
+      const decoder = place.native ? await engine.open(source) : await DecoderInParts.open(source, place);
+      models.set(
+        ask.model,
+        part === 'head'
+          ? { head: await decoder.loadHead() }
+          : { layer: { source, index: part, layer: await decoder.loadLayer(part) } },
+      );
+      return undefined;
+    }
+    case 'pass': {
+      const { source, index, layer } = find(models, ask.model, 'layer');
+      return passGroup(layer, source, index, ask);
+    }
+    case 'readOut':
+      return find(models, ask.model, 'head').logits(ask.stream);
     case 'logits':
-      return findModel(models, ask.model).logits(ask.tokenIds);
+      return find(models, ask.model, 'model').logits(ask.tokenIds);
     case 'statistics': {
       const { windows, provenance } = ask;
-      return collectStatistics({ activations: findModel(models, ask.model), windows, provenance });
+      return collectStatistics({ activations: find(models, ask.model, 'model'), windows, provenance });
     }
     case 'groups': {
       const { strategy, inputs } = ask;
       const named = { strategy: groupingStrategies.get(strategy).strategy, label: strategy };
       return groupLayer({ ...ask, ...named, inputs: inputs && (async () => inputs) });
     }
-    case 'dispose':
-      models.get(ask.model)?.dispose();
+    case 'dispose': {
+      const { model, layer, head } = models.get(ask.model) ?? {};
+      for (const loaded of [model, layer?.layer, head]) loaded?.dispose();
       models.delete(ask.model);
       return undefined;
+    }
   }
 }
 
-function findModel(models: Map<number, LoadedModel>, number: number): LoadedModel {
-  const model = models.get(number);
-  if (model) return model;
+function find<Kind extends keyof Loaded>(
+  models: Map<number, Loaded>,
+  number: number,
+  kind: Kind,
+): NonNullable<Loaded[Kind]> {
+  const loaded = models.get(number)?.[kind];
+  if (loaded) return loaded;
   throw new KvlrError('invalid-argument', {
-    message: `expected a model that is loaded, got number ${number}`,
+    message: `expected a ${kind} that is loaded, got number ${number}`,
     where: { argument: 'model' },
     data: { model: number },
   });

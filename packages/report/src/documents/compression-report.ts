@@ -1,4 +1,4 @@
-import type { DecoderShape, EvaluationResult } from '@kvlr/core';
+import type { CacheSize, DecoderShape, EvaluationResult } from '@kvlr/core';
 
 /** Time one stage of the run took. */
 export interface StageTiming {
@@ -11,6 +11,17 @@ export interface StageTiming {
   skipped?: boolean;
 }
 
+/** What is known of a model that no text was evaluated on. */
+export interface UnmeasuredModel {
+  modelId: string;
+  cache: CacheSize;
+}
+
+/** Whether a model was evaluated. */
+export function isMeasured(model: EvaluationResult | UnmeasuredModel): model is EvaluationResult {
+  return 'perplexity' in model;
+}
+
 /** Everything that a report on one compressed checkpoint shows: plain data, ready for JSON. */
 export interface CompressionReport {
   title: string;
@@ -18,9 +29,9 @@ export interface CompressionReport {
   model: ReportedModel;
   /** Shape of the compressed model. */
   resultShape: DecoderShape;
-  /** Both were measured on the same windows. `result.againstBase` carries KL and agreement. */
-  base: EvaluationResult;
-  result: EvaluationResult;
+  /** Both were measured on the same windows, or neither was. `result.againstBase` carries KL and agreement. */
+  base: EvaluationResult | UnmeasuredModel;
+  result: EvaluationResult | UnmeasuredModel;
   /** Context lengths, tokens, at which the size of the cache is shown. */
   contexts: number[];
   /** The recipe as it was run; nested values are shown by their path. */
@@ -29,6 +40,8 @@ export interface CompressionReport {
   environment: RunEnvironment;
   spectra?: LayerSpectra[];
   reconstruction?: LayerReconstruction[];
+  /** Training end to end, where there was any. */
+  training?: TrainingCourse;
   /** What a reader has to know, one sentence each: a light reconstruction, warnings of the run. */
   notes?: string[];
 }
@@ -40,8 +53,6 @@ export interface ReportedModel {
   shape: DecoderShape;
   /** Numbers in its weights. */
   parameters?: number;
-  /** Training end to end, where there was any. */
-  training?: TrainingCourse;
   /** Licence of the weights, as their owner states it. */
   licence?: string;
 }
@@ -87,17 +98,6 @@ export interface ReconstructionStep {
   heldOutError?: number;
 }
 
-/**
- * How block reconstruction went for one layer. Errors are squared errors of the residual stream after the block, as a share
- * of the energy of what the original block adds to it.
- */
-export interface LayerReconstruction {
-  layer: number;
-  /** Held-out error of the closed-form factors and of the weights that were kept. */
-  heldOutBefore: number;
-  heldOutAfter: number;
-  history: ReconstructionStep[];
-}
 /** One look at held-out text while a model was trained end to end. */
 export interface TrainingReading {
   /** Trained on by then. */
@@ -116,3 +116,14 @@ export interface TrainingCourse {
   bestTokens: number;
 }
 
+/**
+ * How block reconstruction went for one layer. Errors are squared errors of the residual stream after the block, as a share
+ * of the energy of what the original block adds to it.
+ */
+export interface LayerReconstruction {
+  layer: number;
+  /** Held-out error of the closed-form factors and of the weights that were kept. */
+  heldOutBefore: number;
+  heldOutAfter: number;
+  history: ReconstructionStep[];
+}

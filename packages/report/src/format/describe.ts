@@ -1,6 +1,7 @@
 import { cacheWidth, type DecoderShape, type EvaluationResult, type LayerCacheLayout } from '@kvlr/core';
 import type { ComparisonReport, LayoutKind } from '../documents/comparison-report.ts';
 import type { StageTiming } from '../documents/compression-report.ts';
+import { isMeasured, type UnmeasuredModel } from '../documents/compression-report.ts';
 import { formatCount, formatDuration } from './format.ts';
 
 function describeLayer(layout: LayerCacheLayout): string {
@@ -73,7 +74,8 @@ export const layoutConsequences: Record<Exclude<LayoutKind, 'stock'>, string> = 
 };
 
 /** What stands behind the figures: "36,864 tokens of sotu, moby-dick, kjv in 72 windows of 513; ± is one standard error." */
-export function describeEvaluation(evaluation: EvaluationResult): string {
+export function describeEvaluation(evaluation: EvaluationResult | UnmeasuredModel): string {
+  if (!isMeasured(evaluation)) return 'Not evaluated: what it costs in quality is not known.';
   const sources = Object.keys(evaluation.perplexityBySource);
   const of = sources.length > 0 ? ` of ${sources.join(', ')}` : '';
   const errors = evaluation.perplexity.standardError === undefined ? '.' : '; ± is one standard error over windows.';

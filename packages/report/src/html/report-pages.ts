@@ -100,6 +100,7 @@ function trainingSection({ training }: CompressionReport): Child {
 /** The whole report on one compressed checkpoint as a self-contained HTML page. */
 export function compressionHtml(report: CompressionReport): string {
   const saved = formatChange(report.result.cache.bytesPerToken / report.base.cache.bytesPerToken - 1);
+  const quality = qualityTable(report);
   const layout = layoutKind(report.resultShape);
   const loads =
     layout === 'stock'
@@ -115,12 +116,12 @@ export function compressionHtml(report: CompressionReport): string {
       htmlNotes(report.notes),
     ],
     body: [
-      htmlSection('What it costs', htmlTable(qualityTable(report.base, report.result))),
+      ...(quality ? [htmlSection('What it costs', htmlTable(quality))] : []),
       cacheSection(report),
       spectraSection(report),
       reconstructionSection(report),
-      htmlSection(
       trainingSection(report),
+      htmlSection(
         'How it was made',
         element(
           'div',

@@ -81,6 +81,7 @@ export function modelCard(report: CompressionReport): string {
   const licence = report.model.licence
     ? `The weights are derived from ${name} and stay under its licence: ${escapeMarkdown(report.model.licence)}.`
     : `The weights are derived from ${name} and stay under its licence, which this card does not know: ask the base model's page.`;
+  const quality = qualityTable(report);
   const parts = [
     frontMatter(report, layout === 'stock'),
     `# ${name}: ${change}`,
@@ -88,7 +89,7 @@ export function modelCard(report: CompressionReport): string {
     `- Base: ${escapeMarkdown(describeShape(report.model.shape))}\n- This: ${escapeMarkdown(describeShape(report.resultShape))}`,
     `## What it cost and what it saves\n\n${markdownReportTable(headlineTable(report))}`,
     escapeMarkdown(`${describeEvaluation(report.result)} ${describeCacheElement(report.result.cache.bytesPerElement)}`),
-    markdownSection(qualityTable(report.base, report.result)),
+    ...(quality ? [markdownSection(quality)] : []),
     ...(report.notes ?? []).map((note) => `> ${escapeMarkdown(note)}`),
     `## How to load it\n\n${loading(layout)}`,
     `## How it was made\n\n${markdownReportTable(publicRecipe(report.recipe))}`,

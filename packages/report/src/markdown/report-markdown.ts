@@ -52,14 +52,15 @@ export function markdownSection(table: ReportTable): string {
 
 /** The whole report on one compressed checkpoint as GitHub-flavoured Markdown. */
 export function compressionMarkdown(report: CompressionReport): string {
-  const { base, result } = report;
+  const { result } = report;
+  const quality = qualityTable(report);
   const parts = [
     `# ${escapeMarkdown(report.title)}`,
     `Base model: ${escapeMarkdown(report.model.name)} (${escapeMarkdown(describeShape(report.model.shape))}).`,
     markdownReportTable(headlineTable(report)),
     escapeMarkdown(`${describeEvaluation(result)} ${describeCacheElement(result.cache.bytesPerElement)}`),
     ...(report.notes ?? []).map((note) => `> ${escapeMarkdown(note)}`),
-    markdownSection(qualityTable(base, result)),
+    ...(quality ? [markdownSection(quality)] : []),
     markdownSection(cacheTable(compressionCacheSeries(report), report.contexts)),
   ];
   if (report.spectra?.length) parts.push(markdownSection(energyTable(report.spectra)));

@@ -1,5 +1,10 @@
 import { attentionProducts, countShapeParameters, type EvaluationResult } from '@kvlr/core';
-import type { CompressionReport, LayerReconstruction, StageTiming } from '../documents/compression-report.ts';
+import {
+  type CompressionReport,
+  isMeasured,
+  type LayerReconstruction,
+  type StageTiming,
+} from '../documents/compression-report.ts';
 import { describeLayout, formatWorkTime } from '../format/describe.ts';
 import {
   formatChange,
@@ -14,23 +19,9 @@ import { bytesCell, left, type ReportTable, right } from './report-table.ts';
 /** What the compression cost and what it saves, each figure beside the base's. */
 export function headlineTable(report: CompressionReport): ReportTable {
   const { base, result } = report;
-  const against = result.againstBase;
-  const ratio = against?.perplexityRatio ?? { value: result.perplexity.value / base.perplexity.value };
   const saved = formatChange(result.cache.bytesPerToken / base.cache.bytesPerToken - 1);
-  const rows: ReportTable['rows'] = [
-    [
-      'Perplexity',
-      formatMeasurement(base.perplexity),
-      formatMeasurement(result.perplexity),
-      formatRatioMeasurement(ratio),
-    ],
-  ];
-  if (against) {
-    rows.push(
-      ['KL to base, nats per token', '0', formatMeasurement(against.klDivergence), ''],
-      ['Same top token as base', '100%', formatShareMeasurement(against.topOneAgreement), ''],
-    );
-  }
+  const rows: ReportTable['rows'] = [];
+  if (isMeasured(base) && isMeasured(result)) rows.push(...costRows(base, result));
   rows.push(
     ['KV heads per layer', ...[report.model.shape, report.resultShape].map((shape) => headsCell(report, shape)), ''],
     ['KV cache per token', bytesCell(base.cache.bytesPerToken), bytesCell(result.cache.bytesPerToken), saved],
@@ -46,6 +37,21 @@ export function headlineTable(report: CompressionReport): ReportTable {
     columns: [left(''), right('Base'), right('Result'), right('Change')],
     rows,
   };
+}
+
+/** What it cost in quality. */
+function costRows(base: EvaluationResult, result: EvaluationResult): ReportTable['rows'] {
+  const against = result.againstBase;
+  const ratio = against?.perplexityRatio ?? { value: result.perplexity.value / base.perplexity.value };
+  const perplexities = [base, result].map(({ perplexity }) => formatMeasurement(perplexity));
+  const rows: ReportTable['rows'] = [['Perplexity', ...perplexities, formatRatioMeasurement(ratio)]];
+  if (against) {
+    rows.push(
+      ['KL to base, nats per token', '0', formatMeasurement(against.klDivergence), ''],
+      ['Same top token as base', '100%', formatShareMeasurement(against.topOneAgreement), ''],
+    );
+  }
+  return rows;
 }
 
 function widensHeads({ model, resultShape }: CompressionReport): boolean {
@@ -68,8 +74,9 @@ function priceRows({ model, resultShape }: CompressionReport): ReportTable['rows
   });
 }
 
-/** Perplexity of base and result per source of text and over all. */
-export function qualityTable(base: EvaluationResult, result: EvaluationResult): ReportTable {
+/** Perplexity of base and result per source of text and over all; undefined where they were not measured. */
+export function qualityTable({ base, result }: CompressionReport): ReportTable | undefined {
+  if (!isMeasured(base) || !isMeasured(result)) return undefined;
   const rows: ReportTable['rows'] = [];
   for (const [source, measured] of Object.entries(result.perplexityBySource)) {
     const before = base.perplexityBySource[source];

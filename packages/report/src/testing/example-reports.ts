@@ -61,7 +61,7 @@ function decay(count: number, rate: number): number[] {
 }
 
 /** Made-up figures of the right size; tests look for each of them. */
-export function exampleCompression(): CompressionReport {
+export function exampleCompression(): CompressionReport & { base: EvaluationResult; result: EvaluationResult } {
   return {
     title: 'Example model, 8 to 4 KV heads',
     model: { name: 'example/model', shape: exampleShape(8), licence: 'MIT' },
