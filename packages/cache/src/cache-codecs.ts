@@ -22,6 +22,6 @@ export function codecRegistry(schema?: StandardSchema<CacheCodec>): Registry<Cac
     kind: 'cache codec',
     entries: builtInCodecs,
     ...(schema && { schema }),
-    example: 'Write: export default { title, keys: format, values: format }; see examples/caches/rounded.mjs.',
+    example: 'Write: export default { title, keys: format, values: format }; see examples/caches/bfloat.mjs.',
   });
 }
