@@ -35,6 +35,9 @@ class DemoPage {
   #result: KeptResult | undefined;
   #own: OwnModel | undefined;
   #retry: () => void = () => {};
+  /** Work that a text would stop: it waits until that is done. */
+  #busy: string | undefined;
+  #writeLater = false;
   #writingSoon: number | undefined;
   #sharedTokens = 0;
   #newTokens = 0;
@@ -48,7 +51,11 @@ class DemoPage {
     this.#workshop = new Workshop(settings, {
       compress: (chosen) => this.#compress(chosen),
       stop: () => this.#worker.send({ type: 'stop' }),
-      send: (message) => this.#perform(() => this.#worker.send(message)),
+      send: (message) =>
+        this.#perform(() => {
+          this.#busy = message.type;
+          this.#worker.send(message);
+        }),
     });
     for (const choice of document.querySelectorAll('[name=set]'))
       choice.addEventListener('change', () => this.#chooseSet());
@@ -90,6 +97,8 @@ class DemoPage {
   }
 
   #write(): void {
+    this.#writeLater = this.#busy !== undefined;
+    if (this.#writeLater) return;
     const choice = this.#view;
     const { newTokens } = this.#settings;
     this.#perform(() => {
@@ -103,6 +112,7 @@ class DemoPage {
   #compress(settings: DemoSettings): void {
     this.#perform(() => {
       const chosen = { ...settings, backend: this.#workshop.settings.backend };
+      this.#busy = 'compress';
       this.#workshop.setCompressing(true);
       element('#result').hidden = true;
       this.#stages.begin(chosen.repair !== 'none');
@@ -173,8 +183,8 @@ class DemoPage {
         if (message.work === 'compress') announce('Stopped.');
         break;
       case 'done':
-        this.#end(message.work);
         document.body.dataset.done = message.work;
+        this.#end(message.work);
         break;
       case 'failed':
         this.#end(message.work);
@@ -279,6 +289,8 @@ class DemoPage {
       this.#workshop.setCompressing(false);
       this.#stages.interrupt();
     }
+    if (work === this.#busy) this.#busy = undefined;
+    if (this.#writeLater) this.#write();
   }
 }
 
