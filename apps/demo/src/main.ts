@@ -24,7 +24,7 @@ class DemoPage {
   readonly #address = new URLSearchParams(window.location.search);
   readonly #columns = { original: new WritingColumn('original'), compressed: new WritingColumn('compressed') };
   readonly #heads = new Dial<string>(element('#heads-dial'), 'KV heads', () => this.#turn());
-  readonly #bits = new Dial<string>(element('#codec-dial'), 'Bits of a number', () => this.#turn());
+  readonly #bits = new Dial<string>(element('#codec-dial'), 'Bits per number', () => this.#turn());
   readonly #plot = new QualityPlot();
   readonly #capacity = new CapacityTable();
   readonly #pictures = new PictureSection();

@@ -83,14 +83,14 @@ function drawEnergy(width: number, energy: LayerPictures['energy']): SVGElement 
     const label = `${name}: ${percent(quarter(values))} in 1/4`;
     shapes.push(
       svg('line', {
-        x1: right - 186,
-        x2: right - 170,
+        x1: right - 200,
+        x2: right - 184,
         y1: bottom - 46 + 17 * place,
         y2: bottom - 46 + 17 * place,
         class: `curve ${className}`,
       }),
     );
-    shapes.push(text(right - 164, bottom - 42 + 17 * place, 'tick', label));
+    shapes.push(text(right - 178, bottom - 42 + 17 * place, 'tick', label));
   });
   shapes.push(text(right, height - 6, 'tick end', 'of all directions, strongest first'));
   const parts = series.map(([name, values]) => `${percent(quarter(values))} of ${name}`);
