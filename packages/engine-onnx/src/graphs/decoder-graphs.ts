@@ -90,7 +90,7 @@ export function tableOfHead({ head }: DecoderShape): TensorRole {
 }
 
 /** Whether rows of the tensor are looked up by token or position. */
-export function isTable(role: TensorRole): boolean {
+function isTable(role: TensorRole): boolean {
   return role === 'embedding' || role === 'positionEmbedding';
 }
 
