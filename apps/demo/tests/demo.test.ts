@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { tinyCheckpointFiles } from '@kvlr/testkit';
@@ -189,7 +189,7 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     expectNoMishap(demo);
   });
 
-  it('takes a GGUF file that is dropped', async () => {
+  it('takes a GGUF file that is dropped, and an address', async () => {
     const { page } = demo;
     await dropOn(page, '#drop', [join(directory, 'half.gguf')]);
     await waitForDone(page, 'open');
@@ -197,6 +197,14 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     await page.click('#close-own');
     await waitForDone(page, 'close-own');
     expectNoMishap(demo);
+    await cp(join(directory, 'tiny'), join(served.directory, 'tiny'), { recursive: true });
+    await page.fill('#address', `${served.url}tiny/`);
+    await page.press('#address', 'Enter');
+    await waitForDone(page, 'open');
+    expect(await textOf(page, '#own-facts')).toContain('4 KV heads of 8');
+    expect(demo.foreignRequests).toEqual([]);
+    await page.click('#close-own');
+    await waitForDone(page, 'close-own');
   });
 
   it('says how to go on when WebGPU is asked for and does not answer, and goes on', async () => {

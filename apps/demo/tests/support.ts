@@ -10,6 +10,7 @@ import config from '../vite.config.ts';
 
 export interface ServedPage {
   url: string;
+  directory: string;
   close(): Promise<void>;
 }
 
@@ -26,6 +27,7 @@ export async function serveBuiltPage(): Promise<ServedPage> {
   const server = await serveDirectory(directory, 0);
   return {
     url: server.url,
+    directory,
     close: async () => {
       await server.close();
       await rm(directory, { recursive: true, force: true });

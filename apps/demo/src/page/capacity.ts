@@ -7,7 +7,7 @@ import { type CachedModel, knownModels } from './known-models.ts';
 const budgetBytes = 2 ** 30;
 const conversationTokens = 4096;
 
-/** Exact bytes of a token's keys and values; undefined where the share leaves no whole number of heads. */
+/** Bytes of a token's keys and values in a cache of one conversation; undefined where the share leaves no whole number of heads. */
 export function tokenBytes(
   { numLayers, keyValueHeads, headDim }: CachedModel,
   keep: number,
@@ -16,7 +16,7 @@ export function tokenBytes(
   const heads = keyValueHeads * keep;
   if (!Number.isInteger(heads)) return undefined;
   const layers = Array.from({ length: numLayers }, () => ({ cache: stockLayout(heads, headDim) }));
-  return cacheBytes({ layers }, { dtype: codec as CacheDtype, capacity: 1 });
+  return cacheBytes({ layers }, { dtype: codec as CacheDtype, capacity: conversationTokens }) / conversationTokens;
 }
 
 /** The table of what 1 GiB of cache holds, of known models and of the visitor's own. */
