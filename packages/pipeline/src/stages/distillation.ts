@@ -17,7 +17,7 @@ import {
   type TrainingWindow,
 } from '@kvlr/recovery';
 import type { BackendName } from '@kvlr/runtime';
-import { describeTraining } from '../estimate.ts';
+import { describeTraining } from '../models/training-estimate.ts';
 import { type ResolvedDistillation, resolveDistillation } from '../recipe.ts';
 import { type ArtefactKey, artefactKey, bundleCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';

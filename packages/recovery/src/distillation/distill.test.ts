@@ -135,6 +135,28 @@ describe('goes on from any checkpoint to the same result, to the last digit', ()
   });
 });
 
+it('loses no step when it is stopped', async () => {
+  const usual = { ...request, settings: { ...settings, checkpointEvery: 0 } };
+  const whole = await distill(usual);
+  for (const stopAfter of [3, 4]) {
+    const control = new AbortController();
+    let last: DistillationCheckpoint | undefined;
+    const running = distill({
+      ...usual,
+      signal: control.signal,
+      onCheckpoint: (checkpoint) => {
+        last = checkpoint;
+      },
+      onEvent: (event) => event.type === 'progress' && event.completed === stopAfter && control.abort(),
+    });
+    await expect(running).rejects.toMatchObject({ code: 'aborted' });
+    expect(last!.step).toBe(stopAfter);
+    const resumed = await distill({ ...usual, checkpoint: last! });
+    expect(resumed.points).toEqual(whole.points);
+    expect(numbers(resumed)).toEqual(numbers(whole));
+  }
+});
+
 describe('other ways to train', () => {
   it('needs no original for the next tokens of the text', async () => {
     const { teacher: _, ...rest } = request;

@@ -67,7 +67,7 @@ export async function recordTeacher(
 }
 
 /** Of each row the greatest entries, in falling order; of equal ones the first. */
-export function likeliest(logs: Float32Array, vocabSize: number, topTokens: number): TopTokens {
+function likeliest(logs: Float32Array, vocabSize: number, topTokens: number): TopTokens {
   const rows = logs.length / vocabSize;
   const kept = Math.min(topTokens, vocabSize);
   const ids = new Int32Array(rows * kept);

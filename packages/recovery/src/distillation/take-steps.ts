@@ -70,13 +70,15 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     lossSinceLook = 0;
     await save(step);
   };
+  let step = 0;
   try {
-    let step = 0;
     if (checkpoint === undefined) await look(0);
     else {
       restoreState(state, checkpoint);
       points.push(...checkpoint.points);
       ({ step, lossSinceLook } = checkpoint);
+      // The run may have been stopped between a step and its look.
+      if (step % evaluateEvery === 0 && points.at(-1)!.step < step) await look(step);
     }
     const batches = batchOrder(pieces.training.length, piecesPerStep, settings.seed);
     for (let past = 0; past < step; past++) batches.next();
@@ -106,6 +108,10 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       request.onEvent?.({ type: 'progress', stage: 'recovery', completed: step, total: steps, unit: 'steps', detail });
     }
     return points;
+  } catch (error) {
+    // Between two steps nothing is half done: what was reached is kept.
+    if (signal?.aborted && points.length > 0) await save(step);
+    throw error;
   } finally {
     optimizer.dispose();
     for (const context of Object.values(contexts)) context.dispose();
