@@ -14,6 +14,7 @@ const mayImport = {
   'engine-onnx': ['core', 'checkpoint', 'rope'],
   recovery: ['core', 'linalg', 'checkpoint', 'runtime'],
   evaluation: ['core'],
+  tasks: ['core', 'checkpoint', 'evaluation', 'reference-model'],
   report: ['core'],
   pipeline: [
     'core',
@@ -28,6 +29,7 @@ const mayImport = {
     'engine-onnx',
     'recovery',
     'evaluation',
+    'tasks',
     'report',
   ],
   benchmark: ['core', 'checkpoint', 'kernels', 'runtime', 'report'],

@@ -1,5 +1,13 @@
 export { compressionMethods } from '@kvlr/compression';
 export { describeCourse, type Instruction, parseInstructions } from '@kvlr/recovery';
+export {
+  type CalibrationPart,
+  type CalibrationRunRequest,
+  calibrate,
+  type KeptStatistics,
+  mergeStatisticsStores,
+  readStatistics,
+} from './calibrate.ts';
 export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
 export {
@@ -32,8 +40,15 @@ export {
   evaluateCacheDtypes,
   evaluateCheckpoint,
 } from './evaluate/evaluate-checkpoint.ts';
-export { evaluateTasks, type LoadedTask, type TaskCache, type TasksRequest } from './evaluate/evaluate-tasks.ts';
+export { evaluateTasks, type LoadedTask, type TasksRequest } from './evaluate/evaluate-tasks.ts';
+export { evaluateLongContext, type LongContextEvaluation, type LongContextRequest } from './evaluate/long-context.ts';
 export { type TaskEvaluation, taskReport } from './evaluate/task-report.ts';
+export type { TaskCache } from './evaluate/task-stage.ts';
+export { cacheCodecs, comparedCaches, type NamedCache, resolveCache } from './frontier/caches.ts';
+export { type BytesComparisonRequest, compareBytes } from './frontier/compare-bytes.ts';
+export { type CacheEngine, type CacheEngineName, cacheEngines } from './frontier/engines.ts';
+export { headsRows } from './frontier/heads-rows.ts';
+export { type CachePlanRequest, type PlannedCache, planCache } from './frontier/plan-cache.ts';
 export { type HeadPrice, priceOfHeads, type ResultHeads, resolveKeyValueHeads } from './heads.ts';
 export type { EngineChoice, EngineRequest, NativeEngine } from './models/engine.ts';
 export { attentionDtype, cacheElementBytes } from './models/facts.ts';
@@ -59,6 +74,6 @@ export {
 } from './run/plugin-choices.ts';
 export { artefactNames, MemoryRunStore, type RunStore } from './run/store.ts';
 export { type CacheBudget, describeBudget, foreseeBudget } from './stages/budget.ts';
+export type { Distillation } from './stages/distillation.ts';
 export { type Evaluation, type LogitDifference, logitDifference } from './stages/evaluation.ts';
 export { measureSpectra, type SpectraRequest } from './stages/statistics.ts';
-export type { Distillation } from './stages/distillation.ts';

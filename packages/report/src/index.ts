@@ -37,6 +37,7 @@ export {
   paretoFront,
   shareOf,
 } from './documents/frontier-report.ts';
+export type { LongContextReport, LongContextRow } from './documents/long-context-report.ts';
 export type {
   PairedTaskDifference,
   TaskCondition,

@@ -5,6 +5,7 @@ import type { CachePlan } from './documents/cache-plan.ts';
 import type { ComparisonReport } from './documents/comparison-report.ts';
 import type { CompressionReport, LayerSpectra } from './documents/compression-report.ts';
 import type { FrontierReport } from './documents/frontier-report.ts';
+import type { LongContextReport } from './documents/long-context-report.ts';
 import type { TaskReport } from './documents/task-report.ts';
 import { describeCacheElement, describeEvaluation, describeWorkTime, listReferences } from './format/describe.ts';
 import {
@@ -29,6 +30,7 @@ import {
 import { headlineTable } from './tables/compression-tables.ts';
 import { describeEnergy, energyTable } from './tables/energy-table.ts';
 import { bestTable, frontierNotes, frontierTable, planTable } from './tables/frontier-tables.ts';
+import { longContextTables } from './tables/long-context-tables.ts';
 import { bytesCell, cellText, environmentTable, left, type ReportTable, right } from './tables/report-table.ts';
 import { taskTable } from './tables/task-tables.ts';
 
@@ -202,6 +204,19 @@ export function evaluationTerminal(evaluation: EvaluationResult, styles: Termina
 /** What tasks say of models side by side. */
 export function tasksTerminal(report: TaskReport, styles: TerminalStyles = plainStyles): string {
   return [terminalTable(taskTable(report), styles), '', ...terminalNotes(report.notes, styles)].join('\n');
+}
+
+/** What models with their caches remember of long contexts. */
+export function longContextTerminal(report: LongContextReport, styles: TerminalStyles = plainStyles): string {
+  return [
+    ...longContextTables(report).flatMap((table) => [
+      styles.strong(table.caption),
+      '',
+      terminalTable(table, styles),
+      '',
+    ]),
+    ...terminalNotes(report.notes, styles),
+  ].join('\n');
 }
 
 /** Digits of a change in percent: halves change the perplexity by less than a thousandth of a percent. */

@@ -1,6 +1,13 @@
 export { readTaskFile, type TaskDefinition, type TaskFiles, type TaskGroup } from './definition/read-task.ts';
 export type { MetricName, TaskFields } from './definition/task-fields.ts';
 export {
+  type LongContextCell,
+  type LongContextResult,
+  type LongContextSettings,
+  type PositionPerplexity,
+  probeLongContext,
+} from './long-context.ts';
+export {
   type DataFile,
   type DocumentProcessor,
   documentProcessors,

@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CacheDtype, Checkpoint } from '@kvlr/core';
-import { evaluateTasks, type LoadedTask, type TaskCache, type TaskEvaluation, taskReport } from '@kvlr/pipeline';
+import { evaluateTasks, type LoadedTask, type TaskEvaluation, taskReport } from '@kvlr/pipeline';
 import { formatBytes } from '@kvlr/report';
 import { tasksTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -9,33 +8,20 @@ import { harnessSamples, type TaskResultsFile, taskHash, taskResultsFile } from 
 import { loadDocuments, type OpenedTasks, openAnswerFile, openTasks } from '@kvlr/tasks/node';
 import type { OpenedModel } from '../inputs/models.ts';
 import { peakMemoryBytes } from '../machine.ts';
-import type { ComputeOptions } from '../options/options.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
+import { type CacheOptions, conditionsOf } from './eval-conditions.ts';
 
 /** The options of `kvlr eval --tasks`. */
-export interface TaskOptions extends ComputeOptions {
+export interface TaskOptions extends CacheOptions {
   tasks?: string[];
   numFewshot?: number;
   limit?: number;
-  cacheDtype?: CacheDtype[];
-  cacheWindow?: number;
-  cacheSinks?: number;
   output?: string;
 }
 
-/** A model with a way of keeping its cache. */
-interface Condition {
-  name: string;
-  checkpoint: Checkpoint;
-  cache: TaskCache;
-}
-
-/**
- * Asks models about tasks: the base as it is, then the model with every cache that was asked for; without a base the model with a
- * float32 cache that keeps everything comes first.
- */
+/** Asks models about tasks, one condition after another, and writes what they say where that was asked for. */
 export async function printTasks(
-  model: OpenedModel,
+  models: readonly OpenedModel[],
   base: OpenedModel | undefined,
   options: TaskOptions,
   context: CommandContext,
@@ -51,7 +37,7 @@ export async function printTasks(
   }
   const evaluations: TaskEvaluation[] = [];
   try {
-    for (const { name, checkpoint, cache } of conditionsOf(model, base, options)) {
+    for (const { name, checkpoint, cache } of conditionsOf(models, base, options)) {
       const results = await evaluateTasks({
         ...{ model: checkpoint, tasks, cache, numFewshot, limit, answers },
         runtime: { backend: options.backend },
@@ -85,21 +71,6 @@ async function loadTasks(
     tasks.push({ definition, ...(await loadDocuments(definition, withExamples, { onEvent, signal })) });
   }
   return tasks;
-}
-
-function conditionsOf(model: OpenedModel, base: OpenedModel | undefined, options: TaskOptions): Condition[] {
-  const { cacheDtype: dtypes = ['f32'], cacheWindow: window, cacheSinks: sinks } = options;
-  const caches = [...new Set(dtypes)].map((dtype): TaskCache => ({ dtype, window, sinks }));
-  const first: Condition = { name: (base ?? model).name, checkpoint: (base ?? model).checkpoint, cache: {} };
-  const changed = caches.filter((cache) => base !== undefined || cache.dtype !== 'f32' || window !== undefined);
-  return [first, ...changed.map((cache) => ({ name: nameOf(model, cache), checkpoint: model.checkpoint, cache }))];
-}
-
-function nameOf({ name }: OpenedModel, { dtype, window }: TaskCache): string {
-  const cache = [dtype === 'f32' ? '' : dtype, window === undefined ? '' : `window ${window}`].filter(
-    (part) => part !== '',
-  );
-  return cache.length === 0 ? name : `${name} (${cache.join(', ')})`;
 }
 
 /** The results file of one model; with an output directory it is written there, with its samples. */

@@ -16,12 +16,14 @@ import {
   modelArgument,
   modelArgumentHelp,
 } from '../options/options.ts';
-import { parseCacheDtypes, parseCount, parseNames, parseSeed } from '../options/parse-values.ts';
+import { parseCacheDtypes, parseCount, parseCounts, parseNames, parseSeed } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
+import { type LongContextOptions, printLongContext } from './eval-long-context.ts';
 import { printTasks, type TaskOptions } from './eval-tasks.ts';
 
-interface EvalOptions extends TextOptions, ComputeOptions, TaskOptions {
+interface EvalOptions extends TextOptions, ComputeOptions, TaskOptions, LongContextOptions {
   against?: string;
+  also?: string[];
   windows: number;
   windowLength: number;
 }
@@ -45,7 +47,7 @@ Examples:
   kvlr eval ./small --against ./model                 perplexity, KL divergence and agreement
   kvlr eval --cache-dtype f16,int8,int4               what a cache of fewer bits costs
   kvlr eval ./small --against ./model --tasks piqa,arc_easy,hellaswag -o out/tasks
-  kvlr eval --tasks kvlr_copy --cache-window 128      what a cache forgets that keeps 128 tokens
+  kvlr eval --also out/half out/quarter --long-context --cache-dtype int8,int4 --cache-window 256
   kvlr eval ./small --eval-text my-texts.jsonl --json > results.json`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -59,9 +61,13 @@ export function define(command: Command, context: CommandContext): void {
     );
   command
     .option('--tasks <list>', 'tasks by name or path of their YAML, instead of texts', parseNames)
+    .option('--long-context', 'instead of texts: copies, needles and perplexity by position')
+    .option('--also <ckpts...>', 'further models, side by side, with --tasks or --long-context')
+    .option('--lengths <list>', 'contexts of --long-context, tokens (default: 128,256,512,900)', parseCounts)
+    .option('--probes <n>', 'probes of --long-context at each length and depth (default: 8)', parseCount)
     .option('--num-fewshot <n>', 'examples before each question (default: as the task says)', parseSeed)
     .option('--limit <n>', 'only the first n documents of each task: for testing, not for results', parseCount)
-    .option('--cache-window <n>', 'tasks with a cache of the last n tokens, besides the first ones', parseCount)
+    .option('--cache-window <n>', 'also a cache that keeps the last n tokens, besides the first ones', parseCount)
     .option('--cache-sinks <n>', 'how many first tokens such a cache keeps (default: 4)', parseSeed)
     .option('-o, --output <dir>', 'where results, samples and answers go; an interrupted run goes on from there');
   addTextOptions(command, { calibration: false, evaluation: true });
@@ -78,11 +84,16 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (path: string | undefined, options: EvalOptions) => {
       requireFitting(options);
       await withModel(path, context, (model) => {
-        if (options.tasks !== undefined)
-          return withBase(options, context, (base) => printTasks(model, base, options, context));
-        return options.cacheDtype === undefined
+        const { tasks, longContext, cacheDtype } = options;
+        if (tasks !== undefined || longContext) {
+          const print = tasks === undefined ? printLongContext : printTasks;
+          return withBase(options, context, (base) =>
+            withModels(options.also ?? [], context, (others) => print([model, ...others], base, options, context)),
+          );
+        }
+        return cacheDtype === undefined
           ? printEvaluation(model, options, context)
-          : printCacheDtypes(model, options.cacheDtype, options, context);
+          : printCacheDtypes(model, cacheDtype, options, context);
       });
     });
 }
@@ -96,17 +107,43 @@ function withBase<Value>(
   return against === undefined ? work(undefined) : withModel(against, context, work);
 }
 
-/** Options that only tasks have, and a combination that only they know. */
+/** Opens further models for as long as they are used. */
+async function withModels<Value>(
+  [location, ...rest]: readonly string[],
+  context: CommandContext,
+  work: (models: OpenedModel[]) => Promise<Value>,
+): Promise<Value> {
+  if (location === undefined) return work([]);
+  return withModel(location, context, (model) => withModels(rest, context, (others) => work([model, ...others])));
+}
+
+/** Options that only tasks or long contexts have, and what only they can set side by side. */
 function requireFitting(options: EvalOptions): void {
-  if (options.tasks !== undefined) return;
-  const { numFewshot, limit, cacheWindow, cacheSinks, output, against, cacheDtype } = options;
-  const ofTasks = { 'num-fewshot': numFewshot, limit, 'cache-window': cacheWindow, 'cache-sinks': cacheSinks, output };
-  const alone = Object.entries(ofTasks).find(([, value]) => value !== undefined)?.[0];
-  if (alone === undefined && !(against !== undefined && cacheDtype !== undefined)) return;
+  const { tasks, longContext, numFewshot, limit, output, cacheWindow, cacheSinks, lengths, probes } = options;
+  const { also, against, cacheDtype } = options;
+  const asks = tasks !== undefined || longContext === true;
+  const both = against !== undefined && cacheDtype !== undefined ? against : undefined;
+  const ofAsking = {
+    also,
+    'cache-window': cacheWindow,
+    'cache-sinks': cacheSinks,
+    'cache-dtype beside --against': both,
+  };
+  const wrong = [
+    ...(tasks === undefined ? namesOfGiven({ 'num-fewshot': numFewshot, limit, output }, '--tasks') : []),
+    ...(longContext === true ? [] : namesOfGiven({ lengths, probes }, '--long-context')),
+    ...(asks ? [] : namesOfGiven(ofAsking, '--tasks or --long-context')),
+  ];
+  if (tasks !== undefined && longContext === true) wrong.push('one of --tasks and --long-context');
+  if (wrong.length === 0) return;
   throw new KvlrError('usage', {
-    message: `expected --tasks with ${alone === undefined ? '--against and --cache-dtype together' : `--${alone}`}`,
-    hint: 'Name tasks, for example --tasks kvlr_cloze,kvlr_copy, or leave it out.',
+    message: `expected ${wrong[0]}`,
+    hint: 'kvlr eval --help shows what goes together.',
   });
+}
+
+function namesOfGiven(values: Record<string, unknown>, needed: string): string[] {
+  return Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`${needed} with --${name}`]));
 }
 
 async function printEvaluation(model: OpenedModel, options: EvalOptions, context: CommandContext): Promise<void> {

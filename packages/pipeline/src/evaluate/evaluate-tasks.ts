@@ -1,5 +1,4 @@
-import type { Checkpoint, RunControl } from '@kvlr/core';
-import { type BackendRequest, type CacheSettings, loadModel, selectBackend } from '@kvlr/runtime';
+import type { RunControl } from '@kvlr/core';
 import {
   type AnswerStore,
   buildPrompts,
@@ -9,9 +8,7 @@ import {
   type TaskDocument,
   type TaskResult,
 } from '@kvlr/tasks';
-import { CachedTaskModel } from '../models/task-model.ts';
-import { RunContext } from '../run/context.ts';
-import { MemoryRunStore } from '../run/store.ts';
+import { type AskedModel, askModel } from './task-stage.ts';
 
 /** A task with its data. */
 export interface LoadedTask {
@@ -21,20 +18,14 @@ export interface LoadedTask {
   exampleDocuments: readonly TaskDocument[];
 }
 
-/** How the cache is kept while a task is answered. */
-export type TaskCache = Pick<CacheSettings, 'dtype' | 'window' | 'sinks'>;
-
-export interface TasksRequest extends RunControl {
-  model: Checkpoint;
+export interface TasksRequest extends AskedModel {
   tasks: readonly LoadedTask[];
-  cache?: TaskCache;
   /** Examples before each question. Default: what each task says, or none. */
   numFewshot?: number | undefined;
   /** Seed by which examples are chosen. Default 1234, as in lm-evaluation-harness. */
   fewshotSeed?: number | undefined;
   /** Only so many first documents of each task: for trying things out, not for results. */
   limit?: number | undefined;
-  runtime?: Omit<BackendRequest, 'onEvent'>;
   /** Where answers are kept, so that a run that was cut goes on. */
   answers?: AnswerStore | undefined;
 }
@@ -47,34 +38,25 @@ export interface TasksRequest extends RunControl {
  * @throws KvlrError what `buildPrompts` and `runTask` throw, 'backend-unavailable', 'memory-exceeded'.
  */
 export async function evaluateTasks(request: TasksRequest): Promise<TaskResult[]> {
-  const { model, tasks, cache = {}, numFewshot, fewshotSeed, limit, answers } = request;
+  const { tasks, numFewshot, fewshotSeed, limit, answers } = request;
   const prepared = tasks.map(({ definition, documents, exampleDocuments }) => {
     const { fields } = definition;
     const prompts = buildPrompts({ fields, documents, exampleDocuments, numFewshot, fewshotSeed, limit });
     return { definition, prompts, documentCount: documents.length, numFewshot: countFewshot(fields, numFewshot) };
   });
-  const tokenizer = await model.tokenizer();
-  const { backend } = await selectBackend({ ...request.runtime, onEvent: request.onEvent });
-  const modelKey = JSON.stringify([model.id, backend, cache.dtype ?? 'f32', cache.window, cache.sinks]);
   const asked = prepared.reduce((sum, { prompts }) => sum + prompts.length, 0);
-  const title = `${asked.toLocaleString('en-US')} documents of ${prepared.map(({ definition }) => definition.fields.task).join(', ')}`;
-  return new RunContext(new MemoryRunStore(), request, false).stage('evaluation', title, async () => {
-    const decoder = await loadModel(model, { backend, weights: 'f32', cache });
-    try {
-      const taskModel = await CachedTaskModel.create(decoder, tokenizer);
-      const results: TaskResult[] = [];
-      let before = 0;
-      for (const { definition, prompts, ...counts } of prepared) {
-        const control = countOn(request, before, asked);
-        const run = { ...control, fields: definition.fields, prompts, model: taskModel, modelKey, tokenizer, answers };
-        results.push({ definition, samples: await runTask(run), ...counts });
-        before += prompts.length;
-      }
-      taskModel.dispose();
-      return results;
-    } finally {
-      decoder.dispose();
+  const names = prepared.map(({ definition }) => definition.fields.task).join(', ');
+  const title = `${asked.toLocaleString('en-US')} documents of ${names}`;
+  return askModel(request, title, async ({ taskModel: model, tokenizer, modelKey }) => {
+    const results: TaskResult[] = [];
+    let before = 0;
+    for (const { definition, prompts, ...counts } of prepared) {
+      const control = countOn(request, before, asked);
+      const run = { ...control, fields: definition.fields, prompts, model, modelKey, tokenizer, answers };
+      results.push({ definition, samples: await runTask(run), ...counts });
+      before += prompts.length;
     }
+    return results;
   });
 }
 

@@ -1,7 +1,7 @@
 import { codedCacheSize, type DecoderShape } from '@kvlr/core';
 import type { TaskCondition, TaskDisagreement, TaskReport, TaskRow } from '@kvlr/report';
 import { comparePaired, metricsOf, partsOf, type TaskAnswer, type TaskPrompt, type TaskResult } from '@kvlr/tasks';
-import type { TaskCache } from './evaluate-tasks.ts';
+import type { TaskCache } from './task-stage.ts';
 
 /** What one model, with its cache kept in one way, made of some tasks. */
 export interface TaskEvaluation {

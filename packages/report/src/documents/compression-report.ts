@@ -99,7 +99,7 @@ export interface ReconstructionStep {
 }
 
 /** One look at held-out text while a model was trained end to end. */
-export interface TrainingReading {
+interface TrainingReading {
   /** Trained on by then. */
   tokens: number;
   /** Mean loss of the steps since the last reading; none at the first. */

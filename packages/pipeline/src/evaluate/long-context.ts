@@ -1,0 +1,33 @@
+import type { TextDocument } from '@kvlr/calibration';
+import { codedCacheSize } from '@kvlr/core';
+import { type LongContextResult, type LongContextSettings, probeLongContext } from '@kvlr/tasks';
+import { type AskedModel, askModel } from './task-stage.ts';
+
+export interface LongContextRequest extends AskedModel {
+  /** Where fillers, passages and texts are cut from. */
+  texts: readonly TextDocument[];
+  settings?: LongContextSettings;
+}
+
+/** What a model with its cache remembers, and the bytes that it takes for it at the longest of the contexts. */
+export interface LongContextEvaluation extends LongContextResult {
+  cacheBytes: number;
+}
+
+/**
+ * Copies and needles by length and depth, and perplexity by position, of one model with its cache kept in one way. What
+ * `kvlr eval --long-context` does.
+ *
+ * @throws KvlrError what `probeLongContext` throws, 'backend-unavailable', 'memory-exceeded'.
+ */
+export async function evaluateLongContext(request: LongContextRequest): Promise<LongContextEvaluation> {
+  const { model, cache = {}, texts, settings } = request;
+  return askModel(request, 'Copies, needles and perplexity in a long context', async ({ taskModel, tokenizer }) => {
+    const tokens = texts.map(({ text }) => tokenizer.encode(text));
+    const result = await probeLongContext(taskModel, tokenizer, tokens, settings, request);
+    const longest = Math.max(...result.cells.map(({ length }) => length));
+    const { dtype = 'f32', window, sinks = 4 } = cache;
+    const kept = window === undefined ? longest : Math.min(longest, window + sinks);
+    return { ...result, cacheBytes: kept * codedCacheSize(model.shape, dtype).bytesPerToken };
+  });
+}

@@ -1,0 +1,48 @@
+import { expectKvlrError } from '@kvlr/testkit';
+import { describe, expect, it } from 'vitest';
+import { probeLongContext } from './long-context.ts';
+import { characters, scriptedModel } from './testing/scripted-model.ts';
+
+const texts = [Array.from({ length: 400 }, (_, place) => 40 + ((place * 37) % 80))];
+
+/** Gives a token the better a chance the more often it stood among the last `memory` ones, and a name a good one if it stood there. */
+const remembering = (memory: number) => ({
+  ...scriptedModel(),
+  maxPositions: 512,
+  score: async (sequences: readonly { tokenIds: Int32Array; from: number }[]) =>
+    sequences.map(({ tokenIds, from }) => {
+      const text = characters.decode([...tokenIds.subarray(Math.max(0, from - memory), from)]);
+      const asked = characters.decode([...tokenIds.subarray(from)]);
+      return { logLikelihood: text.includes(asked) ? 0 : -asked.length, isGreedy: false };
+    }),
+});
+
+describe('probes of a long context', () => {
+  const settings = { lengths: [100, 200], depths: [0, 1], probes: 3 };
+
+  it('see what is remembered', async () => {
+    const { cells, positions } = await probeLongContext(remembering(500), characters, texts, settings);
+    expect(cells.map(({ copyGain, needle }) => [copyGain.value, needle.value])).toEqual(Array(4).fill([1, 1]));
+    expect(positions.map(({ from, to }) => [from, to])).toEqual([
+      [1, 32],
+      [32, 64],
+      [64, 128],
+      [128, 200],
+    ]);
+  });
+
+  it('see what is forgotten: what stands at the beginning, with a short memory', async () => {
+    const { cells } = await probeLongContext(remembering(80), characters, texts, settings);
+    expect(cells.map(({ depth, copyGain }) => [depth, copyGain.value])).toEqual([
+      [0, 0],
+      [1, 1],
+      [0, 0],
+      [1, 1],
+    ]);
+  });
+
+  it('need texts that are long enough', async () => {
+    const probe = () => probeLongContext(remembering(80), characters, [[1, 2, 3]], settings);
+    await expectKvlrError(probe, 'text-too-short', /at least 400 tokens, got at most 3/);
+  });
+});
