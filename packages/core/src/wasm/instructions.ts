@@ -76,8 +76,12 @@ export const i32 = {
 
 export const f32 = {
   type: 0x7d,
+  load: (address: Code, offset = 0): Code => [...address, 0x2a, ...memoryArgument(offset)],
   store: (address: Code, value: Code, offset = 0): Code => [...address, ...value, 0x38, ...memoryArgument(offset)],
   add: binary(0x92),
+  mul: binary(0x94),
+  div: binary(0x95),
+  max: binary(0x97),
 };
 
 export const v128 = {
@@ -120,6 +124,7 @@ export const i8x16 = {
 };
 
 export const i16x8 = {
+  narrow_i32x4_s: binaryVector(0x85),
   extend_low_i8x16_u: unaryVector(0x89),
   extend_high_i8x16_u: unaryVector(0x8a),
   shl: shift(0x8b),
@@ -138,6 +143,7 @@ export const i32x4 = {
 };
 
 export const f32x4 = {
+  splat: unaryVector(0x13),
   extract_lane: (value: Code, lane: number): Code => [...value, ...vector(0x1f), lane],
   nearest: unaryVector(0x6a),
   add: binaryVector(0xe4),

@@ -149,6 +149,21 @@ describe('vectors', () => {
     expect(Array.from(new Uint8Array(resultOf(code, bytes, bytes)))).toEqual(expected);
   });
 
+  it('of 32-bit integers become ones of 16 bits, the nearest there are', () => {
+    const [left, right] = [Int32Array.of(1, -2, 40_000, -40_000), Int32Array.of(7, 32_767, -32_768, 0)];
+    const narrowed = Array.from(new Int16Array(resultOf(i16x8.narrow_i32x4_s(a, b), left, right)));
+    expect(narrowed).toEqual([1, -2, 32_767, -32_768, 7, 32_767, -32_768, 0]);
+  });
+
+  it.each<[string, Code, number]>([
+    ['mul', f32.mul(f32.load(i32.const(4)), f32.load(i32.const(16), 8)), -2.25 * Math.fround(-1e-3)],
+    ['div', f32.div(f32.load(i32.const(0)), f32.load(i32.const(4))), 1.5 / -2.25],
+    ['max', f32.max(f32.load(i32.const(4)), f32.load(i32.const(0))), 1.5],
+  ])('of one float everywhere: %s', (_, code, expected) => {
+    const result = new Float32Array(resultOf(f32x4.splat(code), x, y));
+    expect(Array.from(result)).toEqual(Array(4).fill(Math.fround(expected)));
+  });
+
   it('give lanes to memory', () => {
     const store = wasmFunction('run', [], () => f32.store(i32.const(4), f32x4.extract_lane(b, 2), 60));
     const { memory, run } = instanceOf(store);

@@ -1,6 +1,7 @@
 import { BLOCK_TOKENS } from '@kvlr/core';
 import {
   type Code,
+  f32,
   f32x4,
   i8x16,
   i16x8,
@@ -13,7 +14,7 @@ import {
   wasmFunction,
 } from '@kvlr/core/wasm';
 import { type BlockBits, codePlanes, valueLevels } from '../../cache/blocks/block-format.ts';
-import { addProduct, advance, bitsInLanes, countdown, halfToFloat } from '../../wasm-heap.ts';
+import { addProduct, advance, bitsInLanes, bitsOfFloat, countdown, halfToFloat } from '../../wasm-heap.ts';
 
 /** Bytes of the six coefficients of four pairs, as `prepare` writes them. */
 const COEFFICIENT_BYTES = 6 * 16;
@@ -190,6 +191,51 @@ export function scoreFunction(name: string, bits: BlockBits): WasmFunction {
       ]);
     },
   );
+}
+
+/** Greatest whole number that a weight becomes. */
+const MOST_WEIGHT = 2 ** 15 - 1;
+
+/**
+ * (weights, gains, whole numbers, factor, address of the unit): products of 32 weights and gains as whole numbers of 16 bits, and the
+ * factor that makes products of levels and them numbers again. The unit is that of the levels, divided by the greatest whole number.
+ */
+export function weighFunction(): WasmFunction {
+  return wasmFunction('weigh', [i32, i32, i32, i32, i32], ([weights, gains, wholes, factor, unit], declare) => {
+    const products = Array.from({ length: 8 }, () => declare(v128));
+    const [most, scale, greatest] = [declare(v128), declare(v128), declare(f32)];
+    const get = local.get;
+    const lane = (index: number) => f32x4.extract_lane(get(most), index);
+    const whole = (product: Local) => i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(get(product), get(scale))));
+    return [
+      ...local.set(most, bitsInLanes(bitsOfFloat(1e-30))),
+      ...products.flatMap((product, index) => [
+        ...local.set(
+          product,
+          f32x4.mul(
+            v128.load(get(weights), 16 * index),
+            halfToFloat(i32x4.shl(v128.load16x4_s(get(gains), 8 * index), 13)),
+          ),
+        ),
+        ...local.set(most, f32x4.max(get(most), get(product))),
+      ]),
+      ...local.set(greatest, f32.max(f32.max(lane(0), lane(1)), f32.max(lane(2), lane(3)))),
+      ...f32.store(get(factor), f32.mul(get(greatest), f32.load(get(unit)))),
+      ...local.set(scale, f32x4.splat(f32.div(f32.load(get(unit), 4), get(greatest)))),
+      ...[0, 1, 2, 3].flatMap((pair) =>
+        v128.store(
+          get(wholes),
+          i16x8.narrow_i32x4_s(whole(products[2 * pair]!), whole(products[2 * pair + 1]!)),
+          16 * pair,
+        ),
+      ),
+    ];
+  });
+}
+
+/** What `weigh` finds at the address of the unit. */
+export function unitOfWeights(bits: BlockBits): readonly [unit: number, most: number] {
+  return [valueLevels(bits).unit / MOST_WEIGHT, MOST_WEIGHT];
 }
 
 /**

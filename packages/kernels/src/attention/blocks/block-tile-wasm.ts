@@ -1,17 +1,16 @@
-import { BLOCK_TOKENS } from '@kvlr/core';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
-import { gainOf } from '../../cache/blocks/block-codec.ts';
-import { type BlockBits, valueLevels } from '../../cache/blocks/block-format.ts';
+import type { BlockBits } from '../../cache/blocks/block-format.ts';
 import { functionsOnHeap, type HeapFunctions } from '../../wasm-heap.ts';
 import type { BlockTileMaker } from './block-attention-host.ts';
-import { addFunction, prepareFunction, scoreFunction } from './block-functions-wasm.ts';
+import { addFunction, prepareFunction, scoreFunction, unitOfWeights, weighFunction } from './block-functions-wasm.ts';
 import { type BlockTile, type BlockTileSettings, PlainBlockTile } from './block-tile.ts';
 
-type BlockFunctions = HeapFunctions<'prepare' | `score_${BlockBits}` | `add_${BlockBits}`>;
+type BlockFunctions = HeapFunctions<'prepare' | 'weigh' | `score_${BlockBits}` | `add_${BlockBits}`>;
 
 const bitsOfBlocks: readonly BlockBits[] = [4, 3, 2];
 const functionsOf = functionsOnHeap<keyof BlockFunctions>(() => [
   prepareFunction(),
+  weighFunction(),
   ...bitsOfBlocks.flatMap((bits) => [scoreFunction(`score_${bits}`, bits), addFunction(`add_${bits}`, bits)]),
 ]);
 
@@ -24,20 +23,16 @@ export function vectorBlockTiles(backend: BackendWasm): BlockTileMaker {
       : new VectorBlockTile(functions, settings, scratch);
 }
 
-/** Greatest whole number that a weight becomes. */
-const mostWeight = 2 ** 15 - 1;
-
 /** Reads codes where they lie: nothing of a block is unpacked to memory. */
 class VectorBlockTile implements BlockTile {
   readonly width: number;
   private readonly functions: BlockFunctions;
   private readonly settings: BlockTileSettings;
+  /** Addresses in the tile's scratch: the coefficients of a query, its weights as whole numbers, their factor and their unit. */
+  private readonly coefficients: number;
+  private readonly weights: number;
+  private readonly factor: number;
   private readonly unit: number;
-  /** Of the tile's scratch: the coefficients of a query, its weights as whole numbers, and their factor. */
-  private readonly coefficients: Float32Array;
-  private readonly weights: Int16Array;
-  private readonly factor: Float32Array;
-  private readonly products = new Float64Array(BLOCK_TOKENS);
   private at = 0;
   private block = 0;
 
@@ -46,10 +41,11 @@ class VectorBlockTile implements BlockTile {
     this.functions = functions;
     this.settings = settings;
     this.width = width;
-    this.unit = valueLevels(bits).unit;
-    this.coefficients = scratch.subarray(0, 3 * width);
-    this.weights = new Int16Array(scratch.buffer, scratch.byteOffset + 12 * width, BLOCK_TOKENS);
-    this.factor = scratch.subarray(3 * width + BLOCK_TOKENS / 2, 3 * width + BLOCK_TOKENS / 2 + 1);
+    this.coefficients = scratch.byteOffset;
+    this.weights = this.coefficients + 12 * width;
+    this.factor = this.weights + 64;
+    this.unit = this.factor + 4;
+    scratch.set(unitOfWeights(bits), 3 * width + 17);
   }
 
   load(at: number, block: number): void {
@@ -65,26 +61,17 @@ class VectorBlockTile implements BlockTile {
     const codes = slot + 4 * keyCodes;
     const start = starts.byteOffset + 4 * width * this.block;
     const query = queries.byteOffset + 4 * from;
-    functions.prepare(query, start, slot, coefficients.byteOffset, width / 8, 2 * width);
+    functions.prepare(query, start, slot, coefficients, width / 8, 2 * width);
     const [into, behind] = [scores.byteOffset, codes + 2 * width * bits];
-    functions[`score_${bits}`](coefficients.byteOffset, turns.byteOffset, codes, behind, into, width / 8);
+    functions[`score_${bits}`](coefficients, turns.byteOffset, codes, behind, into, width / 8);
   }
 
   add(weights: Float32Array, _first: number, _end: number, result: Float32Array, at: number): void {
-    const { functions, settings, width, products } = this;
+    const { functions, settings, width } = this;
     const { format, words } = settings;
-    let most = 0;
-    for (let n = 0; n < BLOCK_TOKENS; n++) {
-      const product = weights[n]! * gainOf(words, this.at, format, n);
-      products[n] = product;
-      if (product > most) most = product;
-    }
-    if (most === 0) return;
-    const inverse = mostWeight / most;
-    for (let n = 0; n < BLOCK_TOKENS; n++) this.weights[n] = products[n]! * inverse + 0.5;
-    this.factor[0] = (most / mostWeight) * this.unit;
-    const codes = words.byteOffset + 4 * (this.at + format.valueCodes);
-    const into = result.byteOffset + 4 * at;
-    functions[`add_${format.bits}`](this.weights.byteOffset, codes, into, width / 4, this.factor.byteOffset);
+    const slot = words.byteOffset + 4 * this.at;
+    functions.weigh(weights.byteOffset, slot + 4 * format.gains, this.weights, this.factor, this.unit);
+    const codes = slot + 4 * format.valueCodes;
+    functions[`add_${format.bits}`](this.weights, codes, result.byteOffset + 4 * at, width / 4, this.factor);
   }
 }
