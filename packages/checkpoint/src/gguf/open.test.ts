@@ -5,7 +5,7 @@ import { createMemoryFiles } from '../files/files.ts';
 import { type HuggingFaceCheckpoint, openCheckpoint } from '../model/open.ts';
 import { applyCompression } from '../model/variant.ts';
 import { createDirectoryFiles } from '../node/open.ts';
-import { openFiles } from '../open-source.ts';
+import { openFiles, openSource } from '../open-source.ts';
 import { randomCompressedLayer } from '../testing/compressed-layer.ts';
 import { editJson, type FileContents, tinyCheckpointFiles } from '../testing/tiny-checkpoint-files.ts';
 import { encodeGguf, type GgufSettings } from './export.ts';
@@ -138,6 +138,23 @@ describe('openGguf', () => {
       expect(shape.layers.map(({ cache }) => cache)).toEqual(model.shape.layers.map(({ cache }) => cache));
     }
   });
+});
+
+it('opens a GGUF file by its URL, whose query goes along', async () => {
+  const bytes = await encode(await openTiny());
+  const asked: string[] = [];
+  const send = async (url: string, init: RequestInit = {}) => {
+    asked.push(url);
+    const headers = { 'content-length': String(bytes.length) };
+    return new Response(init.method === 'HEAD' ? null : bytes.slice(), { headers });
+  };
+  const read = await openSource('https://models.example/a b/tiny.gguf?signature=1#top', {
+    fetch: send as typeof fetch,
+  });
+  expect(read.location).toBe('https://models.example/a b/tiny.gguf');
+  expect(new Set(asked)).toEqual(new Set(['https://models.example/a b/tiny.gguf?signature=1']));
+  const same = await open(bytes);
+  expect(read.id).toBe(same.id);
 });
 
 describe('openGguf refuses', () => {

@@ -39,7 +39,7 @@ export async function openGguf(
     (name) => shape.blocks.before === 'each' && isOfBoth(name),
   );
   const tensors = new GgufTensors(source, shape, { family, inFile, layout });
-  const location = `${files.location}/${file}`;
+  const location = `${files.location.replace(/\/$/, '')}/${file}`;
   const dtype = writtenDtype(source);
   const { tokenIds, contents } = ggufTokenizerFiles(source.metadata, location);
   const card = modelCard(source.metadata.get('general.license'));
