@@ -10,6 +10,8 @@ it.each([
   ['channel-2+window=32+first=4', { keys: 'channel-2', values: 'channel-2', window: 32, first: 4 }],
   ['f16+policy=snapkv+keep=25%', { keys: 'f16', values: 'f16', window: 0, first: 0, policy: 'snapkv', keep: 0.25 }],
   ['C:\\mine.mjs+first=4', { keys: 'C:\\mine.mjs', values: 'C:\\mine.mjs', window: 0, first: 4 }],
+  ['f16:/home/me/mine.mjs', { keys: 'f16', values: '/home/me/mine.mjs', window: 0, first: 0 }],
+  ['f16:C:\\mine.mjs', { keys: 'f16', values: 'C:\\mine.mjs', window: 0, first: 0 }],
   ['./mine.mjs:q4_0', { keys: './mine.mjs', values: 'q4_0', window: 0, first: 0 }],
 ])('reads %s', (text, name) => {
   expect(parseCacheName(text)).toEqual(name);

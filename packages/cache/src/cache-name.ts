@@ -1,4 +1,4 @@
-import { didYouMean, type ExactTokens, isModulePath, KvlrError } from '@kvlr/core';
+import { didYouMean, type ExactTokens, KvlrError } from '@kvlr/core';
 
 /** A cache as people write it: `channel-2+window=32+first=4`, `q8_0:q5_1`, `f16+policy=snapkv+keep=25%`. */
 export interface CacheName extends ExactTokens {
@@ -68,8 +68,8 @@ export function formatCacheName({ keys, values, window, first, policy, keep }: C
 }
 
 function splitSides(codecs: string, text: string): [keys: string, values: string] {
-  // The colon of a Windows path is not one between keys and values.
-  const parts = isModulePath(codecs) ? codecs.split(/:(?![\\/])/) : codecs.split(':');
+  // The colon behind the letter of a Windows drive is not one between keys and values.
+  const parts = codecs.split(/(?<!(?:^|:)[A-Za-z]):/);
   const [keys, values = keys, ...more] = parts;
   if (!keys || !values || more.length > 0) {
     throw unreadable(

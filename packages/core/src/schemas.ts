@@ -162,6 +162,11 @@ export const recipeSchema = z.strictObject({
   budget: budgetSchema.prefault({}),
   calibration: calibrationSchema.prefault({}),
   recovery: recoverySchema.prefault({}),
+  /**
+   * 'balanced': every pair of numbers of a key is scaled as its queries are, and these inversely: the same scores, and less loss in caches
+   * that store keys in blocks, such as llama.cpp's.
+   */
+  keyScales: z.enum(['as-is', 'balanced']).default('as-is'),
   /** Element type of the tensors that are replaced; the others are copied as they are. */
   dtype: z.enum(['source', 'F32', 'F16', 'BF16']).default('source'),
   evaluation: evaluationSchema.prefault({}),

@@ -21,11 +21,13 @@ import { type BackendName, type DecoderModel, loadModel } from '@kvlr/runtime';
 import type { BegunComparison } from '../compare/begin.ts';
 import type { ComparedRow } from '../compare/rows.ts';
 import { compressLayers } from '../compress.ts';
+import { once } from '../models/runner.ts';
 import { type PlanRequest, planWithTexts } from '../plan.ts';
 import { describeRecovery } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext, Stage } from '../run/context.ts';
 import { MemoryRunStore, subStore } from '../run/store.ts';
+import { withBalancedKeys } from '../stages/key-scales.ts';
 import type { NamedCache } from './caches.ts';
 import { enginesWith } from './engines.ts';
 
@@ -73,7 +75,10 @@ export async function measureHeads(
   const plan = row && (await planOf(row, shared));
   const key = await artefactKey(
     plan ? { evaluation: plan.keys.evaluation } : { modelId: model.id, evaluationHash: texts.evaluationHash },
-    { pointForm, evaluation: shared.recipe.evaluation, calibration: shared.recipe.calibration },
+    {
+      ...{ pointForm, evaluation: shared.recipe.evaluation, calibration: shared.recipe.calibration },
+      keyScales: shared.recipe.keyScales,
+    },
   );
   const name = row === undefined ? 'base' : `${row.name}-${row.entries.keyValueHeads}`;
   const artefact = {
@@ -112,7 +117,7 @@ export async function measureHeads(
     const points = fitting.map(({ name: cache, hash, parts, cache: coded }): FrontierPoint => {
       return {
         heads: name,
-        headsTitle: describeHeads(shape),
+        headsTitle: `${describeHeads(shape)}${shared.recipe.keyScales === 'balanced' ? ', balanced' : ''}`,
         cache,
         cacheTitle: coded.codec.title,
         engines: enginesWith(parts, shape),
@@ -159,8 +164,9 @@ function planOf(row: ComparedRow, { model, modelLocation, recipe, texts }: Share
   return planWithTexts({ ...row.choices, model, modelLocation, recipe: { ...recipe, ...row.entries }, texts });
 }
 
-function baseHeads({ model, means }: SharedByPoints): Heads {
-  return { model: async () => model, statistics: async () => (layer) => means.statistics.layer(layer) };
+function baseHeads({ model, means, recipe }: SharedByPoints): Heads {
+  const own = once(async () => (recipe.keyScales === 'balanced' ? withBalancedKeys(model, means.statistics) : model));
+  return { model: own, statistics: async () => (layer) => means.statistics.layer(layer) };
 }
 
 function compressedHeads(
@@ -170,21 +176,17 @@ function compressedHeads(
   plan: Awaited<ReturnType<typeof planWithTexts>>,
   { model, recipe, texts, means }: SharedByPoints,
 ): Heads {
-  let made: Promise<ModelSource> | undefined;
-  const compress = async () => {
+  const compress = once(async () => {
     const keeps = describeRecovery(entries.recovery) !== undefined;
     const folder = `rows/${name.replace(/[^\w.-]+/g, '_')}-${entries.keyValueHeads}/`;
     const part = context.part(keeps ? subStore(context.store, folder) : new MemoryRunStore());
     const compressed = await compressLayers(part, plan, means);
     stage.takenOver.push(part.earlier);
     return roundModel(compressed.model, model, recipe.dtype === 'source' ? undefined : recipe.dtype);
-  };
+  });
   const { windows: count, windowLength: length, seed } = recipe.calibration;
   return {
-    model: () => {
-      made ??= compress();
-      return made;
-    },
+    model: compress,
     async statistics(decoder) {
       const { layers } = await collectStatistics({
         activations: decoder,

@@ -1,0 +1,153 @@
+import { fileURLToPath } from 'node:url';
+import type { KvlrEvent } from '@kvlr/core';
+import { expectKvlrError } from '@kvlr/testkit';
+import { describe, expect, it } from 'vitest';
+import { loadCache } from '../node/load-plugins.ts';
+import { artefactNames, MemoryRunStore } from '../run/store.ts';
+import { readText, tinyRun } from '../testing/tiny-run.ts';
+import { resolveCache } from './caches.ts';
+import { predictCost, rankCandidates } from './choose-cache.ts';
+import { compareBytes } from './compare-bytes.ts';
+import { cacheEngines, enginesWith, hasCache } from './engines.ts';
+import { headsRows } from './heads-rows.ts';
+import { planCache } from './plan-cache.ts';
+
+const example = (name: string) => fileURLToPath(new URL(`../../../../examples/caches/${name}`, import.meta.url));
+
+describe('compareBytes', () => {
+  it('measures heads and bits together, counts their bytes, and keeps every point', async () => {
+    const store = new MemoryRunStore();
+    const run = await tinyRun();
+    const names = ['f16', 'int8', 'channel-2+window=4+first=2', 'klt-2', 'q4_0'];
+    const caches = await Promise.all(names.map((name) => resolveCache(name)));
+    const recipe = { ...run.recipe, recovery: { ...run.recipe.recovery, preset: 'none' as const } };
+    const rows = headsRows({ ...run, recipe, ratios: [1 / 2] });
+    const request = { ...run, recipe, rows, caches, contexts: [4096], store };
+    const report = await compareBytes(request);
+    const { base, points, contexts, notes } = report;
+    expect(contexts).toEqual([base.windowLength - 1, 4096]);
+    expect(points.map(({ heads, cache }) => [heads, cache])).toEqual(
+      ['base', 'rope-averaged-refit-2'].flatMap((heads) => names.slice(0, 4).map((cache) => [heads, cache])),
+    );
+    // The tiny model's heads are narrower than a block of llama.cpp's.
+    expect(notes.filter((note) => /q4_0 is left out/.test(note))).toHaveLength(2);
+    const share = (place: number) => points[place]!.bytes[1]! / report.baseBytes[1]!;
+    expect([share(0), share(4)]).toEqual([1, 1 / 2]);
+    expect(share(2)).toBeLessThan(share(1));
+    expect(points[0]!.klDivergence.value).toBeLessThan(1e-6);
+    expect(points[1]!.klDivergence.value).toBeLessThan(points[3]!.klDivergence.value);
+    expect(points[4]!.klDivergence.value).toBeGreaterThan(points[0]!.klDivergence.value);
+    expect(points[0]!.engines).toContain('llama.cpp');
+    expect(await readText(store, artefactNames.frontierMarkdown)).toContain('channel-2+window=4+first=2');
+    expect(await readText(store, artefactNames.frontierPicture)).toMatch(/^<svg/);
+
+    const events: KvlrEvent[] = [];
+    const again = await compareBytes({ ...request, onEvent: (event) => events.push(event) });
+    const finished = events.filter((event) => event.type === 'stage-finished' && event.stage === 'evaluation');
+    expect(finished.map((event) => 'skipped' in event && event.skipped)).toEqual([true, true, true]);
+    expect(again.points).toEqual(points);
+  });
+
+  it('balanced scales of keys change nothing where nothing is coded', async () => {
+    const run = await tinyRun();
+    const recipe = { ...run.recipe, keyScales: 'balanced' as const };
+    const rows = { title: '', rows: [], notes: [] };
+    const report = await compareBytes({ ...run, recipe, rows, caches: [await resolveCache('f32')], contexts: [] });
+    expect(report.points[0]!.headsTitle).toMatch(/, balanced$/);
+    expect(report.points[0]!.klDivergence.value).toBeLessThan(1e-9);
+  });
+});
+
+it.each(['bfloat.mjs', 'signs.mjs'])('the example %s is a codec', async (name) => {
+  const { cache, hash } = await loadCache(`f16:${example(name)}+first=1`);
+  expect(hash).toMatch(/^[0-9a-f]{64}$/);
+  const { values } = cache.codec;
+  const codec = values.create({ layer: 0, side: 'values', slots: 2, width: 8 });
+  const rows = Float32Array.from({ length: 3 * 16 }, (_, i) => (i % 3) - 1.25);
+  const bytes = codec.encode(rows, 3);
+  expect(bytes.length).toBe(values.byteLength({ slots: 2, width: 8 }, 3));
+  const read = codec.decode(bytes, 3);
+  rows.forEach((x, i) => {
+    expect(Math.sign(read[i]!)).toBe(Math.sign(x));
+  });
+});
+
+it('modules that are no codecs and policies are refused in words', async () => {
+  const budget = fileURLToPath(new URL('../../../../examples/budgets/taper.mjs', import.meta.url));
+  await expectKvlrError(() => loadCache(budget), 'plugin-invalid', 'a default export that is a cache codec');
+  await expectKvlrError(() => resolveCache('f16+policy=snapkv+keep=25%'), 'unsupported-feature', 'the policy snapkv');
+});
+
+describe('engines', () => {
+  const parse = async (name: string) => (await resolveCache(name)).parts;
+
+  it('say what to tell them', async () => {
+    const { flags } = cacheEngines['llama.cpp'];
+    expect(flags(await parse('q8_0:q5_1'))).toBe('-ctk q8_0 -ctv q5_1 -fa on');
+    expect(flags(await parse('f16'))).toBeUndefined();
+    expect(cacheEngines.vllm.flags(await parse('fp8'))).toBe('--kv-cache-dtype fp8');
+  });
+
+  it('have the caches that they have', async () => {
+    const { model } = await tinyRun();
+    expect(hasCache(cacheEngines['llama.cpp'], await parse('q8_0:q4_0'))).toBe(true);
+    expect(hasCache(cacheEngines.vllm, await parse('f16:fp8'))).toBe(false);
+    expect(hasCache(cacheEngines['llama.cpp'], await parse('q8_0+window=32'))).toBe(false);
+    expect(enginesWith(await parse('channel-3'), model.shape)).toEqual(['kvlr']);
+  });
+});
+
+describe('choosing', () => {
+  const heads = [
+    { name: 'base', share: 1, cost: 0 },
+    { name: 'half', share: 1 / 2, cost: 0.01 },
+  ];
+  const caches = [
+    { name: 'f16', cost: 0 },
+    { name: 'four', cost: 0.004 },
+    { name: 'two', cost: 0.03 },
+  ];
+  const bits = new Map([
+    ['f16', 1],
+    ['four', 0.25],
+    ['two', 0.125],
+  ]);
+  const bytesOf = (ofHeads: string, cache: string) => (ofHeads === 'base' ? 1 : 1 / 2) * bits.get(cache)!;
+
+  it('bits matter more where fewer heads share the work', () => {
+    expect(predictCost(heads[1]!, caches[1]!)).toBeCloseTo(0.01 + 0.004 * 2 ** 0.85, 12);
+    expect(predictCost(heads[0]!, { cost: -0.001 })).toBe(0);
+  });
+
+  it.each([
+    [1, 'base', 'f16'],
+    [0.25, 'base', 'four'],
+    [0.125, 'half', 'four'],
+    [0.0625, 'half', 'two'],
+  ])('within %d of the bytes: %s, %s', (budget, ofHeads, cache) => {
+    expect(rankCandidates(heads, caches, bytesOf, budget)[0]).toMatchObject({ heads: ofHeads, cache });
+  });
+});
+
+describe('planCache', () => {
+  it('leaves the weights alone where bits are enough, and takes heads where they are not', async () => {
+    const run = await tinyRun();
+    const recipe = { ...run.recipe, recovery: { ...run.recipe.recovery, preset: 'none' as const } };
+    const rows = headsRows({ ...run, recipe, ratios: [1 / 2, 1 / 4] });
+    const request = { ...run, recipe, rows, engine: 'vllm' as const, context: 512, store: new MemoryRunStore() };
+    const half = await planCache({ ...request, budget: { share: 0.5 } });
+    expect(half.row).toBeUndefined();
+    expect(half.plan).toMatchObject({ chosen: { heads: 'base', cache: 'fp8' }, flags: '--kv-cache-dtype fp8' });
+    expect(half.plan.reasons[0]).toMatch(/^Bits alone meet the budget/);
+    const quarter = await planCache({ ...request, budget: { bytes: half.plan.baseBytes / 4 } });
+    expect(quarter.row?.entries.keyValueHeads).toBeLessThan(4);
+    expect(quarter.plan.reasons[0]).toMatch(/^Bits alone do not meet the budget in vLLM/);
+    expect(quarter.plan.chosen.bytes).toBeLessThanOrEqual(0.25);
+    const measured = quarter.plan.candidates.flatMap((candidate) =>
+      candidate.measured ? [candidate.measured.value] : [],
+    );
+    expect(quarter.plan.chosen.measured!.value).toBe(Math.min(...measured));
+    const tooLittle = () => planCache({ ...request, budget: { share: 0.01 } });
+    await expectKvlrError(tooLittle, 'usage', 'a budget of at least 12.5 % of the cache for vLLM');
+  });
+});
