@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { tinyCheckpointFiles } from '@kvlr/testkit';
@@ -166,6 +166,30 @@ describe.skipIf(missingChromium)(`the page on WASM ${missingChromium ?? ''}`, ()
     const { page } = demo;
     expect(await inspectHeads(await extract(await download(page, '#save-zip', 'half.zip')))).toBe(2);
     expect(await inspectHeads(await download(page, '#save-gguf', 'half.gguf'))).toBe(2);
+    expectNoMishap(demo);
+  });
+
+  it('writes to disk where the browser lets it, the same bytes', async () => {
+    const { page } = demo;
+    // The page's own file system stands in for the disk: nobody can press a button in the browser's dialog here.
+    await page.evaluate(() => {
+      const root = () => navigator.storage.getDirectory();
+      const showSaveFilePicker = async () => (await root()).getFileHandle('half.gguf', { create: true });
+      const showDirectoryPicker = async () => (await root()).getDirectoryHandle('half', { create: true });
+      Object.assign(globalThis, { showSaveFilePicker, showDirectoryPicker });
+    });
+    for (const button of ['#save-gguf', '#save-folder']) {
+      await page.click(button);
+      await waitForDone(page, 'save');
+    }
+    const sizes = await page.evaluate(async () => {
+      const root = await navigator.storage.getDirectory();
+      const folder = await root.getDirectoryHandle('half');
+      const files = [await root.getFileHandle('half.gguf'), await folder.getFileHandle('model.safetensors')];
+      return Promise.all(files.map(async (file) => (await file.getFile()).size));
+    });
+    const saved = ['half.gguf', join('half', 'model.safetensors')].map((name) => stat(join(directory, name)));
+    expect(sizes).toEqual((await Promise.all(saved)).map(({ size }) => size));
     expectNoMishap(demo);
   });
 
