@@ -1,16 +1,21 @@
 export { claimOutput, claimRunDirectory, type OutputClaim, type OutputRequest } from './node/claim-output.ts';
 export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadArchitecture } from './node/load-architecture.ts';
-export { loadBudget, loadGrouping, loadMethod } from './node/load-plugins.ts';
+export { loadBudget, loadCache, loadGrouping, loadMethod } from './node/load-plugins.ts';
 export { onnxEngine } from './node/onnx-engine.ts';
 export {
+  type ComparisonDirectory,
+  compareBytesToDirectory,
   compareToDirectory,
   compressToDirectory,
+  type DirectoryBytesRequest,
+  type DirectoryCachePlanRequest,
   type DirectoryComparisonRequest,
   type DirectoryCompressionRequest,
   type DirectoryRecoveryRequest,
   type OutputSettings,
   type PlannedCompression,
+  planCacheToDirectory,
   planCompressionToDirectory,
   recoverToDirectory,
   runDirectoryOf,
