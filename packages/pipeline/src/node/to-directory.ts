@@ -2,8 +2,8 @@ import { access } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
 import { type PlaceClaim, writeCheckpointDirectory } from '@kvlr/checkpoint/node';
-import { KvlrError } from '@kvlr/core';
-import type { ComparisonReport } from '@kvlr/report';
+import { type Checkpoint, KvlrError } from '@kvlr/core';
+import type { ComparisonReport, FrontierReport } from '@kvlr/report';
 import { type BackendChoice, selectBackend } from '@kvlr/runtime';
 import { type ComparisonRequest, compare } from '../compare/compare.ts';
 import {
@@ -16,6 +16,8 @@ import {
 } from '../compress.ts';
 import { type CompressionEstimate, estimateCompression } from '../estimate.ts';
 import { chooseEngine } from '../models/engine.ts';
+import { type BytesComparisonRequest, compareBytes } from '../frontier/compare-bytes.ts';
+import { type CachePlanRequest, type PlannedCache, planCache } from '../frontier/plan-cache.ts';
 import { readLicence } from '../models/facts.ts';
 import { type CompressionPlan, planCompression } from '../plan.ts';
 import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
@@ -88,18 +90,52 @@ export async function recoverToDirectory(request: DirectoryRecoveryRequest): Pro
   );
 }
 
-export interface DirectoryComparisonRequest extends Omit<ComparisonRequest, 'store'> {
+/** Where a comparison puts its tables. */
+export interface ComparisonDirectory {
   /** Directory of the tables, and of what resuming needs. */
   output: string;
   /** Replace a comparison that is complete. */
   overwrite?: boolean | undefined;
 }
 
+export interface DirectoryComparisonRequest extends Omit<ComparisonRequest, 'store'>, ComparisonDirectory {}
+
 /** `compare` into a directory: comparison.json, .md and .html beside what resuming needs. Throws 'file-exists', 'run-mismatch'. */
 export async function compareToDirectory(request: DirectoryComparisonRequest): Promise<ComparisonReport> {
-  const { model, overwrite = false } = request;
-  const directory = resolve(request.output);
-  const finished = join(directory, artefactNames.comparisonData);
+  return withComparisonDirectory(request.model, request, artefactNames.comparisonData, (kept) =>
+    compare({ ...request, ...kept }),
+  );
+}
+
+export interface DirectoryBytesRequest extends Omit<BytesComparisonRequest, 'store'>, ComparisonDirectory {}
+
+/** `compareBytes` into a directory: frontier.json, .md and .svg beside what resuming needs. Throws 'file-exists', 'run-mismatch'. */
+export async function compareBytesToDirectory(request: DirectoryBytesRequest): Promise<FrontierReport> {
+  return withComparisonDirectory(request.model, request, artefactNames.frontierData, (kept) =>
+    compareBytes({ ...request, ...kept }),
+  );
+}
+
+export interface DirectoryCachePlanRequest
+  extends Omit<CachePlanRequest, 'store'>,
+    Pick<ComparisonDirectory, 'output'> {}
+
+/** `planCache` with a directory that keeps what it measures: asked again, it measures only what it has not. */
+export function planCacheToDirectory(request: DirectoryCachePlanRequest): Promise<PlannedCache> {
+  const directory = { output: request.output, overwrite: true };
+  return withComparisonDirectory(request.model, directory, artefactNames.frontierData, (kept) =>
+    planCache({ ...request, ...kept }),
+  );
+}
+
+async function withComparisonDirectory<Value>(
+  model: Checkpoint,
+  { output, overwrite = false }: ComparisonDirectory,
+  finishedName: string,
+  work: (kept: Pick<ComparisonRequest, 'store' | 'checkSource'>) => Promise<Value>,
+): Promise<Value> {
+  const directory = resolve(output);
+  const finished = join(directory, finishedName);
   const exists = await access(finished).then(
     () => true,
     () => false,
@@ -117,7 +153,7 @@ export async function compareToDirectory(request: DirectoryComparisonRequest): P
   try {
     const store = new DirectoryRunStore(run.path);
     const checkSource = await watchSource(store, model.location, overwrite);
-    return await compare({ ...request, store, ...(checkSource && { checkSource }) });
+    return await work({ store, ...(checkSource && { checkSource }) });
   } finally {
     await run.release();
   }
