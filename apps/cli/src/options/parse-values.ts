@@ -8,6 +8,25 @@ export function parseCount(text: string): number {
   return value;
 }
 
+/** A number of tokens: '4096', or '32k' for 32 times 1,024. */
+export function parseTokens(text: string): number {
+  const match = /^(\d+)(k?)$/i.exec(text.trim());
+  if (!match) throw new InvalidArgumentError('Expected a number of tokens such as 4096 or 32k.');
+  return parseCount(match[1]!) * (match[2] === '' ? 1 : 1024);
+}
+
+/** Whole numbers of at least one with commas between them: '512,2048'. */
+export function parseCounts(text: string): number[] {
+  return text.split(',').map((part) => parseCount(part.trim()));
+}
+
+/** A whole number of at least zero. */
+export function parseSeed(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number.');
+  return value;
+}
+
 /** Whole numbers of at least one with commas between them: '512,2048'. */
 export function parseCounts(text: string): number[] {
   return text.split(',').map((part) => parseCount(part.trim()));
