@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { join, relative } from 'node:path';
-import { artefactNames, budgetPolicies, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
+import { artefactNames, budgetPolicies, cacheEngines, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
 import {
   compressToDirectory,
   type DirectoryCompressionRequest,
@@ -10,7 +10,7 @@ import {
 import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import {
   examplesDirectory,
@@ -30,11 +30,12 @@ import {
   modelArgument,
   modelArgumentHelp,
 } from '../options/options.ts';
-import { parseBytes } from '../options/parse-values.ts';
+import { parseBytes, parseCount, parseShare, parseTokens } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { listNames, planToText, wrapNames } from '../terminal/texts.ts';
+import { asksForBudget, type BudgetOptions, planBudget } from './compress-to-budget.ts';
 
-interface CompressOptions extends RecipeOptions, TextOptions, ComputeOptions {
+interface CompressOptions extends RecipeOptions, TextOptions, ComputeOptions, BudgetOptions {
   output: string;
   run?: string;
   overwrite?: boolean;
@@ -49,6 +50,10 @@ head, folded into the projections; output projections are refitted (refit: secon
 of each layer back to the original's output (light: minutes; full: more of them); the result is evaluated against the original;
 OUT is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
 
+With a budget of bytes (--cache-bytes, or --memory and --context) heads and bits are chosen together, from a few measurements that are
+kept in OUT.plan: what was chosen and what was not, and why, is printed. Where bits alone meet the budget at half a percent of perplexity or
+less, the weights stay as they are and nothing is written.
+
 Everything that resuming needs lies in OUT.run: after Ctrl-C the same command goes on where it was cut.
 
 Examples:
@@ -57,6 +62,8 @@ Examples:
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
   kvlr compress ./model -o ./small --keep 50% --head-width 2x         half of the cache in a quarter of the heads
   kvlr compress ./model -o ./small --keep 50% --budget measured
+  kvlr compress ./model -o ./small --cache-bytes 12.5% --for llama.cpp    heads, bits of keys and values, and llama.cpp's flags
+  kvlr compress ./model -o ./small --context 32k --memory 2GB --for vllm
   kvlr compress ./model -o ./small --method ./mine.mjs --recipe kvlr-quarter
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
 
@@ -79,6 +86,20 @@ export function define(command: Command, context: CommandContext): void {
     .argument(modelArgument, modelArgumentHelp)
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-out');
   addRecipeOptions(command);
+  command
+    .option(
+      '--cache-bytes <share>',
+      "let the cache take this share of its bytes at two a number (12.5%), and let kvlr choose heads and the engine's cache",
+      parseShare,
+    )
+    .option('--context <tokens>', 'tokens to plan for: 4096 or 32k (default: the positions of the model)', parseTokens)
+    .option('--memory <size>', 'the same as bytes of one sequence at --context: 2GB', parseBytes)
+    .addOption(
+      new Option('--for <engine>', 'whose cache it is: what can be chosen, and which flags are printed')
+        .choices(Object.keys(cacheEngines))
+        .default('kvlr'),
+    )
+    .option('--plan-windows <n>', 'windows of each source of text that the plan is measured on', parseCount, 4);
   addTextOptions(command, { calibration: true, evaluation: true });
   addComputeOptions(command)
     .option('--run <dir>', 'directory that keeps what resuming needs, and the report (default: OUT.run)')
@@ -88,7 +109,10 @@ export function define(command: Command, context: CommandContext): void {
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompressOptions) =>
       nameTextFiles(options, () =>
-        withModel(path, context, (model) => (options.dryRun ? plan : compress)(model, options, context)),
+        withModel(path, context, async (model) => {
+          const chosen = asksForBudget(options) ? await planBudget(model, options, context) : {};
+          if (chosen !== undefined) await (options.dryRun ? plan : compress)(model, { ...options, ...chosen }, context);
+        }),
       ),
     );
 }
