@@ -12,7 +12,10 @@ import type { CommandContext } from '../terminal/terminal.ts';
 
 /** The options of `compare` that `--bytes` reads. */
 export interface BytesOptions
-  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget' | 'headWidth'>,
+  extends Pick<
+      RecipeOptions,
+      'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget' | 'headWidth' | 'keyScales'
+    >,
     TextOptions,
     ComputeOptions {
   /** Caches by name, or true for the usual ones. */

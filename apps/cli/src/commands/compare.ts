@@ -1,5 +1,12 @@
 import { join } from 'node:path';
-import { artefactNames, bestRecipes, budgetPolicies, compressionMethods, groupingStrategies } from '@kvlr/pipeline';
+import {
+  artefactNames,
+  bestRecipes,
+  budgetPolicies,
+  cacheCodecs,
+  compressionMethods,
+  groupingStrategies,
+} from '@kvlr/pipeline';
 import { compareToDirectory } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import { comparisonTerminal } from '@kvlr/report/terminal';
@@ -21,6 +28,7 @@ import {
   addDistillOption,
   addGroupingOption,
   addHeadWidthOption,
+  addKeyScalesOption,
   addRecipeFileOption,
   addRecoverOption,
   addSeedOption,
@@ -29,17 +37,23 @@ import {
   modelArgument,
   modelArgumentHelp,
 } from '../options/options.ts';
-import { parseCount, parseHeadWidths, parseShares } from '../options/parse-values.ts';
+import { parseCount, parseCounts, parseHeadWidths, parseShares } from '../options/parse-values.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { listNames } from '../terminal/texts.ts';
+import { type BytesOptions, compareAtEqualBytes } from './compare-bytes.ts';
 
 interface CompareOptions
-  extends Pick<RecipeOptions, 'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget' | 'headWidth'>,
+  extends Pick<
+      RecipeOptions,
+      'recipe' | 'recover' | 'distill' | 'seed' | 'grouping' | 'budget' | 'headWidth' | 'keyScales'
+    >,
     ComparisonRowOptions,
     TextOptions,
     ComputeOptions {
   output: string;
+  bytes?: BytesOptions['bytes'];
+  contexts?: number[];
   ratios?: number[];
   windows?: number;
   overwrite?: boolean;
@@ -61,6 +75,8 @@ Which rows the table has:
                                    from the same in every layer
   kvlr compare --head-widths       the default method with heads of 1, 2 and 4 times the model's width, at equal bytes, before
                                    and after block reconstruction, with their price in parameters and arithmetic
+  kvlr compare --bytes             perplexity against exact bytes: the model's heads, and fewer of them, each through every cache
+                                   (see below); heads alone are the rows of f16. --bytes A B names the caches
 --recover light or full adds the row of the recipe itself with that reconstruction to the first two; none takes
 reconstruction out of the others. --distill adds one with training behind it. --budget holds for the rows of the recipe.
 
@@ -79,6 +95,12 @@ Examples:
   kvlr compare --budgets --recipe svd-a --ratios 1/4             keys and values apart, in the latent layout
   kvlr compare ./model --head-widths 1x,2x --ratios 1/2,1/4 --recover light
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
+  kvlr compare --bytes --windows 6 -o equal-bytes                every cache, a first look
+  kvlr compare ./model --bytes f16 q8_0:q5_1 channel-2+window=32+first=4 ./mine.mjs --ratios 1/2
+
+Caches of --bytes: CODEC, or KEYS:VALUES, then +window=N (newest tokens that stay exact) and +first=N (first ones). Codecs, or ES
+modules such as ./mine.mjs:
+${listNames(cacheCodecs, ({ title }) => title)}
 
 Methods:
 ${listNames(compressionMethods, ({ title, portable }) => (portable ? title : `${title} (kvlr only)`))}
@@ -131,11 +153,23 @@ export function define(command: Command, context: CommandContext): void {
         .argParser(parseHeadWidths)
         .conflicts(['methods', 'all', 'initialisations', 'groupings', 'budgets', 'headWidth']),
     )
+    .addOption(
+      new Option(
+        '--bytes [caches...]',
+        'compare perplexity at equal bytes instead: heads, bits and exact tokens (default: one cache of each kind)',
+      ).conflicts(['methods', 'all', 'initialisations', 'groupings', 'budgets', 'headWidths', 'workers']),
+    )
+    .option(
+      '--contexts <list>',
+      'with --bytes: tokens of context to count bytes at (default: 1024,4096,32768)',
+      parseCounts,
+    )
     .option('--ratios <shares>', 'shares of the KV heads to keep (default: 1/2,1/4,1/8)', parseShares)
     .option('--windows <n>', 'windows of each source of text to evaluate on (default: 24)', parseCount);
   addRecoverOption(command, 'block reconstruction of the rows that have one (default: see below)');
   addDistillOption(command, 'a row of the recipe with end-to-end training too (default: none)');
   addHeadWidthOption(command);
+  addKeyScalesOption(command);
   addGroupingOption(command);
   addBudgetOption(command);
   addTextOptions(command, { calibration: true, evaluation: true });
@@ -145,7 +179,13 @@ export function define(command: Command, context: CommandContext): void {
     .option('--overwrite', 'replace a comparison that is complete')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompareOptions) =>
-      nameTextFiles(options, () => withModel(path, context, (model) => compare(model, options, context))),
+      nameTextFiles(options, () =>
+        withModel(path, context, (model) =>
+          options.bytes === undefined
+            ? compare(model, options, context)
+            : compareAtEqualBytes(model, { ...options, bytes: options.bytes }, context),
+        ),
+      ),
     );
 }
 

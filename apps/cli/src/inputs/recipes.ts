@@ -24,6 +24,7 @@ export interface RecipeOptions {
   budget?: string;
   recover?: Recipe['recovery']['preset'];
   distill?: DistillChoice;
+  keyScales?: Recipe['keyScales'];
   dtype?: Recipe['dtype'];
   seed?: number;
 }
@@ -65,6 +66,7 @@ export async function loadRecipe(options: RecipeOptions, headDim: number): Promi
       seed: seed ?? recipe.recovery.seed,
       distillation: changeDistillation(recipe.recovery.distillation, options.distill),
     },
+    keyScales: options.keyScales ?? recipe.keyScales,
     dtype: options.dtype ?? recipe.dtype,
   };
 }

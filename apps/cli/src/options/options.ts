@@ -114,6 +114,16 @@ export function addGroupingOption(command: Command): Command {
   );
 }
 
+/** Adds --key-scales. */
+export function addKeyScalesOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--key-scales <how>',
+      "balanced: fold into the projections a scale of keys that takes loss off caches in blocks, such as llama.cpp's; scores stay the same (default: as-is)",
+    ).choices(['as-is', 'balanced']),
+  );
+}
+
 /** Adds --budget. */
 export function addBudgetOption(command: Command): Command {
   return command.option(
@@ -145,6 +155,7 @@ export function addRecipeOptions(command: Command): Command {
       parseShare,
     );
   addHeadWidthOption(command);
+  addKeyScalesOption(command);
   addRecoverOption(command);
   addDistillOption(command);
   command

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { combineMethod, keysFromPlugin, methodFromPlugin, resolveMethod, valuesFromPlugin } from '@kvlr/compression';
 import { canonicalJson, KvlrError, type ModuleLoader, sha256 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
+import { type NamedCache, resolveCache } from '../frontier/caches.ts';
 import {
   type BudgetChoice,
   budgetPolicies,
@@ -50,6 +51,11 @@ const loadModule: ModuleLoader = async (label) => {
 export async function loadGrouping(nameOrPath: string): Promise<GroupingChoice | undefined> {
   const { value, hash } = await groupingStrategies.resolve(nameOrPath, loadModule);
   return hash === undefined ? undefined : { strategy: value.strategy, hash };
+}
+
+/** The cache that a text names (`resolveCache`), where codecs may be modules named by path. Throws as `loadGrouping` does. */
+export function loadCache(text: string): Promise<NamedCache> {
+  return resolveCache(text, loadModule);
 }
 
 /** The budget policy of a module, as `loadGrouping`. */
