@@ -42,6 +42,7 @@ export {
 } from './evaluate/evaluate-checkpoint.ts';
 export { evaluateTasks, type LoadedTask, type TasksRequest } from './evaluate/evaluate-tasks.ts';
 export { evaluateLongContext, type LongContextEvaluation, type LongContextRequest } from './evaluate/long-context.ts';
+export { compareRolling, evaluateRolling, type RollingEvaluation, type RollingRequest } from './evaluate/rolling.ts';
 export { type TaskEvaluation, taskReport } from './evaluate/task-report.ts';
 export type { TaskCache } from './evaluate/task-stage.ts';
 export { cacheCodecs, comparedCaches, type NamedCache, resolveCache } from './frontier/caches.ts';
@@ -50,6 +51,7 @@ export { type CacheEngine, type CacheEngineName, cacheEngines } from './frontier
 export { headsRows } from './frontier/heads-rows.ts';
 export { type CachePlanRequest, type PlannedCache, planCache } from './frontier/plan-cache.ts';
 export { type HeadPrice, priceOfHeads, type ResultHeads, resolveKeyValueHeads } from './heads.ts';
+export { threadBytes } from './memory-estimate.ts';
 export type { EngineChoice, EngineRequest, NativeEngine } from './models/engine.ts';
 export { attentionDtype, cacheElementBytes } from './models/facts.ts';
 export type { RunnerRequest } from './models/runner.ts';

@@ -206,6 +206,48 @@ export function tasksTerminal(report: TaskReport, styles: TerminalStyles = plain
   return [terminalTable(taskTable(report), styles), '', ...terminalNotes(report.notes, styles)].join('\n');
 }
 
+/** Whole texts scored by one model with its cache. */
+export interface RollingRow {
+  name: string;
+  windowLength: number;
+  stride: number;
+  tokenCount: number;
+  wordCount: number;
+  byteCount: number;
+  perplexity: Measurement;
+  wordPerplexity: Measurement;
+  bytePerplexity: Measurement;
+  bitsPerByte: Measurement;
+  /** Bits per byte more than the first row, paired over documents. */
+  difference: Measurement | undefined;
+}
+
+/** Perplexity of whole texts by tokens, words and bytes, a row a model with its cache; at least one. */
+export function rollingTerminal(rows: readonly RollingRow[], styles: TerminalStyles = plainStyles): string {
+  const table: ReportTable = {
+    caption: 'Perplexity of whole texts',
+    columns: [
+      left('Model and cache'),
+      right('Token perplexity'),
+      right('Word perplexity'),
+      right('Byte perplexity'),
+      right('Bits per byte'),
+      ...(rows.length > 1 ? [right('Against the first')] : []),
+    ],
+    rows: rows.map(({ name, perplexity, wordPerplexity, bytePerplexity, bitsPerByte, difference }) => [
+      name,
+      ...[perplexity, wordPerplexity, bytePerplexity, bitsPerByte].map(formatMeasurement),
+      ...(rows.length > 1 ? [difference === undefined ? '' : formatMeasurement(difference)] : []),
+    ]),
+  };
+  const { windowLength, stride, tokenCount, wordCount, byteCount } = rows[0]!;
+  const counts = [tokenCount, wordCount, byteCount].map(formatCount);
+  const note =
+    `${counts[0]} tokens, ${counts[1]} words, ${counts[2]} bytes, each token predicted once: windows of ${windowLength} ` +
+    `tokens, each but the first predicts ${stride} more. ± is one standard error over documents.`;
+  return [terminalTable(table, styles), '', ...terminalNotes([note], styles)].join('\n');
+}
+
 /** What models with their caches remember of long contexts. */
 export function longContextTerminal(report: LongContextReport, styles: TerminalStyles = plainStyles): string {
   return [

@@ -1,11 +1,13 @@
+import { createRandom } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import { probeLongContext } from './long-context.ts';
 import { characters, scriptedModel } from './testing/scripted-model.ts';
 
-const texts = [Array.from({ length: 400 }, (_, place) => 40 + ((place * 37) % 80))];
+const random = createRandom(3);
+const texts = [Array.from({ length: 800 }, () => 40 + Math.floor(80 * random()))];
 
-/** Gives a token the better a chance the more often it stood among the last `memory` ones, and a name a good one if it stood there. */
+/** Finds certain what stands among the last `memory` tokens as it is, and anything else the less likely the longer it is. */
 const remembering = (memory: number) => ({
   ...scriptedModel(),
   maxPositions: 512,

@@ -19,13 +19,13 @@ import {
 import { parseCacheDtypes, parseCount, parseCounts, parseNames, parseSeed } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { type LongContextOptions, printLongContext } from './eval-long-context.ts';
+import { printRolling, type RollingOptions } from './eval-rolling.ts';
 import { printTasks, type TaskOptions } from './eval-tasks.ts';
 
-interface EvalOptions extends TextOptions, ComputeOptions, TaskOptions, LongContextOptions {
+interface EvalOptions extends TextOptions, ComputeOptions, TaskOptions, LongContextOptions, RollingOptions {
   against?: string;
   also?: string[];
   windows: number;
-  windowLength: number;
 }
 
 const defaults = parseRecipe({}).evaluation;
@@ -37,6 +37,11 @@ Windows are taken from the start of each source of text and do not overlap; each
 With --json the result has the shape of lm-evaluation-harness's results files; with --cache-dtype it is a list of those.
 --cache-dtype runs the windows on the kernels of generation, where every key and value is read back from the cache, and sets each
 dtype beside f32.
+
+--stride scores whole texts, every token once: with the stride of a window as lm-evaluation-harness does, with a shorter one each token
+sees more of the text before it. --window-length then says how much is read at once.
+
+--long-context puts a passage and a name into texts of the length of the context, at several depths, and asks for them at the end.
 
 --tasks asks what lm-evaluation-harness asks, with its prompts and scores: ${taskNames}, or a YAML
 file of your own in its form. Data of tasks that are not embedded (kvlr_...) comes from the Hugging Face hub, once. With --against or
@@ -62,7 +67,8 @@ export function define(command: Command, context: CommandContext): void {
   command
     .option('--tasks <list>', 'tasks by name or path of their YAML, instead of texts', parseNames)
     .option('--long-context', 'instead of texts: copies, needles and perplexity by position')
-    .option('--also <ckpts...>', 'further models, side by side, with --tasks or --long-context')
+    .option('--stride <n>', 'whole texts, each window predicting n tokens more: by tokens, words and bytes', parseCount)
+    .option('--also <ckpts...>', 'further models, side by side, with --tasks, --long-context or --stride')
     .option('--lengths <list>', 'contexts of --long-context, tokens (default: 128,256,512,900)', parseCounts)
     .option('--probes <n>', 'probes of --long-context at each length and depth (default: 8)', parseCount)
     .option('--num-fewshot <n>', 'examples before each question (default: as the task says)', parseSeed)
@@ -84,9 +90,9 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (path: string | undefined, options: EvalOptions) => {
       requireFitting(options);
       await withModel(path, context, (model) => {
-        const { tasks, longContext, cacheDtype } = options;
-        if (tasks !== undefined || longContext) {
-          const print = tasks === undefined ? printLongContext : printTasks;
+        const { cacheDtype } = options;
+        const print = printSideBySide(options);
+        if (print !== undefined) {
           return withBase(options, context, (base) =>
             withModels(options.also ?? [], context, (others) => print([model, ...others], base, options, context)),
           );
@@ -107,6 +113,13 @@ function withBase<Value>(
   return against === undefined ? work(undefined) : withModel(against, context, work);
 }
 
+/** What is asked of several models and caches side by side, if anything is. */
+function printSideBySide({ tasks, longContext, stride }: EvalOptions) {
+  if (tasks !== undefined) return printTasks;
+  if (longContext) return printLongContext;
+  return stride === undefined ? undefined : printRolling;
+}
+
 /** Opens further models for as long as they are used. */
 async function withModels<Value>(
   [location, ...rest]: readonly string[],
@@ -117,11 +130,13 @@ async function withModels<Value>(
   return withModel(location, context, (model) => withModels(rest, context, (others) => work([model, ...others])));
 }
 
-/** Options that only tasks or long contexts have, and what only they can set side by side. */
+/** Options that only some ways to evaluate have, and what only those can set side by side. */
 function requireFitting(options: EvalOptions): void {
-  const { tasks, longContext, numFewshot, limit, output, cacheWindow, cacheSinks, lengths, probes } = options;
+  const { tasks, longContext, stride, numFewshot, limit, output, cacheWindow, cacheSinks, lengths, probes } = options;
   const { also, against, cacheDtype } = options;
-  const asks = tasks !== undefined || longContext === true;
+  const kinds = Object.entries({ tasks, 'long-context': longContext, stride }).filter(
+    ([, value]) => value !== undefined,
+  );
   const both = against !== undefined && cacheDtype !== undefined ? against : undefined;
   const ofAsking = {
     also,
@@ -132,9 +147,9 @@ function requireFitting(options: EvalOptions): void {
   const wrong = [
     ...(tasks === undefined ? namesOfGiven({ 'num-fewshot': numFewshot, limit, output }, '--tasks') : []),
     ...(longContext === true ? [] : namesOfGiven({ lengths, probes }, '--long-context')),
-    ...(asks ? [] : namesOfGiven(ofAsking, '--tasks or --long-context')),
+    ...(kinds.length > 0 ? [] : namesOfGiven(ofAsking, '--tasks, --long-context or --stride')),
+    ...(kinds.length > 1 ? [`one of --${kinds.map(([name]) => name).join(', --')}`] : []),
   ];
-  if (tasks !== undefined && longContext === true) wrong.push('one of --tasks and --long-context');
   if (wrong.length === 0) return;
   throw new KvlrError('usage', {
     message: `expected ${wrong[0]}`,
