@@ -2,13 +2,21 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import type { EventListener } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { afterAll, describe, expect, it } from 'vitest';
 import { recoverToDirectory } from './node/to-directory.ts';
 import { parseRecipe } from './recipe.ts';
 import { type CheckpointRecoveryRequest, recoverCheckpoint } from './recover.ts';
 import { MemoryRunStore } from './run/store.ts';
-import { openTinyCheckpoint, skippedStages, tinyDistillation, tinyRecipe, tinyTexts } from './testing/tiny-run.ts';
+import {
+  openTinyCheckpoint,
+  skippedStages,
+  stopAt,
+  tinyDistillation,
+  tinyRecipe,
+  tinyTexts,
+} from './testing/tiny-run.ts';
 
 const directory = await mkdtemp(join(tmpdir(), 'kvlr-recover-'));
 afterAll(() => rm(directory, { recursive: true }));
@@ -50,6 +58,32 @@ describe('recoverCheckpoint', () => {
       'Perplexity and KL divergence against the original',
       'Report',
     ]);
+  });
+
+  it('asks the teacher once for its likeliest tokens, also when the run is cut, and lets them go at the end', async () => {
+    const recovery = recoveryOf({ preset: 'none', distillation: { ...distillation, topTokens: 8, adapterRank: 2 } });
+    const whole = await recoverCheckpoint(await request({ recovery }));
+    const store = new MemoryRunStore();
+    const cut = request({ recovery, store, ...stopAt('Distillation', 2) });
+    await expect(recoverCheckpoint(await cut)).rejects.toMatchObject({ code: 'aborted' });
+    expect(await store.list()).toContain('6-distillation/teacher/training-0.safetensors');
+    const { course } = await recoverCheckpoint(await request({ recovery, store }));
+    expect(course).toEqual(whole.course);
+    const left = await store.list();
+    expect(left.filter((name) => name.startsWith('6-distillation/'))).toEqual([
+      '6-distillation/adapter/adapter_config.json',
+      '6-distillation/adapter/adapter_model.safetensors',
+      '6-distillation/trained.safetensors',
+    ]);
+  });
+
+  it('tells what training takes before it starts, and shows its course', async () => {
+    const notes: string[] = [];
+    const onEvent: EventListener = (event) => event.type === 'note' && notes.push(event.message);
+    const { report, course } = await recoverCheckpoint(await request({ onEvent }));
+    expect(notes.join()).toMatch(/Training: 3 steps of 32 tokens, about .+ s each and .+ in all on cpu .+ of memory/);
+    expect(report.training!.readings.map(({ tokens }) => tokens)).toEqual(course!.points.map(({ tokens }) => tokens));
+    expect(report.training!.bestTokens).toBe(course!.best.tokens);
   });
 
   it('refuses to train nothing, and a teacher that reads other tokens', async () => {

@@ -61,12 +61,20 @@ function logSoftmax(logits: Float64Array): Float64Array {
 }
 
 describe.each(await testedBackends())('on $backend', ({ backend, skip }) => {
-  it.skipIf(skip)('takes the same steps as on the CPU', async () => {
-    const few = { ...settings, steps: 2, evaluateEvery: 1 };
+  const mixture = { nextTokenShare: 0.3, temperature: 1.5, hiddenWeight: 0.2, clipNorm: 1, averageDecay: 0.5 };
+  it.skipIf(skip).each([
+    ['whole matrices', {}],
+    ['adapters and a mixture of losses', { ...mixture, adapterRank: 2, adapterAlpha: 4, adapterDropout: 0.1 }],
+    ['the likeliest tokens of the original', { topTokens: 8, targets: ['v_proj', 'up_proj'] }],
+  ] as const)('takes the same steps as on the CPU with %s', async (_, changes) => {
+    const few = { ...settings, steps: 2, evaluateEvery: 1, ...changes };
     const reference = await distill({ ...request, settings: few, backend: 'cpu' });
     const result = await distill({ ...request, settings: few, backend });
     expect(result.best.heldOutLoss).toBeLessThan(result.points[0]!.heldOutLoss);
     expect(differenceByRange(numbers(result), numbers(reference))).toBeLessThan(1e-3);
+    result.points.forEach(({ heldOutLoss }, place) => {
+      expect(heldOutLoss).toBeCloseTo(reference.points[place]!.heldOutLoss, 4);
+    });
   });
 });
 
