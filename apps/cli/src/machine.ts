@@ -1,7 +1,7 @@
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
-import { countParameters, type ModelSource } from '@kvlr/core';
-import type { RunnerRequest } from '@kvlr/pipeline';
-import { createWorkerPool, onnxEngine, type WorkerPool } from '@kvlr/pipeline/node';
+import type { ModelSource } from '@kvlr/core';
+import { type RunnerRequest, threadBytes } from '@kvlr/pipeline';
+import { createWorkerPool, onnxEngine, SpilledStreamStore, type WorkerPool } from '@kvlr/pipeline/node';
 import { formatBytes, type RunEnvironment } from '@kvlr/report';
 import { version } from '../package.json';
 import type { ComputeOptions } from './options/options.ts';
@@ -24,23 +24,28 @@ export function describeMachine(): Partial<RunEnvironment> {
 
 /** Where models are run, as the options say. */
 export function runtimeOf({ backend, engine }: ComputeOptions): RunnerRequest {
-  return { backend, engine, nativeEngine: onnxEngine };
+  return { backend, engine, nativeEngine: onnxEngine, streams: () => new SpilledStreamStore() };
 }
 
 /** Share of the free memory that copies of the model for threads may take. */
 const memoryShare = 0.5;
 
 /**
- * Threads for calibration and evaluation while `work` runs: as many as asked for, else one a processor as far as the
- * model fits into half of the free memory once for each and once more for all.
+ * Threads for calibration and evaluation: as many as asked for, else one a processor as far as what each holds of the model fits into
+ * half of the free memory, once for each and once more for all.
  */
+export function countThreads(asked: number | undefined, { shape }: Pick<ModelSource, 'shape'>): number {
+  const fitting = Math.floor((memoryShare * freemem()) / threadBytes(shape)) - 1;
+  return asked ?? Math.max(1, Math.min(availableParallelism(), fitting));
+}
+
+/** Has threads while `work` runs; none where one would be alone. */
 export async function withWorkers<Value>(
   asked: number | undefined,
-  model: Pick<ModelSource, 'tensors'>,
+  model: Pick<ModelSource, 'shape'>,
   work: (workers: WorkerPool | undefined) => Promise<Value>,
 ): Promise<Value> {
-  const modelBytes = countParameters(model) * Float32Array.BYTES_PER_ELEMENT;
-  const count = asked ?? Math.min(availableParallelism(), Math.floor((memoryShare * freemem()) / modelBytes) - 1);
+  const count = countThreads(asked, model);
   if (count <= 1) return work(undefined);
   const pool = createWorkerPool(count);
   try {

@@ -44,6 +44,16 @@ const commands: Readonly<Record<string, NamedCommand>> = {
     usage: '[options] [CKPT]',
     load: () => import('./commands/inspect.ts'),
   },
+  calibrate: {
+    description: 'gather what compress begins with, all of it or a part: for several machines',
+    usage: '[options] [CKPT]',
+    load: () => import('./commands/calibrate.ts'),
+  },
+  merge: {
+    description: 'merge what calibrate gathered in parts',
+    usage: '[options] <DIR...>',
+    load: () => import('./commands/merge.ts'),
+  },
   recover: {
     description: 'train a compressed checkpoint back towards the model it was made from',
     usage: '[options] <CKPT>',

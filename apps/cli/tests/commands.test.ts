@@ -152,8 +152,8 @@ describe('kvlr compress', () => {
   it('ends with 130 when stopped, leaves no output, and goes on from there', async () => {
     const stop = new AbortController();
     const running = runCli(tiny.compress('stopped', '--json'), stop.signal);
-    const written = () => readdir(join(directory, 'stopped.run')).catch((): string[] => []);
-    await vi.waitUntil(async () => (await written()).includes('1-statistics.safetensors'), {
+    const written = () => readdir(join(directory, 'stopped.run'), { recursive: true }).catch((): string[] => []);
+    await vi.waitUntil(async () => (await written()).includes(join('1-statistics', 'layer-001.safetensors')), {
       timeout: 20_000,
       interval: 1,
     });

@@ -32,9 +32,9 @@ it('the embedded model comes out as before', async () => {
   });
   await model.close();
   const figures = [
-    evaluation.base.perplexity.value,
-    evaluation.result.perplexity.value,
-    evaluation.result.againstBase!.klDivergence.value,
+    evaluation!.base.perplexity.value,
+    evaluation!.result.perplexity.value,
+    evaluation!.result.againstBase!.klDivergence.value,
     ...report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),
   ];
   expect(figures.map((figure) => figure.toPrecision(6))).toEqual([

@@ -2,8 +2,8 @@ import { applyCompression, describeEngines, roundModel, type WeightDtype } from 
 import { cacheSize, type EventListener, type ModelSource, type RunControl } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type CompressionReport, formatBytes, modelCard, type RunEnvironment } from '@kvlr/report';
-import type { BackendName } from '@kvlr/runtime';
 import { estimateCompression } from './estimate.ts';
+import { requireRoom, type WindowMeans } from './memory-estimate.ts';
 import { ModelRunner, type RunnerRequest } from './models/runner.ts';
 import type { ModelWorkers } from './models/workers.ts';
 import { outcomeNotes } from './outcome.ts';
@@ -91,12 +91,11 @@ export async function compress(request: CompressionRequest): Promise<Compression
   await context.beginLog();
 
   const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
-  checkMemory(plan, runner.choice.backend, request.machineMemoryBytes, context.onEvent);
+  checkMemory(plan, runner.means, request.machineMemoryBytes, context.onEvent);
   const original = { model, runner, text: texts.calibration, calibration: recipe.calibration };
   const textHash = texts.calibrationHash;
-  const statistics = plan.needsStatistics
-    ? await gatherStatistics(context, { ...original, textHash, key: keys.statistics })
-    : undefined;
+  const gather = () => gatherStatistics(context, { ...original, textHash, key: keys.statistics });
+  const statistics = plan.needsStatistics ? (request.statistics ?? (await gather())) : undefined;
   const recordings = recordOriginal(original);
   const workers = request.runtime?.workers;
   const compressed = await compressLayers(context, plan, { statistics, runner, recordings, workers });
@@ -140,14 +139,15 @@ function describePlan({ model, keyValueHeads, cache, outcome, notes }: Compressi
   stage.detail = `${heads}, ${cache.bytesPerToken} bytes of KV cache per token`;
 }
 
-/** Warns where a run is likely to take more memory than there is. */
+/** Refuses what cannot run (see `requireRoom`), and warns where a run is likely to take more memory than there is. */
 export function checkMemory(
   plan: CompressionPlan,
-  backend: BackendName,
+  means: WindowMeans,
   machineMemoryBytes: number | undefined,
   onEvent: EventListener | undefined,
 ): void {
-  const { memoryBytes } = estimateCompression(plan, backend);
+  requireRoom(plan, means);
+  const { memoryBytes } = estimateCompression(plan, means.backend, means.native, means.threads);
   if (machineMemoryBytes === undefined || memoryBytes <= machineMemoryBytes) return;
   const message = `This is estimated to take ${formatBytes(memoryBytes)} of memory; the machine has ${formatBytes(machineMemoryBytes)}`;
   onEvent?.({ type: 'warning', message, data: { memoryBytes, machineMemoryBytes } });

@@ -4,7 +4,8 @@ import { cacheWidth, type DecoderShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
-import { estimateDistillation, type ModelSize, modelSize, processBytes, speeds } from './models/training-estimate.ts';
+import { stageMemory } from './memory-estimate.ts';
+import { estimateDistillation, type ModelSize, modelSize, speeds } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
@@ -32,8 +33,16 @@ const plainSpeed = 1e9;
 /** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
 const momentSpeed = 9e9;
 
-/** Estimates memory, disk and time of a planned compression from shapes alone; `native`: windows run in native code. */
-export function estimateCompression(plan: CompressionPlan, backend: BackendName, native = false): CompressionEstimate {
+/**
+ * Estimates memory, disk and time of a planned compression from shapes alone; `native`: windows run in native code, on so many
+ * `threads` side by side.
+ */
+export function estimateCompression(
+  plan: CompressionPlan,
+  backend: BackendName,
+  native = false,
+  threads = 1,
+): CompressionEstimate {
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
   const speed = speeds[backend];
@@ -60,7 +69,7 @@ export function estimateCompression(plan: CompressionPlan, backend: BackendName,
   const recovery = estimateRecovery(shape, recipe, student);
   const distillation = estimateDistillation(shape, recipe, student, plan);
   const stages = [
-    { title: 'statistics', seconds: statisticsSeconds },
+    { title: 'statistics', seconds: plan.needsStatistics && !plan.givenStatistics ? statisticsSeconds : 0 },
     { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / windowSpeed) },
     { title: 'factors', seconds: factorsSeconds },
     { title: 'block reconstruction', seconds: recovery.operations / speed },
@@ -70,23 +79,20 @@ export function estimateCompression(plan: CompressionPlan, backend: BackendName,
 
   const statisticsBytes = 8 * size.statisticsNumbers;
   const attentionBytes = 8 * size.attention;
-  const logitBytes = Math.min(640 * 2 ** 20, 4 * evaluationTokens * shape.vocabSize);
-  // The original, the exact and the rounded result are on the backend at the same time, once, to measure the rounding.
-  const evaluationBytes = 3 * 4 * size.parameters + logitBytes;
   const dtype: WeightDtype | undefined = recipe.dtype === 'source' ? undefined : recipe.dtype;
   return {
     keyValueHeads,
     headWidth,
     price,
-    memoryBytes:
-      processBytes +
-      statisticsBytes +
-      attentionBytes +
-      Math.max(evaluationBytes, recovery.bytes, distillation?.bytes ?? 0),
+    memoryBytes: Math.max(...Object.values(stageMemory(plan, { backend, native, threads }))),
     outputBytes: Math.round(
       (plannedBytes(model, { source: model, dtype }) * price.parameters.result) / price.parameters.source,
     ),
-    runDirectoryBytes: statisticsBytes + attentionBytes + recovery.diskBytes + (distillation?.diskBytes ?? 0),
+    runDirectoryBytes:
+      (plan.needsStatistics && !plan.givenStatistics ? statisticsBytes : 0) +
+      attentionBytes +
+      recovery.diskBytes +
+      (distillation?.diskBytes ?? 0),
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,

@@ -3,6 +3,13 @@ export { DirectoryRunStore } from './node/directory-run-store.ts';
 export { loadArchitecture } from './node/load-architecture.ts';
 export { loadBudget, loadCache, loadGrouping, loadMethod } from './node/load-plugins.ts';
 export { onnxEngine } from './node/onnx-engine.ts';
+export { SpilledStreamStore } from './node/spilled-streams.ts';
+export {
+  calibrateToDirectory,
+  type DirectoryCalibrationRequest,
+  mergeStatisticsDirectories,
+  openStatistics,
+} from './node/statistics-directory.ts';
 export {
   type ComparisonDirectory,
   compareBytesToDirectory,

@@ -6,6 +6,7 @@ import {
   cacheSize,
   type GroupingStrategy,
   KvlrError,
+  type StatisticsProvenance,
   type TensorDtype,
   type Tokenizer,
 } from '@kvlr/core';
@@ -24,6 +25,7 @@ import {
 } from './run/plugin-choices.ts';
 import { distillationWindows } from './stages/distillation.ts';
 import { reconstructionWindows } from './stages/recovery.ts';
+import { type ModelStatistics, requireModel } from './stages/statistics.ts';
 
 /** What replaces the names that a recipe has. */
 export interface PluginChoices {
@@ -45,6 +47,8 @@ export interface PlanRequest extends PluginChoices {
   modelLocation?: string;
   recipe?: RecipeInput;
   texts: RunTexts;
+  /** Statistics that were gathered before, of this model, instead of those that the recipe's calibration would give. */
+  statistics?: ModelStatistics | undefined;
 }
 
 /** What a compression does, settled and checked before anything is computed. */
@@ -57,6 +61,8 @@ export interface CompressionPlan extends ResultHeads {
   choices: PluginChoices;
   /** Whether anything asks for second moments over the calibration text: the weights alone may be enough. */
   needsStatistics: boolean;
+  /** Whether they were gathered before. */
+  givenStatistics: boolean;
   /** What the result will load into, and whether its merges are exact. */
   outcome: Outcome;
   /** What else is to be known before the work begins. */
@@ -90,7 +96,8 @@ export async function planCompression(request: PlanRequest): Promise<Compression
 export async function planWithTexts(
   request: Omit<PlanRequest, 'recipe' | 'texts'> & { recipe: Recipe; texts: PreparedTexts },
 ): Promise<CompressionPlan> {
-  const { model, recipe, texts, grouping, method, budget } = request;
+  const { model, recipe, texts, grouping, method, budget, statistics } = request;
+  if (statistics) requireModel(statistics, { id: model.id, name: model.location }, 'what was given');
   const { note, ...heads } = headsOf(request);
   const sourceDtype = attentionDtype(model);
   const hashes = { groupingHash: grouping?.hash, methodHash: method?.hash, budgetHash: budget?.hash };
@@ -104,6 +111,7 @@ export async function planWithTexts(
     strategy: grouping?.strategy ?? groupingStrategies.get(recipe.grouping).strategy,
     choices: { grouping, method, budget },
     needsStatistics: needsStatistics(request),
+    givenStatistics: statistics !== undefined,
     outcome: foreseeOutcome({
       ...{ model, ...heads, method: methodOf(request), uniform: isUniform(request) },
       contiguous: grouping === undefined && recipe.grouping === 'contiguous',
@@ -112,7 +120,15 @@ export async function planWithTexts(
     texts,
     sourceDtype,
     cache: cacheSize(model.shape, cacheElementBytes(sourceDtype)),
-    keys: await runKeys({ modelId: model.id, calibrationHash, evaluationHash, ...hashes, recipe, ...heads }),
+    keys: await runKeys({
+      modelId: model.id,
+      provenance: statistics?.provenance,
+      calibrationHash,
+      evaluationHash,
+      ...hashes,
+      recipe,
+      ...heads,
+    }),
   };
 }
 
@@ -238,6 +254,8 @@ interface RunKeys {
 
 interface RunInputs extends ResultHeads {
   modelId: string;
+  /** Of statistics that were gathered before. */
+  provenance: StatisticsProvenance | undefined;
   calibrationHash: string;
   evaluationHash: string;
   /** Hashes of modules of the caller's own. */
@@ -262,7 +280,10 @@ export function statisticsKey(
 /** The keys of all artefacts of a run. They are known before anything is computed. */
 async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const { modelId, calibrationHash, evaluationHash, groupingHash, methodHash, recipe, keyValueHeads } = inputs;
-  const statistics = await statisticsKey(modelId, calibrationHash, recipe.calibration);
+  const statistics =
+    inputs.provenance === undefined
+      ? await statisticsKey(modelId, calibrationHash, recipe.calibration)
+      : await artefactKey({ computationVersion, modelId, provenance: inputs.provenance }, undefined);
   const { policy, ...measurement } = recipe.budget;
   const losses = await artefactKey(
     { statistics, groupingHash, methodHash },

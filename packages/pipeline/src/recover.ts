@@ -108,7 +108,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
     backend: runner.choice.backend,
   });
   const { history, course } = recovered;
-  const written = await roundModel(recovered.model, model, undefined);
+  const written = roundModel(recovered.model, model, undefined);
   const dtype = attentionDtype(model);
   const evaluated = [resolved, resolveDistillation(recovery), windows];
   const evaluation = await evaluateResult(context, {

@@ -4,6 +4,7 @@ import { artefactNames, budgetPolicies, cacheEngines, compressionMethods, groupi
 import {
   compressToDirectory,
   type DirectoryCompressionRequest,
+  openStatistics,
   planCompressionToDirectory,
   runDirectoryOf,
 } from '@kvlr/pipeline/node';
@@ -21,7 +22,7 @@ import {
   recipesDirectory,
 } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
+import { countThreads, describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import {
   addComputeOptions,
   addRecipeOptions,
@@ -41,6 +42,9 @@ interface CompressOptions extends RecipeOptions, TextOptions, ComputeOptions, Bu
   overwrite?: boolean;
   maxShardSize?: number;
   dryRun?: boolean;
+  statistics?: string;
+  /** False with --no-eval. */
+  eval: boolean;
 }
 
 const afterHelp = () => `
@@ -62,6 +66,8 @@ Examples:
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
   kvlr compress ./model -o ./small --keep 50% --head-width 2x         half of the cache in a quarter of the heads
   kvlr compress ./model -o ./small --keep 50% --budget measured
+  kvlr compress ./model -o ./small --statistics merged      with what kvlr calibrate gathered on other machines
+  kvlr compress ./Llama-2-7b -o ./small --method svd-w --recover none --no-eval      from the weights alone, in minutes
   kvlr compress ./model -o ./small --cache-bytes 12.5% --for llama.cpp    heads, bits of keys and values, and llama.cpp's flags
   kvlr compress ./model -o ./small --context 32k --memory 2GB --for vllm
   kvlr compress ./model -o ./small --method ./mine.mjs --recipe kvlr-quarter
@@ -105,6 +111,8 @@ export function define(command: Command, context: CommandContext): void {
     .option('--run <dir>', 'directory that keeps what resuming needs, and the report (default: OUT.run)')
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
     .option('--max-shard-size <size>', 'split the weights into files of at most this size (default: 5GB)', parseBytes)
+    .option('--statistics <dir>', 'take what kvlr calibrate or kvlr merge gathered, and gather nothing')
+    .option('--no-eval', 'do not evaluate the result: without a repair, methods of weights alone then load no model')
     .option('--dry-run', 'print memory, disk and time that it would take, and do nothing')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompressOptions) =>
@@ -122,7 +130,8 @@ async function requestOf(
   options: CompressOptions,
   { onEvent, signal }: CommandContext,
 ): Promise<DirectoryCompressionRequest> {
-  const recipe = await loadRecipe(options, model.checkpoint.shape.headDim);
+  const asked = await loadRecipe(options, model.checkpoint.shape.headDim);
+  const recipe = options.eval ? asked : { ...asked, evaluation: { ...asked.evaluation, windowsPerSource: 0 } };
   return {
     model: model.checkpoint,
     modelName: model.name,
@@ -130,6 +139,7 @@ async function requestOf(
     recipe,
     ...(await loadPlugins(recipe)),
     texts: await loadRunTexts(options),
+    ...(options.statistics !== undefined && { statistics: await openStatistics(options.statistics) }),
     runtime: runtimeOf(options),
     output: options.output,
     runDirectory: options.run,
@@ -144,7 +154,10 @@ async function requestOf(
 async function plan(model: OpenedModel, options: CompressOptions, context: CommandContext): Promise<void> {
   const request = await requestOf(model, options, context);
   await prepareNodeRuntime();
-  const planned = await planCompressionToDirectory(request);
+  const planned = await planCompressionToDirectory({
+    ...request,
+    threads: countThreads(options.workers, model.checkpoint),
+  });
   context.print(planToText(model.name, planned));
   const { outcome, notes } = planned.plan;
   context.printJson({

@@ -27,16 +27,11 @@ export function parseSeed(text: string): number {
   return value;
 }
 
-/** Whole numbers of at least one with commas between them: '512,2048'. */
-export function parseCounts(text: string): number[] {
-  return text.split(',').map((part) => parseCount(part.trim()));
-}
-
-/** A whole number of at least zero. */
-export function parseSeed(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number.');
-  return value;
+/** One of several parts: '3/16'. */
+export function parsePart(text: string): { part: number; parts: number } {
+  const [part = 0, parts = 0] = /^(\d+)\/(\d+)$/.exec(text.trim())?.slice(1).map(Number) ?? [];
+  if (part < 1 || part > parts) throw new InvalidArgumentError('Expected a part such as 3/16, from 1/16 to 16/16.');
+  return { part, parts };
 }
 
 /** A port to listen on; 0 is any free one. */

@@ -2,7 +2,7 @@ import { KvlrError, type KvlrErrorCode } from '@kvlr/core';
 import type { Terminal } from './terminal.ts';
 
 /** Errors that only another command line helps against: what was typed is unknown, or does not fit the model. */
-const wrongUsage: KvlrErrorCode[] = ['usage', 'heads-not-divisible', 'invalid-argument'];
+const wrongUsage: KvlrErrorCode[] = ['usage', 'heads-not-divisible', 'invalid-argument', 'memory-exceeded'];
 
 /** Exit code of an error: 2 for a command that was typed wrongly, 130 after Ctrl-C, else 1. */
 export function exitCodeOf(error: unknown): number {

@@ -13,7 +13,14 @@ import {
   type RunControl,
   throwIfAborted,
 } from '@kvlr/core';
-import { type BackendChoice, type BackendRequest, DecoderInParts, loadModel, selectBackend } from '@kvlr/runtime';
+import {
+  type BackendChoice,
+  type BackendName,
+  type BackendRequest,
+  DecoderInParts,
+  loadModel,
+  selectBackend,
+} from '@kvlr/runtime';
 import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
 import {
   type LoadedPart,
@@ -55,6 +62,15 @@ export class ModelRunner {
     const usesWorkers = onProcessors && workers !== undefined && workers.count > 1;
     const settings = { ...backendRequest, backend: choice.backend, workers: usesWorkers ? workers : undefined };
     return new ModelRunner(choice, settings, chosen);
+  }
+
+  /** What runs windows, for estimates. */
+  get means(): { backend: BackendName; native: boolean; threads: number } {
+    return {
+      backend: this.choice.backend,
+      native: this.engine.native !== undefined,
+      threads: this.request.workers?.count ?? 1,
+    };
   }
 
   /** What computes and why, for reports. */

@@ -15,9 +15,9 @@ import {
   type RunSettings,
 } from '../compress.ts';
 import { type CompressionEstimate, estimateCompression } from '../estimate.ts';
-import { chooseEngine } from '../models/engine.ts';
 import { type BytesComparisonRequest, compareBytes } from '../frontier/compare-bytes.ts';
 import { type CachePlanRequest, type PlannedCache, planCache } from '../frontier/plan-cache.ts';
+import { chooseEngine } from '../models/engine.ts';
 import { readLicence } from '../models/facts.ts';
 import { type CompressionPlan, planCompression } from '../plan.ts';
 import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
@@ -41,6 +41,8 @@ export interface OutputSettings {
 
 export interface DirectoryCompressionRequest extends Omit<CompressionRequest, 'store' | 'write'>, OutputSettings {
   model: HuggingFaceCheckpoint;
+  /** For a dry run: threads that would run windows. Default: those of the runtime. */
+  threads?: number | undefined;
 }
 
 /** `compress` from files to files: checks that the output may be written, resumes, and writes it last. */
@@ -69,12 +71,14 @@ export async function planCompressionToDirectory(request: DirectoryCompressionRe
     const plan = await planCompression(request);
     const backend = await selectBackend({ backend: request.runtime?.backend });
     const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
-    checkMemory(plan, backend.backend, request.machineMemoryBytes, request.onEvent);
+    const threads = request.runtime?.workers?.count ?? request.threads ?? 1;
+    const means = { backend: backend.backend, native: engine.native !== undefined, threads };
+    checkMemory(plan, means, request.machineMemoryBytes, request.onEvent);
     return {
       plan,
       backend,
       engine: engine.reason,
-      estimate: estimateCompression(plan, backend.backend, engine.native !== undefined),
+      estimate: estimateCompression(plan, means.backend, means.native, means.threads),
       budget: await foreseeBudget(plan),
     };
   });

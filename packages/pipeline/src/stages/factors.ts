@@ -64,13 +64,13 @@ export async function computeFactors(context: RunContext, request: FactorsReques
   return layers;
 }
 
-/** A compressed layer as tensors (F64, flat, by the names of its parts) and a JSON header. */
+/** A compressed layer as tensors (F32, as the model made of them holds them; flat, by the names of its parts) and a JSON header. */
 const compressedLayerCodec = bundleCodec<CompressedLayer>(
   ({ weights, keys, ...header }) => {
     const { kind, ...keyMatrices } = keys;
     const tensors: TensorBundle['tensors'] = new Map();
     for (const [part, data] of Object.entries<Float64Array | undefined>({ ...weights, ...keyMatrices })) {
-      if (data !== undefined) tensors.set(part, { shape: [data.length], data });
+      if (data !== undefined) tensors.set(part, { shape: [data.length], data: Float32Array.from(data) });
     }
     return { metadata: { layer: JSON.stringify({ ...header, kind, keyParts: Object.keys(keyMatrices) }) }, tensors };
   },

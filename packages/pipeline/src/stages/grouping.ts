@@ -8,6 +8,7 @@ import {
   readAttentionWeights,
 } from '@kvlr/compression';
 import {
+  type AttentionWeights,
   type GroupCost,
   type GroupingRequest,
   type GroupingStrategy,
@@ -85,15 +86,20 @@ export interface Grouper {
   groupsOf(layer: number, wanted: number): Promise<number[][]>;
 }
 
+const nothing = new Float64Array(0);
+const unread: AttentionWeights = { query: nothing, key: nothing, value: nothing, output: nothing };
+
 /** Asks a strategy layer by layer: workers where they can answer, else this thread. */
 export function createGrouper(source: GroupingSource, signal: AbortSignal | undefined): Grouper {
   const { model, statistics, strategy, label, method, headWidth, workers, blockInputs } = source;
   const named = groupingStrategies.has(label) ? groupingStrategies.get(label) : undefined;
   const methodName = compressionMethods.names.find((name) => compressionMethods.get(name) === method);
   const computes = named?.strategy === strategy && (named.needsStatistics || named.needsWeights);
+  // A strategy of the caller's own may look at everything.
+  const reads = computes || named?.strategy !== strategy;
   const ask = async (layer: number, wanted: number): Promise<number[][]> => {
-    const weights = await readAttentionWeights(model, layer);
-    const ofLayer = named?.needsStatistics === false ? undefined : await statistics?.layer(layer);
+    const weights = reads ? await readAttentionWeights(model, layer) : unread;
+    const ofLayer = reads ? await statistics?.layer(layer) : undefined;
     const asked = { shape: model.shape, layer, wanted, headWidth, weights, statistics: ofLayer };
     if (!workers || !computes || methodName === undefined) {
       return groupLayer({ ...asked, strategy, label, method, inputs: () => blockInputs(layer), signal });

@@ -8,6 +8,7 @@ import {
 } from '@kvlr/compression';
 import {
   type Checkpoint,
+  KvlrError,
   type LayerStatistics,
   type ModelSource,
   type RunControl,
@@ -37,6 +38,21 @@ export interface ModelStatistics {
   layer(layer: number): Promise<LayerStatistics>;
 }
 
+/** Throws 'run-mismatch' where statistics are of another model than this one. */
+export function requireModel(
+  { provenance }: Pick<ModelStatistics, 'provenance'>,
+  model: Pick<ModelSource, 'id'> & { name: string },
+  name: string,
+): void {
+  if (provenance.modelId === model.id) return;
+  throw new KvlrError('run-mismatch', {
+    message: `expected statistics of the same model as ${model.name}, got those of another in ${name}`,
+    hint: 'Use only statistics of the same checkpoint together.',
+    where: { file: name },
+    data: { expected: model.id, received: provenance.modelId },
+  });
+}
+
 /** Stage 1: second moments of every layer over the calibration text, gathered and kept layer by layer. */
 export async function gatherStatistics(
   context: RunContext,
@@ -54,7 +70,7 @@ export async function gatherStatistics(
     detail: () => `${provenance.tokenCount.toLocaleString('en-US')} tokens in ${count} windows`,
   };
   const layer = await context.cachedLayers(stage, ({ control }, from, keep) =>
-    runner.gatherStatistics(model, { ...control, windows: sample(text, calibration), provenance, from, keep }),
+    runner.gatherStatistics(model, { ...control, windows: sampleWindows(text, calibration), provenance, from, keep }),
   );
   return { provenance, layer };
 }
@@ -68,7 +84,11 @@ export function layerStatisticsCodec(provenance: StatisticsProvenance): Codec<La
 }
 
 /** The windows that statistics are gathered on, or the first of them. */
-function sample(text: CalibrationText, { windows, windowLength: length, seed }: Recipe['calibration'], most = windows) {
+export function sampleWindows(
+  text: CalibrationText,
+  { windows, windowLength: length, seed }: Recipe['calibration'],
+  most = windows,
+) {
   return text.sample({ count: Math.min(most, windows), length, seed });
 }
 
@@ -108,7 +128,7 @@ export function recordOriginal(original: OriginalOnText): Recordings {
       await pass.end();
       pass = undefined;
     }
-    pass ??= await holdStream(runner, model, sample(text, calibration, attendedWindows));
+    pass ??= await holdStream(runner, model, sampleWindows(text, calibration, attendedWindows));
     while (pass.stream.layer < layer) await pass.stream.advance();
     return pass.stream;
   };
@@ -174,7 +194,7 @@ async function holdStream(
 /** The normed inputs of all attention blocks in one pass, as Float32: layers x (windows x tokens x hiddenSize) numbers. */
 async function recordBlockInputs({ model, runner, text, calibration }: OriginalOnText): Promise<Float32Array[]> {
   const { numLayers, hiddenSize } = model.shape;
-  const windows = sample(text, calibration, recordedWindows);
+  const windows = sampleWindows(text, calibration, recordedWindows);
   const size = calibration.windowLength * hiddenSize;
   const recorded = Array.from({ length: numLayers }, () => new Float32Array(windows.length * size));
   await runner.stream(model, windows, async (stream) => {

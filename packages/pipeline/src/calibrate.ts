@@ -1,0 +1,152 @@
+import { CalibrationText, mergeLayers, statisticsFromBundle, type TextDocument } from '@kvlr/calibration';
+import { decodeTensorBundle } from '@kvlr/checkpoint';
+import { type Checkpoint, KvlrError, type LayerStatistics, type StatisticsProvenance } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
+import type { RunSettings } from './compress.ts';
+import { ModelRunner } from './models/runner.ts';
+import { fitWindows } from './recipe.ts';
+import { artefactKey } from './run/artefact.ts';
+import { layerArtefactName, RunContext } from './run/context.ts';
+import { MemoryRunStore, type RunStore, writeText } from './run/store.ts';
+import { layerStatisticsCodec, type ModelStatistics, requireModel, sampleWindows } from './stages/statistics.ts';
+
+/** One of several equal parts of the calibration windows: the `part`-th of `parts`, from 1. */
+export interface CalibrationPart {
+  part: number;
+  parts: number;
+}
+
+export interface CalibrationRunRequest
+  extends Pick<RunSettings, 'store' | 'runtime' | 'onEvent' | 'signal' | 'checkSource'> {
+  model: Checkpoint;
+  texts: readonly TextDocument[];
+  calibration: Recipe['calibration'];
+  /** Default: all windows. */
+  part?: CalibrationPart | undefined;
+}
+
+/** Written when all layers are there. */
+const indexName = 'statistics.json';
+
+/**
+ * Second moments of a model over calibration text, or over a part of its windows, layer by layer into a store. What `kvlr calibrate`
+ * does. Parts that were gathered apart, on as many machines, are merged by `mergeStatisticsStores`.
+ *
+ * @throws KvlrError 'invalid-argument' for a part without windows, 'text-too-short', 'aborted'.
+ */
+export async function calibrate(request: CalibrationRunRequest): Promise<StatisticsProvenance> {
+  const { model, part } = request;
+  const store = request.store ?? new MemoryRunStore();
+  const context = new RunContext(store, request, false);
+  const { calibration } = fitWindows({ calibration: request.calibration }, model.shape);
+  const text = new CalibrationText(request.texts, await model.tokenizer());
+  const windows = windowsOfPart(sampleWindows(text, calibration), part);
+  const { windowLength, seed } = calibration;
+  const textHash = await text.hash();
+  const provenance = { modelId: model.id, textHash, seed, tokenCount: windows.length * windowLength, windowLength };
+  const runner = await ModelRunner.create(request.runtime ?? {}, context.onEvent);
+  const stage = {
+    stage: 'statistics' as const,
+    title: `Second moments over ${windows.length} of ${calibration.windows} windows of ${windowLength} tokens`,
+    name: '',
+    numLayers: model.shape.numLayers,
+    key: await artefactKey({ modelId: model.id, textHash }, { calibration, ...(part && { part }) }),
+    codec: layerStatisticsCodec(provenance),
+  };
+  await context.cachedLayers(stage, ({ control }, from, keep) =>
+    runner.gatherStatistics(model, { ...control, windows, provenance, from, keep }),
+  );
+  await writeIndex(store, { provenance, numLayers: model.shape.numLayers });
+  return provenance;
+}
+
+function windowsOfPart(windows: readonly Int32Array[], part: CalibrationPart | undefined): readonly Int32Array[] {
+  if (part === undefined) return windows;
+  const [from, to] = [part.part - 1, part.part].map((edge) => Math.round((edge * windows.length) / part.parts));
+  if (part.part >= 1 && part.part <= part.parts && from! < to!) return windows.slice(from, to);
+  throw new KvlrError('invalid-argument', {
+    message: `expected a part from 1 to ${part.parts} of ${windows.length} windows, got part ${part.part}`,
+    hint: 'Take at most as many parts as there are windows.',
+    where: { argument: 'part' },
+    data: { ...part, windows: windows.length },
+  });
+}
+
+/**
+ * Merges statistics of one model that were gathered apart: averages, weighted by tokens, as one run over all windows would give them
+ * but for the rounding of Float64. Memory holds one layer of two of them at a time. What `kvlr merge` does.
+ *
+ * @throws KvlrError 'file-missing' (a store without complete statistics), 'run-mismatch' (of different models).
+ */
+export async function mergeStatisticsStores(
+  parts: readonly { name: string; store: RunStore }[],
+  output: RunStore,
+): Promise<StatisticsProvenance> {
+  const opened: { name: string; statistics: KeptStatistics }[] = [];
+  for (const { name, store } of parts) opened.push({ name, statistics: await readStatistics(store, name) });
+  const [first] = opened;
+  if (first === undefined)
+    throw new KvlrError('invalid-argument', { message: 'expected statistics to merge, got none' });
+  const { modelId } = first.statistics.provenance;
+  for (const { name, statistics } of opened) requireModel(statistics, { id: modelId, name: first.name }, name);
+  const { numLayers } = first.statistics;
+  const runs = opened.flatMap(({ statistics: { provenance } }) => provenance.runs ?? [provenance]);
+  const tokenCount = runs.reduce((sum, run) => sum + run.tokenCount, 0);
+  const provenance: StatisticsProvenance = { ...runs[0]!, tokenCount, ...(runs.length > 1 && { runs }) };
+  const key = await artefactKey({ modelId }, { merged: runs });
+  const codec = layerStatisticsCodec(provenance);
+  for (let layer = 0; layer < numLayers; layer++) {
+    let merged: LayerStatistics | undefined;
+    for (const { statistics } of opened) {
+      const next = await statistics.layer(layer);
+      merged = merged ? mergeLayers([merged, next]) : next;
+    }
+    await output.write(layerArtefactName('', layer), codec.encode(merged!, { key, effort: undefined }));
+  }
+  await writeIndex(output, { provenance, numLayers });
+  return provenance;
+}
+
+/** Statistics that lie in a store. */
+export interface KeptStatistics extends ModelStatistics {
+  numLayers: number;
+}
+
+/**
+ * Opens statistics that `calibrate` or `mergeStatisticsStores` left in a store.
+ *
+ * @param name Of the store, for messages.
+ * @throws KvlrError 'file-missing' where they are not complete.
+ */
+export async function readStatistics(store: RunStore, name: string): Promise<KeptStatistics> {
+  const bytes = await store.read(indexName);
+  if (bytes === undefined) {
+    throw new KvlrError('file-missing', {
+      message: `expected complete statistics in ${name}, found no ${indexName}`,
+      hint: 'Let the calibration of this part end first: the same command goes on where it was cut.',
+      where: { file: name },
+    });
+  }
+  const { provenance, numLayers }: Pick<KeptStatistics, 'provenance' | 'numLayers'> = JSON.parse(
+    new TextDecoder().decode(bytes),
+  );
+  return {
+    provenance,
+    numLayers,
+    async layer(layer) {
+      const file = layerArtefactName('', layer);
+      const kept = await store.read(file);
+      const found = kept && statisticsFromBundle(decodeTensorBundle(kept)).layers[0];
+      if (found?.layer === layer) return found;
+      throw new KvlrError('file-missing', {
+        message: `expected statistics of layer ${layer} in ${name}, found none`,
+        hint: 'Gather them again.',
+        where: { file, layer },
+      });
+    },
+  };
+}
+
+function writeIndex(store: RunStore, index: Pick<KeptStatistics, 'provenance' | 'numLayers'>): Promise<void> {
+  return writeText(store, indexName, `${JSON.stringify({ format: 'kvlr-statistics', ...index }, undefined, 2)}\n`);
+}

@@ -1,0 +1,154 @@
+import { countElements, type DecoderShape, decoderTensors, globalTensors, KvlrError, layerTensors } from '@kvlr/core';
+import { formatBytes } from '@kvlr/report';
+import type { BackendName } from '@kvlr/runtime';
+import { estimateDistillation, modelSize, processBytes } from './models/training-estimate.ts';
+import type { CompressionPlan } from './plan.ts';
+import { resolveRecovery } from './recipe.ts';
+
+/** What runs the windows of a compression. */
+export interface WindowMeans {
+  backend: BackendName;
+  /** Windows run in native code. */
+  native: boolean;
+  /** Threads that do so side by side; 1 where the main thread does it alone. */
+  threads: number;
+}
+
+/** The heap of tfjs's wasm module grows no further. */
+const wasmHeapBytes = 2 ** 31;
+/** Logits of the original that an evaluation keeps. */
+const keptLogitBytes = 640 * 2 ** 20;
+/** Models of at most so many float32 bytes run whole in native code; see ModelRunner. */
+const wholeModelBytes = 2 ** 30;
+
+/** Numbers of a model by what is in memory at one time. */
+interface PartSizes {
+  /** Of the largest layer, its attention, and its largest matrix. */
+  layer: number;
+  attention: number;
+  matrix: number;
+  /** Of the head's table. */
+  table: number;
+  parameters: number;
+}
+
+function partSizes(shape: DecoderShape): PartSizes {
+  const numbersOf = (tensors: readonly { shape: readonly number[] }[]) =>
+    tensors.reduce((sum, tensor) => sum + countElements(tensor.shape), 0);
+  const layers = shape.layers.map((_, layer) => layerTensors(shape, layer));
+  const all = decoderTensors(shape);
+  return {
+    layer: Math.max(...layers.map(numbersOf)),
+    attention: Math.max(...layers.map((layer) => numbersOf(layer.filter(({ part }) => part === 'attention')))),
+    matrix: Math.max(...layers.flat().map((tensor) => countElements(tensor.shape))),
+    table: shape.vocabSize * shape.embedding.width,
+    parameters: numbersOf(all),
+  };
+}
+
+/** Bytes on a device, by XNNPACK's habit of packing what it multiplies with a second time, and of what 512 tokens make of it. */
+function deviceBytes(shape: DecoderShape, sizes: PartSizes, tokens: number): number {
+  const { hiddenSize, numAttentionHeads, feedForward } = shape;
+  const rows = tokens * (6 * hiddenSize + 3 * feedForward.intermediateSize);
+  return 4 * (2 * sizes.layer + rows + 2 * numAttentionHeads * tokens ** 2);
+}
+
+/** Largest resident memory of each stage of a planned compression, bytes, from shapes alone. */
+export function stageMemory(plan: CompressionPlan, means: WindowMeans): Record<string, number> {
+  const { model, recipe } = plan;
+  const { shape } = model;
+  const sizes = partSizes(shape);
+  const { calibration, evaluation } = recipe;
+  const moments = (8 * modelSize(model).statisticsNumbers) / shape.numLayers;
+  const streams = (windows: number, tokens: number) => 4 * windows * tokens * shape.hiddenSize;
+  const threads = Math.max(1, means.threads);
+  const shared = threads > 1 ? 4 * sizes.layer : 0;
+  // A matrix is read as bytes, as float32, and with its axes exchanged.
+  const reading = 10 * sizes.matrix;
+  const whole = means.native && 4 * sizes.parameters <= wholeModelBytes;
+  const windows = (tokens: number) =>
+    whole
+      ? threads * 2 * 4 * sizes.parameters + (threads > 1 ? 4 * sizes.parameters : 0)
+      : threads * (deviceBytes(shape, sizes, tokens) + reading) + shared;
+  const base = processBytes + (threads > 1 ? 120e6 * threads : 0);
+  const memory: Record<string, number> = {};
+  // Sums and the statistics that are made of them in each thread; what is merged, and its bytes as they are written.
+  const gathered = moments * (2 * threads + 4) * (whole ? shape.numLayers : 1);
+  if (plan.needsStatistics) {
+    memory.statistics =
+      base + windows(calibration.windowLength) + gathered + streams(calibration.windows, calibration.windowLength);
+  }
+  memory.factors = base + (plan.needsStatistics ? 3 * moments : 0) + 6 * 8 * sizes.attention;
+  const recovery = resolveRecovery(recipe.recovery);
+  if (recovery) {
+    const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
+    const batch = settings.steps > 0 ? settings.windowsPerStep : 1;
+    const activations = 6 * batch * (2 * shape.numAttentionHeads * windowLength ** 2 + windowLength * shape.hiddenSize);
+    const trained = 4 * (5 * sizes.attention + shape.numLayers * sizes.attention);
+    memory['block reconstruction'] =
+      base +
+      deviceBytes(shape, sizes, windowLength) +
+      reading +
+      3 * streams(trainingWindows + heldOutWindows, windowLength) +
+      4 * activations +
+      trained;
+  }
+  const distillation = estimateDistillation(shape, recipe, modelSize(model), plan);
+  if (distillation) memory.distillation = base + distillation.bytes;
+  const count = plan.texts.evaluation.length;
+  if (count > 0) {
+    const tokens = evaluation.windowLength - 1;
+    const logits = 4 * tokens * shape.vocabSize;
+    const head = threads * (8 * sizes.table) + (threads > 1 ? 4 * sizes.table : 0) + 6 * sizes.table;
+    memory.evaluation =
+      base +
+      Math.max(windows(tokens), head) +
+      2 * streams(count, tokens) +
+      Math.min(keptLogitBytes, count * logits) +
+      (2 * threads + 2) * logits;
+  }
+  return memory;
+}
+
+/**
+ * Refuses a compression that cannot run: on wasm, one layer, or a whole model that is to be distilled, larger than the heap.
+ *
+ * @throws KvlrError 'memory-exceeded'.
+ */
+export function requireRoom(plan: CompressionPlan, { backend, native }: Pick<WindowMeans, 'backend' | 'native'>): void {
+  const { shape } = plan.model;
+  if (backend !== 'wasm') return;
+  const distillation = estimateDistillation(shape, plan.recipe, modelSize(plan.model), plan);
+  if (distillation && distillation.bytes > wasmHeapBytes) {
+    throw exceeded('distillation', distillation.bytes, 'Leave the distillation out, or run it on a GPU.');
+  }
+  const trains = resolveRecovery(plan.recipe.recovery) !== undefined;
+  const runsHere = !native && (plan.needsStatistics || plan.texts.evaluation.length > 0);
+  const bytes = deviceBytes(shape, partSizes(shape), 512);
+  if ((trains || runsHere) && bytes > wasmHeapBytes) {
+    throw exceeded(
+      'one layer',
+      bytes,
+      'Compress from the weights alone (svd-w or mean-pool, no repair, no evaluation), or on a GPU.',
+    );
+  }
+}
+
+function exceeded(what: string, bytes: number, hint: string): KvlrError {
+  return new KvlrError('memory-exceeded', {
+    message: `expected a need of at most ${formatBytes(wasmHeapBytes)} on wasm for ${what}, got ${formatBytes(bytes)}`,
+    hint,
+    where: { argument: 'backend' },
+    data: { bytes, limit: wasmHeapBytes },
+  });
+}
+
+/** Bytes of float32 weights that each thread which runs windows holds at one time. */
+export function threadBytes(shape: DecoderShape): number {
+  const { parameters, layer, matrix } = partSizes(shape);
+  return 4 * parameters <= wholeModelBytes ? 4 * parameters : 8 * layer + 10 * matrix + 4 * largestGlobal(shape);
+}
+
+function largestGlobal(shape: DecoderShape): number {
+  return Math.max(...globalTensors(shape).map((tensor) => countElements(tensor.shape)));
+}

@@ -1,0 +1,64 @@
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MemoryStreamStore, type StreamStore } from '../models/window-stream.ts';
+
+/** Streams that are kept in memory before any go to disk, by default. */
+const defaultMemoryBytes = 2 ** 30;
+
+/**
+ * Residual streams of windows between two layers: in memory up to a limit, and beyond it in a file of a directory for temporary files,
+ * which goes when the store is closed.
+ */
+export class SpilledStreamStore implements StreamStore {
+  readonly #memory = new MemoryStreamStore();
+  /** Bytes of the windows in memory. */
+  readonly #held = new Map<number, number>();
+  /** Where each window begins in the file, and how many numbers it has. */
+  readonly #places = new Map<number, { position: number; length: number }>();
+  #file: Promise<{ handle: FileHandle; directory: string }> | undefined;
+  #end = 0;
+
+  constructor(
+    private readonly memoryBytes = defaultMemoryBytes,
+    private readonly parent = tmpdir(),
+  ) {}
+
+  async write(window: number, stream: Float32Array): Promise<void> {
+    const held = [...this.#held].reduce((sum, [other, bytes]) => (other === window ? sum : sum + bytes), 0);
+    if (!this.#places.has(window) && held + stream.byteLength <= this.memoryBytes) {
+      this.#held.set(window, stream.byteLength);
+      return this.#memory.write(window, stream);
+    }
+    const { handle } = await this.#open();
+    const place = this.#places.get(window) ?? { position: this.#end, length: stream.length };
+    if (!this.#places.has(window)) this.#end += stream.byteLength;
+    this.#places.set(window, place);
+    await handle.write(stream, 0, stream.byteLength, place.position);
+  }
+
+  async read(window: number): Promise<Float32Array> {
+    const place = this.#places.get(window);
+    if (place === undefined) return this.#memory.read(window);
+    const { handle } = await this.#open();
+    const stream = new Float32Array(place.length);
+    await handle.read(stream, 0, stream.byteLength, place.position);
+    return stream;
+  }
+
+  async close(): Promise<void> {
+    await this.#memory.close();
+    const opened = await this.#file;
+    this.#file = undefined;
+    await opened?.handle.close();
+    if (opened) await rm(opened.directory, { recursive: true, force: true });
+  }
+
+  #open(): Promise<{ handle: FileHandle; directory: string }> {
+    this.#file ??= (async () => {
+      const directory = await mkdtemp(join(this.parent, 'kvlr-streams-'));
+      return { directory, handle: await open(join(directory, 'streams'), 'w+') };
+    })();
+    return this.#file;
+  }
+}
