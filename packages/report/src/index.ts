@@ -56,6 +56,7 @@ export {
   formatRatio,
 } from './format/format.ts';
 export { comparisonHtml, compressionHtml } from './html/report-pages.ts';
+export { taskHtml } from './html/task-page.ts';
 export { modelCard } from './markdown/model-card.ts';
 export {
   attentionMarkdown,

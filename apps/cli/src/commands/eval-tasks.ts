@@ -1,10 +1,10 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { evaluateTasks, type LoadedTask, type TaskEvaluation, taskReport } from '@kvlr/pipeline';
-import { formatBytes } from '@kvlr/report';
+import { formatBytes, taskHtml } from '@kvlr/report';
 import { tasksTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
-import { harnessSamples, type TaskResultsFile, taskHash, taskResultsFile } from '@kvlr/tasks';
+import { type HarnessSample, harnessSamples, type TaskResultsFile, taskHash, taskResultsFile } from '@kvlr/tasks';
 import { loadDocuments, type OpenedTasks, openAnswerFile, openTasks } from '@kvlr/tasks/node';
 import type { OpenedModel } from '../inputs/models.ts';
 import { peakMemoryBytes } from '../machine.ts';
@@ -55,7 +55,10 @@ export async function printTasks(
   context.print(`\n${report.title}\n`);
   context.print(tasksTerminal(report, context.terminal.styles));
   context.print(`\nPeak memory  ${formatBytes(peakMemoryBytes())}`);
-  if (output !== undefined) context.print(`Results      ${output}`);
+  if (output !== undefined) {
+    await writeFile(join(output, 'report.html'), taskHtml(report));
+    context.print(`Results      ${output}\nReport       ${join(output, 'report.html')}`);
+  }
   context.printJson(files.length === 1 ? files[0] : files);
 }
 
@@ -79,30 +82,27 @@ async function resultsOf(
   { groups }: OpenedTasks,
   { output, limit }: TaskOptions,
 ): Promise<TaskResultsFile> {
-  const hashes: Record<string, string> = {};
-  const directory = output === undefined ? undefined : join(output, fileNameOf(evaluation.name));
-  if (directory !== undefined) await mkdir(directory, { recursive: true });
-  for (const { definition, samples } of evaluation.results) {
-    const { task } = definition.fields;
-    const records = (await Promise.all(samples.map(harnessSamples))).flat();
-    hashes[task] = await taskHash(records);
-    const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('');
-    if (directory !== undefined) await writeFile(join(directory, `samples_${fileNameOf(task)}.jsonl`), lines);
+  const samples: [task: string, records: HarnessSample[]][] = [];
+  for (const { definition, samples: asked } of evaluation.results) {
+    samples.push([definition.fields.task, (await Promise.all(asked.map(harnessSamples))).flat()]);
   }
+  const hashes = samples.map(async ([task, records]) => [task, await taskHash(records)] as const);
   const file = taskResultsFile(evaluation.results, {
     modelId: evaluation.modelId,
     modelName: evaluation.name,
     groups,
     limit,
     date: new Date(),
-    taskHashes: hashes,
+    taskHashes: Object.fromEntries(await Promise.all(hashes)),
     details: { cache: evaluation.cache },
   });
-  if (directory !== undefined)
-    await writeFile(join(directory, 'results.json'), `${JSON.stringify(file, undefined, 2)}\n`);
+  if (output === undefined) return file;
+  const directory = join(output, file.model_name_sanitized);
+  await mkdir(directory, { recursive: true });
+  for (const [task, records] of samples) {
+    const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('');
+    await writeFile(join(directory, `samples_${task.replace(/[^\w.-]/g, '_')}.jsonl`), lines);
+  }
+  await writeFile(join(directory, 'results.json'), `${JSON.stringify(file, undefined, 2)}\n`);
   return file;
-}
-
-function fileNameOf(name: string): string {
-  return name.replace(/[^a-zA-Z0-9._-]+/g, '_').replace(/^[._]+/, '') || 'model';
 }
