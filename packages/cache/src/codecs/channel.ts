@@ -10,7 +10,7 @@ const BLOCK = 32;
  * Affine codes of each channel over 32 tokens, as in KIVI (arXiv 2402.02750): outliers of keys stay in few channels. A block is one
  * channel behind another: a word with the scale (low half) and the least number (high half), then b words of 32 codes.
  */
-export function channelBlocks(bits: number, keys: SideFormat['keys']): SideFormat {
+function channelBlocks(bits: number, keys: SideFormat['keys']): SideFormat {
   const most = 2 ** bits - 1;
   const wordsOfBlock = ({ slots, width }: SlotShape) => slots * width * (1 + bits);
   return {

@@ -19,7 +19,7 @@ interface Place {
  * Change of perplexity against the share of the base's bytes, both logarithmic (the change linear near zero), one marker shape for each row
  * of heads, and the front drawn through the points that no other beats. At the first of the report's contexts.
  */
-export function frontierPlot(report: FrontierReport, width = 860): Plot {
+function frontierPlot(report: FrontierReport, width = 860): Plot {
   const { points } = report;
   const heads = [...new Set(points.map(({ headsTitle }) => headsTitle))];
   const places = points
