@@ -1,6 +1,12 @@
 import { KvlrError } from '@kvlr/core';
 import { formatBytes } from '@kvlr/report';
-import { type ChatMessage, type GeneratedText, type LanguageModel, loadLanguageModel } from '@kvlr/runtime';
+import {
+  type ChatMessage,
+  cacheSettingsOf,
+  type GeneratedText,
+  type LanguageModel,
+  loadLanguageModel,
+} from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
 import { withModel } from '../inputs/models.ts';
@@ -16,6 +22,7 @@ import { parseCount, parseNonNegative, parsePositive, parseSeed, parseShare } fr
 import type { CommandContext } from '../terminal/terminal.ts';
 
 interface GenerateOptions extends PackingOptions {
+  cache?: string;
   prompt: string;
   chat?: boolean;
   system?: string;
@@ -35,6 +42,7 @@ Examples:
   kvlr generate --prompt "Call me Ishmael."
   kvlr generate ./small --prompt "In the beginning" --temperature 0.8 --top-p 0.95 --seed 1
   kvlr generate --prompt "Call me Ishmael." --weights int8 --cache-dtype int8
+  kvlr generate --prompt "Call me Ishmael." --weights int8 --cache channel-3+window=32+first=4
   kvlr generate ./my-chat-model --chat --prompt "What is a KV cache?" --stop "###"`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -57,16 +65,18 @@ export function define(command: Command, context: CommandContext): void {
     .option('--logprobs', 'print the log probability of each token')
     .option('--seed <n>', 'same seed, same tokens', parseSeed, 0);
   addBackendOption(addPackingOptions(command))
+    .option('--cache <name>', 'the same with exact tokens: channel-3+window=32+first=4')
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
       requireChatForSystem(options);
+      const cache = options.cache === undefined ? { dtype: options.cacheDtype } : cacheSettingsOf(options.cache);
       await withModel(path, context, async ({ checkpoint }) => {
         await prepareNodeRuntime();
-        const { backend, weights, cacheDtype } = options;
+        const { backend, weights } = options;
         const model = await loadLanguageModel(checkpoint, {
           backend,
           weights,
-          cache: { dtype: cacheDtype },
+          cache,
           onEvent: context.onEvent,
           signal: context.signal,
         });
@@ -109,7 +119,7 @@ async function generate(model: LanguageModel, options: GenerateOptions, context:
   const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
   const { backend } = model.decoder.backend;
   context.terminal.writeError(
-    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (${options.cacheDtype}), on ${backend}\n`,
+    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (${options.cache ?? options.cacheDtype}), on ${backend}\n`,
   );
   if (last?.finishReason === 'context-full') {
     const positions = model.decoder.shape.maxPositionEmbeddings;
