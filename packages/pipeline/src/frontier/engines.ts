@@ -8,8 +8,8 @@ export interface CacheEngine {
   codecs: readonly string[];
   /** Whether keys and values may have different codecs. */
   mixesSides: boolean;
-  /** Whether some tokens may stay exact while others are coded. */
-  exactTokens: boolean;
+  /** Codecs of which some tokens may stay exact while others are coded. */
+  exactTokens: readonly string[];
   /** What to tell the engine for this cache; undefined where that is its default. */
   flags(cache: CacheName): string | undefined;
 }
@@ -22,7 +22,7 @@ export const cacheEngines = {
     title: 'llama.cpp',
     codecs: ggml,
     mixesSides: true,
-    exactTokens: false,
+    exactTokens: [],
     // Values of fewer bits need flash attention there.
     flags: ({ keys, values }) =>
       keys === 'f16' && values === 'f16'
@@ -33,7 +33,7 @@ export const cacheEngines = {
     title: 'vLLM',
     codecs: ['f16', 'fp8'],
     mixesSides: false,
-    exactTokens: false,
+    exactTokens: [],
     flags: ({ keys }) => (keys === 'fp8' ? '--kv-cache-dtype fp8' : undefined),
   },
   transformers: halves('transformers', 'torch_dtype=torch.float16'),
@@ -43,8 +43,8 @@ export const cacheEngines = {
     title: 'kvlr',
     codecs: ['f16', 'int8', 'fp8', 'channel-4', 'int4', 'channel-3', 'channel-2'],
     mixesSides: false,
-    exactTokens: false,
-    flags: (cache) => (cache.keys === 'f16' ? undefined : `--cache-dtype ${formatCacheName(cache)}`),
+    exactTokens: ['channel-4', 'channel-3', 'channel-2'],
+    flags: (cache) => `--cache ${formatCacheName(cache)}`,
   },
 } satisfies Record<string, CacheEngine>;
 
@@ -52,14 +52,19 @@ export type CacheEngineName = keyof typeof cacheEngines;
 
 /** An engine whose cache holds halves and nothing less, as far as kvlr knows it. */
 function halves(title: string, flag: string | undefined): CacheEngine {
-  return { title, codecs: ['f16'], mixesSides: false, exactTokens: false, flags: () => flag };
+  return { title, codecs: ['f16'], mixesSides: false, exactTokens: [], flags: () => flag };
+}
+
+/** What an engine's caches are called where keys and values are alike: every codec, and those with 32 newest and 4 first tokens exact. */
+export function cachesOf({ codecs, exactTokens }: CacheEngine): string[] {
+  return [...codecs, ...exactTokens.map((codec) => `${codec}+window=32+first=4`)];
 }
 
 /** Whether an engine has such a cache. */
 export function hasCache(engine: CacheEngine, cache: CacheName): boolean {
   const { keys, values, window, first, policy } = cache;
   if (!engine.codecs.includes(keys) || !engine.codecs.includes(values) || policy !== undefined) return false;
-  return (engine.mixesSides || keys === values) && (engine.exactTokens || window + first === 0);
+  return (engine.mixesSides || keys === values) && (window + first === 0 || engine.exactTokens.includes(keys));
 }
 
 /** Names of the engines that have such a cache, of ordinary grouped-query attention. */

@@ -8,7 +8,7 @@ import { readText, tinyRun } from '../testing/tiny-run.ts';
 import { resolveCache } from './caches.ts';
 import { predictCost, rankCandidates } from './choose-cache.ts';
 import { compareBytes } from './compare-bytes.ts';
-import { cacheEngines, enginesWith, hasCache } from './engines.ts';
+import { cacheEngines, cachesOf, enginesWith, hasCache } from './engines.ts';
 import { headsRows } from './heads-rows.ts';
 import { planCache } from './plan-cache.ts';
 
@@ -93,7 +93,8 @@ describe('engines', () => {
     expect(hasCache(cacheEngines['llama.cpp'], await parse('q8_0:q4_0'))).toBe(true);
     expect(hasCache(cacheEngines.vllm, await parse('f16:fp8'))).toBe(false);
     expect(hasCache(cacheEngines['llama.cpp'], await parse('q8_0+window=32'))).toBe(false);
-    expect(enginesWith(await parse('channel-3'), model.shape)).toEqual(['kvlr']);
+    expect(enginesWith(await parse('channel-3+window=32'), model.shape)).toEqual(['kvlr']);
+    expect(cachesOf(cacheEngines.kvlr)).toContain('channel-2+window=32+first=4');
   });
 });
 

@@ -16,7 +16,7 @@ import { RunContext } from '../run/context.ts';
 import { MemoryRunStore, type RunStore } from '../run/store.ts';
 import { type NamedCache, resolveCache } from './caches.ts';
 import { type MeasuredCache, type MeasuredHeads, rankCandidates } from './choose-cache.ts';
-import { type CacheEngineName, cacheEngines } from './engines.ts';
+import { type CacheEngineName, cacheEngines, cachesOf } from './engines.ts';
 import { describeHeads, measureHeads } from './measure-heads.ts';
 
 export interface CachePlanRequest extends ComparedModel, RunControl {
@@ -57,7 +57,7 @@ export async function planCache(request: CachePlanRequest): Promise<PlannedCache
   const baseBytes = halfCacheBytes(model.shape, tokens);
   const budget = 'share' in request.budget ? request.budget.share : request.budget.bytes / baseBytes;
   const caches = new Map<string, NamedCache>();
-  const own = await Promise.all(engine.codecs.map((name) => resolveCache(name)));
+  const own = await Promise.all(cachesOf(engine).map((name) => resolveCache(name)));
   const sides = engine.mixesSides ? await sidesOf(engine.codecs) : [];
   const mixes = engine.mixesSides ? await mixesOf(engine.codecs) : [];
   for (const cache of [...own, ...sides, ...mixes]) caches.set(cache.name, cache);
