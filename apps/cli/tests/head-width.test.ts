@@ -28,7 +28,7 @@ describe('kvlr compress --head-width', () => {
     expect(headWidth).toBe(2);
     expect(price.parameters.result / price.parameters.source).toBeLessThan(1.1);
     const { out } = await runCli(wide('dry', '2x', '--dry-run'));
-    expect(out).toMatch(/1 KV head of 16: nothing was computed/);
+    expect(out).toMatch(/1 KV head of 16: nothing was written/);
     expect(out).toMatch(/Cache +256 B a token instead of 512 B\nPrice +[\d,]+ parameters instead of/);
   });
 

@@ -5,12 +5,13 @@ import type { Recipe } from '@kvlr/core/schemas';
 import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import { stageMemory } from './memory-estimate.ts';
+import type { ProbedSpeeds } from './models/probe.ts';
 import { estimateDistillation, type ModelSize, modelSize, speeds } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
 
-/** What a compression would take. Estimates, for planning: times within a factor of about three. */
+/** What a compression would take. Estimates, for planning: times within a factor of about three, nearer where speeds were probed. */
 export interface CompressionEstimate extends ResultHeads {
   /** What heads cost beside the bytes of the cache. */
   price: HeadPrice;
@@ -35,18 +36,21 @@ const momentSpeed = 9e9;
 
 /**
  * Estimates memory, disk and time of a planned compression from shapes alone; `native`: windows run in native code, on so many
- * `threads` side by side.
+ * `threads` side by side. `probed`: speeds of this machine, instead of usual ones.
  */
 export function estimateCompression(
   plan: CompressionPlan,
   backend: BackendName,
   native = false,
   threads = 1,
+  probed?: ProbedSpeeds,
 ): CompressionEstimate {
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
-  const speed = speeds[backend];
-  const windowSpeed = native ? nativeSpeed : speed;
+  const speed = probed?.backend ?? speeds[backend];
+  // Whole-process speeds were measured; probes time one window, of which each thread runs another.
+  const windowSpeed = probed ? threads * ((native && probed.native) || probed.backend) : native ? nativeSpeed : speed;
+  const productSpeed = probed ? threads * probed.moments : momentSpeed;
   const size = modelSize(model);
   const forward = (tokens: number, length: number) => tokens * (2 * size.active + 2 * size.attentionWidth * length);
   const { calibration, evaluation } = recipe;
@@ -54,7 +58,7 @@ export function estimateCompression(
   const calibrationTokens = calibration.windows * calibration.windowLength;
   const statisticsSeconds =
     forward(calibrationTokens, calibration.windowLength) / windowSpeed +
-    (calibrationTokens * size.statisticsNumbers) / momentSpeed;
+    (calibrationTokens * size.statisticsNumbers) / productSpeed;
   const keyWidth = shape.numKeyValueHeads * shape.headDim;
   const factorsSeconds = (shape.numLayers * 12 * keyWidth ** 3) / plainSpeed;
   const predicted = evaluation.windowLength - 1;

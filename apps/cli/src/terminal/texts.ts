@@ -14,7 +14,7 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
   const total = `the total of ${heads} in every layer`;
   const layers = budget ? describeBudget(budget) : 'decided layer by layer during the run';
   return [
-    `${name} to ${heads}: nothing was computed or written.`,
+    `${name} to ${heads}: nothing was written.`,
     '',
     ...outcomeToText(plan),
     ...(policy === 'uniform' ? [] : [`Budget  ${layers} (${policy}, ${total})`]),
@@ -22,7 +22,7 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
     `Memory  about ${formatBytes(estimate.memoryBytes)}`,
     `Disk    ${formatBytes(estimate.outputBytes)} for the checkpoint, ${formatBytes(estimate.runDirectoryBytes)} for the run directory`,
     `Time    about ${formatDuration(estimate.seconds)} (${stages.join(', ')}),`,
-    `        assuming ${gigaflops(estimate.assumedSpeed)} on ${backend.backend} (${backend.reason})`,
+    `        at ${gigaflops(estimate.assumedSpeed)} on ${backend.backend} (${backend.reason})`,
     ...(estimate.windowSpeed === estimate.assumedSpeed
       ? []
       : [`        and ${gigaflops(estimate.windowSpeed)} for windows on ${engine}`]),

@@ -19,6 +19,7 @@ import { type BytesComparisonRequest, compareBytes } from '../frontier/compare-b
 import { type CachePlanRequest, type PlannedCache, planCache } from '../frontier/plan-cache.ts';
 import { chooseEngine } from '../models/engine.ts';
 import { readLicence } from '../models/facts.ts';
+import { probeSpeeds } from '../models/probe.ts';
 import { type CompressionPlan, planCompression } from '../plan.ts';
 import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
 import { artefactNames } from '../run/store.ts';
@@ -65,7 +66,7 @@ export interface PlannedCompression {
   budget: CacheBudget | undefined;
 }
 
-/** The dry run of `compressToDirectory`: the same plan, and whatever it would be refused for. Nothing is computed or written. */
+/** The dry run of `compressToDirectory`: the same plan, and whatever it would be refused for. Nothing is written, and nothing computed but one window in one layer, for its time. */
 export async function planCompressionToDirectory(request: DirectoryCompressionRequest): Promise<PlannedCompression> {
   return withClaim(request.model, request, async () => {
     const plan = await planCompression(request);
@@ -74,11 +75,13 @@ export async function planCompressionToDirectory(request: DirectoryCompressionRe
     const threads = request.runtime?.workers?.count ?? request.threads ?? 1;
     const means = { backend: backend.backend, native: engine.native !== undefined, threads };
     checkMemory(plan, means, request.machineMemoryBytes, request.onEvent);
+    const runs = plan.needsStatistics || plan.texts.evaluation.length > 0;
+    const probed = runs ? await probeSpeeds(request.model, backend.backend, engine.native) : undefined;
     return {
       plan,
       backend,
       engine: engine.reason,
-      estimate: estimateCompression(plan, means.backend, means.native, means.threads),
+      estimate: estimateCompression(plan, means.backend, means.native, means.threads, probed),
       budget: await foreseeBudget(plan),
     };
   });
