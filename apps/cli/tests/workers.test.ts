@@ -10,9 +10,10 @@ const tiny = await TinyRun.create();
 afterAll(() => tiny.remove());
 const { model, evaluation } = tiny;
 
-function evaluate(workers: number): Promise<{ exitCode: number; out: string }> {
-  const options = ['--eval-text', evaluation, '--windows', '2', '--window-length', '33', '--backend', 'wasm', '--json'];
-  const argumentList = [program, 'eval', model, ...options, '--workers', String(workers)];
+function evaluate(workers: number, engine: string): Promise<{ exitCode: number; out: string }> {
+  const options = ['--eval-text', evaluation, '--windows', '2', '--window-length', '33', '--json'];
+  const compute = ['--backend', 'wasm', '--engine', engine, '--workers', String(workers)];
+  const argumentList = [program, 'eval', model, ...options, ...compute];
   return new Promise((resolve) => {
     const child = execFile(process.execPath, argumentList, (_, out) =>
       resolve({ exitCode: child.exitCode ?? -1, out }),
@@ -20,13 +21,13 @@ function evaluate(workers: number): Promise<{ exitCode: number; out: string }> {
   });
 }
 
-it('says the same with one worker and with two, and ends well', async () => {
-  const alone = await evaluate(1);
+it.each(['tfjs', 'onnx'])('says the same with one worker and with two, and ends well: %s', async (engine) => {
+  const alone = await evaluate(1, engine);
   expect(alone.exitCode).toBe(0);
   const { date: _, ...expected } = JSON.parse(alone.out);
   // An end that loses the answer would depend on which thread is done first.
-  for (let round = 0; round < 4; round++) {
-    const together = await evaluate(2);
+  for (let round = 0; round < 2; round++) {
+    const together = await evaluate(2, engine);
     expect(together.exitCode).toBe(0);
     const { date, ...received } = JSON.parse(together.out);
     expect(date).toEqual(expect.anything());
