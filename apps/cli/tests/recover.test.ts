@@ -58,6 +58,8 @@ describe('kvlr recover', () => {
     ];
     const refused = await runCli([...nothing, ...texts]);
     expect(refused).toMatchObject({ exitCode: 2, error: expect.stringContaining('--distill light or full') });
+    const untaught = await runCli([...nothing, '--recover', 'light', '--instructions', place('none.jsonl')]);
+    expect(untaught).toMatchObject({ exitCode: 2, error: expect.stringContaining('--instructions') });
     const itself = await runCli(['recover', 'embedded', '--teacher', 'embedded', '-o', place('nothing')]);
     expect(itself).toMatchObject({ exitCode: 2, error: expect.stringContaining('Compress the model first') });
   });

@@ -24,7 +24,6 @@ import type { CommandContext } from '../terminal/terminal.ts';
 
 interface RecoverOptions extends TextOptions, TrainingOptions {
   output: string;
-  instructions?: string[];
   backend: BackendChoice;
   run?: string;
   overwrite?: boolean;

@@ -18,6 +18,7 @@ export interface TrainingOptions {
   targets?: string[];
   nextToken?: number;
   topTokens?: number;
+  instructions?: string[];
   adapter?: string;
 }
 
@@ -29,10 +30,12 @@ export type Training = Pick<Recipe, 'recovery' | 'evaluation'>;
  * no adapter is merged, and without a teacher where one is needed.
  */
 export async function loadTraining(options: TrainingOptions): Promise<Training> {
-  const { recipe: path, recover: preset, distill, seed, adapter, teacher } = options;
+  const { recipe: path, recover: preset, distill, seed, adapter, teacher, instructions } = options;
   const recipe = path === undefined ? undefined : await readRecipe(path);
   // An adapter alone is merged: training behind it is asked for.
-  const trains = adapter === undefined || distill !== undefined;
+  const { lora, targets, nextToken, topTokens } = options;
+  const asked = [distill, lora, targets, nextToken, topTokens, instructions].some((option) => option !== undefined);
+  const trains = adapter === undefined || asked;
   const base = recipe ?? parseRecipe({ recovery: { preset: 'none', ...(trains && { distillation: {} }) } });
   const distillation = changeNumbers(changeDistillation(base.recovery.distillation, distill), options);
   const recovery = {
@@ -45,6 +48,12 @@ export async function loadTraining(options: TrainingOptions): Promise<Training> 
     throw new KvlrError('usage', {
       message: 'expected block reconstruction or distillation, got neither',
       hint: 'Ask for --distill light or full, for --recover light or full, or for both.',
+    });
+  }
+  if (instructions !== undefined && distillation === undefined) {
+    throw new KvlrError('usage', {
+      message: 'expected training end to end with --instructions, got --distill none',
+      hint: 'Leave one of the two out: blocks are reconstructed on the calibration texts.',
     });
   }
   if (teacher === undefined && needsTeacher(recovery)) {
