@@ -59,8 +59,7 @@ export function estimateCompression(
   const statisticsSeconds =
     forward(calibrationTokens, calibration.windowLength) / windowSpeed +
     (calibrationTokens * size.statisticsNumbers) / productSpeed;
-  const keyWidth = shape.numKeyValueHeads * shape.headDim;
-  const factorsSeconds = (shape.numLayers * 12 * keyWidth ** 3) / plainSpeed;
+  const factorsSeconds = factorOperations(plan) / plainSpeed;
   const predicted = evaluation.windowLength - 1;
   const evaluationSources = new Set(plan.texts.evaluation.map(({ source }) => source)).size;
   const evaluationTokens = evaluationSources * evaluation.windowsPerSource * predicted;
@@ -102,6 +101,19 @@ export function estimateCompression(
     assumedSpeed: speed,
     windowSpeed,
   };
+}
+
+/**
+ * Closed forms: moments and eigenvectors of each group's keys and values, or of those of the whole layer, and heads folded into the
+ * projections.
+ */
+function factorOperations({ model, method, keyValueHeads }: CompressionPlan): number {
+  const { numLayers, hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = model.shape;
+  const groups = method.freeRanks?.basis === 'layer' ? 1 : keyValueHeads;
+  const width = (numKeyValueHeads * headDim) / groups;
+  const subspaces = 2 * groups * (width ** 2 * hiddenSize + 12 * width ** 3);
+  const folding = 4 * numAttentionHeads * headDim ** 2 * hiddenSize;
+  return numLayers * (subspaces + folding);
 }
 
 /** Passes over text that the budget asks for: every layer at every count; taken to be as many for policies that are not known. */

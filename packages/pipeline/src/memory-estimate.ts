@@ -1,6 +1,7 @@
 import { countElements, type DecoderShape, decoderTensors, globalTensors, KvlrError, layerTensors } from '@kvlr/core';
 import { formatBytes } from '@kvlr/report';
 import type { BackendName } from '@kvlr/runtime';
+import { wholeModelBytes } from './models/facts.ts';
 import { estimateDistillation, modelSize, processBytes } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
@@ -16,10 +17,10 @@ export interface WindowMeans {
 
 /** The heap of tfjs's wasm module grows no further. */
 const wasmHeapBytes = 2 ** 31;
+/** Estimates are rough: what is refused is clearly beyond. */
+const refusedBytes = 1.25 * wasmHeapBytes;
 /** Logits of the original that an evaluation keeps. */
 const keptLogitBytes = 640 * 2 ** 20;
-/** Models of at most so many float32 bytes run whole in native code; see ModelRunner. */
-const wholeModelBytes = 2 ** 30;
 
 /** Numbers of a model by what is in memory at one time. */
 interface PartSizes {
@@ -78,7 +79,7 @@ export function stageMemory(plan: CompressionPlan, means: WindowMeans): Record<s
     memory.statistics =
       base + windows(calibration.windowLength) + gathered + streams(calibration.windows, calibration.windowLength);
   }
-  memory.factors = base + (plan.needsStatistics ? 3 * moments : 0) + 6 * 8 * sizes.attention;
+  memory.factors = base + (plan.needsStatistics ? 3 * moments : 0) + 4 * 8 * sizes.attention;
   const recovery = resolveRecovery(recipe.recovery);
   if (recovery) {
     const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
@@ -119,13 +120,13 @@ export function requireRoom(plan: CompressionPlan, { backend, native }: Pick<Win
   const { shape } = plan.model;
   if (backend !== 'wasm') return;
   const distillation = estimateDistillation(shape, plan.recipe, modelSize(plan.model), plan);
-  if (distillation && distillation.bytes > wasmHeapBytes) {
+  if (distillation && distillation.bytes > refusedBytes) {
     throw exceeded('distillation', distillation.bytes, 'Leave the distillation out, or run it on a GPU.');
   }
   const trains = resolveRecovery(plan.recipe.recovery) !== undefined;
   const runsHere = !native && (plan.needsStatistics || plan.texts.evaluation.length > 0);
   const bytes = deviceBytes(shape, partSizes(shape), 512);
-  if ((trains || runsHere) && bytes > wasmHeapBytes) {
+  if ((trains || runsHere) && bytes > refusedBytes) {
     throw exceeded(
       'one layer',
       bytes,

@@ -14,6 +14,9 @@ export function cacheElementBytes(dtype: TensorDtype): number {
   return bytesOfDtype[dtype] ?? 2;
 }
 
+/** Models of at most so many float32 bytes run whole in native code; larger ones run in parts. */
+export const wholeModelBytes = 2 ** 30;
+
 /** Context lengths at which reports show the size of the cache: doublings up to the model's own limit, at most six. */
 export function reportContexts(shape: DecoderShape): number[] {
   const contexts = [shape.maxPositionEmbeddings];

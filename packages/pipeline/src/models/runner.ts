@@ -22,6 +22,7 @@ import {
   selectBackend,
 } from '@kvlr/runtime';
 import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
+import { wholeModelBytes } from './facts.ts';
 import {
   type LoadedPart,
   type LoadPart,
@@ -189,9 +190,6 @@ export class ModelRunner {
     }
   }
 }
-
-/** Models of more float32 bytes run in parts, also where native code could run them whole. */
-const wholeModelBytes = 2 ** 30;
 
 type WholeModel = LogitSource & (ModelInWorkers | ActivationSource);
 

@@ -19,7 +19,7 @@ import type { Evaluation } from './evaluation.ts';
 import { layerSpectra, type ModelStatistics } from './statistics.ts';
 
 /** An evaluation, or what is known of both models without one. */
-export type MeasuredOrNot = Pick<CompressionReport, 'base' | 'result'> & Pick<Evaluation, 'rounding'>;
+type MeasuredOrNot = Pick<CompressionReport, 'base' | 'result'> & Pick<Evaluation, 'rounding'>;
 
 export interface ReportRequest {
   modelName: string;
