@@ -1,4 +1,4 @@
-import { type CacheDtype, KvlrError } from '@kvlr/core';
+import { type CacheDtype, cacheDtypes, KvlrError } from '@kvlr/core';
 import { toHarnessJson } from '@kvlr/evaluation';
 import { type CheckpointEvaluationRequest, evaluateCacheDtypes, evaluateCheckpoint, parseRecipe } from '@kvlr/pipeline';
 import { formatBytes } from '@kvlr/report';
@@ -60,7 +60,7 @@ export function define(command: Command, context: CommandContext): void {
     .argument(modelArgument, modelArgumentHelp)
     .option('--against <ckpt>', 'the model it was made from; "embedded" for the embedded one')
     .addOption(
-      new Option('--cache-dtype <list>', 'what it costs to keep the KV cache as f32, f16, int8 or int4').argParser(
+      new Option('--cache-dtype <list>', `what it costs to keep the KV cache as ${cacheDtypes.join(', ')}`).argParser(
         parseCacheDtypes,
       ),
     );

@@ -30,7 +30,7 @@ const perLane = (byte: (lane: number) => number): Code =>
   bytesInLanes(Array.from({ length: 16 }, (_, lane) => byte(lane)));
 
 /** Codes of 16 neighbouring tokens as bytes, the first or the second half of a block's; `at` holds the channel's address. */
-export function codeBytes(bits: BlockBits, at: Local, offset: number, secondHalf: boolean): Code {
+function codeBytes(bits: BlockBits, at: Local, offset: number, secondHalf: boolean): Code {
   const half = (bytes: Code) => (secondHalf ? i8x16.shr_u(bytes, 4) : bytes);
   const parts = codePlanes(bits).map((plane) => {
     const from = offset + 4 * plane.offset;

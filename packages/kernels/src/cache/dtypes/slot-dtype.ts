@@ -26,7 +26,7 @@ export interface SlotDtype {
 }
 
 /** How vectors unpack a dtype. */
-export interface SlotUnpacking {
+interface SlotUnpacking {
   /** Numbers that one step unpacks. */
   together: number;
   /**
