@@ -142,9 +142,11 @@ async function copyGain(
   length: number,
   depth: number,
 ): Promise<number> {
-  const filler = pieces.take(length);
-  const passage = pieces.take(passageTokens);
-  const other = pieces.take(passageTokens);
+  // From one stretch, so that none of them holds a part of another.
+  const stretch = pieces.take(length + 2 * passageTokens);
+  const filler = stretch.slice(0, length);
+  const other = stretch.slice(length, length + passageTokens);
+  const passage = stretch.slice(length + passageTokens);
   const [seen, unseen] = await model.score(
     [passage, other].map((inserted): ScoredSequence => {
       const context = withInsertion(filler, inserted, depth, tokenizer);

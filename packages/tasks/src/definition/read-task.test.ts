@@ -39,6 +39,9 @@ task: [{ task: one, include: b.yaml, dataset_name: first }, { task: two, include
     [taskYaml('doc_to_target: ['), /YAML/],
     ['- a list', /fields of a task, got/],
     ['include: a.yaml', /include each other/],
+    ['group: all\ntask: [a, a, a]', /include each other/],
+    [`a: ${'['.repeat(20_000)}`, /YAML/],
+    ['a: &a [x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b, *b, *b]', /YAML/],
   ])('is refused by name where kvlr does not run it: %j', async (text, message) => {
     await expectKvlrError(() => readTaskFile('a.yaml', filesOf({ 'a.yaml': text })), 'file-malformed', message);
   });

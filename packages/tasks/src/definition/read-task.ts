@@ -38,15 +38,33 @@ export interface TaskFiles {
  * @throws KvlrError 'file-malformed' for what is no YAML, for fields that kvlr does not run (Python functions among them) and for
  * metrics that the output type does not have; what `files.read` throws.
  */
-export async function readTaskFile(path: string, files: TaskFiles): Promise<TaskDefinition | TaskGroup> {
+export function readTaskFile(path: string, files: TaskFiles): Promise<TaskDefinition | TaskGroup> {
+  return readMember(path, files, { depth: 0, tasks: 0 });
+}
+
+/** Files inside one another, and tasks of a group with all groups inside it, at most: a file may name itself. */
+const limits = { depth: 8, tasks: 10_000 };
+
+/** How far reading has come. */
+interface Extent {
+  depth: number;
+  tasks: number;
+}
+
+async function readMember(path: string, files: TaskFiles, extent: Extent): Promise<TaskDefinition | TaskGroup> {
+  if (extent.depth > limits.depth) throw tooDeep(path);
   const raw = await readWithIncludes(path, files);
   const folder = files.folderOf(path);
   if (!('group' in raw) || !Array.isArray(raw.task)) return { fields: checkTask(raw, path), folder };
   const fields = check(groupFieldsSchema, raw, path);
   const tasks: TaskDefinition[] = [];
   for (const entry of fields.task) {
+    extent.tasks += 1;
+    if (extent.tasks > limits.tasks) throw malformed(path, `at most ${limits.tasks} tasks in a group`, 'more');
     if (typeof entry === 'string') {
-      const member = await readTaskFile(files.resolve(folder, `${entry}.yaml`), files);
+      extent.depth += 1;
+      const member = await readMember(files.resolve(folder, `${entry}.yaml`), files, extent);
+      extent.depth -= 1;
       tasks.push(...('tasks' in member ? member.tasks : [member]));
     } else {
       tasks.push({ fields: checkTask(await withIncludes(entry, path, files), path), folder });
@@ -58,7 +76,7 @@ export async function readTaskFile(path: string, files: TaskFiles): Promise<Task
 type RawFields = Record<string, unknown>;
 
 async function readWithIncludes(path: string, files: TaskFiles, depth = 0): Promise<RawFields> {
-  if (depth > 8) throw malformed(path, 'files that include each other in no circle', 'more than 8 one in another');
+  if (depth > limits.depth) throw tooDeep(path);
   return withIncludes(parseYaml(await files.read(path), path), path, files, depth);
 }
 
@@ -70,6 +88,10 @@ async function withIncludes(raw: RawFields, path: string, files: TaskFiles, dept
   return { ...included, ...own };
 }
 
+function tooDeep(path: string): KvlrError {
+  return malformed(path, 'files that include each other in no circle', `more than ${limits.depth} one in another`);
+}
+
 /** Python's functions are written `!function module.name` in the harness. */
 const pythonFunction = {
   tag: '!function',
@@ -79,10 +101,16 @@ const pythonFunction = {
 };
 
 function parseYaml(text: string, path: string): RawFields {
-  const document = parseDocument(text, { customTags: [pythonFunction] });
-  const problem = document.errors[0]?.message ?? document.warnings[0]?.message;
-  if (problem !== undefined) throw malformed(path, 'YAML without Python', problem.split('\n')[0]!);
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  let value: unknown;
+  try {
+    const document = parseDocument(text, { customTags: [pythonFunction] });
+    const [problem] = [...document.errors, ...document.warnings];
+    if (problem !== undefined) throw problem;
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw malformed(path, 'YAML without Python', reason.split('\n')[0]!);
+  }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as RawFields;
   throw malformed(path, 'the fields of a task', value === null ? 'nothing' : typeof value);
 }

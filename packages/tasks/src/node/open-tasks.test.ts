@@ -34,7 +34,7 @@ describe('the tasks that come with kvlr', () => {
     ['piqa', { goal: 'Go', sol1: 'left', sol2: 'right', label: 1 }, 'Question: Go\nAnswer:', ' left'],
     [
       'openbookqa',
-      { question_stem: 'Sun is', choices: { text: ['hot', 'wet'], label: ['A', 'B'] }, answerKey: 'B ' },
+      { question_stem: 'Sun is', choices: { text: ['hot', 'wet'], label: ['A', 'B'] }, answerKey: ' B' },
       'Sun is',
       ' hot',
     ],

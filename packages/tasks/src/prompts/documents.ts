@@ -32,9 +32,9 @@ async function readRows({ name, bytes }: DataFile): Promise<TaskDocument[]> {
     throw malformed(name, 'JSON lines in UTF-8 or Parquet', 'other bytes', cause);
   }
   if (/\.json$/i.test(name) && text.trimStart().startsWith('[')) {
-    return (parseJson(name, text, 'the file') as unknown[]).map((row, index) =>
-      toDocument(name, row, `entry ${index + 1}`),
-    );
+    const rows = parseJson(name, text, 'the file');
+    if (Array.isArray(rows)) return rows.map((row, index) => toDocument(name, row, `entry ${index + 1}`));
+    throw malformed(name, 'one list of documents', typeof rows);
   }
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];
@@ -103,18 +103,23 @@ function capitalise(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
 }
 
+function requireText(value: unknown, column: string): string {
+  if (typeof value === 'string') return value;
+  throw malformed('rows', `texts in the column ${column}`, value === null ? 'null' : typeof value);
+}
+
 /** What `process_docs` of a task may name. */
 export const documentProcessors = new Registry<DocumentProcessor>({
   kind: 'document processor',
   entries: {
     hellaswag(document) {
-      const text = (field: string) => String(document[field]);
+      const text = (field: string) => requireText(document[field], field);
       const context = `${text('ctx_a')} ${capitalise(text('ctx_b'))}`;
-      const endings = document.endings as string[];
+      const endings = Array.isArray(document.endings) ? document.endings : [document.endings];
       return {
         ...document,
         query: cleanHellaSwag(`${text('activity_label')}: ${context}`),
-        choices: endings.map(cleanHellaSwag),
+        choices: endings.map((ending) => cleanHellaSwag(requireText(ending, 'endings'))),
         gold: Number(document.label),
       };
     },

@@ -64,6 +64,23 @@ doc_to_target: "{{sentence[sentence.index('_') + 1:].strip()}}"`);
     expectKvlrError(tooMany, 'text-too-short', /at least 4 documents/);
   });
 
+  it.each([
+    ['limit', 0],
+    ['limit', Number.NaN],
+    ['numFewshot', -1],
+    ['numFewshot', 1.5],
+  ])('refuse %s = %s', (argument, value) => {
+    const build = () => buildPrompts({ fields: fieldsOf(''), documents, exampleDocuments: [], [argument]: value });
+    expectKvlrError(build, 'invalid-argument', String(value));
+  });
+
+  it('refuse a document whose column has no text', () => {
+    const odd = [{ q: { toString: 1 }, label: 0, options: [] }];
+    const fields = fieldsOf('doc_to_text: q\ndoc_to_target: label');
+    const build = () => buildPrompts({ fields, documents: odd, exampleDocuments: [] });
+    expectKvlrError(build, 'file-malformed', /in document 1/);
+  });
+
   it('refuse a target that is no choice', () => {
     const fields = fieldsOf(
       'output_type: multiple_choice\ndoc_to_text: q\ndoc_to_choice: options\ndoc_to_target: "{{7}}"',

@@ -51,17 +51,43 @@ export function countFewshot(fields: Pick<TaskFields, 'num_fewshot'>, asked: num
  * `construct_requests`, no chat template): description, examples, question, with their delimiters. Few-shot examples are those that
  * Python's `random` would choose.
  *
- * @throws KvlrError 'file-malformed' for documents that templates do not fit, 'text-too-short' for fewer documents than examples.
+ * @throws KvlrError 'file-malformed' for documents that templates do not fit, 'text-too-short' for fewer documents than examples,
+ *   'invalid-argument' for counts that are none.
  */
 export function buildPrompts(request: PromptRequest): TaskPrompt[] {
   const { fields, documents, limit = documents.length } = request;
+  requireCount('limit', request.limit ?? 1, 1);
+  requireCount('numFewshot', request.numFewshot ?? 0, 0);
   const examplesOf = exampleSampler(request);
   return documents.slice(0, limit).map((document, documentIndex) => {
-    const examples = examplesOf(document)
-      .map((example) => exampleText(fields, example))
-      .join('');
-    const description = fields.description === undefined ? '' : asText(fields.description, document);
-    return { documentIndex, document, ...askAbout(fields, document, description + examples) };
+    try {
+      const examples = examplesOf(document)
+        .map((example) => exampleText(fields, example))
+        .join('');
+      const description = fields.description === undefined ? '' : asText(fields.description, document);
+      return { documentIndex, document, ...askAbout(fields, document, description + examples) };
+    } catch (cause) {
+      throw KvlrError.isInstance(cause) ? cause : misfit(documentIndex, cause);
+    }
+  });
+}
+
+/** For documents that hold what has no text, or are nested without end. */
+function misfit(documentIndex: number, cause: unknown): KvlrError {
+  return new KvlrError('file-malformed', {
+    message: `expected texts, numbers and lists in document ${documentIndex + 1}, got: ${cause instanceof Error ? cause.message : cause}`,
+    hint: 'Check the row of the data, and the fields of the task that name its columns.',
+    data: { documentIndex },
+    cause,
+  });
+}
+
+function requireCount(argument: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  throw new KvlrError('invalid-argument', {
+    message: `expected a whole number from ${least}, got ${value}`,
+    where: { argument },
+    data: { [argument]: value },
   });
 }
 

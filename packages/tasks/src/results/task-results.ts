@@ -13,7 +13,7 @@ export interface TaskResult {
 }
 
 /** Metrics of a task: "metric,filter" and "metric_stderr,filter" keys, "N/A" for an unknown error. */
-export interface TaskMetrics {
+interface TaskMetrics {
   name: string;
   alias: string;
   sample_len: number;
@@ -59,7 +59,7 @@ export function partsOf(result: TaskResult, metric: MetricName, filter: string):
 }
 
 /** One metric of a task under one filter. */
-export interface TaskMetric {
+interface TaskMetric {
   metric: MetricName;
   filter: string;
   higherIsBetter: boolean;

@@ -1,3 +1,4 @@
+import { timeBudget, withinTime } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
 import type { FilterFields, MetricFields, TaskFields } from '../definition/task-fields.ts';
 
@@ -29,7 +30,8 @@ function applyStep(text: string, step: FilterFields['filter'][number]): string {
 
 /** The match of a pattern that `select` counts to, from the end if negative; of several groups the first that holds something. */
 function extract(text: string, pattern: string, select: number, fallback: string): string {
-  const found = [...text.matchAll(fromPython(pattern))].at(select);
+  const expression = fromPython(pattern);
+  const found = inTime(text, pattern, () => [...text.matchAll(expression)].at(select));
   if (found === undefined) return fallback;
   const [whole, ...groups] = found;
   const held = groups.length === 0 ? whole : groups.length === 1 ? groups[0] : groups.find((group) => group);
@@ -40,12 +42,20 @@ function extract(text: string, pattern: string, select: number, fallback: string
 export function answersEqual(answer: string, target: string, settings: MetricFields): boolean {
   const plain = (text: string) => {
     let left = text;
-    for (const pattern of settings.regexes_to_ignore ?? []) left = left.replace(fromPython(pattern), '');
+    for (const pattern of settings.regexes_to_ignore ?? []) {
+      const [before, expression] = [left, fromPython(pattern)];
+      left = inTime(before, pattern, () => before.replace(expression, ''));
+    }
     if (settings.ignore_case) left = left.toLowerCase();
     if (settings.ignore_punctuation) left = left.replace(/[!-/:-@[-`{-~]/g, '');
     return settings.ignore_numbers ? left.replace(/[0-9]/g, '') : left;
   };
   return plain(answer) === plain(target);
+}
+
+/** A pattern may try a text in more ways than there is time for. */
+function inTime<Value>(text: string, pattern: string, work: () => Value): Value {
+  return withinTime(timeBudget(text.length), { argument: pattern }, work);
 }
 
 /** A regular expression of Python: flags may stand at its beginning. Throws 'file-malformed'. */

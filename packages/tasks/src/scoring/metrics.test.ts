@@ -1,3 +1,4 @@
+import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -63,6 +64,8 @@ it('filters answers as the harness does', () => {
   expect(filterAnswer('none', [last])).toBe('[invalid]');
   const words = { ...last, regex_pattern: '^\\s*(\\S+ \\S+)', group_select: 0 };
   expect(filterAnswer(' the sea and', [words, { function: 'uppercase' }])).toBe('THE SEA');
+  const endless = () => filterAnswer(`${'a'.repeat(60)}b`, [{ ...last, regex_pattern: '(a+)+$' }]);
+  expectKvlrError(endless, 'file-malformed', /within 1 seconds, got no end/);
 });
 
 describe('a metric over documents', () => {
