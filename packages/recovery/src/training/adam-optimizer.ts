@@ -1,6 +1,5 @@
 import {
   add,
-  addN,
   div,
   minimum,
   mul,
@@ -93,7 +92,8 @@ export class AdamOptimizer {
   private shortening(gradients: NamedTensorMap): Tensor | undefined {
     if (this.clipNorm === 0) return undefined;
     const squares = this.states.map(({ parameter }) => sum(square(gradients[parameter.variable.name]!)));
-    const norm = sqrt(addN(squares));
+    // One by one: a WebGPU kernel binds only so many tensors.
+    const norm = sqrt(squares.reduce((total, each) => add(total, each)));
     return minimum(1, div(this.clipNorm, add(norm, EPSILON)));
   }
 
