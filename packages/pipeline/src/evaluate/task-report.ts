@@ -42,12 +42,7 @@ export function taskReport(evaluations: readonly TaskEvaluation[], limit: number
 }
 
 function conditionOf({ name, shape, cache }: TaskEvaluation): TaskCondition {
-  const { dtype = 'f32', window, sinks = 4 } = cache;
-  return {
-    name,
-    bytesPerToken: codedCacheSize(shape, dtype).bytesPerToken,
-    ...(window !== undefined && { keptTokens: window + sinks }),
-  };
+  return { name, bytesPerToken: codedCacheSize(shape, cache.dtype ?? 'f32').bytesPerToken };
 }
 
 function rowsOf(evaluations: readonly TaskEvaluation[], task: number): TaskRow[] {

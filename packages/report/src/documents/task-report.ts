@@ -4,9 +4,8 @@ import type { Measurement } from '@kvlr/core';
 export interface TaskCondition {
   /** For people: the model, and its cache where that is not float32 and whole. */
   name: string;
-  /** Exact bytes of a token in the cache, and the tokens that it keeps at most; undefined for all. */
+  /** Exact bytes of a token in the cache. */
   bytesPerToken: number;
-  keptTokens?: number | undefined;
 }
 
 /** One metric of one task, of every condition in their order. */

@@ -18,7 +18,9 @@ export function taskPlot({ conditions }: TaskReport, row: TaskRow, width = 400):
   const margin = (high - low || Math.abs(high) || 1) * 0.15;
   const x = scaleLinear([0, 1.08 * Math.max(...bytes)], [plotLeft, plotRight]);
   const y = scaleLinear([low - margin, high + margin], [plotBottom, plotTop]);
-  const shapes: Markup[] = [label(`${row.metric} ${row.higherIsBetter ? '↑' : '↓'}`, 4, 16, { className: 'muted' })];
+  const shapes: Markup[] = [
+    label(`${row.task}, ${row.metric} ${row.higherIsBetter ? '↑' : '↓'}`, 4, 16, { className: 'muted' }),
+  ];
   for (const tick of y.ticks(4)) {
     shapes.push(rule(plotLeft, y(tick), plotRight, y(tick), 'grid'));
     const text = formatSignificant(tick);
