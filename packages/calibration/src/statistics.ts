@@ -28,7 +28,10 @@ export function mergeStatistics(runs: readonly CalibrationStatistics[]): Calibra
   return { provenance, layers: first.layers.map((_, index) => mergeLayers(runs.map((run) => run.layers[index]!))) };
 }
 
-/** Statistics of one layer over several sets of tokens as if they were one: averages, weighted by tokens. */
+/**
+ * Statistics of one layer over several sets of tokens as if they were one: averages, weighted by tokens. Throws 'run-mismatch' for
+ * layers of other sizes.
+ */
 export function mergeLayers(parts: readonly LayerStatistics[]): LayerStatistics {
   const tokenCount = parts.reduce((sum, part) => sum + part.tokenCount, 0);
   const merged: LayerStatistics = { ...parts[0]!, tokenCount };
@@ -37,11 +40,20 @@ export function mergeLayers(parts: readonly LayerStatistics[]): LayerStatistics 
     for (const part of parts) {
       const weight = part.tokenCount / tokenCount;
       const values = part[field];
+      if (values.length !== mean.length) throw otherSizes(field, mean.length, values.length);
       for (let i = 0; i < mean.length; i++) mean[i]! += weight * values[i]!;
     }
     merged[field] = mean;
   }
   return merged;
+}
+
+function otherSizes(field: string, expected: number, received: number): KvlrError {
+  return new KvlrError('run-mismatch', {
+    message: `expected ${expected} numbers of ${field} in every part, got ${received}`,
+    hint: 'Merge only statistics of the same checkpoint.',
+    data: { field, expected, received },
+  });
 }
 
 function requireSameModel(first: CalibrationStatistics, other: CalibrationStatistics): void {
@@ -127,11 +139,19 @@ export function statisticsFromBundle(bundle: TensorBundle): CalibrationStatistic
   }
   const provenance = parseEntry<StatisticsProvenance>(metadata, 'provenance');
   const heads = parseEntry<Pick<LayerStatistics, 'layer' | 'tokenCount'>[]>(metadata, 'layers');
+  if (typeof provenance?.modelId !== 'string' || !Array.isArray(heads) || !heads.every(isLayerHead)) {
+    throw malformed('a model, and layers with the tokens of each', JSON.stringify([provenance, heads]).slice(0, 80));
+  }
   const layers = heads.map(({ layer, tokenCount }) => {
     const arrays = momentFields.map((field) => [field, readArray(bundle, tensorName(layer, field))] as const);
     return { layer, tokenCount, ...Object.fromEntries(arrays) } as LayerStatistics;
   });
   return { provenance, layers };
+}
+
+function isLayerHead(head: unknown): boolean {
+  const { layer, tokenCount } = Object(head) as Partial<LayerStatistics>;
+  return Number.isSafeInteger(layer) && layer! >= 0 && Number.isSafeInteger(tokenCount) && tokenCount! > 0;
 }
 
 function readArray(bundle: TensorBundle, name: string): Float64Array {

@@ -1,13 +1,12 @@
 import { CalibrationText, mergeLayers, statisticsFromBundle, type TextDocument } from '@kvlr/calibration';
-import { decodeTensorBundle } from '@kvlr/checkpoint';
 import { type Checkpoint, KvlrError, type LayerStatistics, type StatisticsProvenance } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { RunSettings } from './compress.ts';
 import { ModelRunner } from './models/runner.ts';
 import { fitWindows } from './recipe.ts';
-import { artefactKey } from './run/artefact.ts';
+import { artefactKey, jsonCodec, readBundle } from './run/artefact.ts';
 import { layerArtefactName, RunContext } from './run/context.ts';
-import { MemoryRunStore, type RunStore, writeText } from './run/store.ts';
+import { MemoryRunStore, type RunStore } from './run/store.ts';
 import { layerStatisticsCodec, type ModelStatistics, requireModel, sampleWindows } from './stages/statistics.ts';
 
 /** One of several equal parts of the calibration windows: the `part`-th of `parts`, from 1. */
@@ -101,7 +100,7 @@ export async function mergeStatisticsStores(
       const next = await statistics.layer(layer);
       merged = merged ? mergeLayers([merged, next]) : next;
     }
-    await output.write(layerArtefactName('', layer), codec.encode(merged!, { key, effort: undefined }));
+    await output.write(layerArtefactName('', layer), await codec.encode(merged!, { key, effort: undefined }));
   }
   await writeIndex(output, { provenance, numLayers });
   return provenance;
@@ -116,27 +115,24 @@ export interface KeptStatistics extends ModelStatistics {
  * Opens statistics that `calibrate` or `mergeStatisticsStores` left in a store.
  *
  * @param name Of the store, for messages.
- * @throws KvlrError 'file-missing' where they are not complete.
+ * @throws KvlrError 'file-missing' where they are not complete; reading a layer, 'file-malformed' where it was damaged.
  */
 export async function readStatistics(store: RunStore, name: string): Promise<KeptStatistics> {
   const bytes = await store.read(indexName);
-  if (bytes === undefined) {
+  const index = bytes && (await indexCodec.decode(bytes, indexKey))?.value;
+  if (index === undefined) {
     throw new KvlrError('file-missing', {
-      message: `expected complete statistics in ${name}, found no ${indexName}`,
+      message: `expected complete statistics in ${name}, found no whole ${indexName}`,
       hint: 'Let the calibration of this part end first: the same command goes on where it was cut.',
       where: { file: name },
     });
   }
-  const { provenance, numLayers }: Pick<KeptStatistics, 'provenance' | 'numLayers'> = JSON.parse(
-    new TextDecoder().decode(bytes),
-  );
   return {
-    provenance,
-    numLayers,
+    ...index,
     async layer(layer) {
       const file = layerArtefactName('', layer);
       const kept = await store.read(file);
-      const found = kept && statisticsFromBundle(decodeTensorBundle(kept)).layers[0];
+      const found = kept && statisticsFromBundle(await readBundle(kept, `${name}/${file}`)).layers[0];
       if (found?.layer === layer) return found;
       throw new KvlrError('file-missing', {
         message: `expected statistics of layer ${layer} in ${name}, found none`,
@@ -147,6 +143,12 @@ export async function readStatistics(store: RunStore, name: string): Promise<Kep
   };
 }
 
-function writeIndex(store: RunStore, index: Pick<KeptStatistics, 'provenance' | 'numLayers'>): Promise<void> {
-  return writeText(store, indexName, `${JSON.stringify({ format: 'kvlr-statistics', ...index }, undefined, 2)}\n`);
+type StatisticsIndex = Pick<KeptStatistics, 'provenance' | 'numLayers'>;
+
+/** Says what statistics a store holds; made of nothing but itself. */
+const indexCodec = jsonCodec<StatisticsIndex>();
+const indexKey = { inputs: 'kvlr-statistics', recipe: '' };
+
+async function writeIndex(store: RunStore, index: StatisticsIndex): Promise<void> {
+  await store.write(indexName, await indexCodec.encode(index, { key: indexKey, effort: undefined }));
 }

@@ -2,6 +2,7 @@ import { modelCard } from '@kvlr/report';
 import { describe, expect, it } from 'vitest';
 import { type CompressionRequest, compress } from './compress.ts';
 import { parseRecipeYaml } from './recipe.ts';
+import { jsonCodec } from './run/artefact.ts';
 import { artefactNames, MemoryRunStore } from './run/store.ts';
 import {
   keepWarnings,
@@ -143,13 +144,25 @@ describe('compress', () => {
   it('uses artefacts without a record of their time, and says that there is none', async () => {
     const store = new MemoryRunStore();
     await compress(await request({ store }));
-    const saved = JSON.parse(await readText(store, artefactNames.grouping));
-    delete saved.effort;
-    await store.write(artefactNames.grouping, new TextEncoder().encode(JSON.stringify(saved)));
+    const { value, ...key } = JSON.parse(await readText(store, artefactNames.grouping));
+    await store.write(artefactNames.grouping, await jsonCodec().encode(value, { key, effort: undefined }));
     const { stages, report } = await compress(await request({ store, environment: () => ({ peakMemoryBytes: 900 }) }));
     expect(report.environment).not.toHaveProperty('peakMemoryBytes');
     expect(stages.find(({ stage }) => stage === 'grouping')).toMatchObject({ skipped: true, earlierSeconds: null });
     expect(stages.find(({ stage }) => stage === 'factors')!.earlierSeconds).toBeGreaterThan(0);
+  });
+
+  it('makes again what was changed in the run directory', async () => {
+    const store = new MemoryRunStore();
+    const first = await compress(await request({ store }));
+    const text = await readText(store, artefactNames.grouping);
+    const changed = text.replace(/(\[\s*)0,/, '$11,');
+    expect(changed).not.toBe(text);
+    await store.write(artefactNames.grouping, new TextEncoder().encode(changed));
+    const { stages, report } = await compress(await request({ store }));
+    expect(skippedStages(stages)).not.toContain('grouping');
+    expect(report.runs).toEqual(first.report.runs);
+    expect(JSON.parse(await readText(store, artefactNames.grouping)).value).toEqual(JSON.parse(text).value);
   });
 
   it('stops when told to, and goes on after the last layer that was finished', async () => {

@@ -48,11 +48,11 @@ export interface Kept<Value> {
   effort: Effort | undefined;
 }
 
-/** How a value lies in a run store, together with its origin. */
+/** How a value lies in a run store, together with its origin and a hash of both. */
 export interface Codec<Value> {
-  encode(value: Value, origin: Origin): Uint8Array;
+  encode(value: Value, origin: Origin): Promise<Uint8Array>;
   /** Undefined for bytes that were made from something else, and for damaged ones: such an artefact is made again. */
-  decode(bytes: Uint8Array, key: ArtefactKey): Kept<Value> | undefined;
+  decode(bytes: Uint8Array, key: ArtefactKey): Promise<Kept<Value> | undefined>;
 }
 
 /** One artefact of a run: its name in the store, what it is made from, how it is kept. */
@@ -63,28 +63,33 @@ export interface Artefact<Value> {
 }
 
 /**
- * A JSON value. The hashes vouch for its form: only this version of this program writes them.
+ * A JSON value. Only this version of this program writes under these keys, which vouch for its form; its hash, for every digit of it.
  *
  * @param around Further fields of the file, for other readers.
  */
 export function jsonCodec<Value>(around: (value: Value) => object = () => ({})): Codec<Value> {
   return {
-    encode(value, { key, effort }) {
+    async encode(value, { key, effort }) {
       const { inputs, recipe } = key;
-      const text = JSON.stringify({ ...around(value), inputs, recipe, effort, value }, undefined, 2);
+      const content = { ...around(value), inputs, recipe, effort, value };
+      const text = JSON.stringify({ ...content, digest: await sha256(JSON.stringify(content)) }, undefined, 2);
       return new TextEncoder().encode(`${text}\n`);
     },
-    decode(bytes, key) {
-      const saved = readOrDiscard(() => JSON.parse(new TextDecoder().decode(bytes)));
-      if (saved?.inputs !== key.inputs || saved?.recipe !== key.recipe) return undefined;
-      return { value: saved.value as Value, effort: saved.effort };
-    },
+    decode: (bytes, key) =>
+      readOrDiscard(async () => {
+        const saved: unknown = JSON.parse(new TextDecoder().decode(bytes));
+        const { digest, ...content } = Object(saved) as Origin['key'] & Kept<Value> & { digest?: unknown };
+        if (content.inputs !== key.inputs || content.recipe !== key.recipe) return undefined;
+        if (digest !== (await sha256(JSON.stringify(content)))) return undefined;
+        return { value: content.value, effort: content.effort };
+      }),
   };
 }
 
 const inputsField = 'kvlr.inputs';
 const recipeField = 'kvlr.recipe';
 const effortField = 'kvlr.effort';
+const digestField = 'kvlr.digest';
 
 /** A value that is told by tensors and a few texts. */
 export function bundleCodec<Value>(
@@ -92,19 +97,20 @@ export function bundleCodec<Value>(
   fromBundle: (bundle: TensorBundle) => Value,
 ): Codec<Value> {
   return {
-    encode(value, { key, effort }) {
-      const bundle = toBundle(value);
-      const metadata = {
-        ...bundle.metadata,
+    async encode(value, { key, effort }) {
+      const { metadata, tensors } = toBundle(value);
+      const described = {
+        ...metadata,
         [inputsField]: key.inputs,
         [recipeField]: key.recipe,
         ...(effort && { [effortField]: JSON.stringify(effort) }),
       };
-      return encodeTensorBundle({ ...bundle, metadata });
+      const digest = await digestOf({ metadata: described, tensors });
+      return encodeTensorBundle({ metadata: { ...described, [digestField]: digest }, tensors });
     },
     decode: (bytes, key) =>
-      readOrDiscard(() => {
-        const bundle = decodeTensorBundle(bytes);
+      readOrDiscard(async () => {
+        const bundle = await readBundle(bytes);
         const { [inputsField]: inputs, [recipeField]: recipe, [effortField]: effort, ...metadata } = bundle.metadata;
         if (inputs !== key.inputs || recipe !== key.recipe) return undefined;
         const value = fromBundle({ ...bundle, metadata });
@@ -113,10 +119,37 @@ export function bundleCodec<Value>(
   };
 }
 
+/**
+ * The bundle that `bundleCodec` wrote, whatever it was made from.
+ *
+ * @param file Names the bytes in errors.
+ * @throws KvlrError 'file-malformed' and 'file-truncated' for bytes that are not what was written.
+ */
+export async function readBundle(bytes: Uint8Array, file = 'artefact'): Promise<TensorBundle> {
+  const { metadata, tensors } = decodeTensorBundle(bytes, file);
+  const { [digestField]: digest, ...described } = metadata;
+  if (digest === (await digestOf({ metadata: described, tensors }))) return { metadata: described, tensors };
+  throw new KvlrError('file-malformed', {
+    message: 'expected tensors and texts of the hash that stands beside them, got others',
+    hint: 'The file was damaged, or changed by hand: make it again.',
+    where: { file },
+    data: { file },
+  });
+}
+
+/** A hash of every bit of a bundle. */
+async function digestOf({ metadata, tensors }: TensorBundle): Promise<string> {
+  const described: [name: string, shape: number[], content: string][] = [];
+  for (const [name, { shape, data }] of [...tensors].sort(([left], [right]) => (left < right ? -1 : 1))) {
+    described.push([name, shape, await sha256(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))]);
+  }
+  return sha256(canonicalJson({ metadata, described }));
+}
+
 /** A damaged artefact is not worth an error: it is made again. */
-function readOrDiscard<Value>(read: () => Value): Value | undefined {
+async function readOrDiscard<Value>(read: () => Promise<Value>): Promise<Value | undefined> {
   try {
-    return read();
+    return await read();
   } catch (error) {
     if (KvlrError.isInstance(error) || error instanceof SyntaxError) return undefined;
     throw error;

@@ -142,7 +142,7 @@ export class RunContext {
 
   private async readAgain<Value>({ name, key, codec }: Artefact<Value>): Promise<Value> {
     const bytes = await this.store.read(name);
-    const kept = bytes && codec.decode(bytes, key);
+    const kept = bytes && (await codec.decode(bytes, key));
     if (kept) return kept.value;
     throw new KvlrError('file-missing', {
       message: 'expected what the run kept before, found none of it or something else',
@@ -248,7 +248,7 @@ export class Stage {
   /** What an earlier run kept of this artefact, and books what it took. */
   async load<Value>({ name, key, codec }: Artefact<Value>): Promise<Kept<Value> | undefined> {
     const bytes = await this.context.store.read(name);
-    const kept = bytes && codec.decode(bytes, key);
+    const kept = bytes && (await codec.decode(bytes, key));
     if (kept) this.takenOver.push(kept.effort);
     return kept;
   }
@@ -257,7 +257,7 @@ export class Stage {
   async save<Value>({ name, key, codec }: Artefact<Value>, value: Value): Promise<void> {
     await this.context.control.checkSource?.();
     const effort = addEfforts([...this.takenOver, this.spent()]);
-    await this.context.store.write(name, codec.encode(value, { key, effort }));
+    await this.context.store.write(name, await codec.encode(value, { key, effort }));
   }
 
   /** Keeps one of several artefacts, which holds the work since the one before it. */
@@ -265,7 +265,7 @@ export class Stage {
     await this.context.control.checkSource?.();
     const effort = this.#since(this.#lapStarted);
     this.#lapStarted = performance.now();
-    await this.context.store.write(name, codec.encode(value, { key, effort }));
+    await this.context.store.write(name, await codec.encode(value, { key, effort }));
   }
 
   /** Since the stage began. */

@@ -140,9 +140,11 @@ function teacherStore({ store }: RunContext, key: ArtefactKey): TeacherStore {
   return {
     async read(piece) {
       const bytes = await store.read(nameOf(piece));
-      return bytes && topTokensCodec.decode(bytes, key)?.value;
+      return bytes && (await topTokensCodec.decode(bytes, key))?.value;
     },
-    write: (piece, tokens) => store.write(nameOf(piece), topTokensCodec.encode(tokens, { key, effort: undefined })),
+    async write(piece, tokens) {
+      await store.write(nameOf(piece), await topTokensCodec.encode(tokens, { key, effort: undefined }));
+    },
   };
 }
 

@@ -40,9 +40,17 @@ task: [{ task: one, include: b.yaml, dataset_name: first }, { task: two, include
     ['- a list', /fields of a task, got/],
     ['include: a.yaml', /include each other/],
     ['group: all\ntask: [a, a, a]', /include each other/],
-    [`a: ${'['.repeat(20_000)}`, /YAML/],
-    ['a: &a [x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b, *b, *b]', /YAML/],
   ])('is refused by name where kvlr does not run it: %j', async (text, message) => {
     await expectKvlrError(() => readTaskFile('a.yaml', filesOf({ 'a.yaml': text })), 'file-malformed', message);
+  });
+
+  it('is refused where it has no bounds', async () => {
+    const doubled = Array.from({ length: 9 }, (_, level) => {
+      const entry = level === 0 ? 'x' : `*a${level - 1}`;
+      return `a${level}: &a${level} [${Array(9).fill(entry).join()}]`;
+    });
+    for (const text of [`a: ${'['.repeat(20_000)}`, doubled.join('\n')]) {
+      await expectKvlrError(() => readTaskFile('a.yaml', filesOf({ 'a.yaml': text })), 'file-malformed', /YAML/);
+    }
   });
 });

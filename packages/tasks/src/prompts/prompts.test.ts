@@ -70,7 +70,8 @@ doc_to_target: "{{sentence[sentence.index('_') + 1:].strip()}}"`);
     ['numFewshot', -1],
     ['numFewshot', 1.5],
   ])('refuse %s = %s', (argument, value) => {
-    const build = () => buildPrompts({ fields: fieldsOf(''), documents, exampleDocuments: [], [argument]: value });
+    const build = () =>
+      buildPrompts({ fields: fieldsOf('doc_to_target: a'), documents, exampleDocuments: [], [argument]: value });
     expectKvlrError(build, 'invalid-argument', String(value));
   });
 
