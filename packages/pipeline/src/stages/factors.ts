@@ -45,6 +45,7 @@ export async function computeFactors(context: RunContext, request: FactorsReques
     key,
     codec: compressedLayerCodec,
   };
+  const outlines = new Map<number, Omit<KeptLayer, 'read'>>();
   const read = await context.cachedLayers(stage, async ({ control }, from, keep) => {
     for (let layer = from; layer < shape.numLayers; layer++) {
       throwIfAborted(context.signal);
@@ -57,10 +58,17 @@ export async function computeFactors(context: RunContext, request: FactorsReques
         ranks: ranks?.[layer],
       });
       await keep(compressed);
+      // Of what was just made nothing has to be read again but its numbers.
+      const { read: _, ...outline } = keptLayer(compressed, async () => compressed);
+      outlines.set(layer, outline);
     }
   });
   const layers: KeptLayer[] = [];
-  for (let layer = 0; layer < shape.numLayers; layer++) layers.push(keptLayer(await read(layer), () => read(layer)));
+  for (let layer = 0; layer < shape.numLayers; layer++) {
+    const readAgain = () => read(layer);
+    const outline = outlines.get(layer);
+    layers.push(outline ? { ...outline, read: readAgain } : keptLayer(await readAgain(), readAgain));
+  }
   return layers;
 }
 
