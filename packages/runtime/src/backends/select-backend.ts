@@ -8,6 +8,7 @@ import {
   removeBackend,
   setBackend,
 } from '@tensorflow/tfjs-core';
+import { wasmFiles } from '../wasm-files.ts';
 import { installWasmKernels } from '../wasm-kernels/install-wasm-kernels.ts';
 import { registerGradients } from './gradients.ts';
 
@@ -31,7 +32,10 @@ export interface WebGpuAdapter {
 export interface BackendRequest {
   /** Default 'auto': WebGPU on a real GPU, else wasm, else cpu. */
   backend?: BackendName | 'auto';
-  /** URL of the folder with the .wasm files of @tensorflow/tfjs-backend-wasm. Needed in browsers, not in Node. */
+  /**
+   * URL of the folder with the .wasm files of @tensorflow/tfjs-backend-wasm, where they are served elsewhere. Default: those of this
+   * package, which bundlers (Vite, webpack) carry along and Node finds by itself.
+   */
   wasmPaths?: string;
   onEvent?: EventListener;
 }
@@ -126,7 +130,7 @@ async function startBackend(name: BackendName, wasmPaths: string | undefined): P
     message: `expected the ${name} backend to start, but it did not.`,
     hint:
       name === 'wasm'
-        ? 'In a browser, pass wasmPaths: the URL of the folder that serves the .wasm files of @tensorflow/tfjs-backend-wasm.'
+        ? 'Where a page is built without its .wasm files, pass wasmPaths: the URL of the folder that serves those of @tensorflow/tfjs-backend-wasm.'
         : 'Choose another backend, or auto.',
     data: { backend: name },
     cause,
@@ -174,6 +178,8 @@ async function importWebGpu(): Promise<void> {
 async function importWasm(wasmPaths: string | undefined): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
+  // A backend that runs has its files; in Node prepareNodeRuntime has named them.
+  else if (!('wasm' in engine().registry) && !isNode()) setWasmPaths(wasmFiles());
   installWasmKernels();
 }
 
@@ -191,6 +197,10 @@ export async function probeWebGpu(): Promise<WebGpuAdapter | undefined> {
   const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
   const words = [vendor, architecture, device, description].join(' ');
   return { name, software: isFallbackAdapter === true || SOFTWARE_ADAPTERS.test(words) };
+}
+
+function isNode(): boolean {
+  return (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
 }
 
 /** The global navigator, which Node has only from version 21 on. */

@@ -55,8 +55,13 @@ async function prepare({ dawn = [] }: NodeRuntimeSettings): Promise<NodeRuntime>
     else Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
     return { wasmPath, webgpu: true };
   } catch (error) {
-    return { wasmPath, webgpu: false, webgpuProblem: error instanceof Error ? error.message : String(error) };
+    return { wasmPath, webgpu: false, webgpuProblem: problemOf(error) };
   }
+}
+
+function problemOf(error: unknown): string {
+  const { code, message = String(error) } = error as { code?: string; message?: string };
+  return code === 'ERR_MODULE_NOT_FOUND' ? 'the package webgpu is not installed (npm install webgpu)' : message;
 }
 
 /** Dawn, Vulkan's loader and its drivers warn on stderr where there is no GPU: better to look for one before asking. */

@@ -5,6 +5,7 @@ import {
   openSource,
 } from '@kvlr/checkpoint';
 import type { EventListener, ModelSource, Tokenizer } from '@kvlr/core';
+import type { BackendChoice } from '../backends/select-backend.ts';
 import { type LoadModelSettings, loadModel as loadDecoder } from '../decoder/load-model.ts';
 import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import { type ChatMessage, type ChatSettings, type ChatTemplate, loadChatTemplate } from './chat-template.ts';
@@ -33,6 +34,11 @@ export class LanguageModel {
     this.tokenizer = tokenizer;
     this.checkpoint = checkpoint;
     this.#release = release;
+  }
+
+  /** The backend that the model lies on, and why that one. */
+  get backend(): BackendChoice {
+    return this.decoder.backend;
   }
 
   /**
