@@ -99,9 +99,9 @@ function continuation(random) {
 }
 
 const cueWords = 6;
-const answerWords = 2;
+const answerWords = 1;
 
-/** A passage, the first words of one of its sentences again, and what followed them: far back for some, near for others. */
+/** A passage, the first words of one of its sentences again, and the word that followed them: far back for some, near for others. */
 function copy(random) {
   const distances = [30, 60, 120, 240];
   return collect(random, endsSentence, 60, ({ place, words }) => {
