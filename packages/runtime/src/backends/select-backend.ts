@@ -2,6 +2,7 @@ import { type EventListener, KvlrError } from '@kvlr/core';
 import {
   enableProdMode,
   engine,
+  env,
   findBackendFactory,
   ready,
   registerBackend,
@@ -179,7 +180,11 @@ async function importWasm(wasmPaths: string | undefined): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
   // A backend that runs has its files; in Node prepareNodeRuntime has named them.
-  else if (!('wasm' in engine().registry) && !isNode()) setWasmPaths(wasmFiles());
+  else if (!('wasm' in engine().registry) && !isNode()) {
+    setWasmPaths(wasmFiles());
+    // tfjs starts its threads from the source text of a function, which minifiers leave incomplete: they would never answer.
+    env().set('WASM_HAS_MULTITHREAD_SUPPORT', false);
+  }
   installWasmKernels();
 }
 
