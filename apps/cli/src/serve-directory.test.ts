@@ -35,6 +35,16 @@ describe('serveDirectory', () => {
     expect((await response.arrayBuffer()).byteLength).toBe(4);
   });
 
+  it('serves files that lie elsewhere under their path in the page', async () => {
+    const page = await mkdtemp(join(tmpdir(), 'kvlr-serve-page-'));
+    await writeFile(join(page, 'index.html'), 'page');
+    const other = await serveDirectory(page, 0, new Map([['assets/kernel.wasm', join(directory, 'kernel.wasm')]]));
+    expect((await (await fetch(`${other.url}assets/kernel.wasm`)).arrayBuffer()).byteLength).toBe(4);
+    expect((await fetch(`${other.url}assets/toString`)).status).toBe(404);
+    await other.close();
+    await rm(page, { recursive: true });
+  });
+
   it.each(['/missing.js', '/..%2f..%2fetc/passwd', '/%00', '/%ff'])('answers 404 to %s', async (path) => {
     const { port } = new URL(server.url);
     const status = await new Promise((resolve, reject) => {

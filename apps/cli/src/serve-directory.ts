@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { extname, join, normalize, sep } from 'node:path';
+import { extname, join, normalize, relative, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { KvlrError } from '@kvlr/core';
 
@@ -28,10 +28,14 @@ const contentTypes: Record<string, string> = {
 };
 
 /**
- * Serves the files of a directory on this machine only. The two isolation headers let the page use shared memory, which
+ * Serves the files of a directory on this machine only, and those that lie `elsewhere`: paths below the directory to files. The two isolation headers let the page use shared memory, which
  * threaded WebAssembly needs.
  */
-export async function serveDirectory(directory: string, port: number): Promise<DirectoryServer> {
+export async function serveDirectory(
+  directory: string,
+  port: number,
+  elsewhere: ReadonlyMap<string, string> = new Map(),
+): Promise<DirectoryServer> {
   if (!(await isFile(join(directory, 'index.html')))) {
     throw new KvlrError('file-missing', {
       message: 'expected a page, found none',
@@ -40,7 +44,7 @@ export async function serveDirectory(directory: string, port: number): Promise<D
     });
   }
   const server = createServer((request, response) => {
-    answer(directory, request, response).catch(() => response.destroy());
+    answer(directory, elsewhere, request, response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => reject(portError(port, cause)));
@@ -84,7 +88,12 @@ const headers = {
   'Accept-Ranges': 'bytes',
 };
 
-async function answer(directory: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  directory: string,
+  elsewhere: ReadonlyMap<string, string>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   // A page of another site that has its own name point here must not read what is served.
   if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/i.test(request.headers.host ?? '')) {
@@ -94,7 +103,8 @@ async function answer(directory: string, request: IncomingMessage, response: Ser
     response.setHeader('Allow', 'GET, HEAD');
     return refuse(response, 405, 'Only GET and HEAD');
   }
-  const path = filePath(directory, request.url ?? '/');
+  const named = filePath(directory, request.url ?? '/');
+  const path = named && (elsewhere.get(relative(directory, named).replaceAll(sep, '/')) ?? named);
   if (path === undefined || !(await isFile(path))) return refuse(response, 404, 'Not found');
   const { size } = await stat(path);
   const range = rangeOf(request.headers.range, size);
