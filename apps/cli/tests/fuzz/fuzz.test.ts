@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KvlrError } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
-import { Dice } from './mutate.ts';
-import { createTargets, type Input } from './targets.ts';
+import { Dice, type Input } from './mutate.ts';
+import { createTargets } from './targets.ts';
 
 /** Inputs in all: `npm run fuzz` asks for more, and for others. */
 const inputs = Number(process.env.KVLR_FUZZ_INPUTS ?? 2000);

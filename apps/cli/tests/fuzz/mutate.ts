@@ -1,5 +1,16 @@
 import { createRandom } from '@kvlr/core';
 
+/** Files by name. */
+export type Input = Record<string, Uint8Array>;
+
+/** A kind of untrusted input. */
+export interface Target {
+  /** An input that is wrong somewhere, of these files. */
+  make(dice: Dice): Input;
+  /** Reads all of it. */
+  read(input: Input): Promise<unknown>;
+}
+
 /** Numbers from a seed: the same seed makes the same input. */
 export class Dice {
   readonly #random: () => number;
@@ -133,4 +144,27 @@ export function mutateText(text: string, pieces: readonly string[], dice: Dice):
     else result = result.slice(0, place) + result.slice(place, place + dice.below(40)) + result.slice(place);
   }
   return result;
+}
+
+export const encode = (text: string) => new TextEncoder().encode(text);
+export const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** Files of which one is made wrong, in the way that its name calls for. */
+export function withOneWrong(files: Input, names: readonly string[], dice: Dice): Input {
+  const name = dice.pick(names);
+  return { ...files, [name]: mutateFile(name, files[name]!, dice) };
+}
+
+function mutateFile(name: string, bytes: Uint8Array, dice: Dice): Uint8Array {
+  if (name.endsWith('.json')) return encode(mutateJson(decode(bytes), dice));
+  return dice.below(2) === 0 ? mutateHeader(bytes, dice) : mutateBytes(bytes, dice, 4000);
+}
+
+/** A safetensors file with a wrong header of the right length. */
+export function mutateHeader(bytes: Uint8Array, dice: Dice): Uint8Array {
+  const end = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  const header = encode(mutateJson(decode(bytes.subarray(8, end)), dice));
+  const length = new Uint8Array(8);
+  new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
+  return joined(length, header, bytes.subarray(end));
 }

@@ -13,41 +13,20 @@ import {
 import { formatRecipeYaml, parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
 import { loadChatTemplate, loadModel } from '@kvlr/runtime';
 import { createTinyModel, randomTokenIds, tinyCheckpointFiles, tinyRecipe } from '@kvlr/testkit';
-import { type Dice, joined, mutateBytes, mutateJson, mutateText } from './mutate.ts';
-
-/** Files by name. */
-export type Input = Record<string, Uint8Array>;
-
-/** A kind of untrusted input. */
-export interface Target {
-  /** An input that is wrong somewhere, of these files. */
-  make(dice: Dice): Input;
-  /** Reads all of it. */
-  read(input: Input): Promise<unknown>;
-}
-
-const encode = (text: string) => new TextEncoder().encode(text);
-const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-
-/** Files of which one is made wrong, in the way that its name calls for. */
-function withOneWrong(files: Input, names: readonly string[], dice: Dice): Input {
-  const name = dice.pick(names);
-  return { ...files, [name]: mutateFile(name, files[name]!, dice) };
-}
-
-function mutateFile(name: string, bytes: Uint8Array, dice: Dice): Uint8Array {
-  if (name.endsWith('.json')) return encode(mutateJson(decode(bytes), dice));
-  return dice.below(2) === 0 ? mutateHeader(bytes, dice) : mutateBytes(bytes, dice, 4000);
-}
-
-/** A safetensors file with a wrong header of the right length. */
-function mutateHeader(bytes: Uint8Array, dice: Dice): Uint8Array {
-  const end = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-  const header = encode(mutateJson(decode(bytes.subarray(8, end)), dice));
-  const length = new Uint8Array(8);
-  new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
-  return joined(length, header, bytes.subarray(end));
-}
+import { dataTargets } from './data-targets.ts';
+import {
+  decode,
+  encode,
+  type Input,
+  joined,
+  mutateBytes,
+  mutateHeader,
+  mutateJson,
+  mutateText,
+  type Target,
+  withOneWrong,
+} from './mutate.ts';
+import { runtimeTargets } from './runtime-targets.ts';
 
 const chatTemplate = `{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}
 <|{{ message['role'] | upper }}|>{{ message.content | trim }}{{ eos_token }}{% endfor %}
@@ -126,9 +105,7 @@ export async function createTargets(): Promise<Record<string, Target>> {
   const provenance = { modelId: model.id, textHash: '', seed: 0 };
   const statistics = await collectStatistics({ activations: model, windows: [randomTokenIds(8, 50)], provenance });
   const bundle = encodeTensorBundle(statisticsToBundle(statistics));
-  const cache = await model.createCache();
-  await model.extend(cache, randomTokenIds(5, 50));
-  const savedCache = await model.saveCache(cache);
+  model.dispose();
   const open = async (input: Input) => readAll(await openCheckpoint(createMemoryFiles(input)));
   return {
     safetensors: { make: (dice) => withOneWrong(files, ['model.safetensors'], dice), read: open },
@@ -166,20 +143,8 @@ export async function createTargets(): Promise<Record<string, Target>> {
       make: (dice) => ({ bundle: dice.below(2) === 0 ? mutateHeader(bundle, dice) : mutateBytes(bundle, dice, 3000) }),
       read: async (input) => statisticsFromBundle(decodeTensorBundle(input.bundle!)),
     },
-    cache: {
-      make: (dice) => ({ cache: mutateBytes(savedCache, dice, dice.pick([16, 400, savedCache.length])) }),
-      async read(input) {
-        const loaded = await model.loadCache(input.cache!);
-        try {
-          await model.extend(
-            loaded,
-            Array.from({ length: loaded.batch }, () => [1]),
-          );
-        } finally {
-          loaded.dispose();
-        }
-      },
-    },
+    ...(await runtimeTargets()),
+    ...(await dataTargets()),
   };
 }
 

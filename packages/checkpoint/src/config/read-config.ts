@@ -21,8 +21,8 @@ const activations: Record<string, Activation> = {
   gelu_new: 'gelu_pytorch_tanh',
   gelu_fast: 'gelu_pytorch_tanh',
 };
-/** What a config.json may claim before memory is taken for it. */
-const configLimits = { layers: 10_000 } as const;
+/** What a config.json may claim before memory and time are taken for it: several times the layers of any model that was published. */
+const configLimits = { layers: 1000 } as const;
 
 const normsBefore: Record<string, BlockShape['before']> = { each: 'each', shared: 'shared', none: 'none' };
 const normsAfter: Record<string, BlockShape['after']> = { none: 'none', branch: 'branch', stream: 'stream' };

@@ -205,7 +205,9 @@ export class KeyValueCache {
   advance(added: readonly (readonly number[])[]): void {
     this.packedBlocks = this.blocksAfter(added.map((ids) => ids.length));
     added.forEach((ids, sequence) => {
-      this.tokenIds[sequence]!.push(...ids);
+      const own = this.tokenIds[sequence]!;
+      // A call with hundreds of thousands of arguments would overflow the stack.
+      for (const id of ids) own.push(id);
     });
   }
 

@@ -1,5 +1,6 @@
 import { BLOCK_TOKENS, type DecoderShape, KvlrError } from '@kvlr/core';
 import { writeInPlace } from '@kvlr/kernels';
+import type { CacheSettings } from './cache-settings.ts';
 import { KeyValueCache } from './key-value-cache.ts';
 
 const CACHE_MAGIC = 'KVLRKV02';
@@ -58,9 +59,16 @@ function wordsOfPlaces({ formats }: KeyValueCache): Pick<SavedCacheHeader, 'entr
 /**
  * A cache from the bytes of `saveCache`, on the active backend. Throws 'file-malformed' or 'file-truncated' for bytes that are no
  * whole cache, 'cache-mismatch' for the cache of another model.
+ *
+ * @param checkSize Throws where there is no room for such a cache; asked before anything is taken for it.
  */
-export function loadCache(bytes: Uint8Array, shape: DecoderShape, modelId: string): KeyValueCache {
-  const { header, start } = readHeader(bytes);
+export function loadCache(
+  bytes: Uint8Array,
+  shape: DecoderShape,
+  modelId: string,
+  checkSize: (settings: CacheSettings) => void,
+): KeyValueCache {
+  const { header, start } = readHeader(bytes, shape.vocabSize);
   if (header.modelId !== modelId) {
     throw new KvlrError('cache-mismatch', {
       message: `expected the cache of model ${modelId}, got one of model ${header.modelId}.`,
@@ -70,6 +78,7 @@ export function loadCache(bytes: Uint8Array, shape: DecoderShape, modelId: strin
   }
   const { capacity, ...settings } = header.settings;
   const fixed = settings.window === 0 && capacity !== undefined ? { capacity } : {};
+  checkSize(settings.window > 0 ? settings : { ...settings, capacity: Math.max(capacity ?? 1, placesOf(header)) });
   const cache = new KeyValueCache(shape, { ...settings, ...fixed });
   try {
     const { entryWords, blockWords } = wordsOfPlaces(cache);
@@ -111,6 +120,13 @@ export function loadCache(bytes: Uint8Array, shape: DecoderShape, modelId: strin
   }
 }
 
+/** Room for the longest sequence, and for as many blocks as there were before it was cut. */
+function placesOf({ settings, tokenIds, packedBlocks }: SavedCacheHeader): number {
+  const exact = settings.exactFirst + settings.exactWindow;
+  const ofBlocks = packedBlocks.map((count) => (count > 0 ? exact + BLOCK_TOKENS * count : 0));
+  return Math.max(settings.pageTokens, ...tokenIds.map((ids) => ids.length), ...ofBlocks);
+}
+
 /** Blocks that a cache had when it was saved: more than its tokens alone say, where it was cut. */
 function takeBlocks(cache: KeyValueCache, packedBlocks: readonly number[]): void {
   const { exactFirst, exactWindow } = cache.settings;
@@ -134,7 +150,7 @@ function takeBlocks(cache: KeyValueCache, packedBlocks: readonly number[]): void
   cache.packedBlocks = [...packedBlocks];
 }
 
-function readHeader(bytes: Uint8Array): { header: SavedCacheHeader; start: number } {
+function readHeader(bytes: Uint8Array, vocabSize: number): { header: SavedCacheHeader; start: number } {
   const magicLength = CACHE_MAGIC.length;
   const isCache =
     bytes.length >= magicLength + 4 && new TextDecoder().decode(bytes.subarray(0, magicLength)) === CACHE_MAGIC;
@@ -142,11 +158,8 @@ function readHeader(bytes: Uint8Array): { header: SavedCacheHeader; start: numbe
   const start = magicLength + 4 + length;
   if (isCache && start <= bytes.length) {
     try {
-      const header: SavedCacheHeader = JSON.parse(new TextDecoder().decode(bytes.subarray(magicLength + 4, start)));
-      const lists = [header.tokenIds, header.entryWords, header.blockWords, header.packedBlocks];
-      if (lists.every(Array.isArray) && header.packedBlocks.length === header.tokenIds.length && header.settings) {
-        return { header, start };
-      }
+      const header: unknown = JSON.parse(new TextDecoder().decode(bytes.subarray(magicLength + 4, start)));
+      if (isHeader(header, vocabSize)) return { header, start };
     } catch {
       // Said below, with the other malformations.
     }
@@ -155,4 +168,26 @@ function readHeader(bytes: Uint8Array): { header: SavedCacheHeader; start: numbe
     message: `expected the bytes of a saved cache, which begin with ${CACHE_MAGIC}, got others.`,
     data: { byteLength: bytes.length },
   });
+}
+
+/** Whether every field has its type, and sequences are what they are said to be. */
+function isHeader(value: unknown, vocabSize: number): value is SavedCacheHeader {
+  const { modelId, settings, entryWords, blockWords, packedBlocks, tokenIds } = Object(value) as SavedCacheHeader;
+  const counts = (list: unknown, below: number) =>
+    Array.isArray(list) && list.every((count) => Number.isInteger(count) && count >= 0 && count < below);
+  return (
+    typeof modelId === 'string' &&
+    [entryWords, blockWords, packedBlocks].every((list) => counts(list, 2 ** 31)) &&
+    Array.isArray(tokenIds) &&
+    tokenIds.length > 0 &&
+    tokenIds.every((ids) => counts(ids, vocabSize)) &&
+    tokenIds.length === packedBlocks.length &&
+    areSettings(settings, tokenIds.length)
+  );
+}
+
+function areSettings(settings: SavedCacheHeader['settings'], batch: number): boolean {
+  const { capacity, pageTokens, window, sinks, exactFirst, exactWindow } = Object(settings) as typeof settings;
+  const counts = [pageTokens, window, sinks, exactFirst, exactWindow, ...(capacity === undefined ? [] : [capacity])];
+  return counts.every((count) => Number.isInteger(count) && count >= 0) && settings.batch === batch;
 }

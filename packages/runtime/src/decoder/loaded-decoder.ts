@@ -249,7 +249,7 @@ export class LoadedDecoder implements DecoderModel {
   async loadCache(bytes: Uint8Array): Promise<KeyValueCache> {
     this.open();
     await this.activate();
-    return loadCache(bytes, this.shape, this.id);
+    return loadCache(bytes, this.shape, this.id, (settings) => this.checkCacheSize(settings));
   }
 
   async savePacked(sink: TensorSink): Promise<void> {

@@ -156,14 +156,15 @@ function deviceSize(part: PackedPart): number[] {
   return [...size.slice(0, -2), size.at(-1)!, size.at(-2)!];
 }
 
+/** Numbers and words take four bytes each. */
 function requireShape(packed: TensorSource, name: string, expected: number[]): void {
-  const { shape } = packed.info(name);
-  if (shape.join() === expected.join()) return;
+  const { shape, dtype } = packed.info(name);
+  if (shape.join() === expected.join() && (dtype === 'F32' || dtype === 'I32')) return;
   throw new KvlrError('tensor-shape', {
-    message: `expected shape [${expected}], got [${shape}].`,
+    message: `expected shape [${expected}] in F32 or I32, got [${shape}] in ${dtype}.`,
     hint: 'Save the packed weights again: they were made by another version of kvlr.',
     where: { tensor: name },
-    data: { tensor: name, expected, received: shape },
+    data: { tensor: name, expected, received: shape, dtype },
   });
 }
 
