@@ -35,7 +35,7 @@ async function faultOf(target: string, input: Input): Promise<string | undefined
 async function keep(target: string, seed: number, input: Input): Promise<void> {
   const files = Object.entries(input).map(([name, bytes]) => [name, Buffer.from(bytes).toString('base64')]);
   await mkdir(failedDirectory, { recursive: true });
-  const text = JSON.stringify({ target, files: Object.fromEntries(files) });
+  const text = JSON.stringify({ target, files: Object.fromEntries(files) }, undefined, 2);
   await writeFile(join(failedDirectory, `${target}-${seed}.json`), `${text}\n`);
 }
 
