@@ -1,3 +1,4 @@
+import { KvlrError } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -37,6 +38,46 @@ it.each([
   ['int8+keep=120%+policy=snapkv', 'a share of the tokens'],
 ])('refuses %s', (text, message) => {
   expectKvlrError(() => parseCacheName(text), 'usage', message);
+});
+
+it.each([null, undefined, 7, Number.NaN, {}, []])('refuses %j, which is no text', (value) => {
+  expectKvlrError(() => parseCacheName(value as never), 'usage', 'as a text');
+});
+
+it('reads any text, or says what is wrong with it', () => {
+  const pieces = fc.constantFrom(
+    'f16',
+    '+',
+    ':',
+    '=',
+    '%',
+    'window',
+    'first',
+    'keep',
+    'policy',
+    '1e9',
+    '-1',
+    'C',
+    '\\',
+    '\0',
+  );
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.array(pieces).map((parts) => parts.join('')),
+      ),
+      (text) => {
+        try {
+          const name = parseCacheName(text);
+          expect(parseCacheName(formatCacheName(name))).toEqual(name);
+        } catch (error) {
+          if (!KvlrError.isInstance(error)) throw error;
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  );
 });
 
 it('suggests what was meant', () => {

@@ -20,6 +20,7 @@ const settings = ['window', 'first', 'policy', 'keep'] as const;
  * @throws KvlrError 'usage' for a name that cannot be read.
  */
 export function parseCacheName(text: string): CacheName {
+  if (typeof text !== 'string') throw unreadable(String(text), 'the name of a cache as a text', typeof text, 'cache');
   const [codecs = '', ...rest] = text.split('+');
   const [keys, values] = splitSides(codecs, text);
   const result: CacheName = { keys, values, window: 0, first: 0 };

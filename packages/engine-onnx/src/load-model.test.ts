@@ -114,3 +114,38 @@ describe('a model in native code', () => {
     await refused(ids, /got a disposed one/);
   });
 });
+
+describe('a wrong argument', async () => {
+  const any = (value: unknown) => value as never;
+  const source = createTinyModel();
+  const model = await loadOnnxModel(source, { threads: 1 });
+  const misuses: [string, () => unknown][] = [
+    ...[null, undefined, 7, {}].map((value): [string, () => unknown] => [
+      `a model that is ${JSON.stringify(value)}`,
+      () => loadOnnxModel(any(value)),
+    ]),
+    ...[0, -1, 1.5, 1e9, Number.NaN, null, '2'].map((threads): [string, () => unknown] => [
+      `${threads} threads`,
+      () => loadOnnxModel(source, { threads: any(threads) }),
+    ]),
+    ...[0, -1, Number.NaN, null].map((bytes): [string, () => unknown] => [
+      `a table of ${bytes} bytes`,
+      () => loadOnnxModel(source, { residentTableBytes: any(bytes) }),
+    ]),
+    ...[null, undefined, 7, [1], { length: 1e9 }, new Int32Array(), Int32Array.of(-1), Int32Array.of(1e9)].map(
+      (ids): [string, () => unknown] => [`logits of ${JSON.stringify(ids)}`, () => model.logits(any(ids))],
+    ),
+    ['logits past the last position', () => model.logits(new Int32Array(1000))],
+    ['activations of nothing', () => model.forEachLayer(any(null), [], () => {})],
+  ];
+
+  it.each(misuses)('is refused: %s', async (_, misuse) => {
+    await expectKvlrError(async () => misuse(), 'invalid-argument');
+  });
+
+  it('is a model that is disposed', async () => {
+    model.dispose();
+    await expectKvlrError(() => model.logits(Int32Array.of(1)), 'invalid-argument', 'disposed');
+    model.dispose();
+  });
+});

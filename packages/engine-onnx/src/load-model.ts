@@ -20,12 +20,13 @@ export interface OnnxModel extends ActivationSource, LogitSource {
 /**
  * Loads a whole model, of any family and cache layout, for ONNX Runtime on the CPU: 4 bytes a parameter.
  *
- * @throws KvlrError 'backend-unavailable' without onnxruntime-node, 'tensor-missing', 'tensor-shape', 'non-finite', 'aborted'.
+ * @throws KvlrError 'invalid-argument', 'backend-unavailable' without onnxruntime-node, 'tensor-missing', 'tensor-shape', 'non-finite', 'aborted'.
  */
 export async function loadOnnxModel(
   source: ModelSource,
-  { signal, ...settings }: OnnxSettings & Pick<RunControl, 'signal'> = {},
+  given: OnnxSettings & Pick<RunControl, 'signal'> = {},
 ): Promise<OnnxModel> {
+  const { signal, ...settings } = Object(given) as typeof given;
   const decoder = await OnnxDecoder.open(source, { residentTableBytes: Number.POSITIVE_INFINITY, ...settings });
   const embedding = await decoder.loadEmbedding();
   const layers: OnnxLayer[] = [];
@@ -85,8 +86,10 @@ class WholeModel implements OnnxModel {
       throw new KvlrError('invalid-argument', { message: 'expected a loaded model, got a disposed one' });
     }
     const { maxPositionEmbeddings } = this.shape;
-    const tokens = tokenIds.length;
-    const foreign = tokenIds.find((id) => !(id >= 0 && id < this.vocabSize));
+    // Nothing else is looked into: a list may claim any length.
+    const ids = tokenIds instanceof Int32Array ? tokenIds : new Int32Array();
+    const tokens = ids.length;
+    const foreign = ids.find((id) => !(id >= 0 && id < this.vocabSize));
     if (tokens >= 1 && tokens <= maxPositionEmbeddings && foreign === undefined) return this.parts;
     const received = foreign === undefined ? `${tokens} of them` : `id ${foreign}`;
     throw new KvlrError('invalid-argument', {

@@ -2,6 +2,7 @@ import {
   type DecoderShape,
   type DecoderTensor,
   globalTensors,
+  KvlrError,
   type LayerActivations,
   layerTensors,
   type ModelSource,
@@ -30,6 +31,25 @@ export interface OnnxSettings {
   /** A table of the head up to this size is held; a larger one is read in pieces, for each window. Default 256 MiB. */
   residentTableBytes?: number | undefined;
 }
+
+function checkArguments(source: ModelSource, settings: OnnxSettings): void {
+  const { threads = 1, residentTableBytes = 1 } = Object(settings) as OnnxSettings;
+  const wrong = {
+    source: typeof Object(source).tensorName !== 'function',
+    threads: !(Number.isInteger(threads) && threads >= 1 && threads <= mostThreads),
+    residentTableBytes: !(typeof residentTableBytes === 'number' && residentTableBytes > 0),
+  };
+  const [argument] = Object.entries(wrong).find(([, isWrong]) => isWrong) ?? [];
+  if (argument === undefined) return;
+  throw new KvlrError('invalid-argument', {
+    message: `expected a model, 1 to ${mostThreads} threads and bytes above 0, got another ${argument}`,
+    where: { argument },
+    data: { threads, residentTableBytes },
+  });
+}
+
+/** More than any processor has. */
+const mostThreads = 1024;
 
 /** What stands before the first layer. */
 export interface OnnxEmbedding {
@@ -67,8 +87,9 @@ export class OnnxDecoder {
     this.shape = source.shape;
   }
 
-  /** Throws 'backend-unavailable' without onnxruntime-node. Nothing is read yet. */
+  /** Throws 'backend-unavailable' without onnxruntime-node, 'invalid-argument'. Nothing is read yet. */
   static async open(source: ModelSource, settings: OnnxSettings = {}): Promise<OnnxDecoder> {
+    checkArguments(source, settings);
     return new OnnxDecoder(source, await requireOnnxRuntime(), settings);
   }
 

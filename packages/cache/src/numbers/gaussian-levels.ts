@@ -1,3 +1,5 @@
+import { KvlrError } from '@kvlr/core';
+
 /** A scalar quantiser of the unit Gaussian: what each code stands for, and where one code ends and the next begins. */
 export interface GaussianLevels {
   bits: number;
@@ -14,11 +16,16 @@ const made: GaussianLevels[] = [];
 
 /**
  * The quantiser of 2^bits levels with the least mean squared error for a unit Gaussian (Max 1960; Lloyd 1982), bits from 0 to 8.
- * Its distortion is 1, 0.3634, 0.1175, 0.03454, 0.009497 for 0 to 4 bits.
+ * Its distortion is 1, 0.3634, 0.1175, 0.03454, 0.009497 for 0 to 4 bits. Throws 'invalid-argument' for other bits.
  */
 export function gaussianLevels(bits: number): GaussianLevels {
-  if (!Number.isInteger(bits) || bits < 0 || bits > MOST_BITS)
-    throw new RangeError(`no Gaussian levels of ${bits} bits`);
+  if (!Number.isInteger(bits) || bits < 0 || bits > MOST_BITS) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected whole bits from 0 to ${MOST_BITS}, got ${bits}`,
+      where: { argument: 'bits' },
+      data: { bits },
+    });
+  }
   made[bits] ??= optimise(bits);
   return made[bits];
 }

@@ -1,6 +1,6 @@
 import { createMemoryFiles } from '@kvlr/checkpoint';
 import { createDirectoryFiles, openCheckpointDirectory } from '@kvlr/checkpoint/node';
-import { createNormalRandom, type ModelSource } from '@kvlr/core';
+import { createNormalRandom, KvlrError, type ModelSource } from '@kvlr/core';
 import { createSequenceContext, disposeDecoder, loadModel, readOut, selectBackend, uploadDecoder } from '@kvlr/runtime';
 import {
   createTinyModel,
@@ -12,6 +12,7 @@ import {
   randomTokenIds,
   readGolden,
 } from '@kvlr/testkit';
+import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { lastStream } from '../distillation/streams.ts';
 import { LowRankAdapters } from '../training/low-rank-adapters.ts';
@@ -125,11 +126,76 @@ describe('the files of peft', () => {
     await expectKvlrError(() => readPeftAdapter(files, model), 'unsupported-feature', new RegExp(entry));
   });
 
+  it.each([
+    { r: 0 },
+    { r: -1 },
+    { r: 1.5 },
+    { r: 1e9 },
+    { r: null },
+    { r: '3' },
+    { lora_alpha: 0 },
+    { lora_alpha: null },
+    { lora_dropout: 1 },
+    { lora_dropout: {} },
+  ])('are refused with %j', async (changes) => {
+    const adapter = randomAdapter(model);
+    const config = JSON.stringify({ ...configOf(adapter), ...changes });
+    const files = createMemoryFiles({ ...filesOf(adapter), [peftFileNames.config]: config });
+    const error = await readPeftAdapter(files, model).catch((thrown) => thrown);
+    expect(error.code).toMatch(/^(file-malformed|invalid-argument)$/);
+  });
+
+  it('end in an adapter or a typed error, whatever is wrong with their bytes', async () => {
+    const sound = filesOf(randomAdapter(model, ['q_proj', 'down_proj']));
+    const damage = fc.record({
+      name: fc.constantFrom(peftFileNames.config, peftFileNames.tensors),
+      places: fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), fc.nat(255)), {
+        maxLength: 4,
+      }),
+      length: fc.double({ min: 0.5, max: 1, noNaN: true }),
+      within: fc.constantFrom(600, Number.POSITIVE_INFINITY),
+    });
+    await fc.assert(
+      fc.asyncProperty(damage, async ({ name, places, length, within }) => {
+        const bytes = Uint8Array.from(sound[name]).slice(0, Math.ceil(length * sound[name].length));
+        const reached = Math.min(within, bytes.length);
+        for (const [place, byte] of places) bytes[Math.floor(place * reached)] = byte;
+        try {
+          await mergeAdapter(model, await readPeftAdapter(createMemoryFiles({ ...sound, [name]: bytes }), model));
+        } catch (error) {
+          if (!KvlrError.isInstance(error)) throw error;
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   it('are refused where they belong to another model', async () => {
     const files = createMemoryFiles(filesOf(randomAdapter(model)));
     const shallow = createTinyModel({ numLayers: 1, numKeyValueHeads: 2 });
     await expectKvlrError(() => readPeftAdapter(files, shallow), 'unsupported-feature', /layers\.1/);
     const more = createTinyModel({ numKeyValueHeads: 4 });
     await expectKvlrError(() => readPeftAdapter(files, more), 'invalid-argument', /expected an adapter of/);
+  });
+});
+
+describe('a wrong adapter', () => {
+  const sound = randomAdapter(model);
+  const short = new Map(
+    [...sound.layers[0]!].map(([target, { down, up }]) => [target, { down, up: { ...up, data: new Float32Array(1) } }]),
+  );
+  it.each([
+    ['null', null],
+    ['a number', 7],
+    ['nothing', {}],
+    ...[0, -1, 1.5, 1e9, Number.NaN, null].map((rank): [string, unknown] => [`rank ${rank}`, { ...sound, rank }]),
+    ...[0, -1, Number.NaN, null].map((alpha): [string, unknown] => [`alpha ${alpha}`, { ...sound, alpha }]),
+    ['no layers', { ...sound, layers: null }],
+    ['layers of another kind', { ...sound, layers: [{}, {}] }],
+    ['too few layers', { ...sound, layers: sound.layers.slice(1) }],
+    ['too few numbers', { ...sound, layers: [short, short] }],
+  ])('is refused: %s', async (_, adapter) => {
+    await expectKvlrError(() => mergeAdapter(model, adapter as Adapter), 'invalid-argument');
+    expectKvlrError(() => encodePeftAdapter(adapter as Adapter, model, ''), 'invalid-argument');
   });
 });

@@ -40,8 +40,17 @@ export async function mergeAdapter(model: ModelSource, adapter: Adapter): Promis
   return overlayTrained(model, tensors);
 }
 
-/** Throws 'invalid-argument' unless every A [rank, in] and B [out, rank] fits the matrix [out, in] it belongs to. */
-export function requireFit(model: ModelSource, { rank, layers }: Pick<Adapter, 'rank' | 'layers'>): void {
+/** Throws 'invalid-argument' for what is no adapter, and unless every A [rank, in] and B [out, rank] fits the matrix [out, in] it belongs to. */
+export function requireFit(model: ModelSource, adapter: Pick<Adapter, 'rank' | 'layers'> & Partial<Adapter>): void {
+  const { rank, alpha = 1, layers } = Object(adapter) as Adapter;
+  const isPositive = Number.isInteger(rank) && rank > 0 && Number.isFinite(alpha) && alpha > 0;
+  if (!isPositive || !Array.isArray(layers) || !layers.every((layer) => layer instanceof Map)) {
+    throw new KvlrError('invalid-argument', {
+      message: `expected an adapter with a rank and an alpha above 0 and its layers, got rank ${rank} and alpha ${alpha}`,
+      where: { argument: 'adapter' },
+      data: { rank, alpha },
+    });
+  }
   const { numLayers } = model.shape;
   if (layers.length !== numLayers) {
     throw new KvlrError('invalid-argument', {
@@ -55,7 +64,7 @@ export function requireFit(model: ModelSource, { rank, layers }: Pick<Adapter, '
     for (const [target, { down, up }] of updates) {
       const name = model.tensorName(weightRole(target), layer);
       const [outputs, width] = model.tensors.info(name).shape as [number, number];
-      if (down.shape.join() === `${rank},${width}` && up.shape.join() === `${outputs},${rank}`) continue;
+      if (isMatrix(down, rank, width) && isMatrix(up, outputs, rank)) continue;
       throw new KvlrError('invalid-argument', {
         message: `expected an adapter of [${rank}, ${width}] and [${outputs}, ${rank}], got [${down.shape}] and [${up.shape}]`,
         hint: 'Give the rank of the adapter, and the model it was made for.',
@@ -64,6 +73,10 @@ export function requireFit(model: ModelSource, { rank, layers }: Pick<Adapter, '
       });
     }
   }
+}
+
+function isMatrix({ shape, data }: DenseTensor, rows: number, columns: number): boolean {
+  return shape.join() === `${rows},${columns}` && data.length === rows * columns;
 }
 
 /** Adds scale x B A to a matrix [out, in]; sums in float64. */

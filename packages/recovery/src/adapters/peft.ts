@@ -18,13 +18,14 @@ export const peftFileNames = { config: 'adapter_config.json', tensors: 'adapter_
  * An adapter as the files that peft loads over the model, by name.
  *
  * @param baseModel Where the model can be had: a hub id or a path, for `base_model_name_or_path`.
- * @throws KvlrError 'unsupported-feature' for families whose projections lie together in one matrix of their files.
+ * @throws KvlrError 'invalid-argument' where the adapter does not fit; 'unsupported-feature' for families whose projections lie together in one matrix of their files.
  */
 export function encodePeftAdapter(
   adapter: Adapter,
   model: ModelSource,
   baseModel: string,
 ): Record<(typeof peftFileNames)[keyof typeof peftFileNames], Uint8Array> {
+  requireFit(model, adapter);
   const tensors = new Map<string, DenseTensor>();
   const modules = new Set<string>();
   for (const [layer, updates] of adapter.layers.entries()) {
@@ -64,10 +65,12 @@ export async function readPeftAdapter(files: CheckpointFiles, model: ModelSource
   const config = await readJsonObject(files, peftFileNames.config);
   refuseOtherKinds(config, files.location);
   const { r: rank, lora_alpha: alpha = rank, lora_dropout: dropout = 0, use_rslora: byRoot } = config;
-  const isPositive = (value: unknown): value is number => typeof value === 'number' && value > 0;
-  if (!Number.isInteger(rank) || !isPositive(rank) || !isPositive(alpha) || typeof dropout !== 'number') {
+  const isPositive = (value: unknown): value is number => Number.isFinite(value) && (value as number) > 0;
+  const isShare = typeof dropout === 'number' && dropout >= 0 && dropout < 1;
+  if (!Number.isInteger(rank) || !isPositive(rank) || !isPositive(alpha) || !isShare) {
+    const received = [rank, alpha, dropout].map((value) => JSON.stringify(value)?.slice(0, 40)).join(', ');
     throw new KvlrError('file-malformed', {
-      message: `expected a rank r and lora_alpha above 0, got ${rank} and ${alpha}`,
+      message: `expected a rank r and lora_alpha above 0, and lora_dropout from 0 and below 1, got ${received}`,
       where: { file: peftFileNames.config },
       data: { rank, alpha, dropout },
     });

@@ -73,14 +73,15 @@ export interface InstructionWindowSettings extends EncodingSettings {
  * Instructions as windows of one length, filled up at the end, of which only what predicts an answer (and what ends it) counts. Those
  * whose answer lies beyond the length are left out.
  *
- * @throws KvlrError 'text-too-short' without one to train on and one that is held out, 'invalid-argument' for conversations without a
- *   template, or with one that writes earlier messages down differently when others follow.
+ * @throws KvlrError 'text-too-short' without one to train on and one that is held out, 'invalid-argument' for counts that are none,
+ *   conversations without a template, or with one that writes earlier messages down differently when others follow.
  */
 export function instructionWindows(
   instructions: readonly Instruction[],
   settings: InstructionWindowSettings,
 ): { training: MaskedWindow[]; heldOut: MaskedWindow[] } {
-  const { length, heldOutCount, seed, tokenizer } = settings;
+  const { length, heldOutCount, seed, tokenizer, trainingCount = 1 } = settings;
+  requireCounts({ length, heldOutCount, trainingCount });
   const encoded = instructions
     .map((instruction) => cut(encodeInstruction(instruction, settings), length))
     .filter(({ counted }) => counted.includes(1));
@@ -98,6 +99,17 @@ export function instructionWindows(
   const heldOut = Math.min(heldOutCount, encoded.length - 1);
   const training = windows.slice(heldOut);
   return { training: training.slice(0, settings.trainingCount ?? training.length), heldOut: windows.slice(0, heldOut) };
+}
+
+function requireCounts(counts: Record<string, number>): void {
+  for (const [argument, count] of Object.entries(counts)) {
+    if (Number.isSafeInteger(count) && count >= 1) continue;
+    throw new KvlrError('invalid-argument', {
+      message: `expected a whole number from 1, got ${count}`,
+      where: { argument },
+      data: { [argument]: count },
+    });
+  }
 }
 
 /** The ids of an instruction, with 1 at every token behind which a token of an answer stands. */

@@ -1,6 +1,7 @@
 import { createTinyModel, expectKvlrError, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cacheSettingsOf } from '../cache/cache-name.ts';
 import type { KeyValueCache } from '../cache/key-value-cache.ts';
 import type { GenerationSettings } from '../generation/generation-settings.ts';
 import { loadModel as loadAnyModel } from '../text/language-model.ts';
@@ -68,6 +69,26 @@ const misuses: [string, () => unknown, string?][] = [
     `a cache for ${size} tokens`,
     () => model.createCache(size),
   ]),
+  ...['exactWindow', 'exactFirst'].flatMap((name) =>
+    [-1, 1.5, null, '5', Number.NaN].map((value): [string, () => unknown] => [
+      `a cache with ${name} ${JSON.stringify(value)}`,
+      () => model.createCache({ dtype: 'channel-4', [name]: any(value) }),
+    ]),
+  ),
+  ['exact tokens of a dtype without blocks', () => model.createCache({ dtype: 'int8', exactWindow: 4 })],
+  ['a window of a dtype with blocks', () => model.createCache({ dtype: 'channel-4', window: 4 })],
+  ...[null, undefined, 7, {}].map((name): [string, () => unknown, string] => [
+    `a cache named ${JSON.stringify(name)}`,
+    () => cacheSettingsOf(any(name)),
+    'usage',
+  ]),
+  [
+    'a cache with more exact tokens than there are',
+    () => model.createCache(cacheSettingsOf('channel-4+window=1e9')),
+    'usage',
+  ],
+  ['a codec that is measured alone', () => cacheSettingsOf('q8_0:q5_1'), 'unsupported-feature'],
+  ['a cache of no bytes', () => model.loadCache(any(null))],
   ['a cache that fits nowhere', () => model.createCache(1e9), 'memory-exceeded'],
   ['pages that fit nowhere', () => model.createCache({ pageTokens: 1e12 }), 'memory-exceeded'],
   ['sequences that fit nowhere', () => model.createCache({ batch: 1e9, pageTokens: 1 }), 'memory-exceeded'],

@@ -248,6 +248,12 @@ export class LoadedDecoder implements DecoderModel {
 
   async loadCache(bytes: Uint8Array): Promise<KeyValueCache> {
     this.open();
+    if (!(bytes instanceof Uint8Array)) {
+      throw new KvlrError('invalid-argument', {
+        message: `expected the bytes of saveCache, got ${bytes === null ? 'null' : typeof bytes}.`,
+        where: { argument: 'bytes' },
+      });
+    }
     await this.activate();
     return loadCache(bytes, this.shape, this.id, (settings) => this.checkCacheSize(settings));
   }

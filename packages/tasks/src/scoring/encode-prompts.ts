@@ -59,6 +59,7 @@ function firstContextId(tokenizer: Tokenizer): number {
  *
  * @param windowLength Tokens that are read at once, at least 1.
  * @param stride Tokens predicted by each window but the first, from 1 to `windowLength`.
+ * @throws KvlrError 'invalid-argument' for other sizes.
  */
 export function rollingWindows(
   textIds: readonly number[],
@@ -66,6 +67,17 @@ export function rollingWindows(
   windowLength: number,
   stride = windowLength,
 ): ScoredSequence[] {
+  for (const [argument, size, most] of [
+    ['windowLength', windowLength, 2 ** 31],
+    ['stride', stride, windowLength],
+  ] as const) {
+    if (Number.isInteger(size) && size >= 1 && size <= most) continue;
+    throw new KvlrError('invalid-argument', {
+      message: `expected a whole number from 1 to ${most}, got ${size}`,
+      where: { argument },
+      data: { [argument]: size, most },
+    });
+  }
   const ids = [firstContextId(tokenizer), ...textIds];
   const windows: ScoredSequence[] = [];
   for (let predicted = 1; predicted < ids.length; ) {
