@@ -1,34 +1,88 @@
-// publint and attw on every package that is published, on the tarball that npm would get.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+// Every package that is published: what its package.json says of the project, publint and attw on the tarball that npm would get,
+// and sizes.
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { eachInParallel, pnpm, root, runBeside } from './run-step.mjs';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import { packInto, publishedPackages } from './packages.mjs';
+import { eachInParallel, root, runBeside } from './run-step.mjs';
 
-const manifests = ['packages', 'apps'].flatMap((parent) =>
-  readdirSync(join(root, parent)).map((name) =>
-    JSON.parse(readFileSync(join(root, parent, name, 'package.json'), 'utf8')),
-  ),
-);
-const published = manifests.filter((manifest) => !manifest.private);
+const REPOSITORY = 'https://github.com/kvlr-js/kvlr';
+
+/** The numerical core, all of it in one minified file, with what it imports: bytes. It may grow to this before someone looks. */
+const CORE = ['@kvlr/linalg', '@kvlr/rope', '@kvlr/grouping', '@kvlr/compression'];
+const CORE_LIMIT = { minified: 140_000, compressed: 50_000 };
+
 const folder = mkdtempSync(join(tmpdir(), 'kvlr-pack-'));
 const bin = join(root, 'node_modules/.bin');
 let problems = 0;
 
-async function check(label, command, argumentList) {
-  const { code, output } = await runBeside(command, argumentList);
-  if (code === 0) return;
+function report(label, output) {
   problems += 1;
   console.error(`${label}\n${output}`);
 }
 
-const filters = published.map(({ name }) => `--filter=${name}`);
-await check('pnpm pack', ...pnpm(['--recursive', ...filters, 'pack', '--pack-destination', folder]));
-await eachInParallel(published, async ({ name, version, exports: entries }) => {
-  const tarball = join(folder, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`);
+async function check(label, command, argumentList) {
+  const { code, output } = await runBeside(command, argumentList);
+  if (code !== 0) report(label, output);
+}
+
+function checkManifest(manifest) {
+  const { name, directory } = manifest;
+  const expected = {
+    license: 'MIT',
+    homepage: `${REPOSITORY}/tree/main/${directory}#readme`,
+    repository: { type: 'git', url: `git+${REPOSITORY}.git`, directory },
+    bugs: { url: `${REPOSITORY}/issues` },
+    // What is imported and not used may be left out. An app is not imported.
+    ...(manifest.exports && { sideEffects: false }),
+  };
+  for (const [field, value] of Object.entries(expected)) {
+    const [wanted, found] = [JSON.stringify(value), JSON.stringify(manifest[field])];
+    if (wanted !== found) report(`${name}: package.json`, `expected "${field}": ${wanted}, found ${found}`);
+  }
+  for (const entry of Object.values(manifest.exports ?? {})) {
+    const file = entry.import && join(directory, `${entry.import}.map`);
+    if (file && !existsSync(join(root, file))) report(`${name}: source maps`, `expected ${file}, found none`);
+  }
+}
+
+async function checkSizeOfCore() {
+  const { outputFiles } = await build({
+    stdin: {
+      contents: CORE.map((name, n) => `export * as part${n} from '${built(name)}';`).join('\n'),
+      resolveDir: root,
+    },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform: 'neutral',
+    write: false,
+  });
+  const bytes = outputFiles[0].contents;
+  const size = { minified: bytes.length, compressed: gzipSync(bytes).length };
+  console.log(`${CORE.join(' + ')}: ${kilobytes(size.minified)} minified, ${kilobytes(size.compressed)} with gzip`);
+  for (const [kind, limit] of Object.entries(CORE_LIMIT)) {
+    if (size[kind] > limit)
+      report('size', `expected at most ${kilobytes(limit)} ${kind}, got ${kilobytes(size[kind])}`);
+  }
+}
+
+const built = (name) => `./packages/${name.replace('@kvlr/', '')}/dist/index.js`;
+const kilobytes = (bytes) => `${(bytes / 1000).toFixed(0)} kB`;
+
+const { code, output, tarballs } = await packInto(folder);
+if (code !== 0) report('pnpm pack', output);
+for (const manifest of publishedPackages) checkManifest(manifest);
+await eachInParallel(publishedPackages, async ({ name, exports: entries }) => {
+  const tarball = tarballs.get(name);
   await check(`publint ${name}`, join(bin, 'publint'), ['run', tarball, '--strict']);
   // An app has no exports, so there are no types to check.
   if (entries) await check(`attw ${name}`, join(bin, 'attw'), [tarball, '--profile', 'esm-only']);
 });
+for (const [name, tarball] of tarballs) console.log(`${kilobytes(statSync(tarball).size).padStart(9)}  ${name}`);
+await checkSizeOfCore();
 rmSync(folder, { recursive: true });
-console.log(`${published.length} packages checked with publint and attw, ${problems} problems`);
+console.log(`${publishedPackages.length} packages checked with publint and attw, ${problems} problems`);
 process.exit(problems === 0 ? 0 : 1);
