@@ -15,8 +15,8 @@ const sides: readonly CacheSide[] = ['keys', 'values'];
 export interface WindowReaderRequest {
   shape: DecoderShape;
   cache: CodedCache;
-  /** For codecs that need them: statistics of a side of a layer, see `sideStatistics`. */
-  statistics?: ((layer: number, side: CacheSide) => SideStatistics) | undefined;
+  /** For codecs that need them: statistics of the sides of each layer, see `sideStatistics`. */
+  statistics?: readonly Record<CacheSide, SideStatistics>[] | undefined;
 }
 
 /**
@@ -32,7 +32,7 @@ export function windowReader({ shape, cache, statistics }: WindowReaderRequest):
       codec[side].create({
         ...slotsOfSide(layout, side),
         ...{ layer, side },
-        statistics: codec[side].needsStatistics ? statistics?.(layer, side) : undefined,
+        statistics: codec[side].needsStatistics ? statistics?.[layer]?.[side] : undefined,
       });
     return { keys: create('keys'), values: create('values') };
   });

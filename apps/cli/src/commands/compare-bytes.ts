@@ -6,7 +6,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { locationOf, type OpenedModel } from '../inputs/models.ts';
 import { loadPlugins, loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
 import { loadRunTexts, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import type { ComputeOptions } from '../options/options.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 
@@ -46,17 +46,19 @@ export async function compareAtEqualBytes(
   const texts = await loadRunTexts(options);
   const rows = headsRows({ model: model.checkpoint, recipe, ...(await loadPlugins(recipe)), ratios: options.ratios });
   await prepareNodeRuntime();
-  const report = await compareBytesToDirectory({
-    model: model.checkpoint,
-    modelName: model.name,
-    modelLocation: locationOf(model),
-    ...{ recipe, texts, rows, caches, contexts: options.contexts ?? usualContexts },
-    output: options.output,
-    overwrite: options.overwrite,
-    runtime: { backend: options.backend },
-    environment: describeMachine,
-    ...{ onEvent, signal },
-  });
+  const report = await withWorkers(options.workers, model.checkpoint, (workers) =>
+    compareBytesToDirectory({
+      model: model.checkpoint,
+      modelName: model.name,
+      modelLocation: locationOf(model),
+      ...{ recipe, texts, rows, caches, contexts: options.contexts ?? usualContexts },
+      output: options.output,
+      overwrite: options.overwrite,
+      runtime: { ...runtimeOf(options), workers },
+      environment: describeMachine,
+      ...{ onEvent, signal },
+    }),
+  );
   print(`\n${frontierTerminal(report, terminal.styles)}\n`);
   print(`Report       ${join(options.output, artefactNames.frontierMarkdown)}`);
   printJson({ output: options.output, peakMemoryBytes: peakMemoryBytes(), report });

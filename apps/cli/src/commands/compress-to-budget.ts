@@ -6,6 +6,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { locationOf, type OpenedModel } from '../inputs/models.ts';
 import { loadPlugins, loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
 import { loadRunTexts, type TextOptions } from '../inputs/texts.ts';
+import { runtimeOf, withWorkers } from '../machine.ts';
 import type { ComputeOptions } from '../options/options.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 
@@ -54,17 +55,19 @@ export async function planBudget(
   const rows = headsRows({ model: model.checkpoint, recipe, ...(await loadPlugins(recipe)), ratios });
   const texts = await loadRunTexts(options);
   await prepareNodeRuntime();
-  const { plan, row } = await planCacheToDirectory({
-    model: model.checkpoint,
-    modelName: model.name,
-    modelLocation: locationOf(model),
-    ...{ recipe, texts, rows, engine: options.for, context: options.context ?? shape.maxPositionEmbeddings },
-    budget: options.memory === undefined ? { share: options.cacheBytes! } : { bytes: options.memory },
-    runtime: { backend: options.backend },
-    output: `${options.output.replace(/[/\\]+$/, '')}.plan`,
-    onEvent: context.onEvent,
-    signal: context.signal,
-  });
+  const { plan, row } = await withWorkers(options.workers, model.checkpoint, (workers) =>
+    planCacheToDirectory({
+      model: model.checkpoint,
+      modelName: model.name,
+      modelLocation: locationOf(model),
+      ...{ recipe, texts, rows, engine: options.for, context: options.context ?? shape.maxPositionEmbeddings },
+      budget: options.memory === undefined ? { share: options.cacheBytes! } : { bytes: options.memory },
+      runtime: { ...runtimeOf(options), workers },
+      output: `${options.output.replace(/[/\\]+$/, '')}.plan`,
+      onEvent: context.onEvent,
+      signal: context.signal,
+    }),
+  );
   context.print(`\n${cachePlanTerminal(plan, context.terminal.styles)}\n`);
   if (row === undefined) {
     context.print('The weights stay as they are: no checkpoint is written.');

@@ -1,7 +1,6 @@
 import { countParameters, halfCacheBytes, type RunControl } from '@kvlr/core';
 import { cachedLogits } from '@kvlr/evaluation';
 import { type FrontierReport, frontierMarkdown, frontierSvg, type RunEnvironment } from '@kvlr/report';
-import { loadModel } from '@kvlr/runtime';
 import { beginComparison, type ComparedModel, evaluateOriginal } from '../compare/begin.ts';
 import type { ComparedRows } from '../compare/rows.ts';
 import { RunContext } from '../run/context.ts';
@@ -33,9 +32,9 @@ export async function compareBytes(request: BytesComparisonRequest): Promise<Fro
   const { recipe, means } = begun;
   const windowTokens = recipe.evaluation.windowLength - 1;
   const contexts = [...new Set([windowTokens, ...request.contexts])].sort((a, b) => a - b);
-  const decoder = await loadModel(model, { backend: means.runner.choice.backend });
-  try {
-    const baseLogits = cachedLogits(decoder);
+  const inputs = begun.texts.evaluation.map(({ tokenIds }) => tokenIds.slice(0, -1));
+  return means.runner.use(model, inputs, async (baseModel) => {
+    const baseLogits = cachedLogits(baseModel);
     const base = await evaluateOriginal(context, { model, recipe, texts: begun.texts, baseLogits });
     const shared = { ...begun, model, modelLocation, baseLogits, contexts };
     const measured = [];
@@ -56,7 +55,5 @@ export async function compareBytes(request: BytesComparisonRequest): Promise<Fro
       await writeText(context.store, artefactNames.frontierData, `${JSON.stringify(report, undefined, 2)}\n`);
       return report;
     });
-  } finally {
-    decoder.dispose();
-  }
+  });
 }

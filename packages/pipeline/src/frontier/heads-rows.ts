@@ -1,4 +1,5 @@
-import { bestRecipes, type ComparedRows, methodRows, type RowsRequest } from '../compare/rows.ts';
+import { type ComparedRows, methodRows, type RowsRequest } from '../compare/rows.ts';
+import { parseRecipe } from '../recipe.ts';
 
 /**
  * Heads that a comparison at equal bytes sets beside the original's, at every ratio: the closed forms with refitted output projections, and
@@ -7,5 +8,7 @@ import { bestRecipes, type ComparedRows, methodRows, type RowsRequest } from '..
 export function headsRows(request: RowsRequest): ComparedRows {
   const title = 'heads and bits at equal bytes';
   if (request.model.shape.numKeyValueHeads === 1 || request.ratios?.length === 0) return { title, rows: [], notes: [] };
-  return { ...methodRows({ ...request, methods: [], recipes: bestRecipes }), title };
+  const { headWidth } = parseRecipe(request.recipe);
+  const refit = parseRecipe({ method: 'rope-averaged', headWidth, recovery: { preset: 'refit' } });
+  return { ...methodRows({ ...request, methods: [], recipes: new Map([['rope-averaged-refit', refit]]) }), title };
 }

@@ -1,5 +1,4 @@
-import { requireCacheFits, sideStatistics, windowReader } from '@kvlr/cache';
-import { collectStatistics } from '@kvlr/calibration';
+import { requireCacheFits, sideStatistics } from '@kvlr/cache';
 import { roundModel } from '@kvlr/checkpoint';
 import { readAttentionWeights } from '@kvlr/compression';
 import {
@@ -12,12 +11,10 @@ import {
   type LogitSource,
   type ModelSource,
   meanCodedCacheBytes,
-  type SideFormat,
   type SideStatistics,
 } from '@kvlr/core';
 import { evaluate } from '@kvlr/evaluation';
 import type { FrontierPoint } from '@kvlr/report';
-import { type BackendName, type DecoderModel, loadModel } from '@kvlr/runtime';
 import type { BegunComparison } from '../compare/begin.ts';
 import type { ComparedRow } from '../compare/rows.ts';
 import { compressLayers } from '../compress.ts';
@@ -28,6 +25,7 @@ import { artefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext, Stage } from '../run/context.ts';
 import { MemoryRunStore, subStore } from '../run/store.ts';
 import { withBalancedKeys } from '../stages/key-scales.ts';
+import { sampleWindows } from '../stages/statistics.ts';
 import type { NamedCache } from './caches.ts';
 import { enginesWith } from './engines.ts';
 
@@ -57,7 +55,7 @@ type LayerStatisticsOf = (layer: number) => Promise<LayerStatistics>;
 /** A row's model, made when it is first needed, and what calibration knows of it. */
 interface Heads {
   model: () => Promise<ModelSource>;
-  statistics: (model: DecoderModel) => Promise<LayerStatisticsOf>;
+  statistics: () => Promise<LayerStatisticsOf>;
 }
 
 /**
@@ -96,23 +94,30 @@ export async function measureHeads(
     const missing = fitting.filter(({ name: cache, hash }) => measured[keyOf(cache, hash)] === undefined);
     stage.skipped = missing.length === 0;
     if (missing.length > 0) {
-      await useDecoder(await heads.model(), means.runner.choice.backend, async (decoder) => {
-        const knowledge = missing.some(needsStatistics)
-          ? await readerKnowledge(await heads.model(), await heads.statistics(decoder))
-          : undefined;
-        for (const [part, { name: cache, hash, cache: coded }] of missing.entries()) {
-          const reader = windowReader({ shape: decoder.shape, cache: coded, statistics: knowledge?.(coded) });
-          const { perplexity, againstBase, windows } = await evaluate({
+      const source = await heads.model();
+      const knowledge = missing.some(needsStatistics)
+        ? await readerKnowledge(source, await heads.statistics())
+        : undefined;
+      for (const [part, named] of missing.entries()) {
+        const coded = { ...named, statistics: needsStatistics(named) ? knowledge?.(named) : undefined };
+        const { perplexity, againstBase, windows } = await means.runner.useCoded(source, coded, (logits) =>
+          evaluate({
             ...stage.part(part, missing.length),
-            ...{ model: decoder.readThrough(reader), modelId: decoder.id, base: baseLogits, baseModelId: model.id },
+            ...{ model: logits, modelId: source.id, base: baseLogits, baseModelId: model.id },
             windows: texts.evaluation,
-            cache: cacheSize(decoder.shape, 2),
-          });
-          const { perplexityRatio, klDivergence, topOneAgreement } = againstBase!;
-          measured[keyOf(cache, hash)] = { perplexity, perplexityRatio, klDivergence, topOneAgreement, windows };
-          await stage.save(artefact, { shape, points: measured });
-        }
-      });
+            cache: cacheSize(shape, 2),
+          }),
+        );
+        const { perplexityRatio, klDivergence, topOneAgreement } = againstBase!;
+        measured[keyOf(named.name, named.hash)] = {
+          perplexity,
+          perplexityRatio,
+          klDivergence,
+          topOneAgreement,
+          windows,
+        };
+        await stage.save(artefact, { shape, points: measured });
+      }
     }
     const points = fitting.map(({ name: cache, hash, parts, cache: coded }): FrontierPoint => {
       return {
@@ -184,14 +189,15 @@ function compressedHeads(
     stage.takenOver.push(part.earlier);
     return roundModel(compressed.model, model, recipe.dtype === 'source' ? undefined : recipe.dtype);
   });
-  const { windows: count, windowLength: length, seed } = recipe.calibration;
   return {
     model: compress,
-    async statistics(decoder) {
-      const { layers } = await collectStatistics({
-        activations: decoder,
-        windows: texts.calibration.sample({ count, length, seed }),
-        provenance: { modelId: decoder.id, textHash: texts.calibrationHash, seed },
+    async statistics() {
+      const source = await compress();
+      const layers: LayerStatistics[] = [];
+      await means.runner.gatherStatistics(source, {
+        windows: sampleWindows(texts.calibration, recipe.calibration),
+        provenance: { modelId: source.id, textHash: texts.calibrationHash, seed: recipe.calibration.seed },
+        keep: async (layer) => void layers.push(layer),
         signal: context.signal,
       });
       return async (layer) => layers[layer]!;
@@ -202,29 +208,16 @@ function compressedHeads(
 /** What codecs that adapt to a layer are told, from the statistics and output projections of these heads. */
 async function readerKnowledge(model: ModelSource, statistics: LayerStatisticsOf) {
   const { shape } = model;
-  const layers: ((side: CacheSide, keys: SideFormat['keys']) => SideStatistics)[] = [];
+  const layers: Record<'projected' | 'rotated' | 'values', SideStatistics>[] = [];
   for (let layer = 0; layer < shape.numLayers; layer++) {
     const weights = await readAttentionWeights(model, layer);
     const request = { shape, layer, weights, statistics: await statistics(layer) };
-    const values = sideStatistics({ ...request, side: 'values', keys: 'rotated' });
-    const rotated = sideStatistics({ ...request, side: 'keys', keys: 'rotated' });
-    const projected = sideStatistics({ ...request, side: 'keys', keys: 'projected' });
-    layers.push((side, keys) => (side === 'values' ? values : keys === 'rotated' ? rotated : projected));
+    layers.push({
+      projected: sideStatistics({ ...request, side: 'keys', keys: 'projected' }),
+      rotated: sideStatistics({ ...request, side: 'keys', keys: 'rotated' }),
+      values: sideStatistics({ ...request, side: 'values', keys: 'rotated' }),
+    });
   }
-  return ({ codec }: NamedCache['cache']) =>
-    (layer: number, side: CacheSide) =>
-      layers[layer]!(side, codec.keys.keys);
-}
-
-async function useDecoder<Value>(
-  source: ModelSource,
-  backend: BackendName,
-  work: (model: DecoderModel) => Promise<Value>,
-): Promise<Value> {
-  const model = await loadModel(source, { backend });
-  try {
-    return await work(model);
-  } finally {
-    model.dispose();
-  }
+  return ({ cache: { codec } }: NamedCache): Record<CacheSide, SideStatistics>[] =>
+    layers.map(({ values, ...keys }) => ({ keys: keys[codec.keys.keys], values }));
 }

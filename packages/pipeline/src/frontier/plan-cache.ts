@@ -9,7 +9,6 @@ import {
 } from '@kvlr/core';
 import { cachedLogits } from '@kvlr/evaluation';
 import type { CachePlan, FrontierPoint, PlannedCandidate } from '@kvlr/report';
-import { loadModel } from '@kvlr/runtime';
 import { beginComparison, type ComparedModel } from '../compare/begin.ts';
 import type { ComparedRow, ComparedRows } from '../compare/rows.ts';
 import { RunContext } from '../run/context.ts';
@@ -64,9 +63,9 @@ export async function planCache(request: CachePlanRequest): Promise<PlannedCache
   requirePossible(budget, request, [...caches.values()]);
 
   const begun = await beginComparison(context, request, rows.rows);
-  const decoder = await loadModel(model, { backend: begun.means.runner.choice.backend });
-  try {
-    const shared = { ...begun, model, modelLocation, baseLogits: cachedLogits(decoder), contexts: [tokens] };
+  const inputs = begun.texts.evaluation.map(({ tokenIds }) => tokenIds.slice(0, -1));
+  return begun.means.runner.use(model, inputs, async (baseModel) => {
+    const shared = { ...begun, model, modelLocation, baseLogits: cachedLogits(baseModel), contexts: [tokens] };
     const measure = (row: ComparedRow | undefined, which: readonly NamedCache[]) =>
       measureHeads(context, row, which, shared);
     const reasons: string[] = [];
@@ -132,9 +131,7 @@ export async function planCache(request: CachePlanRequest): Promise<PlannedCache
       flags: engine.flags(caches.get(chosen.cache)!.parts),
     };
     return { plan, row: chosenRows.get(chosen.heads) };
-  } finally {
-    decoder.dispose();
-  }
+  });
 }
 
 /** What each cache costs with the model's own heads: as measured, or the sum of what its keys and its values cost alone. */

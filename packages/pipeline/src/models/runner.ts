@@ -1,8 +1,10 @@
+import { windowReader } from '@kvlr/cache';
 import { type CalibrationRequest, collectStatistics, mergeStatistics } from '@kvlr/calibration';
 import {
   type ActivationSource,
   type CacheDtype,
   type CalibrationStatistics,
+  type CodedCache,
   countParameters,
   type EventListener,
   KvlrError,
@@ -32,7 +34,7 @@ import {
   WindowStream,
   windowsPerGroup,
 } from './window-stream.ts';
-import { type ModelInWorkers, type ModelWorkers, windowSettings } from './workers.ts';
+import { type CodedWindows, type ModelInWorkers, type ModelWorkers, windowSettings } from './workers.ts';
 
 /** Where models are run. */
 export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'>, EngineRequest {
@@ -138,6 +140,24 @@ export class ModelRunner {
     const model = workers ? await workers.load(source, { backend, cacheDtype }) : await loadModel(source, settings);
     try {
       return await work(model);
+    } finally {
+      model.dispose();
+    }
+  }
+
+  /** Loads a whole model, hands over its logits with windows read through a coded cache, and frees it whatever happens. */
+  async useCoded<Value>(
+    source: ModelSource,
+    { cache, ...coded }: CodedWindows & { cache: CodedCache },
+    work: (model: LogitSource) => Promise<Value>,
+  ): Promise<Value> {
+    const { workers } = this.request;
+    const { backend } = this.choice;
+    const model = workers ? await workers.load(source, { backend, coded }) : await loadModel(source, { backend });
+    try {
+      return await work(
+        'readThrough' in model ? model.readThrough(windowReader({ ...coded, shape: source.shape, cache })) : model,
+      );
     } finally {
       model.dispose();
     }

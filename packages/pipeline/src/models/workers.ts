@@ -3,11 +3,13 @@ import type { BlockInputs } from '@kvlr/compression';
 import type {
   AttentionWeights,
   CacheDtype,
+  CacheSide,
   CalibrationStatistics,
   DecoderShape,
   LayerStatistics,
   LogitSource,
   ModelSource,
+  SideStatistics,
 } from '@kvlr/core';
 import type { BackendName, LoadModelSettings } from '@kvlr/runtime';
 import type { LoadedPart } from './window-stream.ts';
@@ -34,6 +36,16 @@ export interface PartPlace {
 export interface WorkerPlace extends PartPlace {
   /** Without the native engine: windows run behind a cache of this dtype; see `windowSettings`. */
   cacheDtype?: CacheDtype;
+  /** Without the native engine: windows are read through this cache. */
+  coded?: CodedWindows;
+}
+
+/** A coded cache that windows are read through, as data: it crosses threads. */
+export interface CodedWindows {
+  /** As `resolveCache` reads it. */
+  name: string;
+  /** Of each layer, for codecs that need them. */
+  statistics?: Record<CacheSide, SideStatistics>[] | undefined;
 }
 
 /** A model that lies on every worker: as many windows run at once. */

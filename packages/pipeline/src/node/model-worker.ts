@@ -1,12 +1,13 @@
 import { parentPort } from 'node:worker_threads';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { serveTasks, type WorkerQuestion } from '../workers/tasks.ts';
+import { loadCache } from './load-plugins.ts';
 import { onnxEngineOfWorker } from './onnx-engine.ts';
 
 /** Entry of a worker thread: `createWorkerPool` starts it. */
 const port = parentPort;
 if (port) {
-  const serve = serveTasks(onnxEngineOfWorker);
+  const serve = serveTasks({ engine: onnxEngineOfWorker, loadCache });
   const ready = prepareNodeRuntime();
   port.on('message', async (question: WorkerQuestion) => {
     await ready;

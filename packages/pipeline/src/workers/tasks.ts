@@ -1,12 +1,16 @@
+import { windowReader } from '@kvlr/cache';
 import { type CalibrationRequest, collectStatistics } from '@kvlr/calibration';
 import {
+  type ActivationSource,
   type CalibrationStatistics,
   KvlrError,
   type KvlrErrorCode,
   type KvlrErrorPlace,
+  type LogitSource,
   type ModelSource,
 } from '@kvlr/core';
 import { DecoderInParts, type HeadOnDevice, type LayerOnDevice, loadModel } from '@kvlr/runtime';
+import type { NamedCache } from '../frontier/caches.ts';
 import type { NativeEngine } from '../models/engine.ts';
 import { type PassedWindows, type PassRequest, passGroup } from '../models/window-stream.ts';
 import { type GroupingQuestion, type PartPlace, type WorkerPlace, windowSettings } from '../models/workers.ts';
@@ -58,19 +62,26 @@ interface WorkerFailure {
 
 /** What a worker has loaded under a number: a whole model, or a part of one. */
 interface Loaded {
-  model?: Awaited<ReturnType<NativeEngine['load']>>;
+  model?: LogitSource & { dispose(): void };
+  activations?: ActivationSource;
   layer?: { source: ModelSource; index: number; layer: LayerOnDevice };
   head?: HeadOnDevice;
 }
 
+/** What a worker has of its own. */
+export interface WorkerMeans {
+  engine: NativeEngine;
+  loadCache(name: string): Promise<NamedCache>;
+}
+
 /** What runs on a worker: answers one question after another, and never throws. */
-export function serveTasks(engine: NativeEngine): (question: WorkerQuestion) => Promise<WorkerAnswer> {
+export function serveTasks(means: WorkerMeans): (question: WorkerQuestion) => Promise<WorkerAnswer> {
   const models = new Map<number, Loaded>();
   let previous: Promise<unknown> = Promise.resolve();
   return (question) => {
     const answer = previous.then(async (): Promise<WorkerAnswer> => {
       try {
-        return { id: question.id, answer: await answerQuestion(models, engine, question) };
+        return { id: question.id, answer: await answerQuestion(models, means, question) };
       } catch (error) {
         return { id: question.id, error: describeFailure(error) };
       }
@@ -82,21 +93,18 @@ export function serveTasks(engine: NativeEngine): (question: WorkerQuestion) => 
 
 async function answerQuestion(
   models: Map<number, Loaded>,
-  engine: NativeEngine,
+  means: WorkerMeans,
   { task, ask }: WorkerQuestion,
 ): Promise<unknown> {
   switch (task) {
     case 'load': {
-      const { backend, native, cacheDtype } = ask.place;
-      const source = sourceOfSharedModel(ask.source);
-      const settings = { backend, ...windowSettings(cacheDtype) };
-      models.set(ask.model, { model: native ? await engine.load(source) : await loadModel(source, settings) });
+      models.set(ask.model, await loadWhole(sourceOfSharedModel(ask.source), ask.place, means));
       return undefined;
     }
     case 'loadPart': {
       const { part, place } = ask;
       const source = sourceOfSharedModel(ask.source);
-      const decoder = place.native ? await engine.open(source) : await DecoderInParts.open(source, place);
+      const decoder = place.native ? await means.engine.open(source) : await DecoderInParts.open(source, place);
       models.set(
         ask.model,
         part === 'head'
@@ -115,7 +123,7 @@ async function answerQuestion(
       return find(models, ask.model, 'model').logits(ask.tokenIds);
     case 'statistics': {
       const { windows, provenance } = ask;
-      return collectStatistics({ activations: find(models, ask.model, 'model'), windows, provenance });
+      return collectStatistics({ activations: find(models, ask.model, 'activations'), windows, provenance });
     }
     case 'groups': {
       const { strategy, inputs } = ask;
@@ -129,6 +137,22 @@ async function answerQuestion(
       return undefined;
     }
   }
+}
+
+async function loadWhole(
+  source: ModelSource,
+  { backend, native, cacheDtype, coded }: WorkerPlace,
+  { engine, loadCache }: WorkerMeans,
+): Promise<Loaded> {
+  if (native) {
+    const model = await engine.load(source);
+    return { model, activations: model };
+  }
+  const model = await loadModel(source, { backend, ...windowSettings(cacheDtype) });
+  if (coded === undefined) return { model, activations: model };
+  const { cache } = await loadCache(coded.name);
+  const through = model.readThrough(windowReader({ ...coded, shape: source.shape, cache }));
+  return { model: { ...through, dispose: () => model.dispose() } };
 }
 
 function find<Kind extends keyof Loaded>(
