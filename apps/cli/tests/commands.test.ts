@@ -133,10 +133,10 @@ describe('kvlr compress', () => {
   });
 
   it('takes a recipe that comes with kvlr by its name', async () => {
-    const { estimate } = await runJson(['compress', '--recipe', 'kvlr-quarter', '--dry-run', '--backend', 'cpu']);
+    const { estimate } = await runJson(['compress', '--recipe', 'best', '--dry-run', '--backend', 'cpu']);
     expect(estimate.keyValueHeads).toBe(2);
     const { out } = await runCli(['compress', '--help']);
-    expect(out).toMatch(/Recipes .*kvlr-half, .*kvlr-quarter/s);
+    expect(out).toMatch(/Recipes .*best, .*default, .*quick/s);
   });
 
   it('only estimates with --dry-run', async () => {

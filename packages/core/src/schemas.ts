@@ -77,7 +77,7 @@ const recoverySchema = z.strictObject({
    * 'none' keeps the closed forms; 'refit' solves for every output projection anew, in seconds; 'light' and 'full' reconstruct
    * every block with fewer or more steps.
    */
-  preset: z.enum(['none', 'refit', 'light', 'full']).default('full'),
+  preset: z.enum(['none', 'refit', 'light', 'full']).default('light'),
   /** Windows of calibration text that the steps are taken on. */
   trainingWindows: z.int().min(1).optional(),
   /** Windows of calibration text that decide when to stop and are never trained on. */
@@ -156,7 +156,7 @@ export const recipeSchema = z.strictObject({
    * Width of the result's heads in widths of the source's: a share of the cache is then kept in fewer and wider heads, at the price
    * of more parameters and arithmetic. 'auto': the widest that adds at most a tenth to the parameters.
    */
-  headWidth: z.union([z.int().min(1), z.literal('auto')]).default(1),
+  headWidth: z.union([z.int().min(1), z.literal('auto')]).default('auto'),
   /** Name of a grouping strategy, or the path of an ES module that exports one. */
   grouping: z.string().min(1).default('contiguous'),
   budget: budgetSchema.prefault({}),

@@ -8,18 +8,19 @@ describe('recipes', () => {
       version: 1,
       method: 'rope-averaged',
       keyValueHeads: { keep: 0.5 },
-      headWidth: 1,
+      headWidth: 'auto',
       grouping: 'contiguous',
       budget: { policy: 'uniform', windows: 8, windowLength: 257, seed: 0 },
       calibration: { windows: 48, windowLength: 512, seed: 0 },
-      recovery: { preset: 'full', windowLength: 512, seed: 0 },
+      recovery: { preset: 'light', windowLength: 512, seed: 0 },
+      keyScales: 'as-is',
       dtype: 'source',
       evaluation: { windowsPerSource: 24, windowLength: 513 },
     });
   });
 
   it('survive YAML', () => {
-    const recipe = parseRecipe({ keyValueHeads: 2, recovery: { preset: 'light', steps: 5 }, dtype: 'F32' });
+    const recipe = parseRecipe({ keyValueHeads: 2, recovery: { preset: 'full', steps: 5 }, dtype: 'F32' });
     expect(parseRecipeYaml(formatRecipeYaml(recipe))).toEqual(recipe);
   });
 

@@ -61,6 +61,7 @@ function safetensors(tensors: ReturnType<typeof createTinyModel>['dense']): Uint
 /** A recipe that a tiny model goes through in about a second. */
 export const tinyRecipe = {
   calibration: { windows: 3, windowLength: 32 },
+  headWidth: 1,
   recovery: {
     preset: 'light' as const,
     ...{ steps: 2, evaluateEvery: 1, trainingWindows: 2, heldOutWindows: 1, windowLength: 32 },

@@ -83,8 +83,7 @@ reconstruction out of the others. --distill adds one with training behind it. --
 At each ratio the methods stand in order, with the difference to the next better one paired over windows; what lies below two
 standard errors is called noise. Fewer --windows are quicker and leave larger errors.
 
-Each row is one command: kvlr compress --recipe ROW; those of the default recipe are kvlr-half, kvlr-quarter and
-kvlr-eighth. Rows that are finished are kept: after Ctrl-C the same command goes on with the next one, and another comparison
+Each row is one command: kvlr compress --recipe ROW --keep RATIO; that of the recipe itself is kvlr compress. Rows that are finished are kept: after Ctrl-C the same command goes on with the next one, and another comparison
 with the same -o and --overwrite takes them over. DIR holds comparison.html, .md, .svg and .json, which has the scores of
 every window.
 
@@ -168,7 +167,7 @@ export function define(command: Command, context: CommandContext): void {
     .option('--windows <n>', 'windows of each source of text to evaluate on (default: 24)', parseCount);
   addRecoverOption(command, 'block reconstruction of the rows that have one (default: see below)');
   addDistillOption(command, 'a row of the recipe with end-to-end training too (default: none)');
-  addHeadWidthOption(command);
+  addHeadWidthOption(command, "the model's, and auto in the rows of recipes");
   addKeyScalesOption(command);
   addGroupingOption(command);
   addBudgetOption(command);

@@ -51,7 +51,7 @@ const afterHelp = () => `
 What happens: second moments of keys, values and queries are gathered on the calibration text; a budget says how many KV
 heads each layer keeps (the same everywhere unless told otherwise); heads are grouped; closed forms give each group one KV
 head, folded into the projections; output projections are refitted (refit: seconds) and block reconstruction trains the attention
-of each layer back to the original's output (light: minutes; full: more of them); the result is evaluated against the original;
+of each layer back to the original's output (light: minutes; full: hours); the result is evaluated against the original;
 OUT is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
 
 With a budget of bytes (--cache-bytes, or --memory and --context) heads and bits are chosen together, from a few measurements that are
@@ -61,21 +61,21 @@ less, the weights stay as they are and nothing is written.
 Everything that resuming needs lies in OUT.run: after Ctrl-C the same command goes on where it was cut.
 
 Examples:
-  kvlr compress                                    the embedded model, full recipe, into ./kvlr-out
-  kvlr compress --recover refit --overwrite        closed forms alone: a minute instead of a quarter of an hour
+  kvlr compress                                    the embedded model, default recipe, into ./kvlr-out
+  kvlr compress --recipe quick --overwrite         closed forms and a refit alone: a minute
   kvlr compress ./model -o ./small --kv-heads 2 --grouping ./mine.mjs
-  kvlr compress ./model -o ./small --keep 50% --head-width 2x         half of the cache in a quarter of the heads
+  kvlr compress ./model -o ./small --keep 50% --head-width 1x         heads as wide as the model's: no more parameters
   kvlr compress ./model -o ./small --keep 50% --budget measured
   kvlr compress ./model -o ./small --statistics merged      with what kvlr calibrate gathered on other machines
   kvlr compress ./Llama-2-7b -o ./small --method svd-w --recover none --no-eval      from the weights alone, in minutes
   kvlr compress ./model -o ./small --cache-bytes 12.5% --for llama.cpp    heads, bits of keys and values, and llama.cpp's flags
   kvlr compress ./model -o ./small --context 32k --memory 2GB --for vllm
-  kvlr compress ./model -o ./small --method ./mine.mjs --recipe kvlr-quarter
+  kvlr compress ./model -o ./small --method ./mine.mjs --recipe best
   kvlr compress ./model -o ./small --recipe ./other/recipe.yaml --calibration my-texts.jsonl
 
 Plug-ins of your own: one that works of each kind lies in ${examplesDirectory}
 
-Recipes (--recipe NAME), one for each row of kvlr compare --all, in ${recipesDirectory}:
+Recipes (--recipe NAME): quick, default and best, and one for each row of kvlr compare --all, in ${recipesDirectory}:
 ${wrapNames(recipeNames())}
 
 Methods:

@@ -15,6 +15,7 @@ import {
 } from '@kvlr/pipeline';
 import { loadBudget, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
 import type { DistillChoice } from '../options/options.ts';
+import type { HeadWidthChoice } from '../options/parse-values.ts';
 import { loadPlugins } from './recipes.ts';
 
 /** The options of `compare` that say which rows its table has. Lists that may be empty are true without names. */
@@ -26,6 +27,7 @@ export interface ComparisonRowOptions {
   budgets?: string[] | true;
   headWidths?: number[] | true;
   ratios?: number[];
+  headWidth?: HeadWidthChoice;
   recover?: Recipe['recovery']['preset'];
   distill?: DistillChoice;
   recipe?: string;
@@ -58,7 +60,15 @@ export async function loadComparisonRows(
       hint: 'Use --recover light or full, or --methods to compare closed forms alone.',
     });
   }
-  const request = { model, recipe, ...(await loadPlugins(recipe)), ratios: options.ratios };
+  const { headWidth, ...rest } = recipe;
+  // Methods stand beside each other in heads of the model's width, unless asked for.
+  const asksForWidth = options.headWidth !== undefined || options.recipe !== undefined;
+  const request = {
+    model,
+    recipe: asksForWidth ? recipe : rest,
+    ...(await loadPlugins(recipe)),
+    ratios: options.ratios,
+  };
   if (options.groupings) {
     const names = options.groupings === true ? groupingStrategies.names : options.groupings;
     const groupings = names.map(async (name) => ({ name, choice: await loadGrouping(name) }));

@@ -80,7 +80,7 @@ export function addTextOptions(command: Command, kinds: { calibration: boolean; 
 /** Adds --recover. */
 export function addRecoverOption(
   command: Command,
-  help = 'block reconstruction after the closed forms (default: full)',
+  help = 'block reconstruction after the closed forms (default: light)',
 ): Command {
   return command.addOption(new Option('--recover <preset>', help).choices(['refit', 'light', 'full', 'none']));
 }
@@ -98,10 +98,10 @@ export function addDistillOption(
 }
 
 /** Adds --head-width. */
-export function addHeadWidthOption(command: Command): Command {
+export function addHeadWidthOption(command: Command, by = 'auto'): Command {
   return command.option(
     '--head-width <width>',
-    "keep the same bytes in fewer and wider heads: 2x or 4x the model's, 128 numbers, or auto, the widest that adds at most 10% to the parameters (default: 1x)",
+    `keep the same bytes in fewer and wider heads: 2x or 4x the model's, 128 numbers, or auto, the widest that adds at most 10% to the parameters (default: ${by})`,
     parseHeadWidth,
   );
 }

@@ -10,8 +10,6 @@ const directory = fileURLToPath(new URL('../../../../recipes/', import.meta.url)
 const read = async (name: string) => parseRecipeYaml(await readFile(`${directory}${name}`, 'utf8'), name);
 const files = (await readdir(directory)).filter((name) => name.endsWith('.yaml'));
 
-const defaultRows = { 'kvlr-half': 0.5, 'kvlr-quarter': 0.25, 'kvlr-eighth': 0.125 };
-
 describe('the files in recipes/', () => {
   it.each(files)('can be run, and are in the table: %s', async (file) => {
     const { method, grouping } = await read(file);
@@ -21,14 +19,14 @@ describe('the files in recipes/', () => {
   });
 
   it.each(compressionMethods.names)('give the row of %s in the comparison', async (method) => {
-    expect(await read(`${method}.yaml`)).toEqual(parseRecipe({ method, recovery: { preset: 'none' } }));
+    expect(await read(`${method}.yaml`)).toEqual(parseRecipe({ method, headWidth: 1, recovery: { preset: 'none' } }));
   });
 
-  it.each([...bestRecipes])('give the row of %s in the comparison', async (name, { method, recovery }) => {
-    expect(await read(`${name}.yaml`)).toEqual(parseRecipe({ method, recovery }));
+  it.each([...bestRecipes])('give the row of %s in the comparison', async (name, { method, headWidth, recovery }) => {
+    expect(await read(`${name}.yaml`)).toEqual(parseRecipe({ method, headWidth, recovery }));
   });
 
-  it.each(Object.entries(defaultRows))('give the default recipe as %s', async (name, keep) => {
-    expect(await read(`${name}.yaml`)).toEqual(parseRecipe({ keyValueHeads: { keep } }));
+  it('give the default recipe', async () => {
+    expect(await read('default.yaml')).toEqual(parseRecipe({}));
   });
 });

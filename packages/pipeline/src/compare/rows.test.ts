@@ -20,8 +20,9 @@ describe('methodRows', () => {
   it('puts recipes with their own names and titles between the closed forms and the recipe itself', () => {
     expect(described(methodRows({ ...half, methods: ['mean-pool'], recipes: bestRecipes }))).toEqual([
       ['mean-pool', 'Mean-pool', 'none'],
-      ['rope-averaged-refit', 'RoPE-averaged, output refit', 'full'],
-      ['default-recipe', 'Recipe: RoPE-averaged, full block reconstruction', 'full'],
+      ['rope-averaged-refit', 'RoPE-averaged, output refit', 'refit'],
+      ['quick', 'RoPE-averaged, heads widened, output refit', 'refit'],
+      ['default-recipe', 'Recipe: RoPE-averaged, heads widened, light block reconstruction', 'light'],
     ]);
   });
 
@@ -30,7 +31,8 @@ describe('methodRows', () => {
     const { rows } = methodRows({ ...half, methods: [], recipes: bestRecipes, recipe: { recovery } });
     const text = { trainingWindows: 3, windowLength: 64, seed: 7 };
     expect(rows.map(({ entries }) => entries.recovery)).toMatchObject([
-      { ...text, preset: 'full', steps: 0 },
+      { ...text, preset: 'refit' },
+      { ...text, preset: 'refit' },
       { ...text, preset: 'light' },
     ]);
   });
@@ -45,10 +47,10 @@ describe('methodRows', () => {
     expect(kept).toEqual([
       ['svd-w', 'SVD-w', 'uniform', undefined],
       ...[
-        ['default-recipe', 'Recipe: RoPE-averaged, light block reconstruction, lost-energy budget'],
+        ['default-recipe', 'Recipe: RoPE-averaged, heads widened, light block reconstruction, lost-energy budget'],
         [
           'default-recipe+distilled',
-          'Recipe: RoPE-averaged, light block reconstruction, distillation, lost-energy budget',
+          'Recipe: RoPE-averaged, heads widened, light block reconstruction, distillation, lost-energy budget',
         ],
       ].map((row) => [...row, 'lost-energy', 'default-recipe']),
     ]);
@@ -57,14 +59,14 @@ describe('methodRows', () => {
     ]);
     const closed = { recovery: { preset: 'none' as const }, budget: { policy: 'progressive' } };
     expect(described(methodRows({ ...half, methods: [], recipe: closed }))).toEqual([
-      ['default-recipe', 'Recipe: RoPE-averaged, progressive budget', 'none'],
+      ['default-recipe', 'Recipe: RoPE-averaged, heads widened, progressive budget', 'none'],
     ]);
   });
 
   it('calls what follows the closed form by what it does, not by its preset', () => {
     const recovery = { preset: 'light', steps: 0 } as const;
     expect(described(methodRows({ ...half, methods: [], recipe: { recovery } }))).toEqual([
-      ['default-recipe', 'Recipe: RoPE-averaged, output refit', 'light'],
+      ['default-recipe', 'Recipe: RoPE-averaged, heads widened, output refit', 'light'],
     ]);
     const refitless = { recovery: { ...recovery, refitOutput: false } };
     expect(methodRows({ ...half, methods: [], recipe: refitless }).rows).toEqual([]);

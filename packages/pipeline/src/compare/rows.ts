@@ -52,8 +52,8 @@ export interface RowsRequest extends PluginChoices {
   ownMethods?: ReadonlyMap<string, MethodChoice> | undefined;
 }
 
-/** A row of its own method and of what follows it, on the calibration windows of the recipe that is compared. */
-export type ComparedRecipe = Pick<Recipe, 'method' | 'recovery'>;
+/** A row of its own method, width of heads and recovery, on the calibration windows of the recipe that is compared. */
+export type ComparedRecipe = Pick<Recipe, 'method' | 'headWidth' | 'recovery'>;
 
 /** Name under which the recipe itself, reconstruction included, stands among the methods. */
 export const recipeRowName = 'default-recipe';
@@ -63,7 +63,8 @@ export const recipeRowName = 'default-recipe';
  * the same recipe as a file.
  */
 export const bestRecipes: ReadonlyMap<string, ComparedRecipe> = new Map([
-  ['rope-averaged-refit', parseRecipe({ method: 'rope-averaged', recovery: { preset: 'full', steps: 0 } })],
+  ['rope-averaged-refit', parseRecipe({ headWidth: 1, recovery: { preset: 'refit' } })],
+  ['quick', parseRecipe({ recovery: { preset: 'refit' } })],
 ]);
 
 const budgetNote = 'The budget of the recipe holds for its own rows; the others keep the same in every layer.';
@@ -81,13 +82,13 @@ export function methodRows(
     recipes?: ReadonlyMap<string, ComparedRecipe> | undefined;
   },
 ): ComparedRows {
-  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
+  const recipe = comparedRecipe(request);
   const { shape } = request.model;
   const unfit = compressionMethods.names.filter((name) => !canCompress(compressionMethods.get(name), shape));
   const methods = request.methods ?? compressionMethods.names.filter((name) => !unfit.includes(name));
   const closedForms = methods.map((method) => methodRow(request, recipe, method, closedForm(recipe)));
-  const recipes = [...(request.recipes ?? [])].map(([name, { method, recovery }]) => ({
-    ...methodRow(request, recipe, method, onTextOf(recipe, recovery)),
+  const recipes = [...(request.recipes ?? [])].map(([name, { method, headWidth, recovery }]) => ({
+    ...methodRow(request, { ...recipe, headWidth }, method, onTextOf(recipe, recovery)),
     name,
   }));
   const title = `${request.methods ? 'methods' : 'every method'} at every ratio`;
@@ -103,8 +104,14 @@ function leftOut(method: string): string {
   return `${method} is left out: its keys would be rebuilt from latents that are normed or clipped.`;
 }
 
-/** The recipe itself where it goes beyond a closed form; before its distillation too, if it has one. */
-function recipeRows(request: RowsRequest, recipe: Recipe): RowOfAnySize[] {
+/** What rows have that do not say otherwise: heads of the model's width, as most methods of other papers have them. */
+function comparedRecipe({ recipe, model }: RowsRequest): Recipe {
+  return fitWindows(parseRecipe({ headWidth: 1, ...recipe }), model.shape);
+}
+
+/** The recipe itself, in its own width, where it goes beyond a closed form; before its distillation too, if it has one. */
+function recipeRows(request: RowsRequest, compared: Recipe): RowOfAnySize[] {
+  const recipe = { ...compared, headWidth: parseRecipe(request.recipe).headWidth };
   const { budget } = recipe;
   const rowWith = (name: string, recovery: Recipe['recovery']): RowOfAnySize[] => {
     const spread = spreads(request, recipe);
@@ -121,7 +128,7 @@ function recipeRows(request: RowsRequest, recipe: Recipe): RowOfAnySize[] {
 
 /** Every method before and after the recipe's recovery: what closed forms are worth once it has run. */
 export function initialisationRows(request: RowsRequest & { methods: readonly string[] }): ComparedRows {
-  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
+  const recipe = comparedRecipe(request);
   const rows = request.methods.flatMap((method) => {
     const before = methodRow(request, recipe, method, closedForm(recipe));
     const after = methodRow(request, recipe, method, recipe.recovery);
@@ -141,7 +148,7 @@ export interface ComparedGrouping {
 
 /** The recipe's method with each grouping, before and after its recovery, and what the groups cost. */
 export function groupingRows(request: RowsRequest & { groupings: readonly ComparedGrouping[] }): ComparedRows {
-  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
+  const recipe = comparedRecipe(request);
   const rows = request.groupings.flatMap(({ name, choice }) => {
     if (!choice) groupingStrategies.get(name);
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
@@ -166,7 +173,7 @@ export interface ComparedBudget {
 
 /** The recipe's method with each budget, before and after its recovery, and what each layer keeps. */
 export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBudget[] }): ComparedRows {
-  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
+  const recipe = comparedRecipe(request);
   const rows = request.budgets.flatMap(({ name, choice }) => {
     if (!choice) budgetPolicies.get(name);
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
@@ -189,7 +196,7 @@ export function budgetRows(request: RowsRequest & { budgets: readonly ComparedBu
  * @param request.headWidths In widths of the model's heads; ratios at which groups are too small for a width are left out.
  */
 export function headWidthRows(request: RowsRequest & { headWidths: readonly number[] }): ComparedRows {
-  const recipe = fitWindows(parseRecipe(request.recipe), request.model.shape);
+  const recipe = comparedRecipe(request);
   const rows = request.headWidths.flatMap((headWidth) => {
     const rowWith = (recovery: Recipe['recovery']): RowOfAnySize => {
       const row = methodRow(request, { ...recipe, headWidth }, recipe.method, recovery);
