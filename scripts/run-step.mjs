@@ -21,11 +21,11 @@ export function runStep(command, argumentList, environment) {
   return result.status ?? 1;
 }
 
-/** Runs a program in the workspace root beside others; its output is kept back: { code, output, seconds }. */
-export function runBeside(command, argumentList) {
+/** Runs a program in the workspace root, or in `cwd`, beside others; its output is kept back: { code, output, seconds }. */
+export function runBeside(command, argumentList, { cwd = root } = {}) {
   const started = performance.now();
   return new Promise((settle) => {
-    const child = spawn(command, argumentList, { ...settings(), stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, argumentList, { ...settings(), cwd, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text) => (output += text));

@@ -30,6 +30,7 @@ const chromium = ensureChromium();
 
 // The longest first.
 const checks = [
+  ['packages as they are installed', 'installed'],
   ['package files', 'packages'],
   ['types', 'typecheck'],
   ['import directions', 'imports'],

@@ -12,7 +12,7 @@ export type GroupCost = (heads: readonly number[]) => number;
 export interface GroupingRequest {
   layer: number;
   /** Second moments of the layer; undefined when the recipe calibrates on no text. */
-  statistics: LayerStatistics | undefined;
+  statistics?: LayerStatistics | undefined;
   /** KV heads of the source. */
   numKeyValueHeads: number;
   /** KV heads wanted. Divides `numKeyValueHeads`. */
@@ -24,7 +24,7 @@ export interface GroupingRequest {
   /** How the layer knows positions, which decides what its keys may share. Left out: RoPE over whole heads. */
   positions?: PositionShape | undefined;
   /** Cost of letting these heads share one: share of the layer's energy that is lost, >= 0. Present with statistics. */
-  cost: GroupCost | undefined;
+  cost?: GroupCost | undefined;
   /** The layer's attention weights, for strategies that read them. */
   weights?: AttentionWeights | undefined;
   /**
