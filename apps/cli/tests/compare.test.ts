@@ -40,7 +40,7 @@ describe('which rows kvlr compare has', () => {
     const report = await rowsOf('--all', '--windows', '1');
     const stated = ['mean-pool', 'kq-svd', 'palu', 'clover', 'rope-exact-joint', 'rope-averaged'];
     expect(names(report)).toEqual(expect.arrayContaining(stated));
-    expect(names(report).slice(-2)).toEqual(['rope-averaged-refit', 'default-recipe']);
+    expect(names(report).slice(-3)).toEqual(['rope-averaged-refit', 'quick', 'default-recipe']);
     expect(report.base.windowCount).toBe(1);
     expect(report.rows.find(({ method }: { method: string }) => method === 'palu').layout).toBe('rebuilt keys');
     expect(report.orders[0].ranks).toHaveLength(report.rows.length);

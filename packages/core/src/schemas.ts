@@ -3,6 +3,7 @@ import { z } from 'zod';
 export {
   budgetPolicySchema,
   cacheCodecSchema,
+  cachePolicySchema,
   groupingStrategySchema,
   keyPluginSchema,
   methodPluginSchema,
@@ -154,7 +155,7 @@ export const recipeSchema = z.strictObject({
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
   /**
    * Width of the result's heads in widths of the source's: a share of the cache is then kept in fewer and wider heads, at the price
-   * of more parameters and arithmetic. 'auto': the widest that adds at most a tenth to the parameters.
+   * of more parameters and arithmetic. 'auto': where a share is given, the widest that adds at most a tenth to the parameters.
    */
   headWidth: z.union([z.int().min(1), z.literal('auto')]).default('auto'),
   /** Name of a grouping strategy, or the path of an ES module that exports one. */

@@ -99,9 +99,10 @@ export function resolveHeads(request: HeadsRequest): ResultHeads {
     return { keyValueHeads: resolveKeyValueHeads(model.shape, keyValueHeads, headWidth), headWidth };
   }
   const { shape } = model;
-  const share = typeof keyValueHeads === 'number' ? keyValueHeads / shape.numKeyValueHeads : keyValueHeads.keep;
-  const plain = { keyValueHeads: resolveKeyValueHeads(shape, { keep: share }), headWidth: 1 };
-  if (!canBeWide(request)) return plain;
+  const plain = { keyValueHeads: resolveKeyValueHeads(shape, keyValueHeads), headWidth: 1 };
+  // Who names a count means heads as they are; a share of the cache leaves open what it is kept in.
+  if (typeof keyValueHeads === 'number' || !canBeWide(request)) return plain;
+  const share = keyValueHeads.keep;
   const most = (1 + mostAdded) * countShapeParameters(shape);
   const wider = divisorsOf(shape.numKeyValueHeads)
     .map((count) => ({ keyValueHeads: count, headWidth: (share * shape.numKeyValueHeads) / count }))
