@@ -31,6 +31,8 @@ interface NamedCommand {
   usage: string;
   /** Imported when the command is asked for: what it needs takes longer to load than the list of commands to print. */
   load(): Promise<{ define: Define }>;
+  /** It speaks of all commands, which then have to be defined as well. */
+  needsAll?: boolean;
 }
 
 const commands: Readonly<Record<string, NamedCommand>> = {
@@ -90,6 +92,12 @@ const commands: Readonly<Record<string, NamedCommand>> = {
     usage: '[options]',
     load: () => import('./commands/demo.ts'),
   },
+  completion: {
+    description: 'print what makes a shell complete kvlr: commands, options, names',
+    usage: '<bash|zsh|fish>',
+    load: () => import('./commands/completion.ts'),
+    needsAll: true,
+  },
 };
 
 /**
@@ -110,9 +118,9 @@ export function createProgram(terminal: Terminal, openContext: () => Promise<Com
       (file: string, earlier: string[] = []) => [...earlier, file],
     )
     .hook('preSubcommand', async (_, command) => {
-      const { define } = await commands[command.name()]!.load();
       context = await openContext();
-      define(command, context);
+      const needed = commands[command.name()]!.needsAll ? program.commands : [command];
+      for (const one of needed) (await commands[one.name()]!.load()).define(one, context);
     })
     .hook('preAction', async () => {
       const { architecture = [] } = program.opts<{ architecture?: string[] }>();
@@ -122,7 +130,7 @@ export function createProgram(terminal: Terminal, openContext: () => Promise<Com
     })
     .configureHelp({
       showGlobalOptions: true,
-      helpWidth: 110,
+      helpWidth: terminal.columns,
       subcommandTerm: (command) => `${command.name()} ${commands[command.name()]?.usage ?? '[command]'}`,
     })
     .configureOutput({ writeOut: terminal.writeOut, writeErr: terminal.writeError, outputError() {} })

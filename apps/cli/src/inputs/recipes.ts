@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { KvlrError } from '@kvlr/core';
+import { didYouMean, KvlrError } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type PluginChoices, parseRecipe, parseRecipeYaml } from '@kvlr/pipeline';
 import { loadBudget, loadGrouping, loadMethod } from '@kvlr/pipeline/node';
@@ -138,7 +138,7 @@ function pathOfRecipe(name: string): string {
   if (names.includes(name)) return join(recipesDirectory, `${name}.yaml`);
   throw new KvlrError('usage', {
     message: `expected one of ${names.join(', ')}, got "${name}"`,
-    hint: 'Name one of these recipes, or give the path of a file, such as ./recipe.yaml.',
+    hint: `${didYouMean(name, names)}Name one of these recipes, or give the path of a file, such as ./recipe.yaml.`,
     data: { received: name },
   });
 }

@@ -12,6 +12,7 @@ function renderPlain(): { lines: () => string[]; send: (...events: KvlrEvent[]) 
       written += text;
     },
     interactive: false,
+    columns: 100,
     colors: pc.createColors(false),
     styles: { strong: plain, faint: plain },
   });

@@ -11,6 +11,8 @@ export interface Terminal {
   writeError(text: string): void;
   /** True when stderr is a terminal: progress bars are drawn. */
   interactive: boolean;
+  /** Characters in a line of help. */
+  columns: number;
   /** Colours of what goes to stderr. */
   colors: ReturnType<typeof pc.createColors>;
   /** How results on stdout are stressed. */
@@ -39,9 +41,16 @@ export function processTerminal(): Terminal {
     writeOut: (text) => process.stdout.write(text),
     writeError: (text) => process.stderr.write(text),
     interactive: process.stderr.isTTY === true,
+    columns: helpColumns(process.env.COLUMNS, process.stdout.columns),
     colors: pc.createColors(pc.isColorSupported && process.stderr.isTTY === true),
     styles: { strong: outColors.bold, faint: outColors.dim },
   };
+}
+
+/** As wide as the terminal, or as COLUMNS says, within what is read with ease; 110 where nobody knows. */
+export function helpColumns(asked: string | undefined, terminal: number | undefined): number {
+  const columns = Number.parseInt(asked ?? '', 10) || terminal || 110;
+  return Math.max(40, Math.min(columns, 140));
 }
 
 /**

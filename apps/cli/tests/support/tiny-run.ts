@@ -29,6 +29,7 @@ export async function runCli(argumentList: readonly string[], signal?: AbortSign
         outcome.error += text;
       },
       interactive: false,
+      columns: 100,
       colors: pc.createColors(false),
       styles: { strong: plain, faint: plain },
     },
