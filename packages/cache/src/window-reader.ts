@@ -1,4 +1,5 @@
 import {
+  type CacheCodec,
   type CacheSide,
   type CodedCache,
   codedTokens,
@@ -7,8 +8,10 @@ import {
   type SideCodec,
   type SideStatistics,
   slotsOfSide,
+  type WindowAttention,
   type WindowReader,
 } from '@kvlr/core';
+import { attendUnderPolicy } from './policies/policy-attention.ts';
 
 const sides: readonly CacheSide[] = ['keys', 'values'];
 
@@ -26,7 +29,7 @@ export interface WindowReaderRequest {
  */
 export function windowReader({ shape, cache, statistics }: WindowReaderRequest): WindowReader {
   requireCacheFits(shape, cache);
-  const { codec } = cache;
+  const { codec, policy } = cache;
   const codecs = shape.layers.map(({ cache: layout }, layer) => {
     const create = (side: CacheSide): SideCodec =>
       codec[side].create({
@@ -55,6 +58,7 @@ export function windowReader({ shape, cache, statistics }: WindowReaderRequest):
       return { keys: read('keys'), values: read('values') };
     },
     coded: (side, tokens) => codedRange(cache, side, tokens),
+    ...(policy && { attend: (window: WindowAttention) => attendUnderPolicy(window, { ...cache, policy }) }),
   };
 }
 
@@ -64,10 +68,11 @@ function codedRange(cache: CodedCache, side: CacheSide, tokens: number): { from:
 }
 
 /**
- * Throws 'unsupported-feature' where the model's heads cannot be stored so: a width that a format does not take, or latent keys, which
- * exist after their rotation only, in a format that stores keys before it.
+ * Throws 'unsupported-feature' where the model's heads cannot be stored so: a width that a format does not take; latent keys, which
+ * exist after their rotation only, in a format that stores keys before it; a policy over anything but tokens that are stored one by one, as
+ * attention reads them, and over heads with a key and a value each.
  */
-export function requireCacheFits(shape: DecoderShape, { codec }: Pick<CodedCache, 'codec'>): void {
+export function requireCacheFits(shape: DecoderShape, { codec, policy }: Pick<CodedCache, 'codec' | 'policy'>): void {
   for (const [layer, { cache }] of shape.layers.entries()) {
     for (const side of sides) {
       const slots = slotsOfSide(cache, side);
@@ -88,5 +93,31 @@ export function requireCacheFits(shape: DecoderShape, { codec }: Pick<CodedCache
         data: { keys: cache.keys },
       });
     }
+    if (policy !== undefined) requirePolicyFits(shape, layer, codec);
   }
+}
+
+function requirePolicyFits(
+  { layers, attention }: DecoderShape,
+  layer: number,
+  { keys, values, title }: CacheCodec,
+): void {
+  const { cache, positions, window } = layers[layer]!;
+  const refused =
+    keys.blockTokens > 1 || values.blockTokens > 1 || keys.keys === 'projected'
+      ? ['tokens that are stored one by one, keys behind RoPE,', title]
+      : cache.keys === 'rebuilt' || cache.keySlots !== cache.valueSlots
+        ? [
+            'KV heads with a key and a value each',
+            `${cache.keySlots} ${cache.keys} keys and ${cache.valueSlots} values`,
+          ]
+        : positions.kind === 'alibi' || window !== undefined || attention.softCap !== undefined
+          ? ['attention over the whole text without penalties or caps', 'another']
+          : undefined;
+  if (refused === undefined) return;
+  throw new KvlrError('unsupported-feature', {
+    message: `expected ${refused[0]} for a cache with a policy, got ${refused[1]}`,
+    hint: 'Take a codec such as f16, int8 or q8_0, or leave the policy out.',
+    where: { layer },
+  });
 }

@@ -41,7 +41,7 @@ export {
   type SlotShape,
   slotsOfSide,
 } from './cache/cache-codec.ts';
-export type { CachePolicy, HeldTokens, KeptTokens } from './cache/cache-policy.ts';
+export type { CachePolicy, HeldTokens, KeptTokens, PolicySettings } from './cache/cache-policy.ts';
 export {
   type CodedCache,
   codecTableBytes,
@@ -49,9 +49,12 @@ export {
   codedTokens,
   type ExactTokens,
   halfCacheBytes,
+  heldTokens,
   meanCodedCacheBytes,
+  policyBudget,
+  policyTokens,
 } from './cache/coded-cache.ts';
-export type { LayerRows, WindowReader } from './cache/window-reader.ts';
+export type { LayerRows, WindowAttention, WindowReader } from './cache/window-reader.ts';
 export { fromBfloat, fromHalf, halfTable, toBfloat, toFiniteHalf, toHalf } from './half-floats.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
 export {

@@ -4,6 +4,7 @@ import {
   bestRecipes,
   budgetPolicies,
   cacheCodecs,
+  cachePolicies,
   compressionMethods,
   groupingStrategies,
 } from '@kvlr/pipeline';
@@ -97,9 +98,12 @@ Examples:
   kvlr compare --bytes --windows 6 -o equal-bytes                every cache, a first look
   kvlr compare ./model --bytes f16 q8_0:q5_1 channel-2+window=32+first=4 ./mine.mjs --ratios 1/2
 
-Caches of --bytes: CODEC, or KEYS:VALUES, then +window=N (newest tokens that stay exact) and +first=N (first ones). Codecs, or ES
-modules such as ./mine.mjs:
+Caches of --bytes: CODEC, or KEYS:VALUES, then +window=N (newest tokens that stay exact) and +first=N (first ones), then
++policy=POLICY+keep=25% (the share of tokens that stay). Codecs, or ES modules such as ./mine.mjs:
 ${listNames(cacheCodecs, ({ title }) => title)}
+
+Policies of --bytes, or ES modules:
+${listNames(cachePolicies, ({ title }) => title)}
 
 Methods:
 ${listNames(compressionMethods, ({ title, portable }) => (portable ? title : `${title} (kvlr only)`))}
@@ -156,7 +160,7 @@ export function define(command: Command, context: CommandContext): void {
       new Option(
         '--bytes [caches...]',
         'compare perplexity at equal bytes instead: heads, bits and exact tokens (default: one cache of each kind)',
-      ).conflicts(['methods', 'all', 'initialisations', 'groupings', 'budgets', 'headWidths', 'workers']),
+      ).conflicts(['methods', 'all', 'initialisations', 'groupings', 'budgets', 'headWidths']),
     )
     .option(
       '--contexts <list>',

@@ -31,6 +31,13 @@ export interface KeptTokens {
   values?: Float32Array | undefined;
 }
 
+/** A policy, and the share of the tokens that it lets stay. */
+export interface PolicySettings {
+  policy: CachePolicy;
+  /** Above 0, at most 1. */
+  keep: number;
+}
+
 /** Port: which tokens of a cache stay, and which are merged into others. Asked slot by slot, so slots may keep different tokens. */
 export interface CachePolicy {
   /** One line for tables and help texts. */

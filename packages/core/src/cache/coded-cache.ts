@@ -1,6 +1,7 @@
 import { cacheWidth } from '../model/decoder-shape.ts';
 import type { CachedLayers } from './cache-bytes.ts';
 import { type CacheCodec, type CacheSide, type SideFormat, slotsOfSide } from './cache-codec.ts';
+import type { PolicySettings } from './cache-policy.ts';
 
 /** Which tokens of a cache stay as they are, in halves, beside those that are coded. */
 export interface ExactTokens {
@@ -13,7 +14,27 @@ export interface ExactTokens {
 /** A cache whose entries are coded but for some exact tokens. */
 export interface CodedCache extends ExactTokens {
   codec: CacheCodec;
+  /** Lets only some tokens stay. The exact ones always do. */
+  policy?: PolicySettings | undefined;
 }
+
+/** Tokens between two questions to a policy: as many as there are in a step of a prompt that is read in chunks. */
+export const policyTokens = 32;
+
+/** Most tokens that a policy lets stay of so many, first and newest exact ones included; at least 1. */
+export function policyBudget({ keep }: PolicySettings, { first, window }: ExactTokens, tokens: number): number {
+  return Math.min(tokens, Math.max(1, Math.ceil(keep * tokens - 1e-9), first + window));
+}
+
+/** Tokens that a cache holds of a text of `tokens`: with a policy its budget when it was last asked, and what came since. */
+export function heldTokens(cache: Pick<CodedCache, 'policy' | keyof ExactTokens>, tokens: number): number {
+  if (cache.policy === undefined) return tokens;
+  const asked = policyTokens * Math.floor(tokens / policyTokens);
+  return policyBudget(cache.policy, cache, asked) + tokens - asked;
+}
+
+/** What a policy must know of a token in a slot to be asked again: its position and the attention that it has had. */
+const policyBytes = 8;
 
 const sides: readonly CacheSide[] = ['keys', 'values'];
 
@@ -29,15 +50,20 @@ export function codedTokens(
   return blockTokens * Math.floor(Math.max(0, tokens - exact.first - exact.window) / blockTokens);
 }
 
-/** Exact bytes of the cache of one sequence of so many tokens: codes, scales, padding, and the exact tokens at two bytes a number. */
+/**
+ * Exact bytes of the cache of one sequence of so many tokens: codes, scales, padding, the exact tokens at two bytes a number, and what a
+ * policy keeps of each token that it lets stay.
+ */
 export function codedCacheBytes({ layers }: CachedLayers, cache: CodedCache, tokens: number): number {
+  const held = heldTokens(cache, tokens);
   let bytes = 0;
   for (const layer of layers) {
     for (const side of sides) {
       const shape = slotsOfSide(layer.cache, side);
-      const coded = codedTokens(cache.codec[side], cache, tokens);
-      bytes += cache.codec[side].byteLength(shape, coded) + 2 * shape.slots * shape.width * (tokens - coded);
+      const coded = codedTokens(cache.codec[side], cache, held);
+      bytes += cache.codec[side].byteLength(shape, coded) + 2 * shape.slots * shape.width * (held - coded);
     }
+    if (cache.policy !== undefined) bytes += policyBytes * layer.cache.keySlots * held;
   }
   return bytes;
 }

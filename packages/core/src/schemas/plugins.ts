@@ -74,6 +74,14 @@ const sideFormatSchema = z.looseObject({
   create: functionSchema<unknown>(),
 });
 
+/** What the module of a cache policy exports by default. */
+export const cachePolicySchema = z.looseObject({
+  title: z.string().min(1),
+  source: z.string().optional(),
+  observedQueries: z.int().min(0).max(32),
+  keep: functionSchema<unknown>(),
+});
+
 /** What the module of a cache codec exports by default. */
 export const cacheCodecSchema = z.looseObject({
   title: z.string().min(1),

@@ -1,10 +1,12 @@
-import { type CacheName, codecRegistry, formatCacheName, parseCacheName } from '@kvlr/cache';
-import type { CacheCodec, CodedCache, ModuleLoader, StandardSchema } from '@kvlr/core';
-import { KvlrError } from '@kvlr/core';
-import { cacheCodecSchema } from '@kvlr/core/schemas';
+import { type CacheName, codecRegistry, formatCacheName, parseCacheName, policyRegistry } from '@kvlr/cache';
+import type { CacheCodec, CachePolicy, CodedCache, ModuleLoader, StandardSchema } from '@kvlr/core';
+import { cacheCodecSchema, cachePolicySchema } from '@kvlr/core/schemas';
 
 /** The cache codecs that can be asked for by name or path. */
 export const cacheCodecs = codecRegistry(cacheCodecSchema as unknown as StandardSchema<CacheCodec>);
+
+/** The policies that can be asked for by name or path. */
+export const cachePolicies = policyRegistry(cachePolicySchema as unknown as StandardSchema<CachePolicy>);
 
 /** A cache that a model is measured with. */
 export interface NamedCache {
@@ -17,23 +19,17 @@ export interface NamedCache {
 }
 
 /**
- * The cache that a text names: `channel-2+window=32+first=4`, `q8_0:q5_1`, `./mine.mjs`.
+ * The cache that a text names: `channel-2+window=32+first=4`, `q8_0:q5_1`, `./mine.mjs`, `f16+policy=snapkv+keep=25%`.
  *
  * @param load Imports modules; without it only names are known.
  * @throws KvlrError 'usage' for what cannot be read and for unknown names; 'plugin-invalid' for modules of another form.
  */
 export async function resolveCache(text: string, load?: ModuleLoader): Promise<NamedCache> {
   const parts = parseCacheName(text);
-  if (parts.policy !== undefined) {
-    throw new KvlrError('unsupported-feature', {
-      message: `expected a cache that keeps every token, got the policy ${parts.policy} in ${text}`,
-      hint: 'Measure codecs alone: leave the policy and what it keeps out.',
-      data: { cache: text, policy: parts.policy },
-    });
-  }
   const keys = await cacheCodecs.resolve(parts.keys, load);
   const values = await cacheCodecs.resolve(parts.values, load);
-  const hashes = [keys.hash, values.hash].filter((hash) => hash !== undefined);
+  const policy = parts.policy === undefined ? undefined : await cachePolicies.resolve(parts.policy, load);
+  const hashes = [keys.hash, values.hash, policy?.hash].filter((hash) => hash !== undefined);
   const codec: CacheCodec = {
     title: parts.keys === parts.values ? keys.value.title : `keys: ${keys.value.title}; values: ${values.value.title}`,
     source: keys.value.source,
@@ -43,7 +39,10 @@ export async function resolveCache(text: string, load?: ModuleLoader): Promise<N
   return {
     name: formatCacheName(parts),
     parts,
-    cache: { codec, window: parts.window, first: parts.first },
+    cache: {
+      ...{ codec, window: parts.window, first: parts.first },
+      ...(policy && { policy: { policy: policy.value, keep: parts.keep! } }),
+    },
     ...(hashes.length > 0 && { hash: hashes.join(' ') }),
   };
 }
@@ -68,4 +67,6 @@ export const comparedCaches = [
   'klt-3',
   'klt-2',
   'klt-1.5',
+  'f16+policy=snapkv+keep=25%',
+  'f16+policy=kvmerger+keep=25%',
 ];

@@ -12,7 +12,8 @@ import { cacheEngines, cachesOf, enginesWith, hasCache } from './engines.ts';
 import { headsRows } from './heads-rows.ts';
 import { planCache } from './plan-cache.ts';
 
-const example = (name: string) => fileURLToPath(new URL(`../../../../examples/caches/${name}`, import.meta.url));
+const example = (name: string, kind = 'caches') =>
+  fileURLToPath(new URL(`../../../../examples/${kind}/${name}`, import.meta.url));
 
 describe('compareBytes', () => {
   it('measures heads and bits together, counts their bytes, and keeps every point', async () => {
@@ -72,10 +73,29 @@ it.each(['bfloat.mjs', 'signs.mjs'])('the example %s is a codec', async (name) =
   });
 });
 
+it('a policy by name or module drops tokens, and its bytes are counted', async () => {
+  const run = await tinyRun();
+  const names = ['snapkv', 'kvmerger', 'sinks', example('heavy-hitters.mjs', 'policies')];
+  const caches = await Promise.all(['f16', ...names.map((name) => `f16+policy=${name}+keep=25%`)].map(loadCache));
+  const rows = { title: '', rows: [], notes: [] };
+  const recipe = { ...run.recipe, evaluation: { ...run.recipe.evaluation, windowLength: 81 } };
+  const { points, baseBytes } = await compareBytes({ ...run, recipe, rows, caches, contexts: [4096] });
+  const [exact, ...dropped] = points;
+  // A position and a sum beside the numbers: 8 bytes a token and slot.
+  const { keySlotWidth, valueSlotWidth } = run.model.shape.layers[0]!.cache;
+  const beside = 8 / (2 * (keySlotWidth + valueSlotWidth));
+  for (const { bytes, klDivergence, engines } of dropped) {
+    expect(klDivergence.value).toBeGreaterThan(exact!.klDivergence.value);
+    expect(bytes[1]! / baseBytes[1]!).toBeCloseTo((1 + beside) * (0.25 + 0.75 * (15.5 / 4080)), 2);
+    expect(engines).toEqual([]);
+  }
+});
+
 it('modules that are no codecs and policies are refused in words', async () => {
   const budget = fileURLToPath(new URL('../../../../examples/budgets/taper.mjs', import.meta.url));
   await expectKvlrError(() => loadCache(budget), 'plugin-invalid', 'a default export that is a cache codec');
-  await expectKvlrError(() => resolveCache('f16+policy=snapkv+keep=25%'), 'unsupported-feature', 'the policy snapkv');
+  await expectKvlrError(() => resolveCache('f16+policy=snapvk+keep=25%'), 'usage', 'cache policy');
+  await expectKvlrError(() => loadCache(`f16+policy=${budget}+keep=25%`), 'plugin-invalid', 'a cache policy');
 });
 
 describe('engines', () => {

@@ -97,6 +97,19 @@ async function codedLayer(
   try {
     const [keys, values] = [await rows.stored.data(), await rows.value.data()] as [Float32Array, Float32Array];
     const read = reader.read({ layer, tokens: context.tokens, keys, values });
+    const finish = (attended: Tensor2D): Tensor2D => {
+      const between = streamAfterAttention(before, attentionOutput(attended, weights, shape, project), weights, shape);
+      return streamAfterFeedForward(before, between, weights, shape, project);
+    };
+    if (reader.attend) {
+      const queries = tidy(() => mul(queryHeads(rows.query, weights, shape, 1, rotation), shape.attention.scoreScale));
+      const attended = reader.attend({
+        ...{ layer, tokens: context.tokens, heads: shape.numAttentionHeads, slots: cache.keySlots },
+        ...{ keyWidth: cache.keySlotWidth, valueWidth: cache.valueSlotWidth, ...read },
+        queries: await download(queries),
+      });
+      return tidy(() => finish(tensor2d(attended, [context.tokens, shape.numAttentionHeads * cache.valueSlotWidth])));
+    }
     return tidy(() => {
       const upload = (side: CacheSide, like: Tensor2D): Tensor2D => {
         if (read[side].length === like.size) return tensor2d(read[side], like.shape);
@@ -125,8 +138,7 @@ async function codedLayer(
         masks.values === undefined
           ? valuesOf(attention, readValues)
           : add(valuesOf(attention, rows.value), valuesOf(mul(attention, masks.values), sub(readValues, rows.value)));
-      const between = streamAfterAttention(before, attentionOutput(attended, weights, shape, project), weights, shape);
-      return streamAfterFeedForward(before, between, weights, shape, project);
+      return finish(attended);
     });
   } finally {
     for (const tensor of Object.values(rows)) tensor.dispose();

@@ -1,0 +1,20 @@
+import { type CachePolicy, Registry, type StandardSchema } from '@kvlr/core';
+import { mergeSimilar } from './merge-similar.ts';
+import { mostAttended, newestFirst } from './most-attended.ts';
+
+/** Every policy that can be asked for by name. */
+export const builtInPolicies = {
+  sinks: newestFirst,
+  snapkv: mostAttended,
+  kvmerger: mergeSimilar,
+} satisfies Record<string, CachePolicy>;
+
+/** A registry of the built-in policies; with a schema, modules that export a policy can be asked for by path. */
+export function policyRegistry(schema?: StandardSchema<CachePolicy>): Registry<CachePolicy> {
+  return new Registry({
+    kind: 'cache policy',
+    entries: builtInPolicies,
+    ...(schema && { schema }),
+    example: 'Write: export default { title, observedQueries, keep }; see examples/policies/heavy-hitters.mjs.',
+  });
+}
