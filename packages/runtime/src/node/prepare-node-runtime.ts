@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join, sep } from 'node:path';
+import { delimiter, dirname, join, sep } from 'node:path';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { hostNavigator } from '../backends/select-backend.ts';
 
@@ -69,7 +69,13 @@ function whyNoVulkan(): string | undefined {
   if (process.platform !== 'linux') return undefined;
   if (!hasVulkanLoader()) return 'no Vulkan loader (libvulkan.so.1) is installed';
   // Whoever names a driver wants it, such as one that computes on the processor.
-  if (process.env.VK_ICD_FILENAMES || process.env.VK_DRIVER_FILES) return undefined;
+  const named = process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES;
+  if (named) {
+    const isThere = named.split(delimiter).some((file) => existsSync(file));
+    return isThere
+      ? undefined
+      : `there is no such Vulkan driver as VK_DRIVER_FILES or VK_ICD_FILENAMES names: ${named}`;
+  }
   return hasGpuDevice() ? undefined : 'no GPU that may be used is in /dev (and VK_ICD_FILENAMES names no driver)';
 }
 
