@@ -52,8 +52,11 @@ it('draws every point once, and the front through those that nothing beats', () 
   const paths = elements(parseMarkup(svg), 'path');
   const titled = paths.map((path) => path.textContent ?? '').filter((title) => / at \d/.test(title));
   expect(titled).toHaveLength(points.length);
-  const front = paths.find((path) => path.getAttribute('class')?.startsWith('line'));
-  expect(front!.getAttribute('d')!.match(/[ML]/g)).toHaveLength(4);
+  const fronts = paths.filter((path) => path.getAttribute('class')?.startsWith('line'));
+  const corners = fronts.map((path) => path.getAttribute('d')!.match(/[ML]/g)!.length);
+  // All points, and those that llama.cpp has too.
+  expect(corners).toEqual([4, 3]);
+  expect(elements(parseMarkup(svg), 'circle')).toHaveLength(5);
   expect(findFaults(svg)).toEqual([]);
   expect(findBrokenNumbers(svg)).toEqual([]);
 });

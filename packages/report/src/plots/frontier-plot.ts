@@ -2,7 +2,7 @@ import { scaleLog, scaleSymlog } from 'd3-scale';
 import { type FrontierPoint, type FrontierReport, paretoFront, shareOf } from '../documents/frontier-report.ts';
 import { formatPercent, formatRatioMeasurement } from '../format/format.ts';
 import { element, type Markup } from '../markup.ts';
-import { label, logarithmicTicks, marker, type Plot, rule, seriesClass, svgDocument } from './plot.ts';
+import { dashes, label, logarithmicTicks, marker, type Plot, rule, seriesClass, svgDocument } from './plot.ts';
 
 const [left, right, top, height] = [58, 150, 40, 430];
 
@@ -17,7 +17,8 @@ interface Place {
 
 /**
  * Change of perplexity against the share of the base's bytes, both logarithmic (the change linear near zero), one marker shape for each row
- * of heads, and the front drawn through the points that no other beats. At the first of the report's contexts.
+ * of heads, and the front drawn through the points that no other beats; another, broken one, through those that no other beats in engines
+ * beside kvlr, whose points have a ring. At the first of the report's contexts.
  */
 function frontierPlot(report: FrontierReport, width = 860): Plot {
   const { points } = report;
@@ -30,7 +31,10 @@ function frontierPlot(report: FrontierReport, width = 860): Plot {
   const changes = places.map(({ change }) => change);
   const y = scaleSymlog([Math.min(0, ...changes), Math.max(0.01, ...changes)], [top + height, top]).constant(0.002);
   const at = ({ share, change }: Place): [number, number] => [x(share), y(change)];
-  const front = paretoFront(points, 0).flatMap((point) => places.filter((place) => place.point === point));
+  const frontOf = (of: readonly FrontierPoint[]) =>
+    paretoFront(of, 0).flatMap((point) => places.filter((place) => place.point === point));
+  const front = frontOf(points);
+  const stockFront = frontOf(points.filter(isStock));
   const shapes: Markup[] = [];
   for (const tick of logarithmicTicks(...(x.domain() as [number, number]), 8)) {
     shapes.push(
@@ -48,30 +52,39 @@ function frontierPlot(report: FrontierReport, width = 860): Plot {
       label(`+${formatPercent(tick)}`, left - 8, y(tick) + 4, { anchor: 'end', className: 'muted' }),
     );
   }
-  const path = front.map(
-    (place, index) =>
-      `${index === 0 ? 'M' : 'L'}${at(place)
-        .map((value) => value.toFixed(1))
-        .join(' ')}`,
-  );
-  if (path.length > 1) shapes.push(element('path', { d: path.join(''), class: `line ${seriesClass('base', 's')}` }));
+  const line = (through: readonly Place[], dash: string | undefined) => {
+    const path = through.map((place, index) => `${index === 0 ? 'M' : 'L'}${at(place).map(rounded).join(' ')}`);
+    const style = { d: path.join(''), class: `line ${seriesClass('base', 's')}`, 'stroke-dasharray': dash };
+    if (path.length > 1) shapes.push(element('path', style));
+  };
+  line(front, undefined);
+  line(stockFront, dashes[2]);
   for (const place of places) {
     const { point } = place;
     const title = `${point.headsTitle}, ${point.cache}: ${formatRatioMeasurement(point.perplexityRatio, 2)} at ${formatPercent(place.share)}`;
-    shapes.push(marker(heads.indexOf(point.headsTitle), ...at(place), title));
-  }
-  for (const place of front) {
     const [placeX, placeY] = at(place);
-    const series = heads.indexOf(place.point.headsTitle);
-    shapes.push(
-      label(place.point.cache, placeX + 9, placeY - 7, { className: `halo small ${seriesClass(series, 'f')}` }),
-    );
+    if (isStock(point)) shapes.push(ring(placeX, placeY));
+    shapes.push(marker(heads.indexOf(point.headsTitle), placeX, placeY, title));
+  }
+  // The name of the axis stands there already.
+  const taken: Box[] = [
+    { x: 0, y: top - 28, width: 140, height: 16 },
+    ...places.map((place) => boxAround(...at(place))),
+  ];
+  for (const place of new Set([...front, ...stockFront])) {
+    const { point } = place;
+    const { x: labelX, y: labelY, anchor } = placeLabel(point.cache, at(place), taken, width);
+    const className = `halo small ${seriesClass(heads.indexOf(point.headsTitle), 'f')}`;
+    shapes.push(label(point.cache, labelX, labelY, { anchor, className }));
   }
   heads.forEach((name, series) => {
     const row = top + 10 + 20 * series;
     shapes.push(marker(series, width - right + 20, row, name), label(name, width - right + 32, row + 4));
   });
+  const legend = top + 20 + 20 * heads.length;
   shapes.push(
+    ring(width - right + 20, legend),
+    label('other engines too', width - right + 32, legend + 4, { className: 'small' }),
     label('change of perplexity', left - 46, top - 16, { className: 'muted' }),
     label("share of the base's bytes at two bytes a number", width - right, top + height + 38, {
       anchor: 'end',
@@ -88,6 +101,53 @@ function frontierPlot(report: FrontierReport, width = 860): Plot {
     description: `Change of perplexity against bytes of the KV cache. What nothing beats: ${listed.join('; ')}.`,
     shapes,
   };
+}
+
+const isStock = ({ engines }: FrontierPoint): boolean => engines.some((engine) => engine !== 'kvlr');
+
+const rounded = (value: number): string => value.toFixed(1);
+
+function ring(x: number, y: number): Markup {
+  return element('circle', {
+    cx: rounded(x),
+    cy: rounded(y),
+    r: 8.5,
+    style: 'stroke-width:1',
+    class: `line ${seriesClass('base', 's')}`,
+  });
+}
+
+interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+const boxAround = (x: number, y: number): Box => ({ x: x - 5, y: y - 5, width: 10, height: 10 });
+
+/** Width of a letter of small labels, about. */
+const letter = 6.7;
+
+/** Where the name of a point stands free: right or left of it, above or below; right above it where nothing is free. */
+function placeLabel(text: string, [x, y]: [number, number], taken: Box[], width: number) {
+  const size = { width: letter * text.length, height: 14 };
+  const candidates = [-7, 18, -22, 33, -37, 48].flatMap((dy) =>
+    (['start', 'end'] as const).map((anchor) => {
+      const box = { ...size, x: anchor === 'start' ? x + 11 : x - 11 - size.width, y: y + dy - 11 };
+      return { anchor, box, x: anchor === 'start' ? x + 11 : x - 11, y: y + dy };
+    }),
+  );
+  const overlap = (a: Box, b: Box) =>
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+  const isFree = ({ box }: (typeof candidates)[number]) =>
+    box.x > left &&
+    box.x + box.width < width &&
+    box.y + box.height < top + height &&
+    !taken.some((other) => overlap(box, other));
+  const chosen = candidates.find(isFree) ?? candidates[0]!;
+  taken.push(chosen.box);
+  return chosen;
 }
 
 /** The same as an SVG file. */
