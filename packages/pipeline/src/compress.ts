@@ -189,7 +189,9 @@ export async function compressLayers(
   }).finally(() => recordings.close());
   const student = applyCompression(model, layers);
   const settings = recipe.recovery;
-  const recovered = await recoverStudent(context, { teacher: model, student, settings, text, key: keys.recovery });
+  const recovered = await recoverStudent(context, {
+    ...{ teacher: model, student, settings, text, loadLayer: runner.loadNativeLayer, key: keys.recovery },
+  });
   const result =
     recipe.keyScales === 'balanced' ? await withBalancedKeys(recovered.model, statistics!) : recovered.model;
   return { ...recovered, model: result, budget, groups };

@@ -40,6 +40,18 @@ describe('estimateCompression', () => {
     expect(secondsOf(native, 'block reconstruction')).toBe(secondsOf(onBackend, 'block reconstruction'));
   });
 
+  it('takes less time for a refit in native code, and as long for steps', async () => {
+    const windows = { trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
+    const secondsOf = async (recovery: Recovery, native: boolean) => {
+      const recipe = { ...tinyRecipe, recovery: { ...windows, ...recovery } };
+      const { stages } = estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), 'wasm', native);
+      return stages.find(({ title }) => title === 'block reconstruction')!.seconds;
+    };
+    expect(await secondsOf({ preset: 'refit' }, true)).toBeLessThan(await secondsOf({ preset: 'refit' }, false));
+    const steps: Recovery = { preset: 'refit', steps: 1 };
+    expect(await secondsOf(steps, true)).toBe(await secondsOf(steps, false));
+  });
+
   it('counts the distillation where there is one', async () => {
     const windowLength = 32;
     const [without, light, full] = [

@@ -1,7 +1,8 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 
-import { cacheWidth, type DecoderShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
+import { refitsAlone, refitsOutput } from '@kvlr/recovery';
 import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import { stageMemory } from './memory-estimate.ts';
@@ -69,13 +70,19 @@ export function estimateCompression(
   const measuredTokens = recipe.budget.windows * measured;
   const price = priceOfHeads(shape, plan);
   const student = studentSize(size, price, headWidth);
-  const recovery = estimateRecovery(shape, recipe, student);
+  const recovery = estimateRecovery(shape, recipe, student, native);
   const distillation = estimateDistillation(shape, recipe, student, plan);
   const stages = [
     { title: 'statistics', seconds: plan.needsStatistics && !plan.givenStatistics ? statisticsSeconds : 0 },
     { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / windowSpeed) },
     { title: 'factors', seconds: factorsSeconds },
-    { title: 'block reconstruction', seconds: recovery.operations / speed },
+    {
+      title: 'block reconstruction',
+      seconds:
+        recovery.operations / (recovery.onWindows ? windowSpeed : speed) +
+        recovery.moments / (probed?.moments ?? momentSpeed) +
+        recovery.solving / plainSpeed,
+    },
     ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / speed }] : []),
     { title: 'evaluation', seconds: evaluationSeconds },
   ];
@@ -136,25 +143,45 @@ function studentSize(size: ModelSize, { parameters }: HeadPrice, headWidth: numb
   };
 }
 
-function estimateRecovery(
-  shape: DecoderShape,
-  recipe: Recipe,
-  size: ModelSize,
-): { operations: number; bytes: number; diskBytes: number } {
+interface RecoveryEstimate {
+  /** Of layers, on windows or in training: floating point operations. */
+  operations: number;
+  /** Whether layers run as windows of calibration do: a refit in native code. */
+  onWindows: boolean;
+  /** Products of second moments in Float64, which the main thread sums. */
+  moments: number;
+  /** Products of ridge regressions. */
+  solving: number;
+  diskBytes: number;
+}
+
+function estimateRecovery(shape: DecoderShape, recipe: Recipe, size: ModelSize, native: boolean): RecoveryEstimate {
   const recovery = resolveRecovery(recipe.recovery);
-  if (recovery === undefined) return { operations: 0, bytes: 0, diskBytes: 0 };
-  const { trainingWindows, heldOutWindows, windowLength } = recovery;
-  const { steps, windowsPerStep } = recovery.settings;
-  const stepTokens = steps * windowsPerStep * windowLength;
+  if (recovery === undefined) return { operations: 0, onWindows: false, moments: 0, solving: 0, diskBytes: 0 };
+  const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
+  const { steps, windowsPerStep, evaluateEvery } = settings;
+  const { numLayers, hiddenSize, vocabSize } = shape;
+  const tokens = (trainingWindows + heldOutWindows) * windowLength;
+  const heldOutTokens = heldOutWindows * windowLength;
+  const scores = 2 * size.attentionWidth * windowLength;
+  const attention = 2 * size.attention + scores;
+  const layers = 2 * (size.active - vocabSize * hiddenSize) + scores;
+  const onWindows = native && refitsAlone(settings, shape);
+  // The heads of a layer side by side, as its output projection reads them.
+  const width = size.attentionWidth / (2 * numLayers);
+  const products = numLayers * (width + hiddenSize) ** 2;
+  const ridges = numLayers * 4 * (width ** 3 / 6 + 2 * width ** 2 * hiddenSize);
+  // Of each refit, before and behind steps.
+  const count = refitsOutput(settings, shape) ? (steps > 0 ? 2 : 1) : 0;
+  const common = { onWindows, solving: count * ridges, diskBytes: 4 * size.attention };
+  // The original once, the compressed model before the refit and behind it, and what is held out.
+  if (onWindows) {
+    return { ...common, operations: (3 * tokens + heldOutTokens) * layers, moments: tokens * products };
+  }
   // A step is a forward and a backward pass through the block's attention: three times the products of a forward pass.
-  const training = stepTokens * 3 * (2 * size.attention + 2 * size.attentionWidth * windowLength);
-  const streamTokens = (trainingWindows + heldOutWindows) * windowLength;
-  const streams = 2 * streamTokens * 2 * size.active;
-  const scores = windowsPerStep * shape.numAttentionHeads * windowLength ** 2;
-  const widest = Math.max(...shape.layers.map(({ cache }) => cacheWidth(cache)));
-  return {
-    operations: training + streams,
-    bytes: 4 * (3 * streamTokens * shape.hiddenSize + 3 * scores + 8 * windowsPerStep * windowLength * widest),
-    diskBytes: 4 * size.attention,
-  };
+  const training = steps * windowsPerStep * windowLength * 3 * attention;
+  const looks = 1 + count + Math.ceil(steps / evaluateEvery);
+  const refitting = count * tokens * (attention + 2 * products);
+  const operations = 2 * tokens * layers + looks * heldOutTokens * attention + refitting + training;
+  return { ...common, operations, moments: 0 };
 }

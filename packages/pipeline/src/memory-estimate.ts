@@ -1,4 +1,5 @@
 import { countElements, type DecoderShape, decoderTensors, globalTensors, KvlrError, layerTensors } from '@kvlr/core';
+import { refitsAlone } from '@kvlr/recovery';
 import { formatBytes } from '@kvlr/report';
 import type { BackendName } from '@kvlr/runtime';
 import { wholeModelBytes } from './models/facts.ts';
@@ -85,11 +86,13 @@ export function stageMemory(plan: CompressionPlan, means: WindowMeans): Record<s
     const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
     const batch = settings.steps > 0 ? settings.windowsPerStep : 1;
     const activations = 6 * batch * (2 * shape.numAttentionHeads * windowLength ** 2 + windowLength * shape.hiddenSize);
-    const trained = 4 * (5 * sizes.attention + shape.numLayers * sizes.attention);
+    const onWindows = means.native && refitsAlone(settings, shape);
+    const output = shape.numAttentionHeads * shape.headDim * shape.hiddenSize;
+    const trained = 4 * (5 * sizes.attention + shape.numLayers * (onWindows ? output : sizes.attention));
     memory['block reconstruction'] =
       base +
-      deviceBytes(shape, sizes, windowLength) +
-      reading +
+      (onWindows ? threads : 1) * (deviceBytes(shape, sizes, windowLength) + reading) +
+      (onWindows ? shared + 4 * 8 * (shape.numAttentionHeads * shape.headDim + shape.hiddenSize) ** 2 : 0) +
       3 * streams(trainingWindows + heldOutWindows, windowLength) +
       4 * activations +
       trained;

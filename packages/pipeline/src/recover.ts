@@ -106,6 +106,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
       key: await artefactKey(inputs, resolved),
     },
     backend: runner.choice.backend,
+    loadLayer: runner.loadNativeLayer,
   });
   const { history, course } = recovered;
   const written = roundModel(recovered.model, model, undefined);

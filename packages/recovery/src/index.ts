@@ -24,19 +24,24 @@ export {
   parseInstructions,
 } from './instructions/instructions.ts';
 export {
-  applyReconstruction,
-  type LayerHistory,
-  type ReconstructedLayer,
   type ReconstructionRequest,
   type ReconstructionResult,
   reconstructBlocks,
 } from './reconstruction/reconstruct-blocks.ts';
 export {
+  applyReconstruction,
+  type LayerHistory,
+  type ReconstructedLayer,
+  type TrainingPoint,
+} from './reconstruction/reconstructed-layer.ts';
+export {
   type ReconstructionPreset,
   type ReconstructionSettings,
   reconstructionPresets,
+  refitsAlone,
+  refitsOutput,
   resolveReconstructionSettings,
 } from './reconstruction/reconstruction-settings.ts';
-export type { TrainingPoint } from './reconstruction/train-attention.ts';
+export type { LoadLayer, PassableLayer } from './reconstruction/refit-blocks.ts';
 export type { LowRankUpdate } from './training/low-rank-adapters.ts';
 export { attentionTargets, type TrainingTarget, trainingTargets } from './training/targets.ts';

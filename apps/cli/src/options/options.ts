@@ -48,7 +48,7 @@ export function addComputeOptions(command: Command): Command {
     .addOption(
       new Option(
         '--engine <name>',
-        'what runs the windows of calibration and evaluation: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
+        'what runs the windows of calibration, refits and evaluation: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
       )
         .choices(['auto', 'tfjs', 'onnx'] satisfies EngineChoice[])
         .default('auto'),

@@ -1,7 +1,7 @@
 import { type ActivationSource, type EventListener, KvlrError, type LogitSource, type ModelSource } from '@kvlr/core';
 import type { BackendName, HeadOnDevice, LayerOnDevice } from '@kvlr/runtime';
 
-/** What runs windows of text: statistics, recordings and evaluation. Training needs gradients, which only TensorFlow.js has. */
+/** What runs windows of text: statistics, recordings, refits and evaluation. Training needs gradients, which only TensorFlow.js has. */
 export type EngineChoice = 'auto' | 'tfjs' | 'onnx';
 
 /** Port: native code that runs windows. `onnxEngine` of `@kvlr/pipeline/node` is one. */

@@ -15,6 +15,7 @@ import {
   type RunControl,
   throwIfAborted,
 } from '@kvlr/core';
+import type { LoadLayer } from '@kvlr/recovery';
 import {
   type BackendChoice,
   type BackendName,
@@ -93,12 +94,9 @@ export class ModelRunner {
     { signal }: Pick<RunControl, 'signal'> = {},
   ): Promise<Value> {
     const decoder = await DecoderInParts.open(source, this.request);
-    const { workers } = this.request;
     const store = this.request.streams?.() ?? new MemoryStreamStore();
-    const parts = (await this.engine.native?.open(source)) ?? decoder;
-    const place = { backend: this.choice.backend, native: this.engine.native !== undefined };
-    const load: LoadPart = (part) => (workers ? workers.loadPart(source, part, place) : loadHere(parts, source, part));
-    const stream = new WindowStream(source, windows, store, load, workers?.count ?? 1, signal);
+    const load = this.partLoader(source, async () => (await this.engine.native?.open(source)) ?? decoder);
+    const stream = new WindowStream(source, windows, store, load, this.request.workers?.count ?? 1, signal);
     try {
       let place = 0;
       for await (const embedded of decoder.embed(windows)) {
@@ -109,6 +107,24 @@ export class ModelRunner {
     } finally {
       await stream.dispose();
     }
+  }
+
+  /** Loads single layers in native code; undefined where windows run on TensorFlow.js. */
+  get loadNativeLayer(): LoadLayer | undefined {
+    const { native } = this.engine;
+    if (native === undefined) return undefined;
+    return async (source, layer) => {
+      const { concurrency, pass, dispose } = await this.partLoader(source, () => native.open(source))(layer);
+      return {
+        concurrency,
+        async pass(stream, taps) {
+          const { streams, activations } = await pass({ streams: [stream], taps });
+          const tokens = stream.length / source.shape.hiddenSize;
+          return { after: streams[0]!, activations: activations?.[0] ?? { layer, tokens } };
+        },
+        dispose,
+      };
+    };
   }
 
   /** Takes windows through a model, whole or in parts, and hands over their logits. */
@@ -192,6 +208,15 @@ export class ModelRunner {
       }
     };
     await this.stream(source, windows, gather, { signal });
+  }
+
+  /** How parts of a model are put where windows can pass through them: on every worker, or here. */
+  private partLoader(source: ModelSource, open: () => Promise<ModelParts>): LoadPart {
+    const { workers } = this.request;
+    const place = { backend: this.choice.backend, native: this.engine.native !== undefined };
+    if (workers) return (part) => workers.loadPart(source, part, place);
+    const parts = once(open);
+    return async (part) => loadHere(await parts(), source, part);
   }
 
   /** Whether windows run through the whole model at once: in native code, where it is small enough to lie there in several copies. */

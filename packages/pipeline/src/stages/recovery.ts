@@ -1,7 +1,13 @@
 import type { CalibrationText, SplitWindows } from '@kvlr/calibration';
 import { KvlrError, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { applyReconstruction, type LayerHistory, type ReconstructedLayer, reconstructBlocks } from '@kvlr/recovery';
+import {
+  applyReconstruction,
+  type LayerHistory,
+  type LoadLayer,
+  type ReconstructedLayer,
+  reconstructBlocks,
+} from '@kvlr/recovery';
 import { resolveRecovery } from '../recipe.ts';
 import { bundleCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
@@ -9,7 +15,10 @@ import { artefactNames } from '../run/store.ts';
 import { type Distillation, type DistillationStageRequest, distillStudent } from './distillation.ts';
 
 /** What both stages are given: `student` is the model with closed-form factors. */
-export type RecoveryRequest = DistillationStageRequest;
+export interface RecoveryRequest extends DistillationStageRequest {
+  /** Runs layers of a refit, which needs no gradients. Default: TensorFlow.js. */
+  loadLayer?: LoadLayer | undefined;
+}
 
 export interface Recovery extends Distillation {
   history: LayerHistory[];
@@ -44,7 +53,7 @@ const layerCodec = bundleCodec<ReconstructedLayer>(
  */
 async function reconstruct(
   context: RunContext,
-  { teacher, student, settings, text, key }: RecoveryRequest,
+  { teacher, student, settings, text, key, loadLayer }: RecoveryRequest,
 ): Promise<{ model: ModelSource; history: LayerHistory[] }> {
   const recovery = resolveRecovery(settings);
   if (recovery === undefined) return { model: student, history: [] };
@@ -73,6 +82,7 @@ async function reconstruct(
       heldOutWindows: heldOut,
       preset: recovery.preset,
       settings: recovery.settings,
+      loadLayer,
       completedLayers: kept,
       onLayerDone: (layer) => stage.savePiece(artefactOf(layer.layer), layer),
     });

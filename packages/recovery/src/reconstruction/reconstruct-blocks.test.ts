@@ -5,12 +5,8 @@ import { memory } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
-import {
-  applyReconstruction,
-  type ReconstructedLayer,
-  type ReconstructionRequest,
-  reconstructBlocks,
-} from './reconstruct-blocks.ts';
+import { type ReconstructionRequest, reconstructBlocks } from './reconstruct-blocks.ts';
+import { applyReconstruction, type ReconstructedLayer } from './reconstructed-layer.ts';
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));

@@ -1,18 +1,22 @@
-import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
+import { KvlrError, type ModelSource } from '@kvlr/core';
 import { disposeTensors, type LayerTensors, uploadLayer } from '@kvlr/runtime';
 import { WholeProjections } from '../training/whole-projections.ts';
+import { checkTokenIds, checkTrainingWindows, startBackend, type TrainingRequest } from '../training-request.ts';
 import {
-  checkTokenIds,
-  checkTrainingWindows,
-  overlayTrained,
-  startBackend,
-  type TrainingRequest,
-} from '../training-request.ts';
+  applyReconstruction,
+  closeHistory,
+  type LayerExchange,
+  type LayerHistory,
+  type ReconstructedLayer,
+  warnUntrainable,
+} from './reconstructed-layer.ts';
 import {
   type ReconstructionPreset,
   type ReconstructionSettings,
+  refitsAlone,
   resolveReconstructionSettings,
 } from './reconstruction-settings.ts';
+import { type LoadLayer, refitBlocks } from './refit-blocks.ts';
 import {
   advanceThroughAttention,
   advanceThroughFeedForward,
@@ -20,35 +24,17 @@ import {
   pairStreams,
   type StreamPairs,
 } from './streams.ts';
-import { type TrainingPoint, trainAttention } from './train-attention.ts';
+import { trainAttention } from './train-attention.ts';
 
-export interface ReconstructionRequest extends TrainingRequest {
+export interface ReconstructionRequest extends TrainingRequest, LayerExchange {
   /** Default 'full'. */
   preset?: ReconstructionPreset;
   settings?: Partial<ReconstructionSettings>;
-  /** Layers 0, 1, ... of an interrupted run with the same request: taken as they are. */
-  completedLayers?: readonly ReconstructedLayer[];
-  /** Called after each trained layer, before the next begins: the place to save it. */
-  onLayerDone?: (layer: ReconstructedLayer) => void | Promise<void>;
-}
-
-/** One layer's attention after training. */
-export interface ReconstructedLayer {
-  layer: number;
-  /** q, k, v and o (and biases) under the student's tensor names, matrices [out, in]. */
-  tensors: Map<string, DenseTensor>;
-  history: LayerHistory;
-}
-
-/** Errors are shares of the energy of what the original block adds to the stream. */
-export interface LayerHistory {
-  layer: number;
-  /** Held-out error before and after. */
-  initialError: number;
-  finalError: number;
-  /** What the layer was left with: the closed form, its output projection refitted, or what the steps found. */
-  kept: 'closed form' | 'refit' | 'steps';
-  points: TrainingPoint[];
+  /**
+   * What runs layers where no gradients are needed: a refit without steps of a decoder without a norm behind the block. Default:
+   * TensorFlow.js, on the backend.
+   */
+  loadLayer?: LoadLayer | undefined;
 }
 
 export interface ReconstructionResult {
@@ -69,6 +55,10 @@ export async function reconstructBlocks(request: ReconstructionRequest): Promise
   checkReconstructionRequest(request);
   const { teacher, student, signal } = request;
   await startBackend(request);
+  const { loadLayer } = request;
+  if (loadLayer && refitsAlone(settings, student.shape)) {
+    return resultOf(await refitBlocks({ ...request, loadLayer }));
+  }
   const windows = [...request.windows, ...request.heldOutWindows];
   const trainCount = request.windows.length;
   let original = await embedWindows(teacher, windows);
@@ -99,6 +89,10 @@ export async function reconstructBlocks(request: ReconstructionRequest): Promise
       return advanceThroughFeedForward({ before: compressed, between }, weights, ofStudent);
     });
   }
+  return resultOf(layers);
+}
+
+function resultOf(layers: ReconstructedLayer[]): ReconstructionResult {
   return { layers, history: layers.map(({ history }) => history) };
 }
 
@@ -116,12 +110,7 @@ async function reconstructLayer(
     try {
       const course = await trainAttention({
         ...{ attention, shape, layer, train, heldOut, settings, signal },
-        onUntrainable: (reason) =>
-          onEvent?.({
-            type: 'warning',
-            message: `Layer ${layer + 1} keeps its closed form: ${reason}.`,
-            data: { layer, reason },
-          }),
+        onUntrainable: (reason) => warnUntrainable(layer, reason, onEvent),
         onStep: (step) =>
           onEvent?.({
             type: 'progress',
@@ -132,31 +121,12 @@ async function reconstructLayer(
             detail: `layer ${layer + 1} of ${shape.numLayers}`,
           }),
       });
-      const points = measuredPoints(course);
-      const errors = points.map(({ heldOutError }) => heldOutError);
-      const finalError = Math.min(...errors);
-      const best = points[errors.indexOf(finalError)]!;
-      const kept = best.step > 0 ? 'steps' : finalError < errors[0]! ? 'refit' : 'closed form';
-      const history = { layer, initialError: errors[0]!, finalError, kept, points } satisfies LayerHistory;
-      const steps = points.at(-1)!.step;
-      const rejected = steps > 0 && kept !== 'steps' ? `; kept: ${kept}, ${steps} steps rejected` : '';
-      onEvent?.({
-        type: 'note',
-        message: `Layer ${layer + 1}: held-out error ${percent(history.initialError)} before, ${percent(finalError)} after${rejected}.`,
-        data: { ...history },
-      });
+      const history = closeHistory(layer, course, onEvent);
       return { layer, tensors: await attention.download(student, layer), history };
     } finally {
       attention.dispose();
     }
   });
-}
-
-/** Points without numbers that are none. A layer whose error could not be measured has lost all of it, as far as is known. */
-function measuredPoints(course: readonly TrainingPoint[]): TrainingPoint[] {
-  const measured = course.filter(({ heldOutError }) => Number.isFinite(heldOutError));
-  if (measured.length === 0) return [{ step: 0, heldOutError: 1 }];
-  return measured.map(({ trainError, ...point }) => (Number.isFinite(trainError) ? { ...point, trainError } : point));
 }
 
 async function withLayer<T>(
@@ -170,10 +140,6 @@ async function withLayer<T>(
   } finally {
     disposeTensors(weights);
   }
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(2)} %`;
 }
 
 /** Throws 'invalid-argument' or 'text-too-short' when the parts of a request do not fit together. */
@@ -199,9 +165,4 @@ function checkReconstructionRequest(request: ReconstructionRequest): void {
       data: { layer, index },
     });
   });
-}
-
-/** The student with the attention of the given layers replaced by what block reconstruction found. */
-export function applyReconstruction(student: ModelSource, layers: readonly ReconstructedLayer[]): ModelSource {
-  return overlayTrained(student, new Map<string, DenseTensor>(layers.flatMap((layer) => [...layer.tensors])));
 }

@@ -1,4 +1,4 @@
-import { KvlrError } from '@kvlr/core';
+import { type DecoderShape, KvlrError } from '@kvlr/core';
 
 export interface ReconstructionSettings {
   /** Whether the output projection is moved to its least-squares optimum, in closed form, before and after the steps. */
@@ -80,6 +80,22 @@ export function resolveReconstructionSettings(
   const { scoreStep = 1 } = settings;
   if (!(scoreStep > 0 && Number.isFinite(scoreStep))) throw wrongSetting('scoreStep', 'a positive number', scoreStep);
   return settings;
+}
+
+/** Whether the output projection is refitted. Behind a norm of what the block gives there is no closed form. */
+export function refitsOutput(
+  { refitOutput }: Pick<ReconstructionSettings, 'refitOutput'>,
+  { blocks }: Pick<DecoderShape, 'blocks'>,
+): boolean {
+  return refitOutput && blocks.after === 'none';
+}
+
+/** Whether a refit is all that is done: what needs no gradients, so that `loadLayer` may run it. */
+export function refitsAlone(
+  settings: Pick<ReconstructionSettings, 'refitOutput' | 'steps'>,
+  shape: Pick<DecoderShape, 'blocks'>,
+): boolean {
+  return settings.steps === 0 && refitsOutput(settings, shape);
 }
 
 function requireInteger(name: string, value: number, atLeast: number): void {

@@ -39,6 +39,14 @@ export function pairStreams(
   };
 }
 
+/** Below it float32 knows no shares any more. */
+const LEAST_ENERGY = 1e-30;
+
+/** What errors are shares of, by the energy of the original block; of a block that adds nothing, what is added in its place. */
+export function unitOfError(energy: number): number {
+  return energy > LEAST_ENERGY ? energy : 1;
+}
+
 /** The chosen windows one under another on the device, [windows * tokens, hiddenSize]. */
 export function stackWindows(windows: readonly Float32Array[], chosen: number[], hiddenSize: number): Tensor2D {
   const length = windows[0]!.length;

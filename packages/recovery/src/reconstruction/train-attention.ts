@@ -3,12 +3,10 @@ import { attentionBlock, createSequenceContext, type SequenceContext, streamAfte
 import { div, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
-import type { ReconstructionSettings } from './reconstruction-settings.ts';
+import { type TrainingPoint, untrainable } from './reconstructed-layer.ts';
+import { type ReconstructionSettings, refitsOutput } from './reconstruction-settings.ts';
 import { refitOutput } from './refit-output.ts';
-import { type BlockTask, type StreamPairs, stackWindows } from './streams.ts';
-
-/** Below it float32 knows no shares any more. */
-const LEAST_ENERGY = 1e-30;
+import { type BlockTask, type StreamPairs, stackWindows, unitOfError } from './streams.ts';
 
 /**
  * Squared distance between the stream after the block and the original one over a batch of windows, as a share of the
@@ -21,9 +19,7 @@ function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], contex
   const { weights } = attention;
   const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
   const reached = streamAfterAttention(stream, blockOutput, weights, shape);
-  // Of a block that adds nothing the error is what is added in its place.
-  const unit = pairs.energy > LEAST_ENERGY ? pairs.energy : 1;
-  return div(sum(square(sub(reached, target))), unit * batch.length);
+  return div(sum(square(sub(reached, target))), unitOfError(pairs.energy) * batch.length);
 }
 
 /** The block's error over all held-out windows. */
@@ -45,13 +41,6 @@ async function heldOutError(task: BlockTask): Promise<number> {
   return total / heldOut.inputs.length;
 }
 
-export interface TrainingPoint {
-  step: number;
-  /** Mean error of the training steps since the last point; none before the first step. */
-  trainError?: number;
-  heldOutError: number;
-}
-
 export interface AttentionTrainingRequest extends BlockTask {
   settings: ReconstructionSettings;
   onStep?: (step: number) => void;
@@ -67,8 +56,7 @@ export interface AttentionTrainingRequest extends BlockTask {
  */
 export async function trainAttention(request: AttentionTrainingRequest): Promise<TrainingPoint[]> {
   const { attention, settings, shape } = request;
-  // Behind a norm of what the block gives there is no closed form.
-  const refits = settings.refitOutput && shape.blocks.after === 'none';
+  const refits = refitsOutput(settings, shape);
   const points: TrainingPoint[] = [];
   const look: Look = async (step, trainError) => {
     const error = await heldOutError(request);
@@ -79,11 +67,11 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
   };
   const firstError = await look(0);
   if (!Number.isFinite(firstError)) {
-    request.onUntrainable?.('its error cannot be measured, the numbers in it are too large');
+    request.onUntrainable?.(untrainable.immeasurable);
     return points;
   }
   if (refits && !(await refitOutput(request))) {
-    request.onUntrainable?.('what its heads give is zero, or too small or too large to solve for');
+    request.onUntrainable?.(untrainable.unsolvable);
     return points;
   }
   if (refits) await look(0);

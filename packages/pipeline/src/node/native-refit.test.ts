@@ -1,0 +1,84 @@
+import { overlayModel } from '@kvlr/checkpoint';
+import { createNormalRandom, layerTensors, type ModelSource, readTensor } from '@kvlr/core';
+import { applyReconstruction, type ReconstructionRequest, reconstructBlocks } from '@kvlr/recovery';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compress } from '../compress.ts';
+import { ModelRunner } from '../models/runner.ts';
+import { readBundle } from '../run/artefact.ts';
+import { MemoryRunStore } from '../run/store.ts';
+import { tinyRecipe, tinyRun } from '../testing/tiny-run.ts';
+import { onnxEngine } from './onnx-engine.ts';
+import { createWorkerPool, type WorkerPool } from './worker-pool.ts';
+
+const teacher = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true, seed: 5 });
+const windows = Array.from({ length: 8 }, (_, window) => randomTokenIds(20, 50, window));
+
+/** The teacher with noise on values and outputs. */
+function spoiltStudent(): ModelSource {
+  const normal = createNormalRandom(3);
+  const entries = teacher.shape.layers.flatMap((_, layer) => layerTensors(teacher.shape, layer));
+  const spoilt = entries
+    .filter(({ role }) => role === 'valueWeight' || role === 'outputWeight')
+    .map(({ role, layer }) => teacher.tensorName(role, layer));
+  const tensors = new Map(
+    spoilt.map((name) => {
+      const { shape, data } = teacher.dense.get(name)!;
+      return [name, { shape, data: Float32Array.from(data, (value) => value + 0.1 * normal()) }];
+    }),
+  );
+  return overlayModel(teacher, { shape: teacher.shape, tensors, id: 'spoilt' });
+}
+
+/** The threads run the built package: `npm run build` comes before these tests. */
+describe.each([1, 2])('a refit in native code, %i windows at once', (count) => {
+  let workers: WorkerPool;
+  let native: ModelRunner;
+  beforeAll(async () => {
+    await prepareNodeRuntime();
+    workers = createWorkerPool(count);
+    native = await ModelRunner.create({ backend: 'wasm', engine: 'onnx', nativeEngine: onnxEngine, workers });
+  });
+  afterAll(() => workers.close());
+
+  it("finds TensorFlow.js's output projections and errors", async () => {
+    const student = spoiltStudent();
+    const request: ReconstructionRequest = {
+      ...{ teacher, student, windows: windows.slice(0, 6), heldOutWindows: windows.slice(6) },
+      ...{ preset: 'refit', backend: 'wasm' },
+    };
+    const reference = await reconstructBlocks(request);
+    const received = await reconstructBlocks({ ...request, loadLayer: native.loadNativeLayer });
+    for (const [layer, { initialError, finalError, kept }] of received.history.entries()) {
+      const expected = reference.history[layer]!;
+      expect(kept).toBe('refit');
+      expect(expected.kept).toBe('refit');
+      expect(Math.abs(initialError - expected.initialError)).toBeLessThan(1e-5);
+      expect(Math.abs(finalError - expected.finalError)).toBeLessThan(1e-5);
+      const outputs = [received, reference].map(({ layers }) => {
+        const entry = layerTensors(student.shape, layer).find(({ role }) => role === 'outputWeight')!;
+        return readTensor(applyReconstruction(student, layers), entry);
+      });
+      expect(differenceByRange(await outputs[0]!, await outputs[1]!)).toBeLessThan(1e-4);
+    }
+  });
+});
+
+it('resumes from its layers, and leaves everything but output projections to the closed form', async () => {
+  const store = new MemoryRunStore();
+  const runtime = { backend: 'wasm', engine: 'onnx', nativeEngine: onnxEngine } as const;
+  const recipe = { ...tinyRecipe, recovery: { ...tinyRecipe.recovery, preset: 'refit' as const, steps: 0 } };
+  const run = { ...(await tinyRun()), recipe, runtime, store };
+  const first = await compress(run);
+  const name = (await store.list()).find((file) => file.startsWith('5-recovery/'))!;
+  const { tensors } = await readBundle((await store.read(name))!);
+  expect([...tensors.keys()].filter((tensor) => !tensor.includes('o_proj'))).toEqual([]);
+  const second = await compress(run);
+  expect(second.stages.find(({ stage }) => stage === 'recovery')!.skipped).toBe(true);
+  expect(second.evaluation).toEqual(first.evaluation);
+});
+
+it('has no native layers where windows run on TensorFlow.js', async () => {
+  expect((await ModelRunner.create({ backend: 'wasm', engine: 'tfjs' })).loadNativeLayer).toBeUndefined();
+});

@@ -1,0 +1,112 @@
+import { KvlrError } from '@kvlr/core';
+import {
+  columns,
+  createMatrix,
+  innerProduct,
+  type Matrix,
+  multiply,
+  rows,
+  SecondMoment,
+  scale,
+  solveRidge,
+  trace,
+} from '@kvlr/linalg';
+
+/** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
+const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];
+
+/** Second moments of the attended values o, times the residual factor, with themselves and with what the stream lacks after the block, r. */
+export interface OutputMoments {
+  /** Sum of o o^T over tokens. */
+  gram: Matrix;
+  /** Sum of o r^T. */
+  lack: Matrix;
+  /** Sum of |r|^2. */
+  energy: number;
+}
+
+/**
+ * The change W of the output projection that minimises the sum of |r - W^T o|^2 + lambda |W|^2 over the training windows. Of a few
+ * strengths lambda, and of no change, the one with the least held-out error.
+ *
+ * @returns Undefined where nothing could be solved: the attended values are all zero, or too large or too small for their numbers.
+ */
+export function solveChange(train: OutputMoments, heldOut: OutputMoments): { change?: Matrix } | undefined {
+  let best: { change?: Matrix; error: number } = { error: heldOut.energy };
+  let isSolved = false;
+  for (const ridge of RIDGES) {
+    const change = solve(train, ridge);
+    if (change === undefined) continue;
+    isSolved = true;
+    const error = heldOut.energy - 2 * innerProduct(change, heldOut.lack) + energyOf(change, heldOut.gram);
+    if (error < best.error) best = { change, error };
+  }
+  return isSolved ? best : undefined;
+}
+
+/** Undefined where the moments are not those of numbers that can be solved for. */
+function solve({ gram, lack }: OutputMoments, ridge: number): Matrix | undefined {
+  try {
+    return solveRidge(gram, lack, ridge * (trace(gram) / gram.rows));
+  } catch (error) {
+    const codes: unknown[] = ['numerical', 'non-finite', 'invalid-argument'];
+    if (KvlrError.isInstance(error) && codes.includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+/** Sum of |change^T o|^2 over the tokens behind the gram matrix. */
+function energyOf(change: Matrix, gram: Matrix): number {
+  return innerProduct(multiply(gram, change), change);
+}
+
+/** Sums the moments of one window after another, in Float64: those of rows [o r], of which they are parts. */
+export class OutputMomentSums {
+  private readonly joint: SecondMoment;
+  private joined = new Float32Array();
+  private isFinite = true;
+  /** Sum of |r|^2 so far. */
+  energy = 0;
+
+  /** @param factor The residual factor. */
+  constructor(
+    private readonly width: number,
+    private readonly hiddenSize: number,
+    private readonly factor: number,
+  ) {
+    this.joint = new SecondMoment(width + hiddenSize);
+  }
+
+  /** Adds a window: attended values [tokens, width], and what the stream lacks after the block, [tokens, hiddenSize]. */
+  add(attended: Float32Array, lack: Float32Array): void {
+    const { width, hiddenSize, factor } = this;
+    const tokens = lack.length / hiddenSize;
+    const stride = width + hiddenSize;
+    if (this.joined.length !== tokens * stride) this.joined = new Float32Array(tokens * stride);
+    const { joined } = this;
+    let attendedEnergy = 0;
+    for (let token = 0; token < tokens; token++) {
+      for (let column = 0; column < width; column++) {
+        const value = attended[token * width + column]! * factor;
+        joined[token * stride + column] = value;
+        attendedEnergy += value * value;
+      }
+      for (let column = 0; column < hiddenSize; column++) {
+        const value = lack[token * hiddenSize + column]!;
+        joined[token * stride + width + column] = value;
+        this.energy += value * value;
+      }
+    }
+    this.isFinite &&= Number.isFinite(this.energy + attendedEnergy);
+    if (this.isFinite) this.joint.add(joined, tokens);
+  }
+
+  /** The sums, or undefined where there was a number that is none. */
+  finish(): OutputMoments | undefined {
+    if (!this.isFinite) return undefined;
+    const { joint, width, hiddenSize, energy } = this;
+    const moments = createMatrix(joint.width, joint.width, joint.secondMoment());
+    const ofAttended = scale(rows(moments, 0, width), joint.count);
+    return { gram: columns(ofAttended, 0, width), lack: columns(ofAttended, width, hiddenSize), energy };
+  }
+}
