@@ -63,6 +63,7 @@ export function plotStyle(): string {
 .plot .grid{stroke-width:1}
 .plot .axis{stroke-width:1}
 .plot .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.plot .ring{fill:none;stroke-width:1}
 .plot .thin{stroke-width:1.25;fill:none}
 .plot .error{stroke-width:5;stroke-opacity:.35}
 .plot .reference{stroke-width:2}
