@@ -108,13 +108,7 @@ const isStock = ({ engines }: FrontierPoint): boolean => engines.some((engine) =
 const rounded = (value: number): string => value.toFixed(1);
 
 function ring(x: number, y: number): Markup {
-  return element('circle', {
-    cx: rounded(x),
-    cy: rounded(y),
-    r: 8.5,
-    style: 'stroke-width:1',
-    class: `line ${seriesClass('base', 's')}`,
-  });
+  return element('circle', { cx: rounded(x), cy: rounded(y), r: 8.5, class: `ring ${seriesClass('base', 's')}` });
 }
 
 interface Box {
