@@ -1,5 +1,6 @@
+import { sideStatistics } from '@kvlr/cache';
 import { collectStatistics } from '@kvlr/calibration';
-import { resolveMethod } from '@kvlr/compression';
+import { readAttentionWeights, resolveMethod } from '@kvlr/compression';
 import type { CacheDtype, CalibrationStatistics, LayerStatistics, ModelSource } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
 import { loadModel } from '@kvlr/runtime';
@@ -9,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type GatherRequest, ModelRunner } from '../models/runner.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { createGrouper, type GroupingSource } from '../stages/grouping.ts';
+import { loadCache } from './load-plugins.ts';
 import { createWorkerPool, type WorkerPool } from './worker-pool.ts';
 
 /** The threads run the built package: `npm run build` comes before these tests. */
@@ -61,6 +63,23 @@ describe('a pool of two workers', () => {
     const received = await logitsOf(together, 'int4');
     expect(received).toEqual(await logitsOf(alone, 'int4'));
     expect(received).not.toEqual(await logitsOf(alone, 'f32'));
+  });
+
+  it.each(['int4', 'klt-2'])('reads windows through a cache of %s as one thread does', async (name) => {
+    const { cache } = await loadCache(name);
+    const layers = await gatherWith(alone, source);
+    const statistics = await Promise.all(
+      layers.map(async (statistics, layer) => {
+        const request = { shape: source.shape, layer, statistics, weights: await readAttentionWeights(source, layer) };
+        return {
+          keys: sideStatistics({ ...request, side: 'keys', keys: cache.codec.keys.keys }),
+          values: sideStatistics({ ...request, side: 'values', keys: 'rotated' }),
+        };
+      }),
+    );
+    const logitsOf = (runner: ModelRunner) =>
+      runner.useCoded(source, { name, cache, statistics }, (logits) => logits.logits(windows[0]!));
+    expect(await logitsOf(together)).toEqual(await logitsOf(alone));
   });
 
   it.each(['lost-energy', 'measured-error'])('groups heads by %s as one thread does', async (label) => {
