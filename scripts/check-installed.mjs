@@ -78,6 +78,8 @@ async function checkTypes() {
   mkdirSync(folder, { recursive: true });
   // The packages that examples ask their readers to install beside kvlr's.
   symlinkSync(join(root, 'packages/engine-onnx/node_modules/onnxruntime-node'), join(installed, 'onnxruntime-node'));
+  const transformers = '@huggingface/transformers';
+  symlinkSync(join(root, 'apps/cli/node_modules', transformers), join(installed, transformers));
   const places = new Map();
   for (const [n, block] of codeBlocks().entries()) {
     const file = join(folder, `example-${n}.ts`);
