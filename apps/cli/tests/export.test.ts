@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCli, TinyRun } from './support/tiny-run.ts';
@@ -6,6 +6,17 @@ import { runCli, TinyRun } from './support/tiny-run.ts';
 const tiny = await TinyRun.create();
 afterAll(() => tiny.remove());
 const { directory, model } = tiny;
+
+describe('kvlr export --gguf', () => {
+  it('takes the types of the model, says how much it wrote and what to do with it', async () => {
+    const [file, packed] = [tiny.path('as-it-is.gguf'), tiny.path('packed.gguf')];
+    const { out } = await runCli(['export', model, '--gguf', file]);
+    expect(out).toMatch(/as-it-is\.gguf: F32, [\d.]+ KiB\.\nNext: {2}llama-cli -m /);
+    await runCli(['export', model, '--gguf', packed, '--dtype', 'Q8_0']);
+    const again = await runCli(['export', packed, '--gguf', tiny.path('again.gguf'), '--json']);
+    expect(JSON.parse(again.out)).toMatchObject({ dtype: 'Q8_0', bytes: (await stat(packed)).size });
+  });
+});
 
 describe('kvlr export --onnx', () => {
   it.each([
@@ -15,7 +26,7 @@ describe('kvlr export --onnx', () => {
     const onnx = join(directory, dtype);
     const { exitCode, out } = await runCli(['export', model, '--onnx', onnx, '--dtype', dtype, '--json']);
     expect(exitCode).toBe(0);
-    expect(JSON.parse(out)).toEqual({ onnx, dtype });
+    expect(JSON.parse(out)).toEqual({ onnx, dtype, bytes: expect.any(Number) });
     expect(await readdir(join(onnx, 'onnx'))).toEqual([file]);
     expect((await runCli(['export', model, '--onnx', onnx])).error).toContain('--overwrite');
   });
