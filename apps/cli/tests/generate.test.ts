@@ -54,6 +54,17 @@ describe('kvlr generate', () => {
     expect(chat.out).not.toContain('The sea');
   });
 
+  it('reads what is piped into it where no prompt is given', async () => {
+    const piped = ['generate', model, '-n', '8', '--backend', 'cpu', '--json'];
+    const { out } = await runCli(piped, undefined, 'The sea\n');
+    expect(JSON.parse(out)).toMatchObject({ prompt: 'The sea', text: (await generateJson()).text });
+    expect((await runCli(piped, undefined, '\n')).error).toContain('an empty one on stdin');
+    expect(await runCli(piped)).toMatchObject({
+      exitCode: 2,
+      error: expect.stringContaining('kvlr generate < prompt.txt'),
+    });
+  });
+
   it('refuses a penalty of zero', async () => {
     expect((await generate('--repetition-penalty', '0')).exitCode).toBe(2);
   });

@@ -19,11 +19,11 @@ import {
   type PackingOptions,
 } from '../options/options.ts';
 import { parseCount, parseNonNegative, parsePositive, parseSeed, parseShare } from '../options/parse-values.ts';
-import type { CommandContext } from '../terminal/terminal.ts';
+import type { CommandContext, Terminal } from '../terminal/terminal.ts';
 
 interface GenerateOptions extends PackingOptions {
   cache?: string;
-  prompt: string;
+  prompt?: string;
   chat?: boolean;
   system?: string;
   maxNewTokens: number;
@@ -37,9 +37,12 @@ interface GenerateOptions extends PackingOptions {
   backend: BackendChoice;
 }
 
+type PromptedOptions = GenerateOptions & { prompt: string };
+
 const afterHelp = `
 Examples:
   kvlr generate --prompt "Call me Ishmael."
+  kvlr generate < prompt.txt
   kvlr generate ./small --prompt "In the beginning" --temperature 0.8 --top-p 0.95 --seed 1
   kvlr generate --prompt "Call me Ishmael." --weights int8 --cache-dtype int8
   kvlr generate --prompt "Call me Ishmael." --weights int8 --cache channel-3+window=32+first=4
@@ -48,7 +51,7 @@ Examples:
 export function define(command: Command, context: CommandContext): void {
   command
     .argument(modelArgument, modelArgumentHelp)
-    .requiredOption('-p, --prompt <text>', 'what to continue; with --chat what the user says')
+    .option('-p, --prompt <text>', 'what to continue; with --chat what the user says (default: what comes on stdin)')
     .option('--chat', 'put the prompt into the chat template of the checkpoint')
     .option('--system <text>', 'with --chat: what the model is told first')
     .option('-n, --max-new-tokens <n>', 'stop after so many tokens', parseCount, 64)
@@ -70,6 +73,7 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (path: string | undefined, options: GenerateOptions) => {
       requireChatForSystem(options);
       const cache = options.cache === undefined ? { dtype: options.cacheDtype } : cacheSettingsOf(options.cache);
+      const prompt = options.prompt ?? (await readPrompt(context.terminal));
       await withModel(path, context, async ({ checkpoint }) => {
         await prepareNodeRuntime();
         const { backend, weights } = options;
@@ -81,7 +85,7 @@ export function define(command: Command, context: CommandContext): void {
           signal: context.signal,
         });
         try {
-          await generate(model, options, context);
+          await generate(model, { ...options, prompt }, context);
         } finally {
           await model.dispose();
         }
@@ -97,7 +101,17 @@ function requireChatForSystem({ system, chat }: GenerateOptions): void {
   });
 }
 
-async function generate(model: LanguageModel, options: GenerateOptions, context: CommandContext): Promise<void> {
+/** What is piped into the program, without the end of its last line. */
+async function readPrompt({ readInput }: Terminal): Promise<string> {
+  const text = (await readInput())?.replace(/\r?\n$/, '');
+  if (text) return text;
+  throw new KvlrError('usage', {
+    message: `expected a prompt, got ${text === undefined ? 'none' : 'an empty one on stdin'}`,
+    hint: 'Add --prompt TEXT, or pipe a text into the program: kvlr generate < prompt.txt.',
+  });
+}
+
+async function generate(model: LanguageModel, options: PromptedOptions, context: CommandContext): Promise<void> {
   const { prompt, chat, maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed } = options;
   const settings = { maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed };
   const steps: GeneratedText[] = [];
@@ -137,7 +151,7 @@ async function generate(model: LanguageModel, options: GenerateOptions, context:
   });
 }
 
-function conversation({ system, prompt }: GenerateOptions): ChatMessage[] {
+function conversation({ system, prompt }: PromptedOptions): ChatMessage[] {
   const user = { role: 'user', content: prompt };
   return system === undefined ? [user] : [{ role: 'system', content: system }, user];
 }

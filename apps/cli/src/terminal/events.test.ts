@@ -11,6 +11,7 @@ function renderPlain(): { lines: () => string[]; send: (...events: KvlrEvent[]) 
     writeError: (text) => {
       written += text;
     },
+    readInput: async () => undefined,
     interactive: false,
     columns: 100,
     colors: pc.createColors(false),

@@ -1,3 +1,4 @@
+import { text as readText } from 'node:stream/consumers';
 import type { ArchitectureDescriptor } from '@kvlr/checkpoint';
 import type { EventListener } from '@kvlr/core';
 import type { TerminalStyles } from '@kvlr/report/terminal';
@@ -9,6 +10,8 @@ export interface Terminal {
   writeOut(text: string): void;
   /** Progress, notes, warnings and errors. */
   writeError(text: string): void;
+  /** All that is piped into the program; undefined where a person sits at the keyboard. */
+  readInput(): Promise<string | undefined>;
   /** True when stderr is a terminal: progress bars are drawn. */
   interactive: boolean;
   /** Characters in a line of help. */
@@ -40,6 +43,7 @@ export function processTerminal(): Terminal {
   return {
     writeOut: (text) => process.stdout.write(text),
     writeError: (text) => process.stderr.write(text),
+    readInput: async () => (process.stdin.isTTY ? undefined : readText(process.stdin)),
     interactive: process.stderr.isTTY === true,
     columns: helpColumns(process.env.COLUMNS, process.stdout.columns),
     colors: pc.createColors(pc.isColorSupported && process.stderr.isTTY === true),

@@ -15,8 +15,12 @@ export interface CliOutcome {
   error: string;
 }
 
-/** Runs the program inside this process, as if without a terminal. */
-export async function runCli(argumentList: readonly string[], signal?: AbortSignal): Promise<CliOutcome> {
+/** Runs the program inside this process, as if without a terminal; `input` is piped into it. */
+export async function runCli(
+  argumentList: readonly string[],
+  signal?: AbortSignal,
+  input?: string,
+): Promise<CliOutcome> {
   const outcome: CliOutcome = { exitCode: 0, out: '', error: '' };
   const plain = (text: string) => text;
   outcome.exitCode = await run(
@@ -28,6 +32,7 @@ export async function runCli(argumentList: readonly string[], signal?: AbortSign
       writeError: (text) => {
         outcome.error += text;
       },
+      readInput: async () => input,
       interactive: false,
       columns: 100,
       colors: pc.createColors(false),
