@@ -1,6 +1,8 @@
-import { KvlrError } from '@kvlr/core';
+import { blockBits, cacheDtypes, KvlrError } from '@kvlr/core';
+import { loadCache } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import {
+  type CacheSettings,
   type ChatMessage,
   cacheSettingsOf,
   type GeneratedText,
@@ -68,11 +70,14 @@ export function define(command: Command, context: CommandContext): void {
     .option('--logprobs', 'print the log probability of each token')
     .option('--seed <n>', 'same seed, same tokens', parseSeed, 0);
   addBackendOption(addPackingOptions(command))
-    .option('--cache <name>', 'the same with exact tokens: channel-3+window=32+first=4')
+    .option(
+      '--cache <name>',
+      'the same by name, with exact tokens: channel-3+window=32+first=4; on wasm and cpu also any codec of compare --bytes or module of yours, which the host decodes: q8_0:q4_0, ./mine.mjs',
+    )
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
       requireChatForSystem(options);
-      const cache = options.cache === undefined ? { dtype: options.cacheDtype } : cacheSettingsOf(options.cache);
+      const cache = await cacheSettings(options);
       const prompt = options.prompt ?? (await readPrompt(context.terminal));
       await withModel(path, context, async ({ checkpoint }) => {
         await prepareNodeRuntime();
@@ -91,6 +96,16 @@ export function define(command: Command, context: CommandContext): void {
         }
       });
     });
+}
+
+/** A cache that kernels have, or any other codec by name or module, which the host decodes. */
+async function cacheSettings({ cache: name, cacheDtype }: GenerateOptions): Promise<CacheSettings> {
+  if (name === undefined) return { dtype: cacheDtype };
+  const { parts, cache: coded } = await loadCache(name);
+  const exact = parts.window + parts.first;
+  const dtype = cacheDtypes.find((known) => known === parts.keys && known === parts.values);
+  const hasKernels = dtype !== undefined && (exact === 0 || blockBits(dtype) !== undefined);
+  return hasKernels ? cacheSettingsOf(name) : { coded };
 }
 
 function requireChatForSystem({ system, chat }: GenerateOptions): void {

@@ -43,6 +43,8 @@ const flagHints: Readonly<Record<string, FlagHint>> = {
     Array.isArray(data.possible) && data.possible.length > 0
       ? hint?.replace(/\.$/, `; for example --ratios ${data.possible.slice(0, 2).join(',')}.`)
       : hint,
+  'unsupported-feature coded':
+    'Take a cache that kernels have, such as --cache int4 or channel-3, or --backend wasm. kvlr compare --bytes measures every codec and policy.',
   'invalid-argument headWidth': ({ hint }) => `${hint} --head-width 1x keeps the model's width.`,
   'invalid-argument teacher': 'Name the model that this checkpoint was compressed from with --teacher.',
   'recipe-invalid headWidth': 'Use --budget uniform, or --head-width 1x.',

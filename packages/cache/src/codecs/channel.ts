@@ -127,7 +127,7 @@ const channel = (bits: number): CacheCodec => ({
   title: `keys per channel before RoPE, values rotated, ${bits} bits`,
   source: 'arXiv 2402.02750, 2404.00456',
   keys: channelBlocks(bits, 'projected'),
-  values: gaussianSlots(bits, 'least-squares'),
+  values: gaussianSlots(bits),
 });
 
 const kivi = (bits: number): CacheCodec => ({

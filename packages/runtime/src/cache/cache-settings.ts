@@ -2,6 +2,7 @@ import {
   blockBits,
   type CacheDtype,
   type CacheStorage,
+  type CodedCache,
   cacheDtypes,
   type DecoderShape,
   type EntryDtype,
@@ -13,6 +14,8 @@ import { type BlockFormat, type CacheFormat, createBlockFormat, createCacheForma
 export interface CacheSettings {
   /** Default 'f32'. */
   dtype?: CacheDtype;
+  /** Any codec in place of a dtype: the host stores and decodes it, on cpu and wasm alone. */
+  coded?: CodedCache | undefined;
   /** With the 'channel' dtypes: newest tokens that stay halves, at least; blocks are packed whole. Default 0. */
   exactWindow?: number;
   /** With the 'channel' dtypes: first tokens that stay halves. Default 0. */
@@ -37,12 +40,13 @@ export interface ResolvedCacheSettings extends Required<CacheStorage> {
   /** 0: no window. */
   window: number;
   sinks: number;
+  coded: CodedCache | undefined;
 }
 
 /** Checks settings and fills in defaults. Throws 'invalid-argument'. */
 export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSettings {
   const { dtype = 'f32', exactWindow = 0, exactFirst = 0, capacity, pageTokens = 256, batch = 1 } = settings;
-  const { window = 0, sinks = window > 0 ? 4 : 0 } = settings;
+  const { window = 0, sinks = window > 0 ? 4 : 0, coded } = settings;
   if (!cacheDtypes.includes(dtype)) {
     throw new KvlrError('invalid-argument', {
       message: `expected one of ${cacheDtypes.join(', ')}, got ${String(dtype)}.`,
@@ -83,6 +87,13 @@ export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSett
       data: { dtype, window },
     });
   }
+  if (coded !== undefined && (dtype !== 'f32' || exactWindow + exactFirst + window > 0)) {
+    throw new KvlrError('invalid-argument', {
+      message: 'expected a codec alone, got one with a dtype, exact tokens or a window beside it.',
+      hint: 'Leave them out: the coded cache says what is exact, and it keeps every token.',
+      where: { argument: 'coded' },
+    });
+  }
   if (!isBlocked && exactWindow + exactFirst > 0) {
     throw new KvlrError('invalid-argument', {
       message: `expected exact tokens with a dtype of blocks alone, got ${exactWindow} last and ${exactFirst} first ones with ${dtype}.`,
@@ -92,7 +103,7 @@ export function resolveCacheSettings(settings: CacheSettings): ResolvedCacheSett
     });
   }
   const places = window > 0 ? window + sinks : capacity;
-  return { dtype, exactWindow, exactFirst, batch, capacity: places, pageTokens, window, sinks };
+  return { dtype, exactWindow, exactFirst, batch, capacity: places, pageTokens, window, sinks, coded };
 }
 
 /** How one layer's cache lies in memory: tokens one by one, and with a dtype of blocks those of a full block together. */

@@ -14,6 +14,7 @@ import {
 } from '@kvlr/kernels';
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { PositionTables } from '../blocks/sequence-context.ts';
+import { codedAttention } from './coded-step.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
 import { packNewBlocks, stageBlocks, stageRing, tensorOfRows } from './staging.ts';
 
@@ -70,6 +71,7 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
     : blocked
       ? stageBlocks(cache, added, tokens)
       : undefined;
+  const behindCodes = cache.coded && codedAttention(cache, cache.coded, added, tokens);
   const behindBlocks = blocked && tokens === 1 ? beginBehindBlocks(cache, added) : undefined;
   const ring = window.window > 0 && !staging;
   const attributes = (format: CacheFormat): AppendAttributes => ({
@@ -95,6 +97,7 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
       held.map((length, b) => length + added[b]!),
     ),
     attend(layer, projected, { rotation, latentKeyEncoder: keyEncoder, latentQueryEncoder: queryEncoder }) {
+      if (behindCodes) return behindCodes.attend(layer, projected, rotation);
       const format = cache.formats[layer]!.entries;
       if (behindBlocks) return behindBlocks.attend(layer, projected, rotation, attributes(format));
       const words = staging?.layOut(layer, rotation) ?? cache.wordsOf(layer);

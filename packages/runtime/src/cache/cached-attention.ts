@@ -1,4 +1,5 @@
-import { blockBits, type DecoderShape } from '@kvlr/core';
+import { requireCacheFits } from '@kvlr/cache';
+import { blockBits, type CodedCache, type DecoderShape, KvlrError } from '@kvlr/core';
 import { frequenciesGoByLength } from '@kvlr/rope';
 import { concat, mul, reshape, slice, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { type HeadRows, keysOfCache, queryHeads, rebuildKeys, scoresOf, weigh } from '../blocks/attention-block.ts';
@@ -16,6 +17,32 @@ export function fusedAttentionFits(shape: DecoderShape, layer: number): boolean 
   if (positions.kind !== 'rope') return positions.kind === 'none';
   const { rope, rotaryDim, pairs } = positions;
   return rotaryDim === shape.headDim && pairs === 'half-split' && !frequenciesGoByLength(rope);
+}
+
+/**
+ * Throws 'unsupported-feature' where a coded cache cannot hold the texts of a model: on WebGPU, since codecs run on the host; for policies,
+ * and codecs that are fitted to calibration text; for other heads than stock ones, and attention that the fused kernels do not compute.
+ */
+export function requireCodedFits(shape: DecoderShape, { codec, policy }: CodedCache, backend: string): void {
+  const refused =
+    backend === 'webgpu'
+      ? ['the backend wasm or cpu, whose host stores them', 'webgpu']
+      : policy !== undefined
+        ? ['no policy', `"${policy.policy.title}"`]
+        : codec.keys.needsStatistics || codec.values.needsStatistics
+          ? ['a codec without statistics of calibration text', 'one that needs them']
+          : !shape.layers.every(({ cache }, layer) => cache.keys === 'stock' && fusedAttentionFits(shape, layer))
+            ? ['KV heads as projections give them, and rotary or no positions', 'others']
+            : undefined;
+  if (refused !== undefined) {
+    throw new KvlrError('unsupported-feature', {
+      message: `expected ${refused[0]} for texts in a cache of "${codec.title}", got ${refused[1]}.`,
+      hint: 'Take a dtype that kernels have, such as int4 or channel-3, or another backend.',
+      where: { argument: 'coded' },
+      data: { codec: codec.title, backend },
+    });
+  }
+  requireCacheFits(shape, { codec });
 }
 
 /**

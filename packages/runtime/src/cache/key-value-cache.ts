@@ -3,6 +3,7 @@ import {
   type CacheDtype,
   cacheBytes,
   cacheCapacity,
+  codedCacheBytes,
   codedCacheSize,
   type DecoderShape,
   fullBlocks,
@@ -18,6 +19,7 @@ import {
   type ResolvedCacheSettings,
   resolveCacheSettings,
 } from './cache-settings.ts';
+import { CodedStore } from './coded-store.ts';
 
 /**
  * The keys and values of one or more sequences, allocated once and filled in place, or grown in pages. Every cache layout of
@@ -32,6 +34,8 @@ export class KeyValueCache {
   readonly tokenIds: number[][];
   /** Blocks of each sequence that are packed. The tokens in them are no entries any more. */
   packedBlocks: number[];
+  /** What is held in the codes of a codec, in place of tensors. */
+  readonly coded: CodedStore | undefined;
   private layers: LayerTensors[];
   private isHeld = false;
   private isDisposed = false;
@@ -45,6 +49,7 @@ export class KeyValueCache {
     this.packedBlocks = Array(batch).fill(0);
     this.formats = layerFormats(shape, dtype);
     this.places = capacity ?? pageTokens;
+    this.coded = this.settings.coded && new CodedStore(shape, this.settings.coded, batch);
     this.layers = this.allocate();
   }
 
@@ -78,21 +83,29 @@ export class KeyValueCache {
 
   /** Bytes of one token, scales included: in a block, where the dtype has blocks. */
   get bytesPerToken(): number {
-    return codedCacheSize(this.shape, this.dtype).bytesPerToken;
+    const { coded } = this.settings;
+    if (coded === undefined) return codedCacheSize(this.shape, this.dtype).bytesPerToken;
+    return codedCacheBytes(this.shape, { ...coded, window: 0, first: 0 }, BLOCK_TOKENS) / BLOCK_TOKENS;
   }
 
-  /** Bytes of device memory, exactly: core's `cacheBytes` of these settings, capacity and batch. */
+  /**
+   * Bytes of device memory, exactly: core's `cacheBytes` of these settings, capacity and batch. Of a coded cache the bytes of what is held,
+   * on the host: core's `codedCacheBytes`.
+   */
   get byteLength(): number {
+    if (this.coded) return this.coded.byteLength;
     return cacheBytes(this.shape, { ...this.settings, capacity: this.capacity });
   }
 
   /** Bytes of the tokens that are held. */
   get usedBytes(): number {
+    if (this.coded) return this.coded.byteLength;
     return this.lengths.reduce((sum, length, b) => sum + this.bytesOf(length, this.packedBlocks[b]!), 0);
   }
 
   /** Bytes that one sequence of so many tokens takes. */
   bytesOfLength(length: number): number {
+    if (this.coded) return codedCacheBytes(this.shape, this.coded.cache, length);
     return this.bytesOf(length, fullBlocks(this.settings, length));
   }
 
@@ -159,11 +172,12 @@ export class KeyValueCache {
     this.copyFrom(before);
   }
 
-  /** Whether every sequence can be cut to this length: not in part once a window has moved, nor within packed blocks. */
+  /** Whether every sequence can be cut to this length: not in part once a window has moved or tokens are coded, nor within packed blocks. */
   canTruncate(length: number): boolean {
     const { window, sinks, exactFirst } = this.settings;
     return this.lengths.every((held, b) => {
       if (length === 0 || length >= held) return true;
+      if (this.coded) return false;
       const packed = this.packedBlocks[b]!;
       if (packed > 0) return length >= exactFirst + BLOCK_TOKENS * packed;
       return window === 0 || held <= window + sinks;
@@ -180,7 +194,10 @@ export class KeyValueCache {
       });
     }
     for (const ids of this.tokenIds) ids.length = Math.min(ids.length, length);
-    if (length === 0) this.packedBlocks.fill(0);
+    if (length === 0) {
+      this.packedBlocks.fill(0);
+      this.coded?.clear();
+    }
   }
 
   /** A cache of its own with the same contents, to continue the same text in another way. */
@@ -191,6 +208,7 @@ export class KeyValueCache {
     copy.tokenIds.splice(0, this.batch, ...this.tokenIds.map((ids) => [...ids]));
     copy.packedBlocks = [...this.packedBlocks];
     copy.copyFrom(this.layers, false);
+    if (this.coded) copy.coded?.copyFrom(this.coded);
     return copy;
   }
 
@@ -235,6 +253,7 @@ export class KeyValueCache {
   }
 
   private allocate(): LayerTensors[] {
+    if (this.coded) return [];
     const { entries, blocks } = cacheCapacity(this.settings, this.places);
     return this.formats.map((format) => ({
       entries: allocateCacheTensor(this.batch, entries, format.entries.entryWords),

@@ -23,6 +23,13 @@ interface SavedCacheHeader {
  * sequence its entries, and its blocks, little-endian. `loadCache` brings them back.
  */
 export async function saveCache(cache: KeyValueCache, modelId: string): Promise<Uint8Array> {
+  if (cache.coded) {
+    throw new KvlrError('unsupported-feature', {
+      message: `expected a cache of a dtype to save, got one of the codec "${cache.coded.cache.codec.title}".`,
+      hint: 'Keep the text instead, or take a dtype such as int4 or channel-3.',
+      where: { argument: 'cache' },
+    });
+  }
   const { settings, tokenIds, packedBlocks, batch } = cache;
   const header: SavedCacheHeader = { modelId, settings, ...wordsOfPlaces(cache), tokenIds, packedBlocks };
   const text = new TextEncoder().encode(CACHE_MAGIC + JSON.stringify(header));

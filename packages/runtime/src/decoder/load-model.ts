@@ -12,6 +12,7 @@ import { type BackendRequest, selectBackend } from '../backends/select-backend.t
 import { codedLogits } from '../blocks/coded-windows.ts';
 import { StockDecoder, uploadDecoder } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, layerFormats, resolveCacheSettings } from '../cache/cache-settings.ts';
+import { requireCodedFits } from '../cache/cached-attention.ts';
 import { PackedDecoder, warmUp } from '../packed/packed-decoder.ts';
 import { loadPacked } from '../packed/packed-file.ts';
 import { type PackedWeights, packDecoder, readFromDevice, readFromSource } from '../packed/packed-weights.ts';
@@ -58,12 +59,13 @@ export interface LoadProgress {
  */
 export async function loadModel(source: ModelSource, settings: LoadModelSettings = {}): Promise<DecoderModel> {
   const { weights, cache: cacheSettings = {}, signal, onProgress, memoryLimit } = settings;
-  const { dtype } = resolveCacheSettings(cacheSettings);
+  const { dtype, coded } = resolveCacheSettings(cacheSettings);
   throwIfAborted(signal);
   const backend = await selectBackend(settings);
   const { shape, id } = source;
   requireLayouts(shape);
   layerFormats(shape, dtype);
+  if (coded) requireCodedFits(shape, coded, backend.backend);
   requireMemory(shape, backend.backend, { weights, cache: cacheSettings, memoryLimit });
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };

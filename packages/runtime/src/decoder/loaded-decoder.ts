@@ -15,6 +15,7 @@ import type { DeviceGuard } from '../backends/device-guard.ts';
 import type { BackendChoice } from '../backends/select-backend.ts';
 import { download, type WindowRunner } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
+import { requireCodedFits } from '../cache/cached-attention.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { loadCache, saveCache } from '../cache/saved-cache.ts';
 import { type GenerationModel, generateTokens, yieldToHost } from '../generation/generate-tokens.ts';
@@ -168,6 +169,7 @@ export class LoadedDecoder implements DecoderModel {
     await this.activate();
     const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
     this.checkCacheSize(wanted);
+    if (wanted.coded) requireCodedFits(this.shape, wanted.coded, this.backend.backend);
     return guard.run(async () => {
       if (this.backend.backend === 'webgpu') requireBindable(largestCacheBuffer(this.shape, wanted));
       return new KeyValueCache(this.shape, wanted);

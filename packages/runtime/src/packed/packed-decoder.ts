@@ -24,8 +24,8 @@ export class PackedDecoder implements WindowRunner {
   constructor(shape: DecoderShape, weights: PackedWeights, cache: CacheSettings = {}) {
     this.shape = shape;
     this.weights = weights;
-    const { dtype, exactWindow, exactFirst } = resolveCacheSettings(cache);
-    this.windowCache = { dtype, exactWindow, exactFirst };
+    const { dtype, exactWindow, exactFirst, coded } = resolveCacheSettings(cache);
+    this.windowCache = { dtype, exactWindow, exactFirst, coded };
   }
 
   /** Logits of one new token of every sequence, [batch, vocabSize], from ids on the device. The cache counts them with `advance`. */
@@ -83,7 +83,7 @@ export class PackedDecoder implements WindowRunner {
    */
   async logitsBehind(cache: KeyValueCache, ids: readonly number[], pause: () => Promise<void>): Promise<Tensor2D> {
     cache.reserve(ids.length);
-    const partTokens = blockBits(cache.dtype) === undefined ? PREFILL_TOKENS : BLOCK_TOKENS;
+    const partTokens = hasBlocks(cache) ? BLOCK_TOKENS : PREFILL_TOKENS;
     const parts: Tensor2D[] = [];
     try {
       for (let start = 0; start < ids.length; start += partTokens) {
@@ -109,7 +109,7 @@ export class PackedDecoder implements WindowRunner {
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
     const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, ...this.windowCache });
     try {
-      if (blockBits(cache.dtype) !== undefined) {
+      if (hasBlocks(cache)) {
         const rows = await this.logitsBehind(cache, Array.from(tokenIds), async () => {});
         return await download(rows);
       }
@@ -250,4 +250,15 @@ export async function warmUp(
   } finally {
     cache.dispose();
   }
+}
+
+/** Whether tokens are stored in blocks, so that what a token sees of the others depends on where a step ends. */
+function hasBlocks({ dtype, settings: { coded } }: KeyValueCache): boolean {
+  const { codec, window = 0, first = 0 } = coded ?? {};
+  return (
+    blockBits(dtype) !== undefined ||
+    window + first > 0 ||
+    (codec?.keys.blockTokens ?? 1) > 1 ||
+    (codec?.values.blockTokens ?? 1) > 1
+  );
 }

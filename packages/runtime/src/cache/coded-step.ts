@@ -1,0 +1,135 @@
+import type { DecoderShape } from '@kvlr/core';
+import { type CacheFormat, prefillAttention, rotateAndAppend } from '@kvlr/kernels';
+import { concat, type Rank, slice, type Tensor, type Tensor2D, tensor2d, tensor3d, zeros } from '@tensorflow/tfjs-core';
+import type { CodedStore } from './coded-store.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
+import { tensorOfRows } from './staging.ts';
+
+const everything = { window: 0, sinks: 0 };
+
+/** The part of a step that attends through the codes of any `CacheCodec`: a layer's cache is decoded whole, on the host, for every step. */
+export function codedAttention(
+  cache: KeyValueCache,
+  store: CodedStore,
+  added: readonly number[],
+  tokens: number,
+): { attend(layer: number, projected: Tensor2D, rotation: Tensor): Tensor2D } {
+  const { shape, lengths } = cache;
+  return {
+    attend(layer, projected, rotation) {
+      const format = cache.formats[layer]!.entries;
+      const width = projected.shape[1];
+      const parts = lengths.map((held, sequence): Tensor2D => {
+        const rows: Tensor2D = slice(projected, [sequence * tokens, 0], [tokens, width]);
+        const request = { format, rotation, rows, held, count: added[sequence]!, tokens, shape };
+        if (request.count === 0) return zeros([tokens, attendedWidth(shape, format)]);
+        const { queries, words } =
+          store.cache.codec.keys.keys === 'rotated'
+            ? codeRotated(request, store.rowsOf(sequence, layer))
+            : codeProjected(request, store.rowsOf(sequence, layer));
+        const sequences = tensorOfRows([[held, request.count, 0]]);
+        const longest = held + request.count;
+        return prefillAttention(
+          { queries, cache: words, sequences },
+          { format, window: everything, longest },
+        ) as Tensor2D;
+      });
+      return parts.length === 1 ? parts[0]! : concat(parts);
+    },
+  };
+}
+
+interface CodedStepRequest {
+  shape: DecoderShape;
+  format: CacheFormat;
+  rotation: Tensor;
+  /** New rows of q, k and v, [tokens, ...], of which `count` are real. */
+  rows: Tensor2D;
+  held: number;
+  count: number;
+  tokens: number;
+}
+
+type RowsOfLayer = ReturnType<CodedStore['rowsOf']>;
+
+/** Rotated queries, and all entries as the cache gives them back, float32 in words. */
+interface Coded {
+  queries: Tensor;
+  words: Tensor;
+}
+
+/** Keys are coded as attention reads them. */
+function codeRotated(request: CodedStepRequest, stored: RowsOfLayer): Coded {
+  const { format, rotation, rows, held, count, tokens } = request;
+  const { keySlots, keySlotWidth } = format.layout;
+  const appended = zeros<Rank.R3>([1, tokens, format.entryWords], 'int32');
+  const sequences = tensorOfRows([[held, count, held]]);
+  const queries = rotateAndAppend(
+    { projected: rows, cache: appended, sequences, rotation },
+    attributesOf(request, tokens),
+  );
+  const words = appended.dataSync() as Int32Array;
+  const entries = new Float32Array(words.buffer, words.byteOffset, count * format.entryWords);
+  stored.keys.append(columns(entries, format.entryWords, 0, keySlots * keySlotWidth));
+  stored.values.append(columns(entries, format.entryWords, keySlots * keySlotWidth, format.entryWords));
+  const all = sideBySide([stored.keys.read(), stored.values.read()], held + count);
+  return { queries, words: tensor3d(new Int32Array(all.buffer), [1, held + count, format.entryWords], 'int32') };
+}
+
+/** Keys are coded as they are before RoPE, and rotated whenever they are read. */
+function codeProjected(request: CodedStepRequest, stored: RowsOfLayer): Coded {
+  const { shape, format, rotation, rows, held, count, tokens } = request;
+  const { keySlots, keySlotWidth } = format.layout;
+  const [, width] = rows.shape;
+  const queryWidth = shape.numAttentionHeads * shape.headDim;
+  const numbers = rows.dataSync() as Float32Array;
+  const real = numbers.subarray(0, count * width);
+  stored.keys.append(columns(real, width, queryWidth, queryWidth + keySlots * keySlotWidth));
+  stored.values.append(columns(real, width, queryWidth + keySlots * keySlotWidth, width));
+  const places = held + count;
+  const queriesBefore = new Float32Array(places * queryWidth);
+  queriesBefore.set(columns(real, width, 0, queryWidth), held * queryWidth);
+  const read = sideBySide([queriesBefore, stored.keys.read(), stored.values.read()], places);
+  const padded = new Float32Array((held + tokens) * width);
+  padded.set(read);
+  const words = zeros<Rank.R3>([1, places, format.entryWords], 'int32');
+  const projected = tensor2d(padded, [held + tokens, width]);
+  const sequences = tensorOfRows([[0, places, 0]]);
+  const rotated = rotateAndAppend(
+    { projected, cache: words, sequences, rotation },
+    attributesOf(request, held + tokens),
+  );
+  const [, ...sizes] = rotated.shape;
+  return { queries: slice(rotated, [held, ...sizes.map(() => 0)], [tokens, ...sizes]), words };
+}
+
+function attributesOf({ format, shape }: CodedStepRequest, tokens: number) {
+  const { numAttentionHeads, headDim } = shape;
+  return { format, window: everything, ring: false, numAttentionHeads, headDim, tokens };
+}
+
+const attendedWidth = ({ numAttentionHeads }: DecoderShape, { layout }: CacheFormat): number =>
+  numAttentionHeads * layout.valueSlotWidth;
+
+function columns(rows: Float32Array, width: number, from: number, to: number): Float32Array {
+  const count = rows.length / width;
+  const result = new Float32Array(count * (to - from));
+  for (let row = 0; row < count; row++) {
+    result.set(rows.subarray(row * width + from, row * width + to), row * (to - from));
+  }
+  return result;
+}
+
+function sideBySide(parts: readonly Float32Array[], rows: number): Float32Array<ArrayBuffer> {
+  const widths = parts.map((part) => part.length / rows);
+  const width = widths.reduce((sum, each) => sum + each, 0);
+  const result = new Float32Array(rows * width);
+  for (let row = 0; row < rows; row++) {
+    let at = row * width;
+    parts.forEach((part, i) => {
+      result.set(part.subarray(row * widths[i]!, (row + 1) * widths[i]!), at);
+      at += widths[i]!;
+    });
+  }
+  return result;
+}
