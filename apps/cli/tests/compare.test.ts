@@ -29,6 +29,26 @@ describe('kvlr compare', () => {
   });
 });
 
+describe('kvlr compare --dry-run', () => {
+  it('lists the rows with what they would take, and writes nothing', async () => {
+    const argumentList = tiny.compare('dry', '--ratios', '1/2', '--methods', 'mean-pool', 'svd-a', '--dry-run');
+    const { out, exitCode } = await runCli(argumentList);
+    expect(exitCode).toBe(0);
+    expect(out).toMatch(/3 rows of .*: nothing was written/);
+    expect(out).toMatch(/SVD-a per layer, 2 KV heads/);
+    expect(await readdir(directory)).not.toContain('dry');
+    const { rows, seconds } = await runJson(argumentList);
+    const sum = rows.reduce((total: number, row: { seconds: number }) => total + row.seconds, 0);
+    expect(seconds).toBeGreaterThan(sum);
+  });
+
+  it('is refused for what the comparison would be refused for', async () => {
+    const absent = tiny.compare('dry', '--methods', 'svd-b', '--dry-run');
+    expect(await runCli(absent)).toMatchObject({ exitCode: 2, error: expect.stringContaining('svd-a') });
+    expect((await runCli(tiny.compare('dry', '--bytes', '--dry-run'))).exitCode).toBe(2);
+  });
+});
+
 describe('which rows kvlr compare has', () => {
   const rowsOf = async (...more: string[]) => {
     const { report } = await runJson(tiny.compare('rows', '--overwrite', ...more));

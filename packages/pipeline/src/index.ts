@@ -10,6 +10,7 @@ export {
 } from './calibrate.ts';
 export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
+export { type PlannedComparison, planComparison } from './compare/plan-comparison.ts';
 export {
   bestRecipes,
   budgetRows,

@@ -7,6 +7,7 @@ import {
   cachePolicies,
   compressionMethods,
   groupingStrategies,
+  planComparison,
 } from '@kvlr/pipeline';
 import { compareToDirectory } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
@@ -22,7 +23,7 @@ import {
 import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
+import { countThreads, describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import {
   addBudgetOption,
   addComputeOptions,
@@ -41,7 +42,7 @@ import {
 import { parseCount, parseCounts, parseHeadWidths, parseShares } from '../options/parse-values.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
-import { listNames } from '../terminal/texts.ts';
+import { listNames, plannedComparisonToText } from '../terminal/texts.ts';
 import { type BytesOptions, compareAtEqualBytes } from './compare-bytes.ts';
 
 interface CompareOptions
@@ -58,6 +59,7 @@ interface CompareOptions
   ratios?: number[];
   windows?: number;
   overwrite?: boolean;
+  dryRun?: boolean;
 }
 
 const afterHelp = `
@@ -90,6 +92,7 @@ every window.
 
 Examples:
   kvlr compare                                                   the embedded model; each row is evaluated in about a minute
+  kvlr compare --all --dry-run                                   its rows, and how long it would take
   kvlr compare --all -o everything                               the whole table; hours, most of them block reconstruction
   kvlr compare ./model --methods mean-pool svd-a ./mine.mjs --ratios 1/2 --windows 6
   kvlr compare --budgets --recipe svd-a --ratios 1/4             keys and values apart, in the latent layout
@@ -180,6 +183,9 @@ export function define(command: Command, context: CommandContext): void {
   addSeedOption(command, 'seed of the calibration windows and of the reconstruction (default: 0)');
   addRecipeFileOption(command)
     .option('--overwrite', 'replace a comparison that is complete')
+    .addOption(
+      new Option('--dry-run', 'print the rows, memory and time that it would take, and do nothing').conflicts('bytes'),
+    )
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompareOptions) =>
       nameTextFiles(options, () =>
@@ -212,6 +218,13 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
     ...{ onEvent, signal },
   };
   await prepareNodeRuntime();
+  if (options.dryRun) {
+    const threads = countThreads(options.workers, model.checkpoint);
+    const planned = await planComparison({ ...request, runtime: runtimeOf(options) }, threads);
+    context.print(plannedComparisonToText(model.name, planned));
+    context.printJson(planned);
+    return;
+  }
   const report = await withWorkers(options.workers, model.checkpoint, (workers) =>
     compareToDirectory({ ...request, runtime: { ...runtimeOf(options), workers } }),
   );

@@ -1,5 +1,5 @@
 import { describeEngines } from '@kvlr/checkpoint';
-import { describeBudget } from '@kvlr/pipeline';
+import { describeBudget, type PlannedComparison } from '@kvlr/pipeline';
 import type { PlannedCompression } from '@kvlr/pipeline/node';
 import { formatBytes, formatChange, formatCount, formatDuration } from '@kvlr/report';
 
@@ -26,6 +26,22 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
     ...(estimate.windowSpeed === estimate.assumedSpeed
       ? []
       : [`        and ${gigaflops(estimate.windowSpeed)} for windows on ${engine}`]),
+  ].join('\n');
+}
+
+/** What a comparison would take, for people. */
+export function plannedComparisonToText(name: string, planned: PlannedComparison): string {
+  const { rows, seconds, memoryBytes, backend, engine } = planned;
+  const heads = ({ keyValueHeads }: { keyValueHeads: number }) =>
+    `${keyValueHeads} KV ${keyValueHeads === 1 ? 'head' : 'heads'}`;
+  return [
+    `${rows.length} rows of ${name}: nothing was written.`,
+    '',
+    ...rows.map((row) => `${formatDuration(row.seconds).padStart(12)}  ${row.title}, ${heads(row)}`),
+    '',
+    `Memory  about ${formatBytes(memoryBytes)}`,
+    `Time    about ${formatDuration(seconds)}, with the statistics and the original's evaluation, on ${backend.backend} (${backend.reason});`,
+    `        windows on ${engine}`,
   ].join('\n');
 }
 

@@ -34,23 +34,31 @@ export interface BegunComparison {
   means: CompressionMeans & { statistics: ModelStatistics };
 }
 
-/** Refuses what cannot be compared before anything is computed, writes the recipe, and gathers the statistics that all rows share. */
+type CheckedRow = Pick<ComparedRow, 'entries' | 'choices'>;
+
+/** Refuses what cannot be compared before anything is computed. */
+export async function checkComparison(
+  { model, recipe: asked, texts }: ComparedModel,
+  rows: readonly CheckedRow[],
+): Promise<Pick<BegunComparison, 'recipe' | 'texts'>> {
+  const recipe = fitWindows(parseRecipe(asked), model.shape);
+  checkModel(model, recipe);
+  const prepared = await prepareTexts(await model.tokenizer(), texts, recipe.evaluation);
+  for (const { entries, choices } of rows) {
+    checkWindows(prepared.calibration, { ...recipe, ...entries }, choices);
+    requireMethod(choices.method?.method ?? resolveMethod(entries.method), model);
+  }
+  return { recipe, texts: prepared };
+}
+
+/** Checks the comparison, writes the recipe, and gathers the statistics that all rows share. */
 export async function beginComparison(
   context: RunContext,
   request: ComparedModel,
-  rows: readonly Pick<ComparedRow, 'entries' | 'choices'>[],
+  rows: readonly CheckedRow[],
 ): Promise<BegunComparison> {
   const { model, modelName = model.location } = request;
-  const recipe = fitWindows(parseRecipe(request.recipe), model.shape);
-  const texts = await context.stage('inspect', `Checks ${modelName}`, async () => {
-    checkModel(model, recipe);
-    const prepared = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);
-    for (const { entries, choices } of rows) {
-      checkWindows(prepared.calibration, { ...recipe, ...entries }, choices);
-      requireMethod(choices.method?.method ?? resolveMethod(entries.method), model);
-    }
-    return prepared;
-  });
+  const { recipe, texts } = await context.stage('inspect', `Checks ${modelName}`, () => checkComparison(request, rows));
   const { calibration: text, calibrationHash } = texts;
   const source = { modelId: model.id, location: request.modelLocation ?? model.location, calibrationHash };
   await writeText(context.store, artefactNames.recipe, formatRecipeYaml({ ...recipe, source }));
