@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
@@ -29,6 +30,9 @@ describe('kvlr recover', () => {
     const plain = ['compress', place('model'), '-o', place('small'), '--recipe', recipe, '--distill', 'none', ...texts];
     expect((await runCli(plain)).exitCode).toBe(0);
     const recover = ['recover', place('small'), '--teacher', place('model'), '-o', place('recovered')];
+    const dry = await runCli([...recover, '--recipe', recipe, ...texts, '--dry-run']);
+    expect(dry.out).toMatch(/nothing was written[\s\S]*Memory {2}about .*[\s\S]*\(distillation .*evaluation/);
+    expect(existsSync(place('recovered'))).toBe(false);
     const { exitCode, out, error } = await runCli([...recover, '--recipe', recipe, ...texts]);
     expect(exitCode, error).toBe(0);
     expect(out).toMatch(/Held out {5}KL divergence \d\.\d{4} -> \d\.\d{4}/);

@@ -35,12 +35,19 @@ const plainSpeed = 1e9;
 /** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
 const momentSpeed = 9e9;
 
+/** What estimates read of a plan: without a method the factors are there already, as in a recovery. */
+export type EstimatedPlan = Pick<
+  CompressionPlan,
+  'model' | 'recipe' | 'texts' | 'keyValueHeads' | 'headWidth' | 'needsStatistics' | 'givenStatistics'
+> &
+  Partial<Pick<CompressionPlan, 'method'>>;
+
 /**
  * Estimates memory, disk and time of a planned compression from shapes alone; `native`: windows run in native code, on so many
  * `threads` side by side. `probed`: speeds of this machine, instead of usual ones.
  */
 export function estimateCompression(
-  plan: CompressionPlan,
+  plan: EstimatedPlan,
   backend: BackendName,
   native = false,
   threads = 1,
@@ -114,7 +121,8 @@ export function estimateCompression(
  * Closed forms: moments and eigenvectors of each group's keys and values, or of those of the whole layer, and heads folded into the
  * projections.
  */
-function factorOperations({ model, method, keyValueHeads }: CompressionPlan): number {
+function factorOperations({ model, method, keyValueHeads }: EstimatedPlan): number {
+  if (method === undefined) return 0;
   const { numLayers, hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = model.shape;
   const groups = method.freeRanks?.basis === 'layer' ? 1 : keyValueHeads;
   const width = (numKeyValueHeads * headDim) / groups;

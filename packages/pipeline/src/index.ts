@@ -66,7 +66,12 @@ export {
   type RunTexts,
 } from './plan.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
-export { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from './recover.ts';
+export {
+  type CheckpointRecoveryRequest,
+  type CheckpointRecoveryResult,
+  type PlannedRecovery,
+  recoverCheckpoint,
+} from './recover.ts';
 export type { StageTime } from './run/context.ts';
 export {
   type BudgetChoice,

@@ -5,7 +5,11 @@ import type { BackendName } from '@kvlr/runtime';
 import { wholeModelBytes } from './models/facts.ts';
 import { estimateDistillation, modelSize, processBytes } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
+
 import { resolveRecovery } from './recipe.ts';
+
+/** What memory depends on. */
+type RunPlan = Pick<CompressionPlan, 'model' | 'recipe' | 'texts' | 'keyValueHeads' | 'headWidth' | 'needsStatistics'>;
 
 /** What runs the windows of a compression. */
 export interface WindowMeans {
@@ -56,7 +60,7 @@ function deviceBytes(shape: DecoderShape, sizes: PartSizes, tokens: number): num
 }
 
 /** Largest resident memory of each stage of a planned compression, bytes, from shapes alone. */
-export function stageMemory(plan: CompressionPlan, means: WindowMeans): Record<string, number> {
+export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, number> {
   const { model, recipe } = plan;
   const { shape } = model;
   const sizes = partSizes(shape);

@@ -24,6 +24,7 @@ export {
   type PlannedCompression,
   planCacheToDirectory,
   planCompressionToDirectory,
+  planRecoveryToDirectory,
   recoverToDirectory,
   runDirectoryOf,
 } from './node/to-directory.ts';

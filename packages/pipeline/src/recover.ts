@@ -1,11 +1,12 @@
 import { encodeDocuments } from '@kvlr/calibration';
 import { type CheckpointFiles, type HuggingFaceCheckpoint, readChatTemplates, roundModel } from '@kvlr/checkpoint';
-import { canonicalJson, KvlrError, sha256 } from '@kvlr/core';
+import { canonicalJson, type EventListener, KvlrError, sha256 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type Instruction, instructionWindows, mergeAdapter, readPeftAdapter } from '@kvlr/recovery';
 import { type CompressionReport, modelCard } from '@kvlr/report';
-import { loadChatTemplate } from '@kvlr/runtime';
+import { type BackendChoice, loadChatTemplate, selectBackend } from '@kvlr/runtime';
 import { type RunSettings, writeCheckpoint } from './compress.ts';
+import { type CompressionEstimate, estimateCompression } from './estimate.ts';
 import { attentionDtype, cacheElementBytes, readLicence } from './models/facts.ts';
 import { ModelRunner } from './models/runner.ts';
 import { checkTeacher } from './models/teacher.ts';
@@ -65,19 +66,10 @@ export interface CheckpointRecoveryResult {
  */
 export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Promise<CheckpointRecoveryResult> {
   const { model, teacher } = request;
-  const { recovery, evaluation: windows } = fitWindows(request, model.shape);
   const context = new RunContext(request.store ?? new MemoryRunStore(), request);
-  requireWork(request, recovery);
-  if (teacher) await checkTeacher(model, teacher, context.onEvent);
-  const original = teacher ?? model;
-  const texts = await prepareTexts(await model.tokenizer(), request.texts, windows);
+  const { original, student, texts, trainingWindows, ...prepared } = await prepareRecovery(request, context.onEvent);
+  const { recovery, evaluation: windows } = prepared;
   const { calibration: text, calibrationHash, evaluationHash } = texts;
-  if (teacher) await requireSameTokens(request, teacher, text.tokenIds);
-  reconstructionWindows(text, recovery);
-  const trainingWindows = request.instructions && (await windowsOf(request.instructions, model, recovery));
-  if (trainingWindows === undefined) distillationWindows(text, recovery);
-  const adapter = request.adapter && (await readPeftAdapter(request.adapter, model));
-  const student = adapter ? await mergeAdapter(model, adapter) : model;
   const recipe: Recipe = {
     ...(await recipeOf(model)),
     ...{ keyValueHeads: model.shape.numKeyValueHeads, recovery, evaluation: windows },
@@ -127,6 +119,40 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
     ...{ model: recovered.model, dtype: undefined, recipeYaml, modelCard: modelCard(report) },
   });
   return { evaluation, report, course, stages: context.stages };
+}
+
+/** What a recovery would take. Estimates, within a factor of about three. */
+export interface PlannedRecovery
+  extends Pick<CompressionEstimate, 'stages' | 'seconds' | 'memoryBytes' | 'outputBytes'> {
+  backend: BackendChoice;
+}
+
+/** The dry run of `recoverCheckpoint`: what it would be refused for, and what it would take. Nothing is written or trained. */
+export async function planRecovery(request: CheckpointRecoveryRequest): Promise<PlannedRecovery> {
+  const { model } = request;
+  const { texts, recovery, evaluation } = await prepareRecovery(request, request.onEvent);
+  const backend = await selectBackend({ backend: request.runtime?.backend });
+  const recipe = { ...parseRecipe({}), recovery, evaluation };
+  const heads = { keyValueHeads: model.shape.numKeyValueHeads, headWidth: 1 };
+  const plan = { model, recipe, texts, ...heads, needsStatistics: false, givenStatistics: false };
+  const { stages, seconds, memoryBytes, outputBytes } = estimateCompression(plan, backend.backend);
+  return { stages, seconds, memoryBytes, outputBytes, backend };
+}
+
+/** Everything that can be refused before work begins is refused here. */
+async function prepareRecovery(request: CheckpointRecoveryRequest, onEvent: EventListener | undefined) {
+  const { model, teacher } = request;
+  const { recovery, evaluation } = fitWindows(request, model.shape);
+  requireWork(request, recovery);
+  if (teacher) await checkTeacher(model, teacher, onEvent);
+  const texts = await prepareTexts(await model.tokenizer(), request.texts, evaluation);
+  if (teacher) await requireSameTokens(request, teacher, texts.calibration.tokenIds);
+  reconstructionWindows(texts.calibration, recovery);
+  const trainingWindows = request.instructions && (await windowsOf(request.instructions, model, recovery));
+  if (trainingWindows === undefined) distillationWindows(texts.calibration, recovery);
+  const adapter = request.adapter && (await readPeftAdapter(request.adapter, model));
+  const student = adapter ? await mergeAdapter(model, adapter) : model;
+  return { recovery, evaluation, texts, trainingWindows, student, original: teacher ?? model };
 }
 
 /** Instructions as windows, written down by the model's chat template where it has one. */

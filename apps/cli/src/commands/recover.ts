@@ -1,7 +1,7 @@
 import { join, relative } from 'node:path';
 import { createDirectoryFiles } from '@kvlr/checkpoint/node';
 import { artefactNames, describeCourse } from '@kvlr/pipeline';
-import { recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
+import { planRecoveryToDirectory, recoverToDirectory, runDirectoryOf } from '@kvlr/pipeline/node';
 import { formatBytes, formatWorkTime } from '@kvlr/report';
 import { compressionTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -21,12 +21,14 @@ import {
 } from '../options/options.ts';
 import { parseCount, parseNonNegative, parsePositive } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
+import { plannedRecoveryToText } from '../terminal/texts.ts';
 
 interface RecoverOptions extends TextOptions, TrainingOptions {
   output: string;
   backend: BackendChoice;
   run?: string;
   overwrite?: boolean;
+  dryRun?: boolean;
 }
 
 const afterHelp = `
@@ -77,6 +79,7 @@ export function define(command: Command, context: CommandContext): void {
   addBackendOption(command)
     .option('--run <dir>', 'directory that keeps what resuming needs (default: OUT.run)')
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
+    .option('--dry-run', 'print memory, disk and time that it would take, and do nothing')
     .addHelpText('after', afterHelp)
     .action(async (path: string, options: RecoverOptions) => {
       const training = await loadTraining(options);
@@ -99,7 +102,7 @@ async function recover(
 ): Promise<void> {
   const texts = await loadRunTexts(options);
   await prepareNodeRuntime();
-  const { report, course, stages } = await recoverToDirectory({
+  const request = {
     model: model.checkpoint,
     modelLocation: locationOf(model),
     ...(teacher && { teacher: teacher.checkpoint }),
@@ -115,7 +118,14 @@ async function recover(
     environment: describeMachine,
     onEvent: context.onEvent,
     signal: context.signal,
-  });
+  };
+  if (options.dryRun) {
+    const planned = await planRecoveryToDirectory(request);
+    context.print(plannedRecoveryToText(model.name, planned));
+    context.printJson(planned);
+    return;
+  }
+  const { report, course, stages } = await recoverToDirectory(request);
   const runDirectory = runDirectoryOf({ output: options.output, runDirectory: options.run });
   const reportPath = join(relative('.', runDirectory), artefactNames.reportHtml);
   const times = stages.map((stage) => `${stage.stage} ${formatWorkTime([stage])}`);

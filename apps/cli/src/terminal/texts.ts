@@ -1,5 +1,5 @@
 import { describeEngines } from '@kvlr/checkpoint';
-import { describeBudget, type PlannedComparison } from '@kvlr/pipeline';
+import { describeBudget, type PlannedComparison, type PlannedRecovery } from '@kvlr/pipeline';
 import type { PlannedCompression } from '@kvlr/pipeline/node';
 import { formatBytes, formatChange, formatCount, formatDuration } from '@kvlr/report';
 
@@ -26,6 +26,21 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
     ...(estimate.windowSpeed === estimate.assumedSpeed
       ? []
       : [`        and ${gigaflops(estimate.windowSpeed)} for windows on ${engine}`]),
+  ].join('\n');
+}
+
+/** What a recovery would take, for people. */
+export function plannedRecoveryToText(name: string, planned: PlannedRecovery): string {
+  const { stages, seconds, memoryBytes, outputBytes, backend } = planned;
+  const times = stages
+    .filter((stage) => stage.seconds > 0)
+    .map((stage) => `${stage.title} ${formatDuration(stage.seconds)}`);
+  return [
+    `${name}: nothing was written.`,
+    '',
+    `Memory  about ${formatBytes(memoryBytes)}`,
+    `Disk    ${formatBytes(outputBytes)} for the checkpoint`,
+    `Time    about ${formatDuration(seconds)} (${times.join(', ')}), on ${backend.backend} (${backend.reason})`,
   ].join('\n');
 }
 

@@ -21,7 +21,13 @@ import { chooseEngine } from '../models/engine.ts';
 import { readLicence } from '../models/facts.ts';
 import { probeSpeeds } from '../models/probe.ts';
 import { type CompressionPlan, planCompression } from '../plan.ts';
-import { type CheckpointRecoveryRequest, type CheckpointRecoveryResult, recoverCheckpoint } from '../recover.ts';
+import {
+  type CheckpointRecoveryRequest,
+  type CheckpointRecoveryResult,
+  type PlannedRecovery,
+  planRecovery,
+  recoverCheckpoint,
+} from '../recover.ts';
 import { artefactNames } from '../run/store.ts';
 import { type CacheBudget, foreseeBudget } from '../stages/budget.ts';
 import { claimOutput, claimRunDirectory, type OutputClaim } from './claim-output.ts';
@@ -95,6 +101,11 @@ export async function recoverToDirectory(request: DirectoryRecoveryRequest): Pro
   return withClaim(model, request, async (claim) =>
     recoverCheckpoint({ ...request, ...(await runSettings(model, request, claim)) }),
   );
+}
+
+/** The dry run of `recoverToDirectory`: whatever it would be refused for, and what it would take. Nothing is written. */
+export async function planRecoveryToDirectory(request: DirectoryRecoveryRequest): Promise<PlannedRecovery> {
+  return withClaim(request.model, request, () => planRecovery(request));
 }
 
 /** Where a comparison puts its tables. */
