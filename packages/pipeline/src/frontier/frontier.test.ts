@@ -49,6 +49,21 @@ describe('compareBytes', () => {
     expect(again.points).toEqual(points);
   });
 
+  it('takes as many heads of another width for others', async () => {
+    const run = await tinyRun({ numAttentionHeads: 4, numKeyValueHeads: 4 });
+    const recipe = { ...run.recipe, recovery: { ...run.recipe.recovery, preset: 'none' as const } };
+    const rowsOf = (headWidth: number, ratio: number) =>
+      headsRows({ ...run, recipe: { ...recipe, headWidth }, ratios: [ratio] }).rows;
+    const rows = { title: '', rows: [...rowsOf(2, 1 / 2), ...rowsOf(1, 1 / 4)], notes: [] };
+    const report = await compareBytes({ ...run, recipe, rows, caches: [await resolveCache('f16')], contexts: [] });
+    const share = ({ bytes }: { bytes: number[] }) => bytes[0]! / report.baseBytes[0]!;
+    expect(report.points.map((point) => [point.heads, share(point)])).toEqual([
+      ['base', 1],
+      ['rope-averaged-refit-1x2', 1 / 2],
+      ['rope-averaged-refit-1', 1 / 4],
+    ]);
+  });
+
   it('balanced scales of keys change nothing where nothing is coded', async () => {
     const run = await tinyRun();
     const recipe = { ...run.recipe, keyScales: 'balanced' as const };

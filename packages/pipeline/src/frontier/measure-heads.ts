@@ -78,7 +78,7 @@ export async function measureHeads(
       keyScales: shared.recipe.keyScales,
     },
   );
-  const name = row === undefined ? 'base' : `${row.name}-${row.entries.keyValueHeads}`;
+  const name = row === undefined ? 'base' : nameOfHeads(row);
   const artefact = {
     key,
     name: `points/${name.replace(/[^\w.-]+/g, '_')}.json`,
@@ -136,6 +136,11 @@ export async function measureHeads(
   });
 }
 
+/** The row and its heads: as many of another width are others. */
+function nameOfHeads({ name, entries: { keyValueHeads, headWidth } }: ComparedRow): string {
+  return `${name}-${keyValueHeads}${headWidth > 1 ? `x${headWidth}` : ''}`;
+}
+
 const keyOf = (cache: string, hash: string | undefined): string => (hash === undefined ? cache : `${cache} ${hash}`);
 
 const needsStatistics = ({ cache }: NamedCache): boolean =>
@@ -177,13 +182,13 @@ function baseHeads({ model, means, recipe }: SharedByPoints): Heads {
 function compressedHeads(
   context: RunContext,
   stage: Stage,
-  { name, entries }: ComparedRow,
+  row: ComparedRow,
   plan: Awaited<ReturnType<typeof planWithTexts>>,
   { model, recipe, texts, means }: SharedByPoints,
 ): Heads {
   const compress = once(async () => {
-    const keeps = describeRecovery(entries.recovery) !== undefined;
-    const folder = `rows/${name.replace(/[^\w.-]+/g, '_')}-${entries.keyValueHeads}/`;
+    const keeps = describeRecovery(row.entries.recovery) !== undefined;
+    const folder = `rows/${nameOfHeads(row).replace(/[^\w.-]+/g, '_')}/`;
     const part = context.part(keeps ? subStore(context.store, folder) : new MemoryRunStore());
     const compressed = await compressLayers(part, plan, means);
     stage.takenOver.push(part.earlier);
