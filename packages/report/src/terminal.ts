@@ -165,7 +165,10 @@ export function cachePlanTerminal(plan: CachePlan, styles: TerminalStyles = plai
     '',
     terminalTable(table, styles),
     '',
-    ...terminalNotes([...plan.reasons, `Measured on ${plan.windowCount} windows; ± is one standard error.`], styles),
+    ...terminalNotes(
+      [...plan.reasons, `Measured on ${plan.windowCount} windows; ± is one standard error, which predictions contain.`],
+      styles,
+    ),
     '',
     flags === undefined ? `${plan.engineTitle} needs no flags for it.` : `Flags        ${flags}`,
   ].join('\n');

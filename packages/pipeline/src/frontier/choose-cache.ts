@@ -1,7 +1,7 @@
 /** A way to store the cache that an engine has, and what it costs with the model's own heads. */
 export interface MeasuredCache {
   name: string;
-  /** Logarithm of perplexity over that of the base, measured or summed from its sides. */
+  /** Logarithm of perplexity over that of the base, measured or summed from its sides, with one standard error of each measurement. */
   cost: number;
 }
 

@@ -4,6 +4,7 @@ import {
   type DecoderShape,
   halfCacheBytes,
   KvlrError,
+  type Measurement,
   meanCodedCacheBytes,
   type RunControl,
 } from '@kvlr/core';
@@ -106,7 +107,7 @@ export async function planCache(request: CachePlanRequest): Promise<PlannedCache
         titles.set(point.heads, point.headsTitle);
         chosenRows.set(point.heads, row);
         const share = halfCacheBytes(shape, 1) / halfCacheBytes(model.shape, 1);
-        heads.push({ name: point.heads, share, cost: Math.log(point.perplexityRatio.value) });
+        heads.push({ name: point.heads, share, cost: costOf(point.perplexityRatio) });
         reasons.push(`${point.headsTitle} alone cost ${percent(Math.log(point.perplexityRatio.value))}.`);
       }
       ranked = rankCandidates(heads, costs, bytesOf, budget);
@@ -121,7 +122,7 @@ export async function planCache(request: CachePlanRequest): Promise<PlannedCache
     });
     const chosen = candidates
       .slice(0, finalists)
-      .reduce((better, one) => (one.measured!.value < better.measured!.value ? one : better));
+      .reduce((better, one) => (costOf(one.measured!) < costOf(better.measured!) ? one : better));
     reasons.push(
       `${chosen.headsTitle} with ${chosen.cache} were best of the ${Math.min(finalists, ranked.length)} likeliest candidates, each measured.`,
     );
@@ -134,9 +135,17 @@ export async function planCache(request: CachePlanRequest): Promise<PlannedCache
   });
 }
 
+/**
+ * The logarithm of a ratio and one standard error: on few windows the errors of coarse codes are larger than what they cost, and a gain
+ * that is only noise should not choose them.
+ */
+function costOf({ value, standardError }: Measurement): number {
+  return Math.log(value) + (standardError ?? 0) / value;
+}
+
 /** What each cache costs with the model's own heads: as measured, or the sum of what its keys and its values cost alone. */
 function costsOf(caches: readonly NamedCache[], measured: ReadonlyMap<string, FrontierPoint>): MeasuredCache[] {
-  const cost = (name: string) => Math.log(measured.get(`base ${name}`)!.perplexityRatio.value);
+  const cost = (name: string) => costOf(measured.get(`base ${name}`)!.perplexityRatio);
   return caches.map(({ name, parts: { keys, values } }) => {
     if (measured.has(`base ${name}`)) return { name, cost: cost(name) };
     const ofKeys = cost(formatCacheName({ keys, values: 'f16', window: 0, first: 0 }));
