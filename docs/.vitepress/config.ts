@@ -67,6 +67,8 @@ export default defineConfig({
         text: 'Measurements',
         items: [
           { text: 'The paper beside kvlr', link: '/reproduction' },
+          { text: 'Heads and bits at equal bytes', link: '/frontier' },
+          { text: 'Other models, measured', link: '/real-model' },
           { text: 'Methods at every ratio', link: '/comparison' },
           { text: 'Starting points', link: '/initialisations' },
           { text: 'Groupings', link: '/groupings' },
