@@ -13,4 +13,5 @@ const code =
     '--overwrite',
     ...process.argv.slice(2),
   ]);
+if (code === 0) console.log('\nNext: npx kvlr demo    the two models side by side, in the browser');
 process.exit(code);
