@@ -65,7 +65,7 @@ it('filters answers as the harness does', () => {
   const words = { ...last, regex_pattern: '^\\s*(\\S+ \\S+)', group_select: 0 };
   expect(filterAnswer(' the sea and', [words, { function: 'uppercase' }])).toBe('THE SEA');
   const endless = () => filterAnswer(`${'a'.repeat(60)}b`, [{ ...last, regex_pattern: '(a+)+$' }]);
-  expectKvlrError(endless, 'file-malformed', /within 1 seconds, got no end/);
+  expectKvlrError(endless, 'file-malformed', /got no end/);
 });
 
 describe('a metric over documents', () => {
