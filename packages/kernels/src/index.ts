@@ -1,3 +1,4 @@
+export { attendAndProjectAdd, type OutputProjection } from './attention/attend-and-project.ts';
 export { appendAndAttend, decodeAttention, prefillAttention } from './attention/attention.ts';
 export type { AttentionAttributes } from './attention/attention-host.ts';
 export { appendAndAttendBlocks, type BlocksOfCache } from './attention/blocks/block-attention.ts';
@@ -19,12 +20,14 @@ export { createRotationTable } from './cache/rotation-table.ts';
 export { type KernelCount, kernelCounters } from './fused-kernel.ts';
 export { embedTokens } from './projection/embed-tokens.ts';
 export {
+  FEW_TOKENS,
   type GatedMatrices,
   gatedFeedForward,
   type NormWeights,
   normProject,
   project,
   projectAdd,
+  projectGreatest,
   projectLogits,
 } from './projection/projection.ts';
 export type { Activation } from './projection/projection-host.ts';
@@ -34,6 +37,7 @@ export {
   sampleAndEmbed,
   sampleTokens,
   type TokenHistory,
+  takesGreatest,
 } from './sampling/sample-tokens.ts';
 export { type StepBeginning, StepState } from './sampling/step-state.ts';
 export { allocateTensor, writeInPlace } from './tensors.ts';

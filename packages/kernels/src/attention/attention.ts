@@ -4,7 +4,13 @@ import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { type AppendAttributes, type AppendInputs, queryVariants } from '../cache/rotate-and-append-host.ts';
 import { defineFusedKernel } from '../fused-kernel.ts';
 import { type AttentionAttributes, type AttentionInputs, attendOnHost } from './attention-host.ts';
-import { appendAndAttendOnGpu, attentionAppends, decodeAttentionOnGpu } from './decode-attention-webgpu.ts';
+import {
+  appendAndAttendOnGpu,
+  appendAndAttendParts,
+  attentionAppends,
+  attentionParts,
+  decodeAttentionOnGpu,
+} from './decode-attention-webgpu.ts';
 import { prefillAttentionOnGpu } from './prefill-attention-webgpu.ts';
 import { plainRowMath } from './row-math.ts';
 import { vectorRowMath } from './row-math-wasm.ts';
@@ -65,6 +71,39 @@ export function appendAndAttend(
   const attended = decodeAttention({ queries, cache, sequences }, { format, window, longest });
   queries.dispose();
   return attended;
+}
+
+const decodeParts = defineFusedKernel<AttentionInputs, AttentionAttributes>({
+  name: 'KvlrDecodeAttentionParts',
+  bytesRead: attentionBytes,
+  webgpu: ({ inputs, attributes, backend }) => attentionParts(backend, inputs, attributes),
+  wasm: refuseHost,
+  cpu: refuseHost,
+});
+
+const appendAndDecodeParts = defineFusedKernel<AppendInputs, AppendAttributes & { longest: number }>({
+  name: 'KvlrAppendAndAttendParts',
+  bytesRead: attentionBytes,
+  webgpu: ({ inputs, attributes, backend }) => appendAndAttendParts(backend, inputs, attributes),
+  wasm: refuseHost,
+  cpu: refuseHost,
+});
+
+/** As `appendAndAttend` on WebGPU, but the parts, [batch, heads, splits, `partNumbers`], which `joinedRows` joins. */
+export function appendAndAttendInParts(
+  inputs: { [Name in keyof AppendInputs]: Tensor },
+  attributes: AppendAttributes,
+  longest: number,
+): Tensor {
+  const { format, window } = attributes;
+  if (attentionAppends(attributes, queryVariants(window))) {
+    return appendAndDecodeParts(inputs, { ...attributes, longest })[0]!;
+  }
+  const queries = rotateAndAppend(inputs, attributes);
+  const { cache, sequences } = inputs;
+  const parts = decodeParts({ queries, cache, sequences }, { format, window, longest })[0]!;
+  queries.dispose();
+  return parts;
 }
 
 const prefill = defineFusedKernel<AttentionInputs, AttentionAttributes>({

@@ -3,7 +3,14 @@ import { rotatedShader } from '../cache/rotate-and-append.ts';
 import { rotationAt } from '../cache/rotation-table.ts';
 import { numberReader, slotWriter } from '../cache/slot-codec-webgpu.ts';
 import type { GpuSource } from '../webgpu/program.ts';
-import { cacheConstants, DECODE_LANES, type DecodePlan, ENTRIES_AT_ONCE, LEAST_SPLIT } from './workgroup-plan.ts';
+import {
+  cacheConstants,
+  DECODE_LANES,
+  type DecodePlan,
+  ENTRIES_AT_ONCE,
+  LEAST_SPLIT,
+  partSize,
+} from './workgroup-plan.ts';
 
 export interface DecodeCase {
   allHeads: number;
@@ -40,6 +47,7 @@ export function decodeSource(format: CacheFormat, plan: DecodePlan, given: Decod
       queryStride: plan.queryStride,
       numbersSize: plan.numbers,
       leastSplit: LEAST_SPLIT,
+      ...partSize(format.layout.valueSlotWidth),
       ...(appends && { ...appends, half: appends.headDim / 2, queryWidth: given.allHeads * appends.headDim }),
     },
     code: [
@@ -311,11 +319,10 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
         }`;
 
   return `
-  /** Of a split: the sums of each head, then its highest score and its sum of weights. */
   fn resultStart(work: Work, h: i32) -> i32 {
     let row = work.sequence * allHeads + work.firstHead + h;
     if (single) { return row * valueSlotWidth; }
-    return (row * uniforms.splits + work.split) * (valueSlotWidth + 2);
+    return (row * uniforms.splits + work.split) * partNumbers;
   }
 
   @compute @workgroup_size(lanes)
@@ -393,8 +400,8 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
         single
           ? ''
           : `if (lane == 0) {
-        results[begin + valueSlotWidth] = highest${h};
-        results[begin + valueSlotWidth + 1] = all;
+        results[begin + scoreAt] = highest${h};
+        results[begin + scoreAt + 1] = all;
       }`
       }
     }`,

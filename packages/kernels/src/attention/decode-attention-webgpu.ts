@@ -2,11 +2,12 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type CacheFormat, type CacheWindow, formatShape, sequenceStruct } from '../cache/cache-format.ts';
 import { type AppendAttributes, type AppendInputs, appendSizes } from '../cache/rotate-and-append-host.ts';
+import { traitsOf } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuShape } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
 import { type DecodeCase, decodeSource, splitShader } from './decode-attention-shader.ts';
-import { LEAST_SPLIT, planDecode, splitsOf } from './workgroup-plan.ts';
+import { LEAST_SPLIT, partSize, planDecode, splitsOf } from './workgroup-plan.ts';
 
 /** The body of `decodeAttention` on WebGPU: one dispatch for a short cache, else one and another that joins its parts. */
 export function decodeAttentionOnGpu(
@@ -18,16 +19,15 @@ export function decodeAttentionOnGpu(
   return attend(gpu, inputs, { format, window, variants, numAttentionHeads }, withQueries(inputs));
 }
 
-/** The first dispatch of it alone: parts of the sums of each head, to be joined with others, and how many there are. */
+/** The first dispatch of it alone: parts of the sums of each head, [batch, heads, splits, `partNumbers`], to be joined. */
 export function attentionParts(
   gpu: WebGPUBackend,
   inputs: AttentionInputs,
   { format, window }: AttentionAttributes,
-): { parts: TensorInfo; splits: number } {
+): TensorInfo {
   const [, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
   const sizes = { format, window, variants, numAttentionHeads };
-  const splits = splitsOfCache(inputs, sizes);
-  return { parts: attendInSplits(gpu, inputs, sizes, splits, false, withQueries(inputs)), splits };
+  return attendInSplits(gpu, inputs, sizes, splitsOfCache(gpu, inputs.cache, sizes), false, withQueries(inputs));
 }
 
 type Complete = (program: GpuProgram & Required<Pick<GpuProgram, 'uniforms'>>) => GpuProgram;
@@ -55,10 +55,29 @@ export function appendAndAttendOnGpu(
   inputs: AppendInputs,
   attributes: AppendAttributes,
 ): TensorInfo {
+  return attend(gpu, inputs, appendingSizes(inputs, attributes), withRows(inputs, attributes));
+}
+
+/** The first dispatch of it alone, as `attentionParts`. */
+export function appendAndAttendParts(
+  gpu: WebGPUBackend,
+  inputs: AppendInputs,
+  attributes: AppendAttributes,
+): TensorInfo {
+  const sizes = appendingSizes(inputs, attributes);
+  const splits = splitsOfCache(gpu, inputs.cache, sizes);
+  return attendInSplits(gpu, inputs, sizes, splits, false, withRows(inputs, attributes));
+}
+
+function appendingSizes(inputs: AppendInputs, attributes: AppendAttributes): DecodeSizes {
   const { format, window, numAttentionHeads, headDim } = attributes;
   const { variants, keyWidth, rowWidth } = appendSizes(inputs, attributes);
-  const appends = { headDim, keyWidth, rowWidth };
-  return attend(gpu, inputs, { format, window, variants, numAttentionHeads, appends }, (program) => ({
+  return { format, window, variants, numAttentionHeads, appends: { headDim, keyWidth, rowWidth } };
+}
+
+/** Binds rows of q, k and v, and the cache to be written. */
+function withRows(inputs: AppendInputs, { headDim }: AppendAttributes): Complete {
+  return (program) => ({
     ...program,
     reads: [
       { name: 'projected', type: 'f32', tensor: inputs.projected },
@@ -67,7 +86,7 @@ export function appendAndAttendOnGpu(
     ],
     writes: [{ name: 'cache', type: 'u32', tensor: inputs.cache }, ...program.writes],
     uniforms: [...program.uniforms, { name: 'scale', type: 'f32', value: 1 / Math.sqrt(headDim) }],
-  }));
+  });
 }
 
 interface DecodeSizes {
@@ -81,16 +100,20 @@ interface DecodeSizes {
 type CacheInputs = Pick<AttentionInputs, 'cache' | 'sequences'>;
 
 /** Parts of a cache. Of the whole one, so that a step is the same at every length: workgroups behind it leave at once. */
-function splitsOfCache({ cache }: CacheInputs, { format, variants, numAttentionHeads }: DecodeSizes): number {
+export function splitsOfCache(
+  gpu: WebGPUBackend,
+  cache: TensorInfo,
+  { format, variants, numAttentionHeads }: Omit<DecodeSizes, 'window'>,
+): number {
   const [batch, capacity] = cache.shape as [number, number];
   const { heads } = planDecode(format, numAttentionHeads, variants);
-  return splitsOf(capacity, numAttentionHeads / heads, batch);
+  return splitsOf(capacity, numAttentionHeads / heads, batch, traitsOf(gpu));
 }
 
 /** Runs attention over a cache with the bindings that `complete` adds, and joins its parts. */
 function attend(gpu: WebGPUBackend, inputs: CacheInputs, sizes: DecodeSizes, complete: Complete): TensorInfo {
   const { format, window, numAttentionHeads } = sizes;
-  const splits = splitsOfCache(inputs, sizes);
+  const splits = splitsOfCache(gpu, inputs.cache, sizes);
   const results = attendInSplits(gpu, inputs, sizes, splits, splits === 1, complete);
   if (splits === 1) return results;
   const batch = inputs.cache.shape[0]!;
@@ -106,7 +129,11 @@ function attend(gpu: WebGPUBackend, inputs: CacheInputs, sizes: DecodeSizes, com
     uniforms: [{ name: 'splits', type: 'i32', value: splits }],
     workgroups: [numAttentionHeads, batch],
     source: () => ({
-      constants: { allHeads: numAttentionHeads, valueSlotWidth, leastSplit: LEAST_SPLIT, ...window },
+      constants: {
+        ...{ allHeads: numAttentionHeads, valueSlotWidth, leastSplit: LEAST_SPLIT },
+        ...partSize(valueSlotWidth),
+        ...window,
+      },
       code: [sequenceStruct, splitShader, combineParts].join('\n'),
     }),
   });
@@ -114,7 +141,7 @@ function attend(gpu: WebGPUBackend, inputs: CacheInputs, sizes: DecodeSizes, com
   return combined!;
 }
 
-/** One dispatch: the attended values where it is `single`, else the parts [batch, heads, splits, valueSlotWidth + 2]. */
+/** One dispatch: the attended values where it is `single`, else the parts [batch, heads, splits, `partNumbers`]. */
 function attendInSplits(
   gpu: WebGPUBackend,
   { cache, sequences }: CacheInputs,
@@ -126,7 +153,7 @@ function attendInSplits(
   const [batch, capacity] = cache.shape as [number, number];
   const { valueSlotWidth } = format.layout;
   const plan = planDecode(format, numAttentionHeads, variants);
-  const subgroups = lanesTalk(gpu, plan.team);
+  const subgroups = traitsOf(gpu).subgroup >= plan.team;
   const given: DecodeCase = { allHeads: numAttentionHeads, variants, ...window, single, subgroups, appends };
   const shape: GpuShape = [
     ...formatShape(format),
@@ -134,7 +161,7 @@ function attendInSplits(
     ...(appends ? [appends.headDim, appends.keyWidth, appends.rowWidth] : []),
   ];
   const resultShape = [batch, numAttentionHeads * valueSlotWidth];
-  const partialShape = [batch, numAttentionHeads, splits, valueSlotWidth + 2];
+  const partialShape = [batch, numAttentionHeads, splits, partSize(valueSlotWidth).partNumbers];
   return runProgram(
     gpu,
     complete({
@@ -152,12 +179,6 @@ function attendInSplits(
   ).at(-1)!;
 }
 
-/** Whether the lanes of a team lie in one subgroup, on a device that has subgroups. */
-function lanesTalk({ device }: WebGPUBackend, team: number): boolean {
-  const least = device.adapterInfo?.subgroupMinSize ?? 0;
-  return device.features.has('subgroups' as GPUFeatureName) && least >= team;
-}
-
 /** Joins the parts of one head: weights each by the exponential of its highest score. */
 const combineParts = `
   const lanes = 64;
@@ -170,11 +191,10 @@ const combineParts = `
     let entries = entriesOf(sequences[group.y]);
     let most = entriesOfSplit(entries);
     let used = (entries + most - 1) / most;
-    let step = valueSlotWidth + 2;
-    let begin = row * uniforms.splits * step;
+    let begin = row * uniforms.splits * partNumbers;
     var high = -3.0e38;
     for (var split = lane; split < used; split += lanes) {
-      high = max(high, parts[begin + split * step + valueSlotWidth]);
+      high = max(high, parts[begin + split * partNumbers + scoreAt]);
     }
     highs[lane] = high;
     workgroupBarrier();
@@ -183,10 +203,10 @@ const combineParts = `
       var sum = 0.0;
       var total = 0.0;
       for (var split = 0; split < used; split++) {
-        let at = begin + split * step;
-        let weight = exp(parts[at + valueSlotWidth] - high);
+        let at = begin + split * partNumbers;
+        let weight = exp(parts[at + scoreAt] - high);
         sum += weight * parts[at + c];
-        total += weight * parts[at + valueSlotWidth + 1];
+        total += weight * parts[at + scoreAt + 1];
       }
       results[row * valueSlotWidth + c] = select(0.0, sum / total, total > 0.0);
     }

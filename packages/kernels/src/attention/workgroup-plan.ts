@@ -1,5 +1,6 @@
 import { type LayerCacheLayout, slotWords } from '@kvlr/core';
 import type { CacheFormat } from '../cache/cache-format.ts';
+import type { DeviceTraits } from '../webgpu/device-traits.ts';
 
 /** Numbers of workgroup memory to plan with: what every WebGPU device grants (16 KiB), less room for small things. */
 const WORKGROUP_NUMBERS = 3900;
@@ -53,8 +54,6 @@ export const ENTRIES_AT_ONCE = 4;
 export const LEAST_SPLIT = 64;
 /** Parts into which decode attention divides a cache at most. */
 const MOST_SPLITS = 64;
-/** Workgroups with which a large GPU is busy. */
-const ENOUGH_WORKGROUPS = 512;
 /** Running sums that a lane of decode attention may keep, so that they stay in registers. */
 const DECODE_SUMS = 64;
 
@@ -112,9 +111,18 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
   return plan;
 }
 
-/** Parts into which a cache of so many places is divided: one workgroup each for every run of heads. */
-export function splitsOf(capacity: number, headRuns: number, batch: number): number {
-  const wanted = Math.ceil(ENOUGH_WORKGROUPS / (headRuns * batch));
+/**
+ * Numbers of a part, the share of one head in one split: its sums, padded to whole vec4s; from `scoreAt` on its highest score and its sum
+ * of weights; two more, so that the next part begins at a vec4.
+ */
+export function partSize(valueSlotWidth: number): { scoreAt: number; partNumbers: number } {
+  const scoreAt = 4 * Math.ceil(valueSlotWidth / 4);
+  return { scoreAt, partNumbers: scoreAt + 4 };
+}
+
+/** Parts into which a cache of so many places is divided, one workgroup each for every run of heads, so that the device has enough of them. */
+export function splitsOf(capacity: number, headRuns: number, batch: number, { workgroups }: DeviceTraits): number {
+  const wanted = Math.ceil(workgroups / (headRuns * batch));
   return Math.min(MOST_SPLITS, wanted, Math.ceil(capacity / LEAST_SPLIT));
 }
 

@@ -159,9 +159,13 @@ function embeddingProgram(
  * constant `columns` is to be known. Invocations share a row; the arguments are expressions.
  */
 export function embeddedRow(format: WeightFormat, columns: number) {
-  const { chunks, firstColumns, code } = weightShader('table', format, columns);
-  const eachChunk = (index: string, count: string, body: string) =>
-    `for (var chunk = ${index}; chunk < ${chunks}; chunk += ${count}) { ${body} }`;
+  const { chunks, parts, code } = weightShader('table', format, columns);
+  const eachChunk = (index: string, count: string, values: string, value: string) => `
+      for (var chunk = ${index}; chunk < ${chunks}; chunk += ${count}) {
+        ${values}
+        for (var part = 0; part < ${parts}; part++) { ${value} }
+      }`;
+  const store = (token: string, value: string) => `storeFour(${token}, 4 * (${parts} * chunk + part), ${value});`;
   return {
     code: `
       ${code}
@@ -170,13 +174,8 @@ export function embeddedRow(format: WeightFormat, columns: number) {
           if (column + place < columns) { result[token * columns + column + place] = value[place]; }
         }
       }`,
-    write: (token: string, row: string, index: string, count: string) => {
-      const stores = firstColumns.map(
-        (column, part) => `storeFour(${token}, ${column}, values[${part}] * uniforms.scale);`,
-      );
-      return eachChunk(index, count, `let values = tableChunk(${row}, chunk); ${stores.join(' ')}`);
-    },
-    clear: (token: string, index: string, count: string) =>
-      eachChunk(index, count, firstColumns.map((column) => `storeFour(${token}, ${column}, vec4<f32>());`).join(' ')),
+    write: (token: string, row: string, index: string, count: string) =>
+      eachChunk(index, count, `var values = tableChunk(${row}, chunk);`, store(token, 'values[part] * uniforms.scale')),
+    clear: (token: string, index: string, count: string) => eachChunk(index, count, '', store(token, 'vec4<f32>()')),
   };
 }

@@ -1,19 +1,19 @@
+import type { DeviceTraits } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuWrite } from '../webgpu/program.ts';
 import type { ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
 import { projectionParts, projectionReads, projectionShape } from './projection-shader.ts';
 
 const tileTokens = 32;
-/** Rows in workgroup memory; with a paired matrix half of them are of the pair. */
-const tileRows = 64;
 /** Columns per step, in vec4: 32 columns, one group of int8 and int4. */
 const depth = 8;
-/** One vec4 more per row, so that rows begin in different banks. 96 rows of 9 vec4 take 13.5 KiB of the 16 that all devices have. */
+/** One vec4 more per row, so that rows begin in different banks. 64 + 32 rows of 9 vec4 take 13.5 KiB of the 16 that all devices have. */
 const stride = depth + 1;
 const invocations = 128;
 
 /**
- * Prefill: a tile of 64 rows of the matrix, dequantised once, meets a tile of 32 tokens in workgroup memory. Each of 128
- * invocations owns 4 rows, 16 apart, and 4 tokens, 8 apart.
+ * Prefill: a tile of 64 rows of the matrix (half of them its pair's, where it has one), dequantised once, meets a tile of 32 tokens in
+ * workgroup memory; a tile of 32 rows where there would be too few workgroups otherwise. Each of 128 invocations owns 4 or 2 rows, 16
+ * apart, and 4 tokens, 8 apart.
  */
 export function manyTokensProgram(
   inputs: ProjectionInputs,
@@ -21,26 +21,34 @@ export function manyTokensProgram(
   shard: number,
   tokens: number,
   result: GpuWrite,
+  { workgroups }: DeviceTraits,
 ): GpuProgram {
   const hasNorm = inputs.normWeight !== undefined;
-  const rowsOfMatrix = inputs.pairedWords.length > 0 ? tileRows / 2 : tileRows;
+  const isPaired = inputs.pairedWords.length > 0;
+  const shardRows = attributes.shards[shard]!.rows;
+  const groupsOf = (count: number) => [Math.ceil(shardRows / count), Math.ceil(tokens / tileTokens)] as const;
+  const rowsOf = (tile: number) => (isPaired ? tile / 2 : tile);
+  const [wide, high] = groupsOf(rowsOf(64));
+  const tileRows = wide * high < workgroups ? 32 : 64;
+  const rowsOfMatrix = rowsOf(tileRows);
   return {
     name: 'project_many',
-    shape: projectionShape(inputs, attributes, shard),
+    shape: [...projectionShape(inputs, attributes, shard), tileRows],
     reads: projectionReads(inputs, attributes, shard),
     writes: [result],
     uniforms: [
       { name: 'tokens', type: 'i32', value: tokens },
       { name: 'epsilon', type: 'f32', value: attributes.epsilon },
     ],
-    workgroups: [Math.ceil(attributes.shards[shard]!.rows / rowsOfMatrix), Math.ceil(tokens / tileTokens)],
+    workgroups: groupsOf(rowsOfMatrix),
     source: () => {
       const { matrices, constants, code } = projectionParts(inputs, attributes, shard);
-      const { chunks, parts, firstColumns } = matrices[0]!;
+      const { chunks, parts } = matrices[0]!;
       const chunksPerStep = depth / parts;
       const steps = Math.ceil(chunks / chunksPerStep);
       const four = [0, 1, 2, 3];
-      const rowsOfThread = matrices.length > 1 ? [0, 1] : four;
+      const tileRowsOfThread = four.slice(0, tileRows / 16);
+      const rowsOfThread = tileRowsOfThread.slice(0, rowsOfMatrix / 16);
       const stageMatrix = (name: string, firstTileRow: number) => `
           for (var task = local; task < ${rowsOfMatrix * chunksPerStep}; task += ${invocations}) {
             let tileRow = task / ${chunksPerStep};
@@ -51,7 +59,7 @@ export function manyTokensProgram(
             ${Array.from(
               { length: parts },
               (_, part) =>
-                `weights[(${firstTileRow} + tileRow) * ${stride} + (${firstColumns[part]} - step * 32) / 4] = values[${part}];`,
+                `weights[(${firstTileRow} + tileRow) * ${stride} + task % ${chunksPerStep} * ${parts} + ${part}] = values[${part}];`,
             ).join('\n')}
           }`;
       const shader = `
@@ -66,7 +74,7 @@ export function manyTokensProgram(
         let firstToken = i32(group.y) * ${tileTokens};
         let tx = local % 8;
         let ty = local / 8;
-        ${four.map((row) => `var sum${row} = vec4<f32>();`).join(' ')}
+        ${tileRowsOfThread.map((row) => `var sum${row} = vec4<f32>();`).join(' ')}
         var squares = vec2<f32>();
         for (var step = 0; step < ${steps}; step++) {
           workgroupBarrier();
@@ -83,7 +91,7 @@ export function manyTokensProgram(
           workgroupBarrier();
           for (var k = 0; k < ${depth}; k++) {
             ${four.map((token) => `let x${token} = activations[(tx + ${8 * token}) * ${stride} + k];`).join('\n')}
-            ${four
+            ${tileRowsOfThread
               .map(
                 (row) => `{
               let w = weights[(ty + ${16 * row}) * ${stride} + k];
@@ -104,8 +112,8 @@ export function manyTokensProgram(
           ${rowsOfThread
             .map(
               (row) => `if (firstOfTile + ty + ${16 * row} < shardRows) {
-            finish(token, firstOfTile + ty + ${16 * row}, sum${row}[place],
-              ${matrices.length > 1 ? `sum${row + 2}[place]` : '0.0'}, square);
+            result[token * rows + firstOfTile + ty + ${16 * row} + firstRow] = valueOf(token, firstOfTile + ty + ${16 * row},
+              sum${row}[place], ${matrices.length > 1 ? `sum${row + rowsOfMatrix / 16}[place]` : '0.0'}, square);
           }`,
             )
             .join('\n')}

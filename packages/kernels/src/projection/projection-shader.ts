@@ -1,6 +1,7 @@
 import type { GpuRead, GpuShape } from '../webgpu/program.ts';
 import { rowRead, rowShader, type WeightShader, weightReads, weightShader } from '../weights/row-shaders.ts';
 import type { Activation, ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
+import type { RowSource } from './row-source.ts';
 
 /** What the programs for few and for many tokens both depend on, for one shard of the matrix. */
 export function projectionShape(inputs: ProjectionInputs, attributes: ProjectionAttributes, shard: number): GpuShape {
@@ -11,16 +12,17 @@ export function projectionShape(inputs: ProjectionInputs, attributes: Projection
   return [format, rows, columns, firstRow, shardRows, activated, !!normWeight, !!bias, !!residual];
 }
 
-/** Their bindings. */
+/** Their bindings; `source` is read in place of x. */
 export function projectionReads(
   inputs: ProjectionInputs,
   { format, columns }: ProjectionAttributes,
   shard: number,
+  source?: RowSource,
 ): GpuRead[] {
   const { x, normWeight, bias, residual, words, scales, pairedWords, pairedScales } = inputs;
   const isPaired = pairedWords.length > 0;
   return [
-    rowRead('x', x, columns),
+    ...(source ? source.reads : [rowRead('x', x, columns)]),
     ...(normWeight ? [rowRead('norm', normWeight, columns)] : []),
     ...weightReads('first', format, words[shard]!, scales[shard]),
     ...(isPaired ? weightReads('second', format, pairedWords[shard]!, pairedScales[shard]) : []),
@@ -33,19 +35,20 @@ export interface ProjectionParts {
   /** The matrix, and its pair where there is one. */
   matrices: WeightShader[];
   constants: Record<string, number>;
-  /** Readers of x, of the norm's weight and of the matrices, and `finish`. */
+  /** Readers of x, of the norm's weight and of the matrices, and `valueOf`. */
   code: string;
 }
 
 /**
- * `finish(token, row, first, second, squares)` writes one result: first and second are the products of a row of the
- * matrix, and of its pair, with x (times the norm's weight), squares is the sum of the squares of x. RMSNorm divides every
- * column by the same number, so that one division of the product does.
+ * `valueOf(token, row, first, second, squares)` is one result: first and second are the products of a row of the shard, and of its pair,
+ * with x (times the norm's weight), squares is the sum of the squares of x. RMSNorm divides every column by the same number, so that
+ * one division of the product does.
  */
 export function projectionParts(
   inputs: ProjectionInputs,
   attributes: ProjectionAttributes,
   shard: number,
+  source?: RowSource,
 ): ProjectionParts {
   const { normWeight, bias, residual, pairedWords } = inputs;
   const { format, rows, columns, activation } = attributes;
@@ -57,14 +60,14 @@ export function projectionParts(
     matrices,
     constants: { rows, columns, firstRow, shardRows },
     code: `
-      ${rowShader('x', columns)}
+      ${source ? source.code : rowShader('x', columns)}
       ${normWeight ? rowShader('norm', columns) : ''}
       ${matrices.map(({ code }) => code).join('')}
       ${isPaired ? activationShader(activation) : ''}
-      fn finish(token: i32, shardRow: i32, first: f32, second: f32, squares: f32) {
+      fn valueOf(token: i32, shardRow: i32, first: f32, second: f32, squares: f32) -> f32 {
         let row = shardRow + firstRow;
         let factor = ${normWeight ? `inverseSqrt(squares / f32(columns) + uniforms.epsilon)` : '1.0'};
-        result[token * rows + row] = ${value}${bias ? ' + bias[row]' : ''}${residual ? ' + residual[token * rows + row]' : ''};
+        return ${value}${bias ? ' + bias[row]' : ''}${residual ? ' + residual[token * rows + row]' : ''};
       }`,
   };
 }

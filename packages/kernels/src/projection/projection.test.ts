@@ -19,7 +19,10 @@ function tolerance(backend: TestedBackend, format: WeightFormat): number {
 
 type Shape = [tokens: number, rows: number, columns: number, shards: number];
 
-/** Tokens for both programs of WebGPU; columns that fill whole groups, whole vectors, or neither. */
+/**
+ * Tokens for both programs of WebGPU; columns that fill whole groups, whole vectors, or neither; rows for many workgroups of the greatest
+ * size; columns that do not fit into workgroup memory at once.
+ */
 const shapes = {
   one: [1, 19, 64, 1],
   three: [3, 70, 40, 2],
@@ -27,6 +30,9 @@ const shapes = {
   five: [5, 13, 27, 1],
   seventeen: [17, 70, 96, 1],
   forty: [40, 33, 45, 1],
+  tall: [2, 17000, 36, 1],
+  wide: [16, 9, 260, 1],
+  'tall and forty': [40, 8500, 20, 1],
 } satisfies Record<string, Shape>;
 
 type ShapeName = keyof typeof shapes;
@@ -73,10 +79,10 @@ for (const { backend, skip } of await testedBackends()) {
   describe.skipIf(skip)(`on ${backend}${skip ? `: ${skip}` : ''}`, () => {
     it.each(
       casesFor(backend, {
-        f32: ['five', 'seventeen'],
-        f16: ['five', 'seventeen'],
-        int8: ['five', 'seventeen'],
-        int4: ['three', 'sixteen', 'forty'],
+        f32: ['five', 'seventeen', 'tall'],
+        f16: ['five', 'seventeen', 'wide'],
+        int8: ['five', 'seventeen', 'tall', 'wide', 'tall and forty'],
+        int4: ['three', 'sixteen', 'forty', 'tall', 'wide'],
       }),
     )(
       '$format, $name tokens: norm, projection and bias agree with Float64 on the unpacked weights',
@@ -130,7 +136,7 @@ for (const { backend, skip } of await testedBackends()) {
       },
     );
 
-    it.each(casesFor(backend, { int8: ['three'], int4: ['seventeen'] }))(
+    it.each(casesFor(backend, { int8: ['three', 'tall'], int4: ['seventeen', 'tall and forty'] }))(
       '$format, $name tokens: norm, gate, up and activation agree',
       async ({ format, name }) => {
         await useBackend(backend);

@@ -2,9 +2,11 @@ import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
+import { traitsOf } from '../webgpu/device-traits.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { PackedMatrix } from '../weights/packed-matrix.ts';
-import { fewTokensProgram } from './few-tokens-program.ts';
+import { rowsOfGroup } from './few-tokens-plan.ts';
+import { fewTokensPlan, fewTokensProgram } from './few-tokens-program.ts';
 import { manyTokensProgram } from './many-tokens-program.ts';
 import {
   type Activation,
@@ -21,7 +23,7 @@ export interface NormWeights {
   epsilon: number;
 }
 
-interface ProjectionRequest {
+export interface ProjectionRequest {
   /** float32 [tokens, columns] */
   x: Tensor;
   matrix: PackedMatrix;
@@ -32,55 +34,67 @@ interface ProjectionRequest {
   residual?: Tensor;
 }
 
+/** Bytes of the matrices. */
+export const weightBytes = ({ words, scales, pairedWords, pairedScales }: ProjectionInputs) =>
+  [...words, ...scales, ...pairedWords, ...pairedScales].reduce((sum, { shape }) => sum + shape[0]! * shape[1]! * 4, 0);
+
 /** A projection kernel under a name of its own, so that the counters tell the places of the decoder apart. */
 function defineProjection(name: string): (request: ProjectionRequest) => Tensor {
   const run = defineFusedKernel<ProjectionInputs, ProjectionAttributes>({
     name,
-    bytesRead: ({ words, scales, pairedWords, pairedScales }) =>
-      [...words, ...scales, ...pairedWords, ...pairedScales].reduce(
-        (sum, { shape }) => sum + shape[0]! * shape[1]! * 4,
-        0,
-      ),
+    bytesRead: weightBytes,
     webgpu: projectOnGpu,
     wasm: projectOnHost(multiplyOnWasm),
     cpu: projectOnHost(multiplyOnCpu),
   });
   return (request) => {
-    const { x, matrix, paired, activation = 'silu', norm, bias, residual } = request;
-    const { format, rows, columns } = matrix;
-    const tokens = x.shape[0]!;
-    requireShape('x', x, [tokens, columns]);
-    if (norm) requireShape('norm.weight', norm.weight, [columns]);
-    if (bias) requireShape('bias', bias, [rows]);
-    if (residual) requireShape('residual', residual, [tokens, rows]);
-    const tensorsOf = (source?: PackedMatrix) => ({
-      words: source?.shards.map((shard) => shard.words) ?? [],
-      scales: source?.shards.flatMap((shard) => shard.scales ?? []) ?? [],
-    });
-    const { words, scales } = tensorsOf(matrix);
-    const { words: pairedWords, scales: pairedScales } = tensorsOf(paired);
-    const shards = matrix.shards.map((shard) => ({ firstRow: shard.firstRow, rows: shard.rows }));
-    const [result] = run(
-      { x, words, scales, pairedWords, pairedScales, normWeight: norm?.weight, bias, residual },
-      { format, rows, columns, shards, epsilon: norm?.epsilon ?? 0, activation },
-    );
-    return result!;
+    const { x, matrix } = request;
+    requireShape('x', x, [x.shape[0]!, matrix.columns]);
+    const { inputs, attributes } = partsOfRequest(request, x.shape[0]!);
+    return run({ x, ...inputs }, attributes)[0]!;
+  };
+}
+
+/** What kernels are given of a request with so many tokens. Throws 'tensor-shape'. */
+export function partsOfRequest(
+  { matrix, paired, activation = 'silu', norm, bias, residual }: Omit<ProjectionRequest, 'x'>,
+  tokens: number,
+) {
+  if (norm) requireShape('norm.weight', norm.weight, [matrix.columns]);
+  if (bias) requireShape('bias', bias, [matrix.rows]);
+  if (residual) requireShape('residual', residual, [tokens, matrix.rows]);
+  const { format, rows, columns } = matrix;
+  const tensorsOf = (source?: PackedMatrix) => ({
+    words: source?.shards.map((shard) => shard.words) ?? [],
+    scales: source?.shards.flatMap((shard) => shard.scales ?? []) ?? [],
+  });
+  const { words, scales } = tensorsOf(matrix);
+  const { words: pairedWords, scales: pairedScales } = tensorsOf(paired);
+  const shards = matrix.shards.map((shard) => ({ firstRow: shard.firstRow, rows: shard.rows }));
+  return {
+    inputs: { words, scales, pairedWords, pairedScales, normWeight: norm?.weight, bias, residual },
+    attributes: { format, rows, columns, shards, epsilon: norm?.epsilon ?? 0, activation },
   };
 }
 
 /** Up to here a token is one more sum per invocation; above, tiles in workgroup memory. */
-const fewTokens = 16;
+export const FEW_TOKENS = 16;
 
 /** The WebGPU body of the projection kernels: one dispatch per shard of the matrix. */
 function projectOnGpu(call: KernelCall<ProjectionInputs, ProjectionAttributes, WebGPUBackend>): TensorInfo {
   const { inputs, attributes, backend } = call;
   const tokens = inputs.x.shape[0]!;
-  const program = tokens <= fewTokens ? fewTokensProgram : manyTokensProgram;
-  const result = backend.makeTensorInfo([tokens, attributes.rows], 'float32');
+  const traits = traitsOf(backend);
+  const tensor = backend.makeTensorInfo([tokens, attributes.rows], 'float32');
+  const result = { name: 'result', type: 'f32', tensor } as const;
   attributes.shards.forEach((_, shard) => {
-    runProgram(backend, program(inputs, attributes, shard, tokens, { name: 'result', type: 'f32', tensor: result }));
+    const program =
+      tokens <= FEW_TOKENS
+        ? fewTokensProgram({ inputs, attributes, shard, tokens, traits }, { kind: 'rows', result })
+        : manyTokensProgram(inputs, attributes, shard, tokens, result, traits);
+    runProgram(backend, program);
   });
-  return result;
+  return tensor;
 }
 
 function requireShape(argument: string, tensor: Tensor, expected: number[]): void {
@@ -128,6 +142,51 @@ const runProjectLogits = defineProjection('KvlrProjectLogits');
  */
 export function projectLogits(x: Tensor, norm: NormWeights, head: PackedMatrix): Tensor {
   return runProjectLogits({ x, norm, matrix: head });
+}
+
+const runGreatest = defineFusedKernel<ProjectionInputs, ProjectionAttributes>({
+  name: 'KvlrProjectGreatest',
+  bytesRead: weightBytes,
+  webgpu: greatestOnGpu,
+  wasm: refuseHost,
+  cpu: refuseHost,
+});
+
+/**
+ * The final norm and the head on WebGPU, of whose logits each workgroup keeps the greatest alone: int32 [tokens, n, 2], the order of a
+ * logit (`orderOf`) and its id, n times for each token. `sampleAndEmbed` takes the greatest of them. At most `FEW_TOKENS` tokens. Throws
+ * 'tensor-shape', and 'unsupported-feature' on other backends.
+ */
+export function projectGreatest(x: Tensor, norm: NormWeights, head: PackedMatrix): Tensor {
+  const tokens = x.shape[0]!;
+  requireShape('x', x, [Math.min(tokens, FEW_TOKENS), head.columns]);
+  const { inputs, attributes } = partsOfRequest({ matrix: head, norm }, tokens);
+  return runGreatest({ x, ...inputs }, attributes)[0]!;
+}
+
+function greatestOnGpu(call: KernelCall<ProjectionInputs, ProjectionAttributes, WebGPUBackend>): TensorInfo {
+  const { inputs, attributes, backend } = call;
+  const tokens = inputs.x.shape[0]!;
+  const traits = traitsOf(backend);
+  const requests = attributes.shards.map((_, shard) => ({ inputs, attributes, shard, tokens, traits }));
+  const groups = requests.map((request) =>
+    Math.ceil(attributes.shards[request.shard]!.rows / rowsOfGroup(fewTokensPlan(request))),
+  );
+  const allGroups = groups.reduce((sum, count) => sum + count, 0);
+  const tensor = backend.makeTensorInfo([tokens, allGroups, 2], 'int32');
+  const result = { name: 'result', type: 'i32', tensor } as const;
+  let firstGroup = 0;
+  for (const [shard, request] of requests.entries()) {
+    runProgram(backend, fewTokensProgram(request, { kind: 'greatest', result, firstGroup, allGroups }));
+    firstGroup += groups[shard]!;
+  }
+  return tensor;
+}
+
+function refuseHost(): never {
+  throw new KvlrError('unsupported-feature', {
+    message: 'expected the WebGPU backend: elsewhere the host sees the logits.',
+  });
 }
 
 const runGatedFeedForward = defineProjection('KvlrGatedFeedForward');

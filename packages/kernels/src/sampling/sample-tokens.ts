@@ -5,13 +5,15 @@ import { embeddingParts } from '../projection/embed-tokens.ts';
 import { packedByteLength } from '../weights/pack-weights.ts';
 import type { PackedMatrix } from '../weights/packed-matrix.ts';
 import { keyOfSeed, keyOfStep, type SamplingAttributes, type SamplingInputs, sampleOnHost } from './sampling-host.ts';
+import { sampleOnGpu } from './sampling-webgpu.ts';
+import type { StepState } from './step-state.ts';
 import {
+  type StepGreatestInputs,
   type StepSamplingAttributes,
   type StepSamplingInputs,
-  sampleOnGpu,
   sampleStepOnGpu,
-} from './sampling-webgpu.ts';
-import type { StepState } from './step-state.ts';
+  takeGreatestOnGpu,
+} from './step-webgpu.ts';
 
 export interface SampleTokensSettings {
   /** Divides the logits; 0 (the default) takes the greatest logit, of equals the lowest id. */
@@ -99,20 +101,38 @@ const runStep = defineFusedKernel<StepSamplingInputs, StepSamplingAttributes>({
   cpu: refuseHost,
 });
 
-/** What `sampleAndEmbed` reads and writes besides the embedding. */
+const runGreatest = defineFusedKernel<
+  StepGreatestInputs,
+  Omit<StepSamplingAttributes, keyof SamplingAttributes | 'seedKey'>
+>({
+  name: 'KvlrTakeGreatestAndEmbed',
+  bytesRead: ({ greatest }, { format, columns }) =>
+    greatest.shape[0]! * (greatest.shape[1]! * 8 + packedByteLength(format, 1, columns)),
+  webgpu: takeGreatestOnGpu,
+  wasm: refuseHost,
+  cpu: refuseHost,
+});
+
+/** What `sampleAndEmbed` reads and writes besides the embedding: logits, or the greatest of them alone. */
 export interface StepTensors {
-  /** float32 [batch, vocabulary] */
-  logits: Tensor;
+  /** float32 [batch, vocabulary], or where a token is just the greatest what `projectGreatest` gives. */
+  logits: Tensor | { greatest: Tensor };
   /** float32 [batch, columns of the embedding]: the sampled tokens' rows of it are written to it. */
   stream: Tensor;
   /** int32 [batch, capacity], as `TokenHistory.ids`; how long its rows are the state knows. */
   history?: Tensor | undefined;
 }
 
+/** Whether these settings take the greatest logit as it is, so that the others need not be known. */
+export function takesGreatest({ temperature = 0, repetitionPenalty = 1 }: SampleTokensSettings): boolean {
+  return temperature === 0 && repetitionPenalty === 1;
+}
+
 /**
  * The end of a decoding step on WebGPU, in one dispatch where the embedding is one shard: samples a token per row as `sampleTokens` does
  * (`step` is the state's count), notes it in the state and the history, counts the token before it as held, and embeds it, times
- * `scale`, as the next step's stream. Nothing comes from the host. Throws 'unsupported-feature' on other backends.
+ * `scale`, as the next step's stream. Nothing comes from the host. Throws 'unsupported-feature' on other backends, 'invalid-argument'
+ * where settings want other logits than the greatest and those alone are given.
  */
 export function sampleAndEmbed(
   { logits, stream, history }: StepTensors,
@@ -123,12 +143,20 @@ export function sampleAndEmbed(
   checkSettings(settings);
   const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0, scale = 1 } = settings;
   const { words, scales, ...table } = embeddingParts(embedding);
+  const end = { ...table, scale, ringTokens: state.ringTokens };
+  if ('greatest' in logits) {
+    if (!takesGreatest(settings) || history) {
+      throw new KvlrError('invalid-argument', {
+        message: 'expected a temperature of 0, and no penalty or history, where the greatest logits alone are given.',
+        where: { argument: 'logits' },
+      });
+    }
+    runGreatest({ greatest: logits.greatest, state: state.words, stream, words, scales }, end);
+    return;
+  }
   runStep(
     { logits, history, state: state.words, stream, words, scales },
-    {
-      ...{ temperature, topK, topP, repetitionPenalty, seedKey: keyOfSeed(seed), ringTokens: state.ringTokens },
-      ...{ ...table, scale },
-    },
+    { temperature, topK, topP, repetitionPenalty, seedKey: keyOfSeed(seed), ...end },
   );
 }
 

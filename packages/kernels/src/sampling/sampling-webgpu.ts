@@ -1,12 +1,10 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { KernelCall } from '../fused-kernel.ts';
-import { type EmbeddingAttributes, embeddedRow, embedOnGpu } from '../projection/embed-tokens.ts';
+import { orderShader } from '../webgpu/order-shader.ts';
 import type { GpuUniform, GpuWrite } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
-import { weightReads } from '../weights/row-shaders.ts';
 import { counterRandomShader, massUnits, type SamplingAttributes, type SamplingInputs } from './sampling-host.ts';
-import { stepStateShader } from './step-state.ts';
 
 /** The WebGPU body of sampling: one dispatch, one workgroup per row of the batch. */
 export function sampleOnGpu(call: KernelCall<SamplingInputs, SamplingAttributes, WebGPUBackend>): TensorInfo {
@@ -42,76 +40,8 @@ export function sampleOnGpu(call: KernelCall<SamplingInputs, SamplingAttributes,
   return result!;
 }
 
-export interface StepSamplingInputs extends SamplingInputs {
-  /** `StepState.words`, moved on in place. */
-  state: TensorInfo;
-  /** float32 [batch, columns]: the embedded token is written to it. */
-  stream: TensorInfo;
-  /** Of every shard of the embedding. */
-  words: TensorInfo[];
-  scales: TensorInfo[];
-}
-
-export interface StepSamplingAttributes extends Omit<SamplingAttributes, 'stepKey' | 'length'>, EmbeddingAttributes {
-  seedKey: number;
-  ringTokens: number;
-}
-
-/**
- * The WebGPU body of `sampleAndEmbed`: one dispatch, which embeds the token as well where the table is in one piece; else another
- * for each shard.
- */
-export function sampleStepOnGpu(call: KernelCall<StepSamplingInputs, StepSamplingAttributes, WebGPUBackend>): [] {
-  const { inputs, attributes, backend } = call;
-  const { logits, history, state, stream, words, scales } = inputs;
-  const { format, columns, scale, ringTokens, seedKey } = attributes;
-  const [batch, vocabulary] = logits.shape as [number, number];
-  const { hasPenalty, writes, uniforms } = samplingParts(inputs, attributes);
-  const together = words.length === 1;
-  const outputs = runProgram(backend, {
-    name: 'sample_and_embed',
-    shape: [vocabulary, batch, ringTokens, !!history, hasPenalty, together && format, together && columns],
-    reads: [
-      { name: 'logits', type: 'f32', tensor: logits },
-      ...(together ? weightReads('table', format, words[0]!, scales[0]) : []),
-    ],
-    writes: [
-      { name: 'state', type: 'i32', tensor: state },
-      ...(together ? [{ name: 'result', type: 'f32' as const, tensor: stream }] : []),
-      ...writes,
-    ],
-    uniforms: [
-      ...uniforms,
-      { name: 'seedKey', type: 'u32', value: seedKey },
-      { name: 'scale', type: 'f32', value: scale },
-    ],
-    workgroups: [batch],
-    source: () => {
-      const table = embeddedRow(format, columns);
-      const sampling = samplingShader(hasPenalty, {
-        stepKey: 'keyOfStep(uniforms.seedKey, u32(sampledOf(row)))',
-        length: 'historyLengthOf(row)',
-        afterwards: `
-    storageBarrier();
-    if (local == 0) {
-      ${history ? 'history[row * uniforms.historyCapacity + historyLengthOf(row)] = chosen;' : ''}
-      moveOn(row, chosen);
-    }
-    ${together ? table.write('row', 'chosen', 'local', String(invocations)) : ''}`,
-      });
-      return {
-        constants: { vocabulary, ...(together && { columns }) },
-        code: [stepStateShader(batch, ringTokens), together ? table.code : '', sampling].join('\n'),
-      };
-    },
-  });
-  if (hasPenalty) backend.disposeData(outputs.at(-1)!.dataId);
-  if (!together) embedOnGpu(backend, { ids: state, firstId: 3 * batch, words, scales }, attributes, stream);
-  return [];
-}
-
 /** What both programs write and are told beside the rest. */
-function samplingParts(
+export function samplingParts(
   { logits, history }: SamplingInputs,
   attributes: Omit<SamplingAttributes, 'stepKey' | 'length'>,
 ) {
@@ -129,7 +59,8 @@ function samplingParts(
   return { hasPenalty, writes, uniforms };
 }
 
-const invocations = 256;
+/** Of a workgroup that chooses a token. */
+export const invocations = 256;
 
 /** `selectThreshold(base, least, byMass, local)`: sampleRow's selectThreshold with the histogram in workgroup memory, one bin per invocation. */
 const selection = `
@@ -170,33 +101,10 @@ const selection = `
     return workgroupUniformLoad(&prefix);
   }`;
 
-interface SamplingEnds {
-  /** WGSL expressions of the step's key, a u32, and of how many tokens of the history count, an i32. */
-  stepKey: string;
-  length: string;
-  /** WGSL that follows when the token is `chosen`. */
-  afterwards: string;
-}
-
-/** The shader behind `sampleTokens`; `sampleRow` is the same algorithm on the host. */
-function samplingShader(hasPenalty: boolean, { stepKey, length, afterwards }: SamplingEnds): string {
-  return `
-  var<workgroup> histogram: array<atomic<u32>, 256>;
-  var<workgroup> prefix: u32;
-  var<workgroup> above: u32;
-  var<workgroup> target_: u32;
-  var<workgroup> massTotal: f32;
-  var<workgroup> greatestLogit: f32;
-  var<workgroup> sums: array<f32, ${invocations}>;
+/** WGSL `greatest`, with the memory that it needs. */
+export const greatestShader = `
   var<workgroup> orders: array<u32, ${invocations}>;
   var<workgroup> tokens: array<i32, ${invocations}>;
-  ${counterRandomShader}
-  fn logitAt(place: i32) -> f32 { return ${hasPenalty ? 'adjusted' : 'logits'}[place]; }
-  fn weightOf(logit: f32) -> f32 { return exp((logit - greatestLogit) / uniforms.temperature); }
-  fn orderOf(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
-  }
 
   /** The token of the greatest order among all invocations, the lowest of equals. */
   fn greatest(order: u32, token: i32, local: i32) -> i32 {
@@ -214,7 +122,32 @@ function samplingShader(hasPenalty: boolean, { stepKey, length, afterwards }: Sa
       workgroupBarrier();
     }
     return workgroupUniformLoad(&tokens[0]);
-  }
+  }`;
+
+export interface SamplingEnds {
+  /** WGSL expressions of the step's key, a u32, and of how many tokens of the history count, an i32. */
+  stepKey: string;
+  length: string;
+  /** WGSL that follows when the token is `chosen`. */
+  afterwards: string;
+}
+
+/** The shader behind `sampleTokens`; `sampleRow` is the same algorithm on the host. */
+export function samplingShader(hasPenalty: boolean, { stepKey, length, afterwards }: SamplingEnds): string {
+  return `
+  var<workgroup> histogram: array<atomic<u32>, 256>;
+  var<workgroup> prefix: u32;
+  var<workgroup> above: u32;
+  var<workgroup> target_: u32;
+  var<workgroup> massTotal: f32;
+  var<workgroup> greatestLogit: f32;
+  var<workgroup> sums: array<f32, ${invocations}>;
+  ${counterRandomShader}
+  fn logitAt(place: i32) -> f32 { return ${hasPenalty ? 'adjusted' : 'logits'}[place]; }
+  fn weightOf(logit: f32) -> f32 { return exp((logit - greatestLogit) / uniforms.temperature); }
+${orderShader}
+
+${greatestShader}
   ${selection}
   ${hasPenalty ? penaltyShader(length) : ''}
   @compute @workgroup_size(${invocations})

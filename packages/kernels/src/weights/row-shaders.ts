@@ -1,13 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { GpuElement, GpuRead } from '../webgpu/program.ts';
+import type { GpuRead } from '../webgpu/program.ts';
 import { rowLayout, type WeightFormat } from './pack-weights.ts';
-
-const weightElements: Record<WeightFormat, GpuElement> = {
-  f32: 'vec4<f32>',
-  f16: 'vec2<u32>',
-  int8: 'u32',
-  int4: 'u32',
-};
 
 /** The bindings of packed weights for `weightShader`; `name` tells the matrices of one shader apart. */
 export function weightReads(
@@ -17,66 +10,63 @@ export function weightReads(
   scales: TensorInfo | undefined,
 ): GpuRead[] {
   return [
-    { name: `${name}Words`, type: weightElements[format], tensor: words },
+    { name: `${name}Words`, type: format === 'f32' ? 'vec4<f32>' : 'vec4<u32>', tensor: words },
     ...(scales ? [{ name: `${name}Scales`, type: 'u32' as const, tensor: scales }] : []),
   ];
 }
 
-/** How a shader reads packed weights: in chunks of one vector element, each of which holds one or two vec4 of columns. */
+/** vec4s of columns that 16 bytes of a row hold. */
+const partsOfChunk: Record<WeightFormat, number> = { f32: 1, f16: 2, int8: 4, int4: 8 };
+
+/** How a shader reads packed weights: in chunks of 16 bytes, each of which holds one to eight vec4 of columns. */
 export interface WeightShader {
-  /** `chunksOfRow` */
+  /** Chunks of a row, padding included. */
   chunks: number;
-  /** vec4s in a chunk. */
-  parts: 1 | 2;
-  /** WGSL expressions of the first column of each part of the chunk with the index `chunk`. */
-  firstColumns: string[];
+  /** vec4s in a chunk: part p of chunk k are the four columns from 4 (parts k + p) on. */
+  parts: number;
   /** `fn {name}Chunk(row: i32, chunk: i32) -> array<vec4<f32>, parts>`, with dequantisation. */
   code: string;
 }
 
-/** Chunks of a row that hold columns and not only padding. */
-function chunksOfRow(format: WeightFormat, columns: number): number {
-  return format === 'int4' ? rowLayout(format, columns).words : Math.ceil(columns / 4);
-}
-
 export function weightShader(name: string, format: WeightFormat, columns: number): WeightShader {
-  const layout = rowLayout(format, columns);
-  const parts = format === 'int4' ? 2 : 1;
+  const { paddedColumns, scaleWords } = rowLayout(format, columns);
+  const parts = partsOfChunk[format];
+  const chunks = paddedColumns / (4 * parts);
   return {
-    chunks: chunksOfRow(format, columns),
+    chunks,
     parts,
-    firstColumns:
-      parts === 1 ? ['chunk * 4'] : ['chunk / 4 * 32 + chunk % 4 * 4', 'chunk / 4 * 32 + chunk % 4 * 4 + 16'],
     code: `
       fn ${name}Chunk(row: i32, chunk: i32) -> array<vec4<f32>, ${parts}> {
-        ${readChunk(format, name, layout.words, layout.scaleWords)}
+        let words = ${name}Words[row * ${chunks} + chunk];
+        ${readChunk(format, name, scaleWords)}
       }`,
   };
 }
 
-function readChunk(format: WeightFormat, name: string, words: number, scaleWords: number): string {
+function readChunk(format: WeightFormat, name: string, scaleWords: number): string {
+  const each = (text: (part: string, index: number) => string) => ['x', 'y', 'z', 'w'].map(text).join(', ');
   switch (format) {
     case 'f32':
-      return `return array(${name}Words[row * ${words / 4} + chunk]);`;
+      return 'return array(words);';
     case 'f16':
-      return `
-        let word = ${name}Words[row * ${words / 2} + chunk];
-        return array(vec4<f32>(unpack2x16float(word.x), unpack2x16float(word.y)));`;
+      return `return array(
+          vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y)),
+          vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w)));`;
     case 'int8':
       return `
-        let word = bitcast<i32>(${name}Words[row * ${words} + chunk]);
-        let pair = ${name}Scales[row * ${scaleWords} + chunk / 16];
-        let scale = bitcast<f32>(select(pair << 16u, pair & 0xffff0000u, (chunk & 8) != 0));
-        return array(scale * vec4<f32>((vec4<i32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u)));`;
+        let pair = ${name}Scales[row * ${scaleWords} + chunk / 4];
+        let scale = bitcast<f32>(select(pair << 16u, pair & 0xffff0000u, (chunk & 2) != 0));
+        let numbers = bitcast<vec4<i32>>(words);
+        return array(${each((part) => `scale * vec4<f32>((vec4<i32>(numbers.${part}) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u))`)});`;
     case 'int4':
       return `
-        let word = vec4<u32>(${name}Words[row * ${words} + chunk]) >> vec4<u32>(0u, 8u, 16u, 24u);
-        let pair = ${name}Scales[row * ${scaleWords} + chunk / 4];
+        let pair = ${name}Scales[row * ${scaleWords} + chunk];
         let scale = bitcast<f32>(pair << 16u);
         let offset = vec4<f32>(bitcast<f32>(pair & 0xffff0000u));
+        ${['x', 'y', 'z', 'w'].map((part) => `let ${part}Bytes = vec4<u32>(words.${part}) >> vec4<u32>(0u, 8u, 16u, 24u);`).join('\n')}
         return array(
-          scale * vec4<f32>(word & vec4<u32>(0xfu)) + offset,
-          scale * vec4<f32>((word >> vec4<u32>(4u)) & vec4<u32>(0xfu)) + offset);`;
+          ${each((part) => `scale * vec4<f32>(${part}Bytes & vec4<u32>(0xfu)) + offset`)},
+          ${each((part) => `scale * vec4<f32>((${part}Bytes >> vec4<u32>(4u)) & vec4<u32>(0xfu)) + offset`)});`;
   }
 }
 

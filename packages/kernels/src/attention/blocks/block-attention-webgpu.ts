@@ -5,11 +5,12 @@ import { type BlockFormat, blockShape } from '../../cache/blocks/block-format.ts
 import { blockConstants, codeReader, hadamardShader, levelShader } from '../../cache/blocks/block-shader.ts';
 import { sequenceStruct } from '../../cache/cache-format.ts';
 import { rotationAt } from '../../cache/rotation-table.ts';
+import { traitsOf } from '../../webgpu/device-traits.ts';
 import type { GpuSource } from '../../webgpu/program.ts';
 import { runProgram } from '../../webgpu/run-program.ts';
 import { splitShader } from '../decode-attention-shader.ts';
 import { attentionParts } from '../decode-attention-webgpu.ts';
-import { headsOfOneSlot, LEAST_SPLIT, splitsOf } from '../workgroup-plan.ts';
+import { headsOfOneSlot, LEAST_SPLIT, partSize, splitsOf } from '../workgroup-plan.ts';
 import type { BlockAttentionAttributes, BlockAttentionInputs } from './block-attention-host.ts';
 
 /** Lanes of a workgroup: as many as tokens of the blocks that it reads at once. */
@@ -33,7 +34,7 @@ export function attendBlocksOnGpu(
   );
   const heads = headsTogether(format, allHeads);
   const places = blocks.shape[1]!;
-  const splits = splitsOf(32 * places, allHeads / heads, batch);
+  const splits = splitsOf(32 * places, allHeads / heads, batch, traitsOf(gpu));
   const [ofBlocks] = runProgram(gpu, {
     name: 'block_attention',
     shape: [...blockShape(format), allHeads, exactFirst],
@@ -43,7 +44,9 @@ export function attendBlocksOnGpu(
       { name: 'sequences', type: 'struct Sequence', tensor: sequences },
       { name: 'rotation', type: 'f32', tensor: rotation },
     ],
-    writes: [{ name: 'results', type: 'f32', shape: [batch, allHeads, splits, width + 2], dtype: 'float32' }],
+    writes: [
+      { name: 'results', type: 'f32', shape: [batch, allHeads, splits, partSize(width).partNumbers], dtype: 'float32' },
+    ],
     uniforms: [
       { name: 'places', type: 'i32', value: places },
       { name: 'splits', type: 'i32', value: splits },
@@ -55,22 +58,22 @@ export function attendBlocksOnGpu(
     name: 'combine_block_attention',
     shape: [allHeads, width],
     reads: [
-      { name: 'ofEntries', type: 'f32', tensor: ofEntries.parts },
+      { name: 'ofEntries', type: 'f32', tensor: ofEntries },
       { name: 'ofBlocks', type: 'f32', tensor: ofBlocks! },
       { name: 'sequences', type: 'struct Sequence', tensor: sequences },
     ],
     writes: [{ name: 'results', type: 'f32', shape: [batch, allHeads * width], dtype: 'float32' }],
     uniforms: [
-      { name: 'splits', type: 'i32', value: ofEntries.splits },
+      { name: 'splits', type: 'i32', value: ofEntries.shape[2]! },
       { name: 'blockSplits', type: 'i32', value: splits },
     ],
     workgroups: [allHeads, batch],
     source: () => ({
-      constants: { allHeads, width, leastSplit: LEAST_SPLIT, ...noWindow },
+      constants: { allHeads, width, leastSplit: LEAST_SPLIT, ...partSize(width), ...noWindow },
       code: [sequenceStruct, splitShader, blocksOfSplit, combine].join('\n'),
     }),
   });
-  for (const parts of [ofEntries.parts, ofBlocks!]) gpu.disposeData(parts.dataId);
+  for (const parts of [ofEntries, ofBlocks!]) gpu.disposeData(parts.dataId);
   return attended!;
 }
 
@@ -101,6 +104,7 @@ function blockSource(format: BlockFormat, given: { allHeads: number; heads: numb
     constants: {
       ...blockConstants(format),
       ...given,
+      ...partSize(format.width),
       headsOfSlot: headsOfOneSlot(format.layout, given.allHeads),
       lanes: LANES,
       sumsPerLane,
@@ -206,13 +210,13 @@ function blockSource(format: BlockFormat, given: { allHeads: number; heads: numb
     }
     workgroupBarrier();
     {
-      let begin = ((sequence * allHeads + firstHead + ${h}) * uniforms.splits + i32(group.y)) * (slotWidth + 2);
+      let begin = ((sequence * allHeads + firstHead + ${h}) * uniforms.splits + i32(group.y)) * partNumbers;
       for (var c = lane; c < slotWidth; c += lanes) { results[begin + c] = hadamardAt(c); }
       if (lane == 0) {
         var total = 0.0;
         for (var other = 0; other < lanes; other++) { total += weights[other]; }
-        results[begin + slotWidth] = high${h};
-        results[begin + slotWidth + 1] = total;
+        results[begin + scoreAt] = high${h};
+        results[begin + scoreAt + 1] = total;
       }
     }`,
     )}
@@ -234,26 +238,25 @@ const combine = `
     let blockCount = blocksOf(given);
     let size = splitSize(blockCount, uniforms.blockSplits);
     let usedOfBlocks = (blockCount + size - 1) / size;
-    let step = width + 2;
-    let firstPart = row * uniforms.splits * step;
-    let firstOfBlocks = row * uniforms.blockSplits * step;
+    let firstPart = row * uniforms.splits * partNumbers;
+    let firstOfBlocks = row * uniforms.blockSplits * partNumbers;
     var high = -3.0e38;
-    for (var split = 0; split < used; split++) { high = max(high, ofEntries[firstPart + split * step + width]); }
-    for (var split = 0; split < usedOfBlocks; split++) { high = max(high, ofBlocks[firstOfBlocks + split * step + width]); }
+    for (var split = 0; split < used; split++) { high = max(high, ofEntries[firstPart + split * partNumbers + scoreAt]); }
+    for (var split = 0; split < usedOfBlocks; split++) { high = max(high, ofBlocks[firstOfBlocks + split * partNumbers + scoreAt]); }
     for (var c = i32(index); c < width; c += lanes) {
       var sum = 0.0;
       var total = 0.0;
       for (var split = 0; split < used; split++) {
-        let at = firstPart + split * step;
-        let weight = exp(ofEntries[at + width] - high);
+        let at = firstPart + split * partNumbers;
+        let weight = exp(ofEntries[at + scoreAt] - high);
         sum += weight * ofEntries[at + c];
-        total += weight * ofEntries[at + width + 1];
+        total += weight * ofEntries[at + scoreAt + 1];
       }
       for (var split = 0; split < usedOfBlocks; split++) {
-        let at = firstOfBlocks + split * step;
-        let weight = exp(ofBlocks[at + width] - high);
+        let at = firstOfBlocks + split * partNumbers;
+        let weight = exp(ofBlocks[at + scoreAt] - high);
         sum += weight * ofBlocks[at + c];
-        total += weight * ofBlocks[at + width + 1];
+        total += weight * ofBlocks[at + scoreAt + 1];
       }
       results[row * width + c] = select(0.0, sum / total, total > 0.0);
     }
