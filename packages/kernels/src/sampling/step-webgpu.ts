@@ -122,7 +122,7 @@ function endStep(
       ...(together ? [{ name: 'result', type: 'f32' as const, tensor: stream }] : []),
       ...writes,
     ],
-    uniforms: [...uniforms, { name: 'scale', type: 'f32', value: scale }],
+    uniforms: [...uniforms, ...(together ? [{ name: 'scale', type: 'f32' as const, value: scale }] : [])],
     workgroups: [batch],
     source: () => {
       const table = embeddedRow(format, columns);

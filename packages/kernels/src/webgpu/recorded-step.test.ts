@@ -3,7 +3,7 @@ import { add, backend, memory, ones, type Tensor, tensor1d, tensor2d, tidy } fro
 import { afterEach, expect, it, vi } from 'vitest';
 import { kernelCounters } from '../fused-kernel.ts';
 import { embedTokens } from '../projection/embed-tokens.ts';
-import { projectAdd, projectLogits } from '../projection/projection.ts';
+import { projectAdd, projectGreatest, projectLogits } from '../projection/projection.ts';
 import { sampleAndEmbed, sampleTokens } from '../sampling/sample-tokens.ts';
 import { StepState } from '../sampling/step-state.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
@@ -100,6 +100,38 @@ it.skipIf(skip).each([
     expect(memory().numTensors).toBe(held);
   },
 );
+
+it.skipIf(skip).each([
+  ['one shard', undefined],
+  ['several shards', 20 * 32],
+])('takes the greatest of what the head found to be greatest: %s', async (_, shardBytes) => {
+  await useBackend('webgpu');
+  const held = memory().numTensors;
+  await withoutGpuErrors(async () => {
+    const { embedding, dispose } = model(shardBytes);
+    const norm = { weight: ones([columns]), epsilon: 1e-5 };
+    const x = tensor2d(values(batch * columns, 2.1), [batch, columns]);
+    const state = new StepState(batch, 2);
+    const stream = tensor2d(values(batch * columns, 1), [batch, columns]);
+    state.begin([0, 1].map(() => ({ held: 3, sampled: 0, historyLength: 0 })));
+    const [expected, rows] = tidy(() => {
+      const ids = sampleTokens(projectLogits(x, norm, embedding));
+      return [ids, embedTokens(ids, embedding, 0.5)];
+    });
+    tidy(() => {
+      const logits = { greatest: projectGreatest(x, norm, embedding) };
+      sampleAndEmbed({ logits, stream }, state, embedding, { scale: 0.5 });
+      expect(() => sampleAndEmbed({ logits, stream }, state, embedding, { temperature: 1 })).toThrow(/greatest/);
+    });
+    const words = Int32Array.from((await state.words.data()) as Int32Array);
+    expect(Array.from(state.tokensAt(words, 0))).toEqual(Array.from(await expected!.data()));
+    expect(Array.from(await stream.data())).toEqual(Array.from(await rows!.data()));
+    for (const each of [norm.weight, x, stream, expected!, rows!]) each.dispose();
+    state.dispose();
+    dispose();
+  });
+  expect(memory().numTensors).toBe(held);
+});
 
 it.skipIf(skip)('refuses stock ops and values of the host, and then records no more', async () => {
   await useBackend('webgpu');

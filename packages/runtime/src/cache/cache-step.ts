@@ -3,10 +3,12 @@ import {
   type AppendAttributes,
   appendAndAttend,
   appendAndAttendBlocks,
+  attendAndProjectAdd,
   type CacheFormat,
   type CacheWindow,
   createCacheFormat,
   entriesOfLength,
+  type OutputProjection,
   prefillAttention,
   readEntries,
   rotateAndAppend,
@@ -40,6 +42,13 @@ export interface CacheStep {
    * [batch * tokens, numAttentionHeads * valueSlotWidth]. Call inside tf.tidy, once per layer. Layouts 'stock' and 'latent'.
    */
   attend(layer: number, projected: Tensor2D, tensors: AppendTensors): Tensor2D;
+  /**
+   * The same and the output projection behind it, float32 [batch, hiddenSize], where one token of each sequence attends to a cache of
+   * entries; undefined elsewhere.
+   */
+  attendAndProject?:
+    | ((layer: number, projected: Tensor2D, tensors: AppendTensors, output: OutputProjection) => Tensor2D)
+    | undefined;
   /**
    * Appends one layer's keys and values as they are and reads the cache back, for attention on stock ops: keys [batch, keySlots,
    * entries, keySlotWidth] and values [batch, valueSlots, entries, valueSlotWidth]. `projected` is [batch * tokens, ...], queries (not
@@ -96,13 +105,20 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
       headDim,
       held.map((length, b) => length + added[b]!),
     ),
-    attend(layer, projected, { rotation, latentKeyEncoder: keyEncoder, latentQueryEncoder: queryEncoder }) {
+    attendAndProject:
+      tokens === 1 && !behindCodes && !behindBlocks && !staging
+        ? (layer, projected, tensors, output) => {
+            const inputs = { projected, cache: cache.wordsOf(layer), sequences, ...namedTensors(tensors) };
+            return attendAndProjectAdd(inputs, attributes(cache.formats[layer]!.entries), longest, output) as Tensor2D;
+          }
+        : undefined,
+    attend(layer, projected, tensors) {
+      const { rotation } = tensors;
       if (behindCodes) return behindCodes.attend(layer, projected, rotation);
       const format = cache.formats[layer]!.entries;
       if (behindBlocks) return behindBlocks.attend(layer, projected, rotation, attributes(format));
       const words = staging?.layOut(layer, rotation) ?? cache.wordsOf(layer);
-      const encoders = keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {};
-      const inputs = { projected, cache: words, sequences, rotation, ...encoders };
+      const inputs = { projected, cache: words, sequences, ...namedTensors(tensors) };
       if (tokens === 1) return appendAndAttend(inputs, attributes(format), longest) as Tensor2D;
       const queries = rotateAndAppend(inputs, attributes(format));
       const attended = prefillAttention({ queries, cache: words, sequences }, { format, window, longest });
@@ -154,25 +170,31 @@ function beginBehindBlocks(cache: KeyValueCache, added: readonly number[]) {
 
 /**
  * A step of one new token of every sequence whose positions the device knows alone, in `sequences`, int32 with a `SequenceRow` of each
- * at its beginning: for steps that are recorded. It only attends.
+ * at its beginning: for steps that are recorded. It only attends and projects.
  */
-export function recordedCacheStep(cache: KeyValueCache, sequences: Tensor): Pick<CacheStep, 'cache' | 'attend'> {
+export function recordedCacheStep(
+  cache: KeyValueCache,
+  sequences: Tensor,
+): Pick<CacheStep, 'cache'> & Required<Pick<CacheStep, 'attendAndProject'>> {
   const { window } = cache;
   const { numAttentionHeads, headDim } = cache.shape;
   // What counters are told of how much a step reads: as much as the first one.
   const longest = Math.max(...cache.lengths.map((length) => entriesOfLength(length + 1, window)));
   return {
     cache,
-    attend(layer, projected, { rotation, latentKeyEncoder: keyEncoder, latentQueryEncoder: queryEncoder }) {
+    attendAndProject(layer, projected, tensors, output) {
       const format = cache.formats[layer]!.entries;
-      const words = cache.wordsOf(layer);
-      const encoders = keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {};
       const ring = window.window > 0;
       const attributes = { format, window, ring, numAttentionHeads, headDim, tokens: 1 };
-      const inputs = { projected, cache: words, sequences, rotation, ...encoders };
-      return appendAndAttend(inputs, attributes, longest) as Tensor2D;
+      const inputs = { projected, cache: cache.wordsOf(layer), sequences, ...namedTensors(tensors) };
+      return attendAndProjectAdd(inputs, attributes, longest, output) as Tensor2D;
     },
   };
+}
+
+/** Under the names that kernels have for them. */
+function namedTensors({ rotation, latentKeyEncoder: keyEncoder, latentQueryEncoder: queryEncoder }: AppendTensors) {
+  return { rotation, ...(keyEncoder && queryEncoder ? { keyEncoder, queryEncoder } : {}) };
 }
 
 /** The position that each place of a sequence holds once its new tokens are appended; -1 for none. */

@@ -1,11 +1,19 @@
 import { BLOCK_TOKENS, blockBits, type DecoderShape, type LayerActivations, type TapName } from '@kvlr/core';
-import { embedTokens, project, projectLogits, sampleTokens } from '@kvlr/kernels';
+import {
+  embedTokens,
+  type NormWeights,
+  type PackedMatrix,
+  project,
+  projectGreatest,
+  projectLogits,
+  sampleTokens,
+} from '@kvlr/kernels';
 import { concat, gather, getBackend, slice, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import { download, downloadTaps, readOut, streamOfRows, type WindowRunner } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { beginCacheStep, type CacheStep } from '../cache/cache-step.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
-import { type FusedCacheStep, fusedKernelsFit, runFusedLayer, runPackedLayer } from './packed-layer.ts';
+import { type FusedCacheStep, fusedKernelsFit, runPackedLayer, streamAfterLayer } from './packed-layer.ts';
 import { disposePackedWeights, type PackedWeights } from './packed-weights.ts';
 
 /** Tokens of a prompt that are run at once. */
@@ -36,15 +44,15 @@ export class PackedDecoder implements WindowRunner {
     });
   }
 
-  /** The same from embedded tokens, [batch, hiddenSize], at positions that the device knows. Call inside tf.tidy. */
-  logitsOfStream(embedded: Tensor2D, step: FusedCacheStep): Tensor2D {
+  /** The stream after all layers, [batch, hiddenSize], of embedded tokens at positions that the device knows. Call inside tf.tidy. */
+  streamOnDevice(embedded: Tensor2D, step: FusedCacheStep): Tensor2D {
     let stream = embedded;
     for (let layer = 0; layer < this.shape.numLayers; layer++) {
       const before = stream;
-      stream = tidy(() => runFusedLayer(before, this.weights, layer, step).after);
+      stream = tidy(() => streamAfterLayer(before, this.weights, layer, step));
       if (before !== embedded) before.dispose();
     }
-    return this.readOut(stream);
+    return stream;
   }
 
   /**
@@ -191,7 +199,7 @@ export class PackedDecoder implements WindowRunner {
       let stream = this.embed(ids, step);
       for (let layer = 0; layer < this.shape.numLayers; layer++) {
         const before = stream;
-        stream = tidy(() => runPackedLayer(before, this.weights, layer, step).after);
+        stream = tidy(() => streamAfterLayer(before, this.weights, layer, step));
         before.dispose();
       }
       return stream;
@@ -206,13 +214,26 @@ export class PackedDecoder implements WindowRunner {
     return streamOfRows(rows, positions.flat(), { shape: this.shape, globals });
   }
 
-  private readOut(stream: Tensor2D): Tensor2D {
+  /** Logits of rows of the stream, [rows, vocabSize]. */
+  readOut(stream: Tensor2D): Tensor2D {
     const { shape } = this;
-    const { matrices, tensors: globals } = this.weights.globals;
-    const head = (matrices.head ?? matrices.embedding)!;
-    if (!fusedKernelsFit(shape)) return readOut(stream, { shape, globals }, (x) => project(x, head) as Tensor2D);
-    const norm = { weight: globals.finalNorm!, epsilon: shape.head.norm!.epsilon };
-    return projectLogits(stream, norm, head) as Tensor2D;
+    if (fusedKernelsFit(shape)) return projectLogits(stream, this.headNorm(), this.head()) as Tensor2D;
+    const { tensors: globals } = this.weights.globals;
+    return readOut(stream, { shape, globals }, (x) => project(x, this.head()) as Tensor2D);
+  }
+
+  /** The greatest logits of rows of the stream, see `projectGreatest`; for decoders whose fused kernels fit. */
+  readOutGreatest(stream: Tensor2D): Tensor {
+    return projectGreatest(stream, this.headNorm(), this.head());
+  }
+
+  private head(): PackedMatrix {
+    const { matrices } = this.weights.globals;
+    return (matrices.head ?? matrices.embedding)!;
+  }
+
+  private headNorm(): NormWeights {
+    return { weight: this.weights.globals.tensors.finalNorm!, epsilon: this.shape.head.norm!.epsilon };
   }
 }
 

@@ -15,7 +15,7 @@ import { attendBehindCache, fusedAttentionFits } from '../cache/cached-attention
 import type { PackedParts, PackedWeights } from './packed-weights.ts';
 
 /** What fused attention needs of a step. */
-export type FusedCacheStep = Pick<CacheStep, 'cache' | 'attend'>;
+export type FusedCacheStep = Pick<CacheStep, 'cache'> & Required<Pick<CacheStep, 'attendAndProject'>>;
 
 /** What one layer computed over new tokens. */
 export interface PackedLayerRun {
@@ -110,26 +110,38 @@ function splitProjected(projected: Tensor2D, shape: DecoderShape, layer: number)
   };
 }
 
-/**
- * A layer on the fused kernels: norm + q, k, v; RoPE + append; attention (one dispatch, or two for a long context); output + residual;
- * norm + gate, up; down + residual.
- */
-export function runFusedLayer(
+/** The stream after one layer alone, where nobody taps it: then one token of each sequence may attend and be projected at once. */
+export function streamAfterLayer(
   stream: Tensor2D,
   weights: PackedWeights,
   layer: number,
   step: CacheStep | FusedCacheStep,
-): PackedLayerRun {
+): Tensor2D {
+  const { shape } = step.cache;
+  const { attendAndProject } = step;
+  const isPlain = fusedKernelsFit(shape) && fusedAttentionFits(shape, layer);
+  if (!isPlain || !attendAndProject) return runPackedLayer(stream, weights, layer, step as CacheStep).after;
+  const parts = weights.layers[layer]!;
+  const { matrices, tensors } = parts;
+  const output = { matrix: matrices.output!, residual: stream, bias: tensors.outputBias };
+  const heads = { ...tensors, rotation: weights.rotations[layer]! };
+  const between = attendAndProject(layer, projectHeads(stream, parts, shape), heads, output);
+  return fusedFeedForward(between, parts, shape);
+}
+
+/**
+ * A layer on the fused kernels: norm + q, k, v; RoPE + append; attention (one dispatch, or two for a long context); output + residual;
+ * norm + gate, up; down + residual.
+ */
+function runFusedLayer(stream: Tensor2D, weights: PackedWeights, layer: number, step: CacheStep): PackedLayerRun {
   const { shape } = step.cache;
   const parts = weights.layers[layer]!;
   const { matrices, tensors } = parts;
   const rotation = weights.rotations[layer]!;
-  const norm = { weight: tensors.attentionNorm!, epsilon: shape.blocks.norm.epsilon };
-  const projected = normProject(stream, norm, matrices.queryKeyValue!, tensors.queryKeyValueBias) as Tensor2D;
-  const attended =
-    'positions' in step && !fusedAttentionFits(shape, layer)
-      ? attendBehindCache(splitProjected(projected, shape, layer), tensors, layer, step, rotation)
-      : step.attend(layer, projected, { ...tensors, rotation });
+  const projected = projectHeads(stream, parts, shape);
+  const attended = fusedAttentionFits(shape, layer)
+    ? step.attend(layer, projected, { ...tensors, rotation })
+    : attendBehindCache(splitProjected(projected, shape, layer), tensors, layer, step, rotation);
   const between = projectAdd(attended, matrices.output!, stream, tensors.outputBias) as Tensor2D;
   return {
     after: fusedFeedForward(between, parts, shape),
@@ -148,6 +160,12 @@ export function runFusedLayer(
       }
     },
   };
+}
+
+/** Norm + q, k, v. */
+function projectHeads(stream: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
+  const norm = { weight: tensors.attentionNorm!, epsilon: shape.blocks.norm.epsilon };
+  return normProject(stream, norm, matrices.queryKeyValue!, tensors.queryKeyValueBias) as Tensor2D;
 }
 
 function fusedFeedForward(between: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {

@@ -1,5 +1,6 @@
 import { blockBits, type CacheDtype, type DecoderShape } from '@kvlr/core';
 import {
+  FEW_TOKENS,
   type RecordedStep,
   recordStep,
   type SampleTokensSettings,
@@ -7,6 +8,7 @@ import {
   StepState,
   sampleAndEmbed,
   submitInOrder,
+  takesGreatest,
 } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
@@ -188,13 +190,18 @@ export class RecordedDecoding {
       const vectors = [globals, ...layers].flatMap(({ tensors }) => Object.values(tensors));
       for (const each of [...vectors, ...rotations]) gpu.uploadToGPU(each.dataId);
       this.step = recordStep(gpu, () =>
-        tidy(() => this.sampleFrom(decoder.logitsOfStream(stream, recordedCacheStep(cache, state.words)))),
+        tidy(() => {
+          const after = decoder.streamOnDevice(stream, recordedCacheStep(cache, state.words));
+          // The greatest logit is all that is looked at, where no other can be chosen.
+          const isGreedy = takesGreatest(this.sampling) && cache.batch <= FEW_TOKENS;
+          this.sampleFrom(isGreedy ? { greatest: decoder.readOutGreatest(after) } : decoder.readOut(after));
+        }),
       );
     }
     return this.step;
   }
 
-  private sampleFrom(logits: Tensor2D): void {
+  private sampleFrom(logits: Tensor2D | { greatest: Tensor }): void {
     const { history, ...settings } = this.sampling;
     const { embedding } = this.decoder.weights.globals.matrices;
     const { scale } = this.decoder.shape.embedding;
