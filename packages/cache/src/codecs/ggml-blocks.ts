@@ -1,4 +1,5 @@
-import { type CacheCodec, halfTable, type SideFormat, type SlotShape, toHalf } from '@kvlr/core';
+import { type CacheCodec, type CacheSide, halfTable, type SideFormat, type SlotShape, toHalf } from '@kvlr/core';
+import { hadamard, hadamardSize } from '../numbers/hadamard.ts';
 
 const BLOCK = 32;
 
@@ -164,6 +165,26 @@ const iq4: GgmlBlock = {
   },
 };
 
+/** Widths of heads that llama.cpp rotates are multiples of this. */
+const ROTATED = 64;
+
+/**
+ * Numbers that llama.cpp turns together by a Hadamard matrix before it quantises them, since its pull request 21038: keys in the greatest
+ * power of two that divides the head's width, values in 64s. Heads of other widths are stored as they are: 1.
+ */
+export function rotationSize(side: CacheSide, width: number): number {
+  if (width % ROTATED !== 0) return 1;
+  return side === 'keys' ? hadamardSize(width) : ROTATED;
+}
+
+/** Rows with every `size` numbers turned, which turns them back too. */
+function turned(rows: Float32Array, size: number): Float32Array {
+  if (size === 1) return rows;
+  const values = Float64Array.from(rows);
+  for (let at = 0; at < values.length; at += size) hadamard(values, at, size);
+  return Float32Array.from(values);
+}
+
 /** A side whose tokens are rows of blocks, through all slots, as in the caches of llama.cpp. */
 function blocks(block: GgmlBlock): SideFormat {
   const blocksOfToken = ({ slots, width }: SlotShape) => (slots * width) / BLOCK;
@@ -173,20 +194,22 @@ function blocks(block: GgmlBlock): SideFormat {
     needsStatistics: false,
     byteLength: (shape, tokens) => tokens * blocksOfToken(shape) * block.bytes,
     refuse: ({ width }) => (width % BLOCK === 0 ? undefined : `heads whose width is a multiple of ${BLOCK}`),
-    create(shape) {
-      const count = blocksOfToken(shape);
+    create(request) {
+      const count = blocksOfToken(request);
+      const size = rotationSize(request.side, request.width);
       return {
         encode(rows, tokens) {
+          const numbers = turned(rows, size);
           const bytes = new Uint8Array(tokens * count * block.bytes);
           const view = new DataView(bytes.buffer);
-          for (let i = 0; i < tokens * count; i++) block.encode(rows, i * BLOCK, view, i * block.bytes);
+          for (let i = 0; i < tokens * count; i++) block.encode(numbers, i * BLOCK, view, i * block.bytes);
           return bytes;
         },
         decode(bytes, tokens) {
           const rows = new Float32Array(tokens * count * BLOCK);
           const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
           for (let i = 0; i < tokens * count; i++) block.decode(view, i * block.bytes, rows, i * BLOCK);
-          return rows;
+          return turned(rows, size);
         },
       };
     },
@@ -198,7 +221,10 @@ const codec = (title: string, block: GgmlBlock): CacheCodec => {
   return { title, source: 'llama.cpp', keys: side, values: side };
 };
 
-/** The quantised types of llama.cpp's caches, bit for bit as ggml's reference quantisers write them. */
+/**
+ * The quantised types of llama.cpp's caches, bit for bit as ggml's reference quantisers write them; heads whose width is a multiple of 64 are
+ * rotated before, as llama.cpp does.
+ */
 export const ggmlCodecs = {
   q8_0: codec('blocks of 32, 8 bits and a scale', q8),
   q5_1: codec('blocks of 32, 5 bits, a scale and an offset', affine(5)),

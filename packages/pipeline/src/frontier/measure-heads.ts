@@ -30,7 +30,7 @@ import type { NamedCache } from './caches.ts';
 import { enginesWith } from './engines.ts';
 
 /** Raised when codecs or windows are read another way: what was measured before is measured again. */
-const pointForm = 2;
+const pointForm = 3;
 
 /** What all points of a comparison share. */
 export interface SharedByPoints extends BegunComparison, Pick<PlanRequest, 'model' | 'modelLocation'> {
