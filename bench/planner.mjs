@@ -36,7 +36,8 @@ const model = await openSource(options.model === 'embedded' ? referenceModelDire
 const workers = createWorkerPool(2);
 const rows = [];
 for (const engine of options.engines) {
-  for (const budget of options.budgets.map((percent) => Number(percent) / 100)) rows.push(await planOne(engine, budget));
+  for (const budget of options.budgets.map((percent) => Number(percent) / 100))
+    rows.push(await planOne(engine, budget));
 }
 await workers.close();
 await model.close();

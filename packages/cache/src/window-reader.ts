@@ -11,7 +11,8 @@ import {
   type WindowAttention,
   type WindowReader,
 } from '@kvlr/core';
-import { attendUnderPolicy } from './policies/policy-attention.ts';
+import type { PolicyCache } from './policies/held-slot.ts';
+import { PolicyLayer } from './policies/policy-layer.ts';
 
 const sides: readonly CacheSide[] = ['keys', 'values'];
 
@@ -30,6 +31,7 @@ export interface WindowReaderRequest {
 export function windowReader({ shape, cache, statistics }: WindowReaderRequest): WindowReader {
   requireCacheFits(shape, cache);
   const { codec, policy } = cache;
+  if (policy !== undefined) return policyReader({ ...cache, policy });
   const codecs = shape.layers.map(({ cache: layout }, layer) => {
     const create = (side: CacheSide): SideCodec =>
       codec[side].create({
@@ -58,7 +60,16 @@ export function windowReader({ shape, cache, statistics }: WindowReaderRequest):
       return { keys: read('keys'), values: read('values') };
     },
     coded: (side, tokens) => codedRange(cache, side, tokens),
-    ...(policy && { attend: (window: WindowAttention) => attendUnderPolicy(window, { ...cache, policy }) }),
+  };
+}
+
+/** A window read token by token under a policy, which codes by itself what stays. */
+function policyReader(cache: PolicyCache): WindowReader {
+  return {
+    keys: 'rotated',
+    read: ({ keys, values }) => ({ keys, values }),
+    coded: () => ({ from: 0, to: 0 }),
+    attend: (window: WindowAttention) => new PolicyLayer(window, cache).attend(window),
   };
 }
 

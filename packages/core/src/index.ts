@@ -52,6 +52,7 @@ export {
   heldTokens,
   meanCodedCacheBytes,
   policyBudget,
+  policyTokenBytes,
   policyTokens,
 } from './cache/coded-cache.ts';
 export type { LayerRows, WindowAttention, WindowReader } from './cache/window-reader.ts';

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import goldens from '../testing/ggml-blocks.json' with { type: 'json' };
 import { hadamard } from '../numbers/hadamard.ts';
+import goldens from '../testing/ggml-blocks.json' with { type: 'json' };
 import { ggmlCodecs, rotationSize } from './ggml-blocks.ts';
 
 /** Made by scripts/oracles/cache-blocks.py with ggml itself. */

@@ -1,12 +1,16 @@
 import { type CachePolicy, Registry, type StandardSchema } from '@kvlr/core';
 import { mergeSimilar } from './merge-similar.ts';
 import { mostAttended, newestFirst } from './most-attended.ts';
+import { retrievalHeads } from './retrieval-heads.ts';
+import { spreadByEntropy } from './spread-by-entropy.ts';
 
 /** Every policy that can be asked for by name. */
 export const builtInPolicies = {
   sinks: newestFirst,
   snapkv: mostAttended,
   kvmerger: mergeSimilar,
+  razor: retrievalHeads,
+  uncomp: spreadByEntropy,
 } satisfies Record<string, CachePolicy>;
 
 /** A registry of the built-in policies; with a schema, modules that export a policy can be asked for by path. */

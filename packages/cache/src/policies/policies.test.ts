@@ -1,12 +1,24 @@
-import { type CachePolicy, createNormalRandom, type WindowAttention } from '@kvlr/core';
+import {
+  type CachePolicy,
+  codedCacheBytes,
+  createNormalRandom,
+  fromHalf,
+  toHalf,
+  type WindowAttention,
+} from '@kvlr/core';
 import { expectClose, expectKvlrError } from '@kvlr/testkit';
-import { expect, it } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { builtInCodecs } from '../cache-codecs.ts';
 import { builtInPolicies } from './cache-policies.ts';
-import { attendUnderPolicy } from './policy-attention.ts';
+import { PolicyLayer } from './policy-layer.ts';
+import { spreadBudget } from './spread-budget.ts';
+import { effectiveRank } from './spread-by-entropy.ts';
 
 const [tokens, heads, slots, keyWidth, valueWidth] = [100, 4, 2, 8, 6];
 const normal = createNormalRandom(5);
-const numbers = (count: number) => Float32Array.from({ length: count }, normal);
+/** Halves, so that a cache of f16 loses nothing. */
+const numbers = (count: number) => Float32Array.from({ length: count }, () => fromHalf(toHalf(normal())));
 const window: WindowAttention = {
   ...{ layer: 0, tokens, heads, slots, keyWidth, valueWidth },
   queries: numbers(heads * tokens * keyWidth),
@@ -41,7 +53,7 @@ function attend(sees: (query: number, token: number) => boolean): Float32Array {
 }
 
 const under = (policy: CachePolicy, keep: number, exact = { window: 0, first: 0 }) =>
-  attendUnderPolicy(window, { ...exact, policy: { policy, keep } });
+  new PolicyLayer(window, { codec: builtInCodecs.f16, ...exact, policy: { policy, keep } }).attend(window);
 
 it.each(Object.entries(builtInPolicies))('%s changes nothing where everything may stay', (_, policy) => {
   expectClose(
@@ -94,7 +106,7 @@ it('snapkv keeps the token that the last queries look at', () => {
     },
   };
   under(spy, 0.25);
-  expect(kept.length).toBe(4 * slots);
+  expect(kept.length).toBe(3 * slots);
   for (const [best, ...places] of kept) expect(places).toContain(best);
 });
 
@@ -118,6 +130,7 @@ it('kvmerger replaces equal neighbours by themselves', () => {
       return pairs.values[Math.floor(i / valueWidth) * slots * valueWidth + (i % valueWidth)]!;
     }),
     attentionSum: new Float32Array(40),
+    counts: new Float32Array(40).fill(1),
     budget: 35,
   };
   const { places, keys, values } = builtInPolicies.kvmerger.keep(held);
@@ -139,4 +152,109 @@ it('kvmerger replaces equal neighbours by themselves', () => {
 it('refuses what a policy may not keep', () => {
   const greedy: CachePolicy = { title: 'greedy', observedQueries: 0, keep: ({ positions }) => ({ places: positions }) };
   expectKvlrError(() => under(greedy, 0.5), 'plugin-invalid', 'places, ascending, from the cache policy "greedy"');
+});
+
+/** Tokens from..to of the window, as a step. */
+function stepOf(from: number, to: number) {
+  const rows = (of: Float32Array, width: number) => of.slice(from * width, to * width);
+  const queries = Array.from({ length: heads }, (_, head) =>
+    Array.from(window.queries.slice((head * tokens + from) * keyWidth, (head * tokens + to) * keyWidth)),
+  );
+  return {
+    tokens: to - from,
+    queries: Float32Array.from(queries.flat()),
+    keys: rows(window.keys, slots * keyWidth),
+    values: rows(window.values, slots * valueWidth),
+  };
+}
+
+const layout = {
+  keys: 'stock',
+  keySlots: slots,
+  keySlotWidth: keyWidth,
+  valueSlots: slots,
+  valueSlotWidth: valueWidth,
+} as const;
+
+describe.each(Object.entries(builtInPolicies))('%s', (_, policy) => {
+  it.each([
+    ['f16', 0, 0],
+    ['int8', 9, 3],
+  ] as const)('gives the same whatever the steps, and takes the bytes that are counted: %s', (codec, last, first) => {
+    const cache = { codec: builtInCodecs[codec], window: last, first, policy: { policy, keep: 0.4 } };
+    const whole = new PolicyLayer(window, cache).attend(window);
+    const layer = new PolicyLayer(window, cache);
+    const parts: number[] = [];
+    let at = 0;
+    for (const to of [1, 2, 40, 41, 64, 97, 99, tokens]) {
+      parts.push(...layer.attend(stepOf(at, to)));
+      expect(layer.byteLength).toBe(codedCacheBytes({ layers: [{ cache: layout }] }, cache, to));
+      at = to;
+    }
+    expectClose(parts, whole, 1e-5);
+    const copy = new PolicyLayer(window, cache);
+    copy.copyFrom(layer);
+    expect(copy.attend(stepOf(0, 50))).toEqual(layer.attend(stepOf(0, 50)));
+  });
+});
+
+it('budgets are spread as weights say, between what is least and what is held', () => {
+  expect(spreadBudget([1, 0, 0], 12, 1, [10, 10, 10])).toEqual([10, 1, 1]);
+  expect(spreadBudget([0, 0], 7, 1, [5, 5])).toEqual([4, 3]);
+  const slot = fc.record({ weight: fc.double({ min: 0, max: 9, noNaN: true }), held: fc.integer({ min: 1, max: 90 }) });
+  fc.assert(
+    fc.property(
+      fc.array(slot, { minLength: 1, maxLength: 9 }),
+      fc.nat(200),
+      fc.integer({ min: 1, max: 9 }),
+      (of, more, least) => {
+        const held = of.map((each) => each.held);
+        const total = least * of.length + more;
+        const budgets = spreadBudget(
+          of.map(({ weight }) => weight),
+          total,
+          least,
+          held,
+        );
+        budgets.forEach((budget, i) => {
+          expect(budget).toBeLessThanOrEqual(held[i]!);
+          expect(budget).toBeGreaterThanOrEqual(Math.min(least, held[i]!));
+        });
+        const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0);
+        expect(sum(budgets)).toBe(Math.min(sum(held), Math.max(total, sum(held.map((each) => Math.min(each, least))))));
+      },
+    ),
+  );
+});
+
+it('razor: the token that stands for the others weighs as much as they do', () => {
+  // All tokens of a slot alike but for their values: attention is even, so the mean value is exact whatever is dropped.
+  const alike = { ...window, keys: new Float32Array(window.keys.length) };
+  const cache = {
+    codec: builtInCodecs.f32,
+    window: 0,
+    first: 0,
+    policy: { policy: builtInPolicies.razor, keep: 0.25 },
+  };
+  const attended = new PolicyLayer(alike, cache).attend(alike);
+  const last = attended.slice(-heads * valueWidth);
+  for (let head = 0; head < heads; head++) {
+    for (let c = 0; c < valueWidth; c++) {
+      const slot = Math.floor((head * slots) / heads);
+      let mean = 0;
+      for (let token = 0; token < tokens; token++)
+        mean += window.values[(token * slots + slot) * valueWidth + c]! / tokens;
+      expect(last[head * valueWidth + c]).toBeCloseTo(mean, 2);
+    }
+  }
+});
+
+it('the effective rank is the number of directions where all are alike, and 1 of a line', () => {
+  const positions = Int32Array.from({ length: 8 }, (_, i) => i);
+  const unit = Float32Array.from({ length: 32 }, (_, i) => {
+    return Math.floor(i / 4) >> 1 === i % 4 ? (Math.floor(i / 4) % 2 === 0 ? 1 : -1) : 0;
+  });
+  expect(effectiveRank({ keys: unit, keyWidth: 4, positions })).toBeCloseTo(4, 6);
+  const line = Float32Array.from({ length: 32 }, (_, i) => Math.floor(i / 4) * (1 + (i % 4)));
+  expect(effectiveRank({ keys: line, keyWidth: 4, positions })).toBeCloseTo(1, 6);
 });

@@ -18,6 +18,8 @@ export interface HeldTokens {
   queries: number;
   /** Attention that each token has had from all queries so far, averaged likewise, [T]. */
   attentionSum: Float32Array;
+  /** Tokens that each stands for, [T]: 1, or what a policy said of merged ones. */
+  counts: Float32Array;
   /** Most tokens that may stay, at least 1. */
   budget: number;
 }
@@ -29,6 +31,8 @@ export interface KeptTokens {
   /** What the tokens at these places hold from now on, [places, width]; left out where nothing is merged. */
   keys?: Float32Array | undefined;
   values?: Float32Array | undefined;
+  /** How many tokens those at these places stand for from now on, [places]: their scores count so often. Of policies with `countsTokens`. */
+  counts?: Float32Array | undefined;
 }
 
 /** A policy, and the share of the tokens that it lets stay. */
@@ -46,5 +50,12 @@ export interface CachePolicy {
   source?: string | undefined;
   /** Queries whose attention it looks at. */
   observedQueries: number;
+  /** Whether tokens may stand for several others: then each has its count beside it, four bytes. */
+  countsTokens?: boolean | undefined;
+  /**
+   * How a layer's budget is spread over its slots: a weight from 0 for each, in their order. Left out: all slots keep as many tokens. Budgets
+   * of what is asked are those of an even spread.
+   */
+  spread?(slots: readonly HeldTokens[]): number[];
   keep(held: HeldTokens): KeptTokens;
 }

@@ -1,7 +1,7 @@
-import { cacheWidth } from '../model/decoder-shape.ts';
+import { cacheWidth, type LayerCacheLayout } from '../model/decoder-shape.ts';
 import type { CachedLayers } from './cache-bytes.ts';
 import { type CacheCodec, type CacheSide, type SideFormat, slotsOfSide } from './cache-codec.ts';
-import type { PolicySettings } from './cache-policy.ts';
+import type { CachePolicy, PolicySettings } from './cache-policy.ts';
 
 /** Which tokens of a cache stay as they are, in halves, beside those that are coded. */
 export interface ExactTokens {
@@ -33,8 +33,10 @@ export function heldTokens(cache: Pick<CodedCache, 'policy' | keyof ExactTokens>
   return policyBudget(cache.policy, cache, asked) + tokens - asked;
 }
 
-/** What a policy must know of a token in a slot to be asked again: its position and the attention that it has had. */
-const policyBytes = 8;
+/** Bytes of what a policy must know of a token in a slot to be asked again: its position, the attention that it has had, and its count. */
+export function policyTokenBytes({ countsTokens = false }: Pick<CachePolicy, 'countsTokens'>): number {
+  return countsTokens ? 12 : 8;
+}
 
 const sides: readonly CacheSide[] = ['keys', 'values'];
 
@@ -52,20 +54,41 @@ export function codedTokens(
 
 /**
  * Exact bytes of the cache of one sequence of so many tokens: codes, scales, padding, the exact tokens at two bytes a number, and what a
- * policy keeps of each token that it lets stay.
+ * policy keeps of each token that it lets stay. Under a policy every slot is coded by itself, when the policy has been asked.
  */
 export function codedCacheBytes({ layers }: CachedLayers, cache: CodedCache, tokens: number): number {
+  return layers.reduce(
+    (sum, { cache: layout }) =>
+      sum +
+      (cache.policy === undefined
+        ? layerBytes(layout, cache, tokens)
+        : layerBytesUnderPolicy(layout, { ...cache, policy: cache.policy }, tokens)),
+    0,
+  );
+}
+
+function layerBytes(layout: LayerCacheLayout, cache: CodedCache, tokens: number): number {
+  return sides.reduce((sum, side) => {
+    const shape = slotsOfSide(layout, side);
+    const coded = codedTokens(cache.codec[side], cache, tokens);
+    return sum + cache.codec[side].byteLength(shape, coded) + 2 * shape.slots * shape.width * (tokens - coded);
+  }, 0);
+}
+
+function layerBytesUnderPolicy(
+  layout: LayerCacheLayout,
+  cache: CodedCache & { policy: PolicySettings },
+  tokens: number,
+): number {
   const held = heldTokens(cache, tokens);
-  let bytes = 0;
-  for (const layer of layers) {
-    for (const side of sides) {
-      const shape = slotsOfSide(layer.cache, side);
-      const coded = codedTokens(cache.codec[side], cache, held);
-      bytes += cache.codec[side].byteLength(shape, coded) + 2 * shape.slots * shape.width * (held - coded);
-    }
-    if (cache.policy !== undefined) bytes += policyBytes * layer.cache.keySlots * held;
-  }
-  return bytes;
+  const asked = policyTokens * Math.floor(tokens / policyTokens);
+  const settled = policyBudget(cache.policy, cache, asked);
+  const coded = asked === 0 ? 0 : Math.max(0, settled - cache.first - cache.window);
+  const ofSides = sides.reduce((sum, side) => {
+    const { slots, width } = slotsOfSide(layout, side);
+    return sum + slots * (cache.codec[side].byteLength({ slots: 1, width }, coded) + 2 * width * (held - coded));
+  }, 0);
+  return ofSides + policyTokenBytes(cache.policy.policy) * layout.keySlots * held;
 }
 
 /** Tokens over which blocks fill up: the mean over so many lengths does not depend on where a block ends. */

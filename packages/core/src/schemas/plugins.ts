@@ -79,7 +79,9 @@ export const cachePolicySchema = z.looseObject({
   title: z.string().min(1),
   source: z.string().optional(),
   observedQueries: z.int().min(0).max(32),
+  countsTokens: z.boolean().optional(),
   keep: functionSchema<unknown>(),
+  spread: functionSchema<unknown>().optional(),
 });
 
 /** What the module of a cache codec exports by default. */

@@ -6,8 +6,8 @@ import { type CacheSettings, resolveCacheSettings } from './cache-settings.ts';
  * Settings of a cache from its name, as `parseCacheName` of @kvlr/cache reads it: a dtype, and behind '+' the exact tokens,
  * `channel-3+window=32+first=4`.
  *
- * @throws KvlrError 'usage' for a name that cannot be read, 'unsupported-feature' for codecs and policies that can be measured and not
- *   run, 'invalid-argument' for exact tokens of a dtype that has none.
+ * @throws KvlrError 'usage' for a name that cannot be read, 'unsupported-feature' for codecs and policies, which go through the
+ *   setting `coded`, 'invalid-argument' for exact tokens of a dtype that has none.
  */
 export function cacheSettingsOf(name: string): CacheSettings {
   const { keys, values, window, first, policy } = parseCacheName(name);
@@ -22,7 +22,7 @@ function refused(name: string): KvlrError {
   const known: readonly CacheDtype[] = cacheDtypes;
   return new KvlrError('unsupported-feature', {
     message: `expected a cache that texts are generated with, one of ${known.join(', ')} for keys and values alike and no policy, got ${name}.`,
-    hint: 'Take one of these. What other codecs and policies cost can be measured on windows of text.',
+    hint: 'Take one of these, or pass the codec and the policy themselves as the setting coded, on wasm and cpu.',
     data: { cache: name, known },
   });
 }

@@ -20,20 +20,19 @@ export function fusedAttentionFits(shape: DecoderShape, layer: number): boolean 
 }
 
 /**
- * Throws 'unsupported-feature' where a coded cache cannot hold the texts of a model: on WebGPU, since codecs run on the host; for policies,
- * and codecs that are fitted to calibration text; for other heads than stock ones, and attention that the fused kernels do not compute.
+ * Throws 'unsupported-feature' where a coded cache cannot hold the texts of a model: on WebGPU, since codecs run on the host; for codecs that
+ * are fitted to calibration text; for other heads than stock ones, and attention that the fused kernels do not compute; and what
+ * `requireCacheFits` refuses.
  */
 export function requireCodedFits(shape: DecoderShape, { codec, policy }: CodedCache, backend: string): void {
   const refused =
     backend === 'webgpu'
       ? ['the backend wasm or cpu, whose host stores them', 'webgpu']
-      : policy !== undefined
-        ? ['no policy', `"${policy.policy.title}"`]
-        : codec.keys.needsStatistics || codec.values.needsStatistics
-          ? ['a codec without statistics of calibration text', 'one that needs them']
-          : !shape.layers.every(({ cache }, layer) => cache.keys === 'stock' && fusedAttentionFits(shape, layer))
-            ? ['KV heads as projections give them, and rotary or no positions', 'others']
-            : undefined;
+      : codec.keys.needsStatistics || codec.values.needsStatistics
+        ? ['a codec without statistics of calibration text', 'one that needs them']
+        : !shape.layers.every(({ cache }, layer) => cache.keys === 'stock' && fusedAttentionFits(shape, layer))
+          ? ['KV heads as projections give them, and rotary or no positions', 'others']
+          : undefined;
   if (refused !== undefined) {
     throw new KvlrError('unsupported-feature', {
       message: `expected ${refused[0]} for texts in a cache of "${codec.title}", got ${refused[1]}.`,
@@ -42,7 +41,7 @@ export function requireCodedFits(shape: DecoderShape, { codec, policy }: CodedCa
       data: { codec: codec.title, backend },
     });
   }
-  requireCacheFits(shape, { codec });
+  requireCacheFits(shape, { codec, policy });
 }
 
 /**

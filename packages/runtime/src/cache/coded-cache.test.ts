@@ -1,4 +1,4 @@
-import { builtInCodecs, windowReader } from '@kvlr/cache';
+import { builtInCodecs, builtInPolicies, windowReader } from '@kvlr/cache';
 import { type CodedCache, codedCacheBytes } from '@kvlr/core';
 import { createTinyModel, differenceByRange, expectKvlrError } from '@kvlr/testkit';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -14,6 +14,10 @@ const source = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2 });
 const ids = Array.from({ length: 75 }, (_, i) => (7 * i + 3) % source.shape.vocabSize);
 const codedOf = (name: keyof typeof builtInCodecs, window = 0, first = 0): CodedCache => ({
   ...{ codec: builtInCodecs[name], window, first },
+});
+
+const under = (policy: keyof typeof builtInPolicies, codec: keyof typeof builtInCodecs, keep = 0.5): CodedCache => ({
+  ...{ codec: builtInCodecs[codec], window: 5, first: 2, policy: { policy: builtInPolicies[policy], keep } },
 });
 
 async function using<Value>(
@@ -69,6 +73,29 @@ describe.each(['cpu', 'wasm'] as const)('a coded cache on %s', (backend) => {
     model.dispose();
   });
 
+  it.each(Object.keys(builtInPolicies) as (keyof typeof builtInPolicies)[])(
+    'under %s reads what windows read, prompts and tokens one by one, and takes the bytes that are counted',
+    async (name) => {
+      const cache = under(name, 'int8');
+      await using(backend, { coded: cache }, async (model) => {
+        const reader = windowReader({ shape: source.shape, cache });
+        const expected = await model.readThrough(reader).logits(Int32Array.from(ids));
+        const held = await model.createCache();
+        const received = await logitsOf(model, held);
+        expect(differenceByRange(received, expected.slice(-source.shape.vocabSize))).toBeLessThan(1e-3);
+        expect(held.byteLength).toBe(codedCacheBytes(source.shape, cache, ids.length));
+        expect(held.bytesOfLength(ids.length)).toBe(held.byteLength);
+        const copy = held.fork();
+        expect(await model.extend(copy, [5])).toEqual(await model.extend(held, [5]));
+        const both = await model.createCache({ batch: 2 });
+        const logits = await model.extend(both, [ids, ids.slice(0, 33)]);
+        expect(differenceByRange(logits.slice(0, source.shape.vocabSize), received)).toBeLessThan(1e-3);
+        held.truncate(0);
+        expect(held.byteLength).toBe(0);
+      });
+    },
+  );
+
   it('holds sequences side by side, forks, and forgets', () =>
     using(backend, { coded: codedOf('channel-2') }, async (model) => {
       const alone = await model.createCache();
@@ -89,13 +116,10 @@ describe.each(['cpu', 'wasm'] as const)('a coded cache on %s', (backend) => {
 });
 
 it('what a coded cache cannot hold is refused before anything is loaded', async () => {
-  const policy = {
-    policy: { title: 'mine', observedQueries: 0, keep: () => ({ places: new Int32Array(0) }) },
-    keep: 0.5,
-  };
   const refused: [CodedCache, string, RegExp][] = [
     [codedOf('int8'), 'webgpu', /wasm or cpu.*, got webgpu/],
-    [{ ...codedOf('f16'), policy }, 'wasm', /no policy.*"mine"/],
+    [under('snapkv', 'channel-2'), 'wasm', /tokens that are stored one by one/],
+    [under('snapkv', 'f16'), 'webgpu', /wasm or cpu.*, got webgpu/],
     [codedOf('klt-2'), 'wasm', /without statistics/],
   ];
   for (const [cache, backend, message] of refused) {

@@ -1,16 +1,21 @@
+import type { PolicyLayer } from '@kvlr/cache';
 import type { DecoderShape } from '@kvlr/core';
 import { type CacheFormat, prefillAttention, rotateAndAppend } from '@kvlr/kernels';
 import { concat, type Rank, slice, type Tensor, type Tensor2D, tensor2d, tensor3d, zeros } from '@tensorflow/tfjs-core';
 import type { CodedStore } from './coded-store.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
+import { PolicyStore } from './policy-store.ts';
 import { tensorOfRows } from './staging.ts';
 
 const everything = { window: 0, sinks: 0 };
 
-/** The part of a step that attends through the codes of any `CacheCodec`: a layer's cache is decoded whole, on the host, for every step. */
+/**
+ * The part of a step that attends through the codes of any `CacheCodec`: a layer's cache is decoded whole, on the host, for every step. Under a
+ * policy attention is computed there too.
+ */
 export function codedAttention(
   cache: KeyValueCache,
-  store: CodedStore,
+  store: CodedStore | PolicyStore,
   added: readonly number[],
   tokens: number,
 ): { attend(layer: number, projected: Tensor2D, rotation: Tensor): Tensor2D } {
@@ -23,6 +28,7 @@ export function codedAttention(
         const rows: Tensor2D = slice(projected, [sequence * tokens, 0], [tokens, width]);
         const request = { format, rotation, rows, held, count: added[sequence]!, tokens, shape };
         if (request.count === 0) return zeros([tokens, attendedWidth(shape, format)]);
+        if (store instanceof PolicyStore) return attendUnderPolicy(request, store.layerOf(sequence, layer));
         const { queries, words } =
           store.cache.codec.keys.keys === 'rotated'
             ? codeRotated(request, store.rowsOf(sequence, layer))
@@ -58,8 +64,8 @@ interface Coded {
   words: Tensor;
 }
 
-/** Keys are coded as attention reads them. */
-function codeRotated(request: CodedStepRequest, stored: RowsOfLayer): Coded {
+/** New rows as attention reads them: queries, rotated and scaled, [tokens, variants, heads, width], keys and values of those that are real. */
+function rotatedRows(request: CodedStepRequest): { queries: Tensor; keys: Float32Array; values: Float32Array } {
   const { format, rotation, rows, held, count, tokens } = request;
   const { keySlots, keySlotWidth } = format.layout;
   const appended = zeros<Rank.R3>([1, tokens, format.entryWords], 'int32');
@@ -70,8 +76,36 @@ function codeRotated(request: CodedStepRequest, stored: RowsOfLayer): Coded {
   );
   const words = appended.dataSync() as Int32Array;
   const entries = new Float32Array(words.buffer, words.byteOffset, count * format.entryWords);
-  stored.keys.append(columns(entries, format.entryWords, 0, keySlots * keySlotWidth));
-  stored.values.append(columns(entries, format.entryWords, keySlots * keySlotWidth, format.entryWords));
+  return {
+    queries,
+    keys: columns(entries, format.entryWords, 0, keySlots * keySlotWidth),
+    values: columns(entries, format.entryWords, keySlots * keySlotWidth, format.entryWords),
+  };
+}
+
+/** A policy's slots hold other tokens each: attention is theirs. */
+function attendUnderPolicy(request: CodedStepRequest, layer: PolicyLayer): Tensor2D {
+  const { format, shape, count, tokens } = request;
+  const { queries, keys, values } = rotatedRows(request);
+  const { numAttentionHeads: heads } = shape;
+  const width = format.layout.keySlotWidth;
+  const byToken = queries.dataSync() as Float32Array;
+  const byHead = Float32Array.from({ length: heads * count * width }, (_, i) => {
+    const head = Math.floor(i / (count * width));
+    const token = Math.floor(i / width) % count;
+    return byToken[(token * heads + head) * width + (i % width)]!;
+  });
+  const attended = new Float32Array(tokens * attendedWidth(shape, format));
+  attended.set(layer.attend({ tokens: count, queries: byHead, keys, values }));
+  return tensor2d(attended, [tokens, attendedWidth(shape, format)]);
+}
+
+/** Keys are coded as attention reads them. */
+function codeRotated(request: CodedStepRequest, stored: RowsOfLayer): Coded {
+  const { format, held, count } = request;
+  const { queries, keys, values } = rotatedRows(request);
+  stored.keys.append(keys);
+  stored.values.append(values);
   const all = sideBySide([stored.keys.read(), stored.values.read()], held + count);
   return { queries, words: tensor3d(new Int32Array(all.buffer), [1, held + count, format.entryWords], 'int32') };
 }

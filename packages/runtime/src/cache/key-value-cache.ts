@@ -1,6 +1,7 @@
 import {
   BLOCK_TOKENS,
   type CacheDtype,
+  type CodedCache,
   cacheBytes,
   cacheCapacity,
   codedCacheBytes,
@@ -20,6 +21,7 @@ import {
   resolveCacheSettings,
 } from './cache-settings.ts';
 import { CodedStore } from './coded-store.ts';
+import { PolicyStore } from './policy-store.ts';
 
 /**
  * The keys and values of one or more sequences, allocated once and filled in place, or grown in pages. Every cache layout of
@@ -35,7 +37,7 @@ export class KeyValueCache {
   /** Blocks of each sequence that are packed. The tokens in them are no entries any more. */
   packedBlocks: number[];
   /** What is held in the codes of a codec, in place of tensors. */
-  readonly coded: CodedStore | undefined;
+  readonly coded: CodedStore | PolicyStore | undefined;
   private layers: LayerTensors[];
   private isHeld = false;
   private isDisposed = false;
@@ -49,7 +51,7 @@ export class KeyValueCache {
     this.packedBlocks = Array(batch).fill(0);
     this.formats = layerFormats(shape, dtype);
     this.places = capacity ?? pageTokens;
-    this.coded = this.settings.coded && new CodedStore(shape, this.settings.coded, batch);
+    this.coded = this.settings.coded && codedStore(shape, this.settings.coded, batch);
     this.layers = this.allocate();
   }
 
@@ -81,11 +83,11 @@ export class KeyValueCache {
     return this.tokenIds.map((ids) => ids.length);
   }
 
-  /** Bytes of one token, scales included: in a block, where the dtype has blocks. */
+  /** Bytes of one token, scales included: in a block, where the dtype has blocks; under a policy, of one that stays. */
   get bytesPerToken(): number {
     const { coded } = this.settings;
     if (coded === undefined) return codedCacheSize(this.shape, this.dtype).bytesPerToken;
-    return codedCacheBytes(this.shape, { ...coded, window: 0, first: 0 }, BLOCK_TOKENS) / BLOCK_TOKENS;
+    return codedCacheBytes(this.shape, { codec: coded.codec, window: 0, first: 0 }, BLOCK_TOKENS) / BLOCK_TOKENS;
   }
 
   /**
@@ -208,7 +210,8 @@ export class KeyValueCache {
     copy.tokenIds.splice(0, this.batch, ...this.tokenIds.map((ids) => [...ids]));
     copy.packedBlocks = [...this.packedBlocks];
     copy.copyFrom(this.layers, false);
-    if (this.coded) copy.coded?.copyFrom(this.coded);
+    if (this.coded instanceof CodedStore) (copy.coded as CodedStore).copyFrom(this.coded);
+    if (this.coded instanceof PolicyStore) (copy.coded as PolicyStore).copyFrom(this.coded);
     return copy;
   }
 
@@ -279,6 +282,13 @@ export class KeyValueCache {
       ...(blocks === undefined ? [] : [{ words: blocks.words, counts: this.packedBlocks }]),
     ];
   }
+}
+
+function codedStore(shape: DecoderShape, cache: CodedCache, batch: number): CodedStore | PolicyStore {
+  const { policy } = cache;
+  return policy === undefined
+    ? new CodedStore(shape, cache, batch)
+    : new PolicyStore(shape, { ...cache, policy }, batch);
 }
 
 /** Words of a layer of one kind. */

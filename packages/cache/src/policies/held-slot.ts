@@ -1,0 +1,164 @@
+import {
+  type CodedCache,
+  type HeldTokens,
+  type KeptTokens,
+  KvlrError,
+  type PolicySettings,
+  policyTokenBytes,
+} from '@kvlr/core';
+import { type HeldRows, heldRows } from './held-rows.ts';
+
+/** A coded cache of which a policy lets some tokens stay. */
+export type PolicyCache = CodedCache & { policy: PolicySettings };
+
+export interface SlotRequest {
+  cache: PolicyCache;
+  layer: number;
+  slot: number;
+  keyWidth: number;
+  valueWidth: number;
+}
+
+/** Attention of the newest queries, averaged over the query heads of the slot: [queries, held tokens]. */
+export interface SeenAttention {
+  rows: Float32Array;
+  queries: number;
+}
+
+/** What one KV slot holds under a policy: rows in their codes, and of each token what the policy may ask. */
+export class HeldSlot {
+  private readonly keys: HeldRows;
+  private readonly values: HeldRows;
+  private positions = new Int32Array(0);
+  private attentionSum = new Float32Array(0);
+  /** Tokens that each stands for. */
+  private counts = new Float32Array(0);
+
+  constructor(private readonly request: SlotRequest) {
+    const { cache, layer, keyWidth, valueWidth } = request;
+    this.keys = heldRows(cache.codec.keys, { layer, side: 'keys', width: keyWidth });
+    this.values = heldRows(cache.codec.values, { layer, side: 'values', width: valueWidth });
+  }
+
+  get tokens(): number {
+    return this.positions.length;
+  }
+
+  get byteLength(): number {
+    const { policy } = this.request.cache.policy;
+    return this.keys.byteLength + this.values.byteLength + policyTokenBytes(policy) * this.tokens;
+  }
+
+  /** Adds tokens at positions from `from` on. */
+  append(from: number, keys: Float32Array, values: Float32Array): void {
+    const before = this.tokens;
+    const added = keys.length / this.request.keyWidth;
+    this.keys.append(keys);
+    this.values.append(values);
+    this.positions = Int32Array.from({ length: before + added }, (_, i) =>
+      i < before ? this.positions[i]! : from + i - before,
+    );
+    this.attentionSum = Float32Array.from({ length: before + added }, (_, i) => this.attentionSum[i] ?? 0);
+    this.counts = Float32Array.from({ length: before + added }, (_, i) => this.counts[i] ?? 1);
+  }
+
+  /** Keys and values as attention reads them, and how many tokens each stands for. */
+  read(): { keys: Float32Array; values: Float32Array; counts: Float32Array } {
+    return { keys: this.keys.read(), values: this.values.read(), counts: this.counts };
+  }
+
+  /** Counts attention that tokens have had. */
+  addAttention(sums: Float32Array): void {
+    sums.forEach((sum, token) => {
+      this.attentionSum[token]! += sum;
+    });
+  }
+
+  /** What a policy is told of the tokens that are not exact; no more than `budget` of them may stay. */
+  middle(attention: SeenAttention, budget: number): HeldTokens {
+    const { layer, slot, keyWidth, valueWidth, cache } = this.request;
+    const { from, to } = this.middleRange();
+    const queries = Math.min(cache.policy.policy.observedQueries, attention.queries);
+    const columns = to - from;
+    const { tokens } = this;
+    const { keys, values } = this.read();
+    return {
+      ...{ layer, slot, keyWidth, valueWidth, queries, budget },
+      positions: this.positions.slice(from, to),
+      keys: keys.slice(from * keyWidth, to * keyWidth),
+      values: values.slice(from * valueWidth, to * valueWidth),
+      attentionSum: this.attentionSum.slice(from, to),
+      counts: this.counts.slice(from, to),
+      attention: Float32Array.from({ length: queries * columns }, (_, i) => {
+        const row = attention.queries - queries + Math.floor(i / columns);
+        return attention.rows[row * tokens + from + (i % columns)]!;
+      }),
+    };
+  }
+
+  /** Asks the policy where there are more tokens than `budget`, exact ones included, and codes what is to be coded by now. */
+  settle(attention: SeenAttention, budget: number): void {
+    const { cache, keyWidth, valueWidth } = this.request;
+    const { policy } = cache.policy;
+    const { tokens } = this;
+    const { from, to } = this.middleRange();
+    const asked = this.middle(attention, Math.min(to - from, Math.max(0, budget - (tokens - (to - from)))));
+    let kept: KeptTokens = { places: Int32Array.from({ length: to - from }, (_, place) => place) };
+    if (budget < tokens) kept = asked.budget === 0 ? { places: new Int32Array(0) } : policy.keep(asked);
+    requirePlaces(cache.policy, kept, asked);
+    const places = Int32Array.from([
+      ...Array.from({ length: from }, (_, place) => place),
+      ...Array.from(kept.places, (place) => from + place),
+      ...Array.from({ length: tokens - to }, (_, place) => to + place),
+    ]);
+    const replaced = (part: Float32Array | undefined, rows: HeldRows, width: number) => {
+      if (part === undefined) return undefined;
+      const before = rows.read();
+      const result = new Float32Array(places.length * width);
+      places.forEach((place, i) => {
+        result.set(before.subarray(place * width, (place + 1) * width), i * width);
+      });
+      result.set(part, from * width);
+      return result;
+    };
+    this.keys.settle(places, cache, replaced(kept.keys, this.keys, keyWidth));
+    this.values.settle(places, cache, replaced(kept.values, this.values, valueWidth));
+    this.positions = places.map((place) => this.positions[place]!);
+    this.attentionSum = Float32Array.from(places, (place) => this.attentionSum[place]!);
+    this.counts = Float32Array.from(places, (place, i) => {
+      const inMiddle = i >= from && i < from + kept.places.length;
+      return (inMiddle ? kept.counts?.[i - from] : undefined) ?? this.counts[place]!;
+    });
+  }
+
+  copyFrom(other: HeldSlot): void {
+    this.keys.copyFrom(other.keys);
+    this.values.copyFrom(other.values);
+    this.positions = other.positions.slice();
+    this.attentionSum = other.attentionSum.slice();
+    this.counts = other.counts.slice();
+  }
+
+  /** Where the tokens are that are not exact. */
+  private middleRange(): { from: number; to: number } {
+    const { first, window } = this.request.cache;
+    const behind = this.positions.findIndex((position) => position >= first);
+    const from = behind < 0 ? this.tokens : behind;
+    return { from, to: Math.max(from, this.tokens - window) };
+  }
+}
+
+function requirePlaces(
+  { policy }: PolicySettings,
+  { places }: KeptTokens,
+  { positions, budget, layer }: HeldTokens,
+): void {
+  const ascends = places.every((place, i) => place >= 0 && place < positions.length && !(place <= places[i - 1]!));
+  if (ascends && places.length <= budget) return;
+  throw new KvlrError('plugin-invalid', {
+    message: `expected at most ${budget} of ${positions.length} places, ascending, from the cache policy "${policy.title}", got ${places.length}`,
+    hint: 'Return places of the tokens that stay, from 0, none twice.',
+    where: { layer },
+    data: { budget, tokens: positions.length, places: places.length },
+  });
+}

@@ -1,0 +1,50 @@
+import { type PolicyCache, PolicyLayer } from '@kvlr/cache';
+import type { DecoderShape } from '@kvlr/core';
+
+/** What sequences hold of every layer under a policy, on the host. */
+export class PolicyStore {
+  readonly cache: PolicyCache;
+  /** By sequence, then layer. */
+  private layers: PolicyLayer[][];
+
+  constructor(
+    private readonly shape: DecoderShape,
+    cache: PolicyCache,
+    private readonly batch: number,
+  ) {
+    this.cache = cache;
+    this.layers = this.allocate();
+  }
+
+  /** One layer of one sequence. */
+  layerOf(sequence: number, layer: number): PolicyLayer {
+    return this.layers[sequence]![layer]!;
+  }
+
+  /** Bytes of what is held, exactly: core's `codedCacheBytes` of the sequences. */
+  get byteLength(): number {
+    return this.layers.flat().reduce((sum, layer) => sum + layer.byteLength, 0);
+  }
+
+  clear(): void {
+    this.layers = this.allocate();
+  }
+
+  /** Takes over what a store of the same form holds. */
+  copyFrom({ layers }: PolicyStore): void {
+    layers.forEach((of, sequence) => {
+      of.forEach((layer, place) => {
+        this.layers[sequence]![place]!.copyFrom(layer);
+      });
+    });
+  }
+
+  private allocate(): PolicyLayer[][] {
+    const { layers, numAttentionHeads: heads } = this.shape;
+    return Array.from({ length: this.batch }, () =>
+      layers.map(({ cache: { keySlots: slots, keySlotWidth: keyWidth, valueSlotWidth: valueWidth } }, layer) => {
+        return new PolicyLayer({ layer, heads, slots, keyWidth, valueWidth }, this.cache);
+      }),
+    );
+  }
+}
