@@ -49,6 +49,7 @@ export type { TaskCache } from './evaluate/task-stage.ts';
 export { cacheCodecs, cachePolicies, comparedCaches, type NamedCache, resolveCache } from './frontier/caches.ts';
 export { type BytesComparisonRequest, compareBytes } from './frontier/compare-bytes.ts';
 export { type CacheEngine, type CacheEngineName, cacheEngines } from './frontier/engines.ts';
+export { generatedCache } from './frontier/generated-cache.ts';
 export { headsRows } from './frontier/heads-rows.ts';
 export { type CachePlanRequest, type PlannedCache, planCache } from './frontier/plan-cache.ts';
 export { type HeadPrice, priceOfHeads, type ResultHeads, resolveKeyValueHeads } from './heads.ts';

@@ -25,7 +25,7 @@ export async function printLongContext(
   const texts = await loadEvaluationTexts(options);
   await prepareNodeRuntime();
   const rows: LongContextRow[] = [];
-  for (const { name, checkpoint, cache } of conditionsOf(models, base, options)) {
+  for (const { name, checkpoint, cache } of await conditionsOf(models, base, options)) {
     const evaluation = await evaluateLongContext({
       ...{ model: checkpoint, cache, texts, settings: { lengths: options.lengths, probes: options.probes } },
       runtime: { backend: options.backend },

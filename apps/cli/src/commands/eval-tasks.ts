@@ -37,7 +37,7 @@ export async function printTasks(
   }
   const evaluations: TaskEvaluation[] = [];
   try {
-    for (const { name, checkpoint, cache } of conditionsOf(models, base, options)) {
+    for (const { name, checkpoint, cache } of await conditionsOf(models, base, options)) {
       const results = await evaluateTasks({
         ...{ model: checkpoint, tasks, cache, numFewshot, limit, answers },
         runtime: { backend: options.backend },

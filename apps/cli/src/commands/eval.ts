@@ -53,6 +53,7 @@ Examples:
   kvlr eval --cache-dtype f16,int8,int4               what a cache of fewer bits costs
   kvlr eval ./small --against ./model --tasks piqa,arc_easy,hellaswag -o out/tasks
   kvlr eval --also out/half out/quarter --long-context --cache-dtype int8,int4 --cache-window 256
+  kvlr eval --long-context --lengths 512 --cache f16+policy=snapkv+keep=25%
   kvlr eval ./small --eval-text my-texts.jsonl --json > results.json`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -74,6 +75,7 @@ export function define(command: Command, context: CommandContext): void {
     .option('--num-fewshot <n>', 'examples before each question (default: as the task says)', parseSeed)
     .option('--limit <n>', 'only the first n documents of each task: for testing, not for results', parseCount)
     .option('--cache-window <n>', 'also a cache that keeps the last n tokens, besides the first ones', parseCount)
+    .option('--cache <names...>', 'also caches by name, with any codec and policy: f16+policy=snapkv+keep=25%')
     .option('--cache-sinks <n>', 'how many first tokens such a cache keeps (default: 4)', parseSeed)
     .option('-o, --output <dir>', 'where results, samples and answers go; an interrupted run goes on from there');
   addTextOptions(command, { calibration: false, evaluation: true });
@@ -133,7 +135,7 @@ async function withModels<Value>(
 /** Options that only some ways to evaluate have, and what only those can set side by side. */
 function requireFitting(options: EvalOptions): void {
   const { tasks, longContext, stride, numFewshot, limit, output, cacheWindow, cacheSinks, lengths, probes } = options;
-  const { also, against, cacheDtype } = options;
+  const { also, against, cacheDtype, cache } = options;
   const kinds = Object.entries({ tasks, 'long-context': longContext, stride }).filter(
     ([, value]) => value !== undefined,
   );
@@ -141,6 +143,7 @@ function requireFitting(options: EvalOptions): void {
   const ofAsking = {
     also,
     'cache-window': cacheWindow,
+    cache,
     'cache-sinks': cacheSinks,
     'cache-dtype beside --against': both,
   };

@@ -1,10 +1,10 @@
-import { blockBits, cacheDtypes, KvlrError } from '@kvlr/core';
+import { KvlrError } from '@kvlr/core';
+import { generatedCache } from '@kvlr/pipeline';
 import { loadCache } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import {
   type CacheSettings,
   type ChatMessage,
-  cacheSettingsOf,
   type GeneratedText,
   type LanguageModel,
   loadLanguageModel,
@@ -72,7 +72,7 @@ export function define(command: Command, context: CommandContext): void {
   addBackendOption(addPackingOptions(command))
     .option(
       '--cache <name>',
-      'the same by name, with exact tokens: channel-3+window=32+first=4; on wasm and cpu also any codec of compare --bytes or module of yours, which the host decodes: q8_0:q4_0, ./mine.mjs',
+      'the same by name, with exact tokens: channel-3+window=32+first=4; on wasm and cpu also any codec or policy of compare --bytes or module of yours, which the host decodes: q8_0:q4_0, ./mine.mjs, f16+policy=snapkv+keep=25%',
     )
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
@@ -101,11 +101,7 @@ export function define(command: Command, context: CommandContext): void {
 /** A cache that kernels have, or any other codec by name or module, which the host decodes. */
 async function cacheSettings({ cache: name, cacheDtype }: GenerateOptions): Promise<CacheSettings> {
   if (name === undefined) return { dtype: cacheDtype };
-  const { parts, cache: coded } = await loadCache(name);
-  const exact = parts.window + parts.first;
-  const dtype = cacheDtypes.find((known) => known === parts.keys && known === parts.values);
-  const hasKernels = dtype !== undefined && (exact === 0 || blockBits(dtype) !== undefined);
-  return hasKernels ? cacheSettingsOf(name) : { coded };
+  return generatedCache(await loadCache(name));
 }
 
 function requireChatForSystem({ system, chat }: GenerateOptions): void {

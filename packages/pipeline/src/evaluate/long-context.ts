@@ -1,5 +1,5 @@
 import type { TextDocument } from '@kvlr/calibration';
-import { codedCacheSize } from '@kvlr/core';
+import { codedCacheBytes, codedCacheSize } from '@kvlr/core';
 import { type LongContextResult, type LongContextSettings, probeLongContext } from '@kvlr/tasks';
 import { type AskedModel, askModel } from './task-stage.ts';
 
@@ -26,7 +26,8 @@ export async function evaluateLongContext(request: LongContextRequest): Promise<
     const tokens = texts.map(({ text }) => tokenizer.encode(text));
     const result = await probeLongContext(taskModel, tokenizer, tokens, settings, request);
     const longest = Math.max(...result.cells.map(({ length }) => length));
-    const { dtype = 'f32', window, sinks = 4 } = cache;
+    const { dtype = 'f32', window, sinks = 4, named } = cache;
+    if (named !== undefined) return { ...result, cacheBytes: codedCacheBytes(model.shape, named.cache, longest) };
     const kept = window === undefined ? longest : Math.min(longest, window + sinks);
     return { ...result, cacheBytes: kept * codedCacheSize(model.shape, dtype).bytesPerToken };
   });

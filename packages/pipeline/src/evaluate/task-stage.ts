@@ -1,12 +1,17 @@
 import type { Checkpoint, RunControl, Tokenizer } from '@kvlr/core';
 import { type BackendRequest, type CacheSettings, loadModel, selectBackend } from '@kvlr/runtime';
 import type { TaskModel } from '@kvlr/tasks';
+import type { NamedCache } from '../frontier/caches.ts';
+import { generatedCache } from '../frontier/generated-cache.ts';
 import { CachedTaskModel } from '../models/task-model.ts';
 import { RunContext } from '../run/context.ts';
 import { MemoryRunStore } from '../run/store.ts';
 
 /** How the cache is kept while a model is asked. */
-export type TaskCache = Pick<CacheSettings, 'dtype' | 'window' | 'sinks'>;
+export interface TaskCache extends Pick<CacheSettings, 'dtype' | 'window' | 'sinks'> {
+  /** Any codec and policy, in place of the others. */
+  named?: NamedCache | undefined;
+}
 
 /** What is needed to ask a model. */
 export interface AskedModel extends RunControl {
@@ -32,9 +37,14 @@ export async function askModel<Value>(
   const { model, cache = {}, runtime, onEvent } = request;
   const tokenizer = await model.tokenizer();
   const { backend } = await selectBackend({ ...runtime, onEvent });
-  const modelKey = JSON.stringify([model.id, backend, cache.dtype ?? 'f32', cache.window, cache.sinks]);
+  const { named, ...settings } = cache;
+  const kind = named === undefined ? [cache.dtype ?? 'f32', cache.window, cache.sinks] : [named.name, named.hash];
+  const modelKey = JSON.stringify([model.id, backend, ...kind]);
   return new RunContext(new MemoryRunStore(), request, false).stage('evaluation', title, async () => {
-    const decoder = await loadModel(model, { backend, weights: 'f32', cache });
+    const decoder = await loadModel(model, {
+      ...{ backend, weights: 'f32' },
+      cache: named === undefined ? settings : generatedCache(named),
+    });
     try {
       const taskModel = await CachedTaskModel.create(decoder, tokenizer);
       return await work({ taskModel, tokenizer, modelKey }).finally(() => taskModel.dispose());
