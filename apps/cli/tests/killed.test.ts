@@ -8,7 +8,7 @@ import { tinyDistillation, tinyRecipe } from '@kvlr/testkit';
 import { afterAll, describe, expect, it } from 'vitest';
 import { TinyRun } from './support/tiny-run.ts';
 
-/** The program as it is installed, in a process of its own, which can be killed. */
+/** The program as it is installed, in processes of its own, which can be killed together. */
 const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
 /** What the program says when a stage begins, from the first to the last. */
@@ -35,10 +35,21 @@ function start(output: string): ChildProcess {
   const settings = ['--max-shard-size', '10KB', '--budget', 'measured'];
   return spawn(process.execPath, [program, ...tiny.compress(join(output, 'out'), ...settings)], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
   });
 }
 
 const ended = (child: ChildProcess) => new Promise<number | null>((resolve) => child.once('close', resolve));
+
+/** The process that was started, and the one that works for it. */
+function killAll({ pid }: ChildProcess): void {
+  try {
+    process.kill(-pid!, 'SIGKILL');
+  } catch (error) {
+    // It has ended meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
 
 /** Kills the program so many milliseconds after a stage began; what it said until then. */
 async function kill(output: string, stage: string, milliseconds: number): Promise<string> {
@@ -47,7 +58,7 @@ async function kill(output: string, stage: string, milliseconds: number): Promis
   child.stderr!.on('data', (bytes) => {
     const before = said.includes(stage);
     said += bytes;
-    if (!before && said.includes(stage)) setTimeout(() => child.kill('SIGKILL'), milliseconds);
+    if (!before && said.includes(stage)) setTimeout(() => killAll(child), milliseconds);
   });
   await ended(child);
   return said;

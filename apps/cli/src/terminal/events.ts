@@ -57,7 +57,7 @@ function createBar(): ProgressView {
       }
       if (bar === undefined) {
         const format = '            {bar} {value}/{total} {unit}  {left}{detail}';
-        const settings = { format, clearOnComplete: true, hideCursor: true, stream: process.stderr };
+        const settings = { format, clearOnComplete: true, stream: process.stderr };
         bar = new SingleBar(settings, Presets.shades_classic);
         bar.start(total, completed, { unit, left: '', detail: '' });
       }

@@ -19,7 +19,8 @@ it('keeps in a file what is beyond the memory, and leaves nothing', async () => 
   for (const [window, stream] of streams.entries()) await store.write(window, new Float32Array(stream.length));
   for (const [window, stream] of streams.entries()) await store.write(window, stream);
   await store.write(9, new Float32Array(20).fill(1.5));
-  expect(await readdir(directory)).toHaveLength(1);
+  // Of a process that is killed now nothing stays, but on Windows.
+  expect(await readdir(directory)).toHaveLength(process.platform === 'win32' ? 1 : 0);
   for (const [window, stream] of streams.entries()) expect(await store.read(window)).toEqual(stream);
   expect(await store.read(9)).toEqual(new Float32Array(20).fill(1.5));
   await store.close();

@@ -7,8 +7,9 @@ import { MemoryStreamStore, type StreamStore } from '../models/window-stream.ts'
 const defaultMemoryBytes = 2 ** 30;
 
 /**
- * Residual streams of windows between two layers: in memory up to a limit, and beyond it in a file of a directory for temporary files,
- * which goes when the store is closed.
+ * Residual streams of windows between two layers: in memory up to a limit, and beyond it in a file of a directory for temporary files.
+ * Where systems allow it the file has no name from the beginning, so that nothing is left however the process ends; on Windows it goes
+ * when the store is closed.
  */
 export class SpilledStreamStore implements StreamStore {
   readonly #memory = new MemoryStreamStore();
@@ -57,7 +58,9 @@ export class SpilledStreamStore implements StreamStore {
   #open(): Promise<{ handle: FileHandle; directory: string }> {
     this.#file ??= (async () => {
       const directory = await mkdtemp(join(this.parent, 'kvlr-streams-'));
-      return { directory, handle: await open(join(directory, 'streams'), 'w+') };
+      const handle = await open(join(directory, 'streams'), 'w+');
+      if (process.platform !== 'win32') await rm(directory, { recursive: true });
+      return { directory, handle };
     })();
     return this.#file;
   }
