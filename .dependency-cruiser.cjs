@@ -14,7 +14,7 @@ const mayImport = {
   'engine-onnx': ['core', 'checkpoint', 'rope'],
   recovery: ['core', 'linalg', 'checkpoint', 'runtime'],
   evaluation: ['core'],
-  tasks: ['core', 'checkpoint', 'evaluation', 'reference-model'],
+  tasks: ['core', 'calibration', 'checkpoint', 'evaluation', 'reference-model'],
   report: ['core'],
   pipeline: [
     'core',

@@ -1,3 +1,3 @@
 import { libraryConfig } from '../../tsup.base.ts';
 
-export default libraryConfig(['src/index.ts']);
+export default libraryConfig({ index: 'src/index.ts', 'parquet-worker': 'src/node/parquet-worker.ts' });

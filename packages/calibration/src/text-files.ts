@@ -1,4 +1,5 @@
 import { KvlrError } from '@kvlr/core';
+import { readParquet } from './parquet/read-parquet.ts';
 import { readRows, readTexts, type TextDocument } from './text.ts';
 
 /** The bytes of a text file, and its name or path: with the first bytes the extension says how to read it. */
@@ -36,25 +37,15 @@ async function readTextFile(file: TextFileBytes, maxBytes: number): Promise<Text
   const bytes = startsWith(file.bytes, [0x1f, 0x8b]) ? await unpack(file, maxBytes) : file.bytes;
   requireTextSize(name, bytes.length, maxBytes);
   if (!startsWith(bytes, ascii('PAR1'))) return readTexts([{ name, text: decodeText(name, bytes) }]);
-  return readRows(name, await readParquet(name, bytes));
+  return readRows(name, await readDocumentRows(name, bytes));
 }
 
 /** The rows of a Parquet file, as far as documents have columns for them. */
-async function readParquet(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<unknown[]> {
-  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import('hyparquet');
-  const { compressors } = await import('hyparquet-compressors');
-  const file = bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
-  let present: string[];
-  try {
-    present = parquetSchema(parquetMetadata(file)).children.map(({ element }) => element.name);
-    const columns = ['text', 'source'].filter((column) => present.includes(column));
-    if (columns.includes('text')) return await parquetReadObjects({ file, columns, compressors });
-  } catch (cause) {
-    const hint = 'The file was cut short or damaged: copy it again.';
-    throw notText(name, 'a whole Parquet file', reasonOf(cause), hint, cause);
-  }
+async function readDocumentRows(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<unknown[]> {
+  const { columns, rows } = await readParquet(name, bytes, ['text', 'source']);
+  if (columns.includes('text')) return rows;
   const hint = 'Rename the column that holds the texts to text, or write the texts as JSON lines.';
-  throw notText(name, 'a column text', `the columns ${present.slice(0, 8).join(', ')}`, hint);
+  throw notText(name, 'a column text', `the columns ${columns.slice(0, 8).join(', ')}`, hint);
 }
 
 async function unpack({ name, bytes }: TextFileBytes, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {

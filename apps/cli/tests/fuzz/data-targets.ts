@@ -1,3 +1,4 @@
+import { readParquet } from '@kvlr/calibration';
 import { createMemoryFiles, openCheckpoint } from '@kvlr/checkpoint';
 import { KvlrError } from '@kvlr/core';
 import { calibrate, MemoryRunStore, mergeStatisticsStores, parseInstructions, readStatistics } from '@kvlr/pipeline';
@@ -7,6 +8,7 @@ import {
   decode,
   encode,
   type Input,
+  joined,
   mutateBytes,
   mutateHeader,
   mutateJson,
@@ -14,9 +16,15 @@ import {
   type Target,
 } from './mutate.ts';
 
-/** Tasks with their data, instructions, statistics that were gathered elsewhere. */
+/** Tasks with their data, Parquet files, instructions, statistics that were gathered elsewhere. */
 export async function dataTargets(): Promise<Record<string, Target>> {
-  return { task: tasks(), documents: documents(), instructions: instructions(), statistics: await statistics() };
+  return {
+    task: tasks(),
+    documents: documents(),
+    parquet: parquetFiles(),
+    instructions: instructions(),
+    statistics: await statistics(),
+  };
 }
 
 const taskYaml = `task: sea
@@ -127,6 +135,25 @@ function documents(): Target {
     },
     read: (input) =>
       readDocuments(Object.entries(input).map(([name, bytes]) => ({ name, bytes: Uint8Array.from(bytes) }))),
+  };
+}
+
+/** Three rows of a number and two texts, by pyarrow; wrong where the pages begin, or at the end, where the sizes stand. */
+const parquetRows = Buffer.from(
+  'UEFSMRUEFTAVLkwVBhUAEgAAGAQBAAkBPAIAAAAAAAAAAwAAAAAAAAAVABUUFRgsFQYVEBUGFQYcAAAACiQCAAAABgECAyQAFQQVKhUuTBUGFQASAAAVUAYAAABvbmUgw6kAAAAAAwAAAHR3bxUAFRQVGCwVBhUQFQYVBhwAAAAKJAIAAAAGAQIDJAAVBBUUFRhMFQQVABIAAAokAQAAAGEBAAAAYhUAFRIVFiwVBhUQFQYVBhwAAAAJIAIAAAADAwEDAhUEGUw1ABgGc2NoZW1hFQYAFQQlAhgCaWQAFQwlAhgEdGV4dCUATBwAAAAVDCUCGAZzb3VyY2UlAEwcAAAAFgYZHBk8JgAcFQQZNQAGEBkYAmlkFQIWBhaGARaIASZSJggpLBUEFQAVAgAVABUQFQIAPCkGGSYABgAAACYAHBUMGTUABhAZGAR0ZXh0FQIWBhaAARaIASbaASaQASksFQQVABUCABUAFRAVAgA8FhIZBhkmAAYAAAAmABwVDBk1AAYQGRgGc291cmNlFQIWBhZoFnAmzAImmAIpLBUEFQAVAgAVABUQFQIAPBYEGQYZJgIEAAAAFu4CFgYmCBaAAwAoIHBhcnF1ZXQtY3BwLWFycm93IHZlcnNpb24gMjYuMC4xGTwcAAAcAAAcAAAALgEAAFBBUjE=',
+  'base64',
+);
+
+/** Each is read in a process of its own. */
+function parquetFiles(): Target {
+  return {
+    cost: 10,
+    make(dice) {
+      if (dice.below(2) === 0) return { 'a.parquet': mutateBytes(parquetRows, dice) };
+      const footer = dice.below(2) === 0 ? parquetRows.length - 400 : 180;
+      return { 'a.parquet': joined(parquetRows.subarray(0, footer), mutateBytes(parquetRows.subarray(footer), dice)) };
+    },
+    read: (input) => readParquet('a.parquet', Uint8Array.from(input['a.parquet']!), undefined, { bytes: 2 ** 27 }),
   };
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KvlrError } from '@kvlr/core';
 import { describe, expect, it } from 'vitest';
-import { Dice, type Input } from './mutate.ts';
+import { Dice, type Input, type Target } from './mutate.ts';
 import { createTargets } from './targets.ts';
 
 /** Inputs in all: `npm run fuzz` asks for more, and for others. */
@@ -56,12 +56,14 @@ describe('an input that failed once', () => {
 
 describe('files from strangers', () => {
   const before = process.memoryUsage().rss;
-  const each = Math.ceil(inputs / names.length);
+  const share = ({ cost = 1 }: Target) => 1 / cost;
+  const shares = Object.values(targets).reduce((sum, target) => sum + share(target), 0);
 
   it.each(names)(
     '%s: every input ends in a value or a typed error, in bounds',
     async (target) => {
       const faults: string[] = [];
+      const each = Math.ceil((inputs * share(targets[target]!)) / shares);
       for (let seed = firstSeed; seed < firstSeed + each && faults.length < 20; seed++) {
         const input = targets[target]!.make(new Dice(seed * names.length + names.indexOf(target)));
         const fault = await faultOf(target, input);

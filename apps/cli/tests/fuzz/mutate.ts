@@ -9,6 +9,8 @@ export interface Target {
   make(dice: Dice): Input;
   /** Reads all of it. */
   read(input: Input): Promise<unknown>;
+  /** How much longer than others an input takes: so many times fewer are tried. */
+  cost?: number;
 }
 
 /** Numbers from a seed: the same seed makes the same input. */

@@ -1,3 +1,4 @@
+import { readParquet } from '@kvlr/calibration';
 import { KvlrError, Registry } from '@kvlr/core';
 import type { TaskDocument } from './templates.ts';
 
@@ -24,7 +25,7 @@ export async function readDocuments(files: readonly DataFile[]): Promise<TaskDoc
 
 async function readRows({ name, bytes }: DataFile): Promise<TaskDocument[]> {
   const parquet = [0x50, 0x41, 0x52, 0x31].every((byte, position) => bytes[position] === byte);
-  if (parquet) return readParquet(name, bytes);
+  if (parquet) return readParquetRows(name, bytes);
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -43,17 +44,9 @@ async function readRows({ name, bytes }: DataFile): Promise<TaskDocument[]> {
   });
 }
 
-async function readParquet(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<TaskDocument[]> {
-  const { parquetReadObjects } = await import('hyparquet');
-  const { compressors } = await import('hyparquet-compressors');
-  const file = bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
-  try {
-    const rows = await parquetReadObjects({ file, compressors });
-    return rows.map((row, index) => toDocument(name, toJson(row), `row ${index + 1}`));
-  } catch (cause) {
-    if (KvlrError.isInstance(cause)) throw cause;
-    throw malformed(name, 'a whole Parquet file', cause instanceof Error ? cause.message : String(cause), cause);
-  }
+async function readParquetRows(name: string, bytes: Uint8Array<ArrayBuffer>): Promise<TaskDocument[]> {
+  const { rows } = await readParquet(name, bytes);
+  return rows.map((row, index) => toDocument(name, toJson(row), `row ${index + 1}`));
 }
 
 /** 64-bit integers as numbers, where they fit. */
