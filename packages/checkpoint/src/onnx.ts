@@ -1,4 +1,4 @@
 /** For graphs of one's own: nodes, constants and inputs become an ONNX file. */
 export { graphFile, type OnnxFile } from './onnx/files.ts';
-export type { OnnxAttribute, OnnxGraph } from './onnx/format.ts';
+export type { OnnxAttribute, OnnxGraph, OnnxNode } from './onnx/format.ts';
 export { GraphBuilder, plainTensor } from './onnx/graph.ts';

@@ -1,5 +1,5 @@
 import { graphFile } from '@kvlr/checkpoint/onnx';
-import { KvlrError, type TapName } from '@kvlr/core';
+import { KvlrError, type TapName, type TensorRole } from '@kvlr/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { type DecoderGraph, streamInput } from './graphs/decoder-graphs.ts';
 import type { OnnxRuntimeModule } from './onnx-runtime.ts';
@@ -35,7 +35,10 @@ export class GraphSession {
   }
 
   /** Runs the graph: its result, and the taps that are asked for. Throws 'device-error'. */
-  async run(inputs: Tensors, taps: readonly TapName[] = []): Promise<{ result: Tensor; tapped: Tensor[] }> {
+  async run(
+    inputs: Tensors,
+    taps: readonly (TapName | TensorRole)[] = [],
+  ): Promise<{ result: Tensor; tapped: Tensor[] }> {
     const { result, taps: names } = this.names;
     const wanted = taps.map((tap) => names[tap]!);
     const fetched = [...new Set([result, ...wanted])].filter((name) => name !== streamInput);

@@ -5,5 +5,8 @@ export {
   type OnnxHead,
   type OnnxLayer,
   type OnnxSettings,
+  type OnnxTrainedLayer,
+  type TrainedMatrices,
 } from './onnx-decoder.ts';
 export { findOnnxRuntime, type OnnxRuntime } from './onnx-runtime.ts';
+export { loadOnnxTrainingModel, type OnnxTrainingModel } from './training-model.ts';

@@ -9,6 +9,7 @@ import {
   readRows,
   readTensor,
   type TapName,
+  type TensorRole,
 } from '@kvlr/core';
 import type { Tensor } from 'onnxruntime-node';
 import { GraphSession, type Tensors } from './graph-session.ts';
@@ -16,11 +17,13 @@ import {
   type DecoderGraph,
   embeddingGraph,
   headGraph,
+  layerGradientGraph,
   layerGraph,
   layerKind,
   learnedInput,
   streamInput,
   tableOfHead,
+  upstreamInput,
 } from './graphs/decoder-graphs.ts';
 import { type OnnxRuntimeModule, requireOnnxRuntime } from './onnx-runtime.ts';
 import { positionTables, tablesKey } from './position-tables.ts';
@@ -61,6 +64,21 @@ export interface OnnxEmbedding {
 export interface OnnxLayer {
   /** The residual stream of one window behind the layer, from that before it, [tokens, hiddenSize], and what the layer computed. */
   pass(stream: Float32Array, taps: readonly TapName[]): Promise<{ after: Float32Array; activations: LayerActivations }>;
+}
+
+/** Matrices in training by their roles, [in, out] row by row. */
+export type TrainedMatrices = ReadonlyMap<TensorRole, Float32Array>;
+
+/** One layer of a decoder, some of whose matrices are in training. Streams are [tokens, hiddenSize]. */
+export interface OnnxTrainedLayer {
+  /** The stream behind the layer. */
+  pass(stream: Float32Array, trained: TrainedMatrices): Promise<Float32Array>;
+  /** From the gradient to the stream behind the layer: that to the stream before it, and those to the matrices. */
+  gradients(
+    stream: Float32Array,
+    upstream: Float32Array,
+    trained: TrainedMatrices,
+  ): Promise<{ stream: Float32Array; matrices: TrainedMatrices }>;
 }
 
 /** What stands behind the last layer. */
@@ -126,6 +144,39 @@ export class OnnxDecoder {
         const activations: LayerActivations = { layer, tokens };
         for (const [place, tap] of taps.entries()) activations[tap] = valuesOf(tapped[place]!);
         return { after: valuesOf(result), activations };
+      },
+    };
+  }
+
+  /**
+   * Reads a layer without the matrices that are in training: their values come with every call. Throws as `loadLayer` does, and
+   * 'unsupported-feature' where the layer has an operation without a gradient.
+   */
+  async loadTrainedLayer(layer: number, roles: readonly TensorRole[]): Promise<OnnxTrainedLayer> {
+    const { shape } = this;
+    const trained = new Set(roles);
+    const tensors = layerTensors(shape, layer);
+    const sizes = new Map(tensors.map((tensor) => [tensor.role, [...tensor.shape].reverse()]));
+    const frozen = await this.read(tensors.filter(({ role }) => !trained.has(role)));
+    const kind = `${layerKind(shape, layer)} with ${roles}`;
+    const forward = await this.session(kind, () => layerGraph(shape, layer, trained));
+    const backward = () => this.session(`${kind} back`, () => layerGradientGraph(shape, layer, trained));
+    if (roles.length > 0) await backward();
+    const inputsOf = (stream: Float32Array, matrices: TrainedMatrices): Tensors => ({
+      ...frozen,
+      ...Object.fromEntries(roles.map((role) => [role, this.tensor(matrices.get(role)!, sizes.get(role)!)])),
+      ...this.positionsOf(layer, stream.length / shape.hiddenSize),
+      [streamInput]: this.streamOf(stream),
+    });
+    return {
+      pass: async (stream, matrices) => valuesOf((await forward.run(inputsOf(stream, matrices))).result),
+      gradients: async (stream, upstream, matrices) => {
+        const inputs = { ...inputsOf(stream, matrices), [upstreamInput]: this.streamOf(upstream) };
+        const { result, tapped } = await (await backward()).run(inputs, roles);
+        return {
+          stream: valuesOf(result),
+          matrices: new Map(roles.map((role, place) => [role, valuesOf(tapped[place]!)])),
+        };
       },
     };
   }

@@ -190,7 +190,8 @@ export async function compressLayers(
   const student = applyCompression(model, layers);
   const settings = recipe.recovery;
   const recovered = await recoverStudent(context, {
-    ...{ teacher: model, student, settings, text, loadLayer: runner.loadNativeLayer, key: keys.recovery },
+    ...{ teacher: model, student, settings, text, key: keys.recovery },
+    ...{ loadLayer: runner.loadNativeLayer, native: runner.nativeTraining, backend: runner.choice.backend },
   });
   const result =
     recipe.keyScales === 'balanced' ? await withBalancedKeys(recovered.model, statistics!) : recovered.model;

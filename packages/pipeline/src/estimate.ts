@@ -7,7 +7,7 @@ import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import { stageMemory } from './memory-estimate.ts';
 import type { ProbedSpeeds } from './models/probe.ts';
-import { estimateDistillation, type ModelSize, modelSize, speeds } from './models/training-estimate.ts';
+import { estimateDistillation, type ModelSize, modelSize, speeds, trainingSpeed } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
@@ -79,6 +79,8 @@ export function estimateCompression(
   const student = studentSize(size, price, headWidth);
   const recovery = estimateRecovery(shape, recipe, student, native);
   const distillation = estimateDistillation(shape, recipe, student, plan);
+  const trainsWhole = !recipe.recovery.distillation?.adapterRank;
+  const distillationSpeed = native && trainsWhole ? trainingSpeed(backend, true) : speed;
   const stages = [
     { title: 'statistics', seconds: plan.needsStatistics && !plan.givenStatistics ? statisticsSeconds : 0 },
     { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / windowSpeed) },
@@ -90,7 +92,7 @@ export function estimateCompression(
         recovery.moments / (probed?.moments ?? momentSpeed) +
         recovery.solving / plainSpeed,
     },
-    ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / speed }] : []),
+    ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / distillationSpeed }] : []),
     { title: 'evaluation', seconds: evaluationSeconds },
   ];
 

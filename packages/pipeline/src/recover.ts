@@ -7,6 +7,7 @@ import { type CompressionReport, modelCard } from '@kvlr/report';
 import { type BackendChoice, loadChatTemplate, selectBackend } from '@kvlr/runtime';
 import { type RunSettings, writeCheckpoint } from './compress.ts';
 import { type CompressionEstimate, estimateCompression } from './estimate.ts';
+import { chooseEngine } from './models/engine.ts';
 import { attentionDtype, cacheElementBytes, readLicence } from './models/facts.ts';
 import { ModelRunner } from './models/runner.ts';
 import { checkTeacher } from './models/teacher.ts';
@@ -99,6 +100,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
     },
     backend: runner.choice.backend,
     loadLayer: runner.loadNativeLayer,
+    native: runner.nativeTraining,
   });
   const { history, course } = recovered;
   const written = roundModel(recovered.model, model, undefined);
@@ -135,7 +137,9 @@ export async function planRecovery(request: CheckpointRecoveryRequest): Promise<
   const recipe = { ...parseRecipe({}), recovery, evaluation };
   const heads = { keyValueHeads: model.shape.numKeyValueHeads, headWidth: 1 };
   const plan = { model, recipe, texts, ...heads, needsStatistics: false, givenStatistics: false };
-  const { stages, seconds, memoryBytes, outputBytes } = estimateCompression(plan, backend.backend);
+  const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
+  const native = engine.native !== undefined;
+  const { stages, seconds, memoryBytes, outputBytes } = estimateCompression(plan, backend.backend, native);
   return { stages, seconds, memoryBytes, outputBytes, backend };
 }
 

@@ -23,6 +23,7 @@ export {
   instructionWindows,
   parseInstructions,
 } from './instructions/instructions.ts';
+export type { NativeTraining, NativeTrainingModel, TrainedValues } from './native/native-training.ts';
 export {
   type ReconstructionRequest,
   type ReconstructionResult,

@@ -9,23 +9,23 @@ import type { Command } from 'commander';
 import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
 import { loadInstructions, loadTraining, type Training, type TrainingOptions } from '../inputs/training.ts';
-import { describeMachine, peakMemoryBytes } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, runtimeOf } from '../machine.ts';
 import {
   addBackendOption,
   addDistillOption,
+  addEngineOption,
   addRecipeFileOption,
   addRecoverOption,
   addSeedOption,
   addTextOptions,
-  type BackendChoice,
+  type ComputeOptions,
 } from '../options/options.ts';
 import { parseCount, parseNonNegative, parsePositive } from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { plannedRecoveryToText } from '../terminal/texts.ts';
 
-interface RecoverOptions extends TextOptions, TrainingOptions {
+interface RecoverOptions extends TextOptions, TrainingOptions, Pick<ComputeOptions, 'backend' | 'engine'> {
   output: string;
-  backend: BackendChoice;
   run?: string;
   overwrite?: boolean;
   dryRun?: boolean;
@@ -76,7 +76,7 @@ export function define(command: Command, context: CommandContext): void {
     .option('--instructions <files...>', 'train on the answers of these JSON lines instead of the calibration texts')
     .option('--adapter <dir>', 'merge this adapter of peft into the checkpoint first');
   addTextOptions(command, { calibration: true, evaluation: true });
-  addBackendOption(command)
+  addEngineOption(addBackendOption(command))
     .option('--run <dir>', 'directory that keeps what resuming needs (default: OUT.run)')
     .option('--overwrite', 'replace an earlier result at OUT, once the new one is complete')
     .option('--dry-run', 'print memory, disk and time that it would take, and do nothing')
@@ -111,7 +111,7 @@ async function recover(
     instructions: await loadInstructions(options.instructions),
     adapter: options.adapter === undefined ? undefined : createDirectoryFiles(options.adapter),
     texts,
-    runtime: { backend: options.backend },
+    runtime: runtimeOf(options),
     output: options.output,
     runDirectory: options.run,
     overwrite: options.overwrite,

@@ -44,20 +44,23 @@ export interface ComputeOptions {
 
 /** Adds --backend, --engine and --workers. */
 export function addComputeOptions(command: Command): Command {
-  return addBackendOption(command)
-    .addOption(
-      new Option(
-        '--engine <name>',
-        'what runs the windows of calibration, refits and evaluation: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
-      )
-        .choices(['auto', 'tfjs', 'onnx'] satisfies EngineChoice[])
-        .default('auto'),
+  return addEngineOption(addBackendOption(command)).option(
+    '--workers <n>',
+    'threads for calibration and evaluation on the CPU (default: one a processor, as memory allows)',
+    parseCount,
+  );
+}
+
+/** Adds --engine. */
+export function addEngineOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--engine <name>',
+      'what runs the windows of calibration, refits and evaluation, and the layers of end-to-end training: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
     )
-    .option(
-      '--workers <n>',
-      'threads for calibration and evaluation on the CPU (default: one a processor, as memory allows)',
-      parseCount,
-    );
+      .choices(['auto', 'tfjs', 'onnx'] satisfies EngineChoice[])
+      .default('auto'),
+  );
 }
 
 /** Adds --calibration and --eval-text. */

@@ -7,7 +7,8 @@ import {
   type TapName,
   type TensorRole,
 } from '@kvlr/core';
-import { attentionBlock, positionInputs } from './attention.ts';
+import { type AttentionValues, attentionBlock, positionInputs } from './attention.ts';
+import { gradientNodes } from './gradients.ts';
 import { DecoderOperations } from './operations.ts';
 
 /**
@@ -20,14 +21,16 @@ export interface DecoderGraph {
   weights: DecoderTensor[];
   /** Name of the result, [tokens, numbers]. */
   result: string;
-  /** Names of what can be asked for besides, of layers. */
-  taps: Partial<Record<TapName, string>>;
+  /** Names of what can be asked for besides: what a layer computes, or the gradients to its weights, by their roles. */
+  taps: Partial<Record<TapName | TensorRole, string>>;
 }
 
 /** Input of all graphs: rows of the embedding, or the residual stream, one a token. */
 export const streamInput = 'stream';
 /** Input of the embedding's graph where positions are learned: their rows, [tokens, hiddenSize]. */
 export const learnedInput = 'learned';
+/** Input of a layer's gradients: that to the stream behind the layer, [tokens, hiddenSize]. */
+export const upstreamInput = 'upstream';
 /** Name of the dimension that is as long as the window. */
 const tokens = 'tokens';
 
@@ -47,19 +50,47 @@ export function embeddingGraph(shape: DecoderShape): DecoderGraph {
   return finish(graph, weights, result);
 }
 
-/** From the stream before a layer [tokens, hiddenSize] to the stream after it. */
-export function layerGraph(shape: DecoderShape, layer: number): DecoderGraph {
-  const { blocks, hiddenSize } = shape;
+/**
+ * From the stream before a layer [tokens, hiddenSize] to the stream after it.
+ *
+ * @param trained Matrices that are given as training holds them, [in, out].
+ */
+export function layerGraph(shape: DecoderShape, layer: number, trained?: ReadonlySet<TensorRole>): DecoderGraph {
   const weights = layerTensors(shape, layer);
-  const { graph, operations } = openGraph(shape, weights, hiddenSize);
-  for (const input of positionInputs(shape, layer)) graph.input({ dtype: 'F32', ...input });
+  const { graph, operations } = openLayer(shape, layer, weights, trained);
+  const { result, values } = layerValues(operations, shape, layer);
+  return finish(graph, weights, result, { stream: streamInput, ...values });
+}
+
+/**
+ * From the gradient to the stream after a layer to that to the stream before it, and to the trained matrices, [in, out] as they are given.
+ * The layer is computed again.
+ *
+ * @throws KvlrError 'unsupported-feature' for an operator without a gradient.
+ */
+export function layerGradientGraph(shape: DecoderShape, layer: number, trained: ReadonlySet<TensorRole>): DecoderGraph {
+  const weights = layerTensors(shape, layer);
+  const { graph, operations } = openLayer(shape, layer, weights, trained);
+  graph.input({ name: upstreamInput, dtype: 'F32', shape: [tokens, shape.hiddenSize] });
+  const { result: value } = layerValues(operations, shape, layer);
+  const wanted = [streamInput, ...trained];
+  const found = gradientNodes(operations, [...graph.finish().nodes], { value, upstream: upstreamInput, wanted });
+  const taps = Object.fromEntries([...trained].map((role) => [role, found.get(role)!]));
+  return finish(graph, weights, found.get(streamInput)!, taps);
+}
+
+function layerValues(
+  operations: DecoderOperations,
+  shape: DecoderShape,
+  layer: number,
+): { result: string; values: AttentionValues } {
+  const { blocks } = shape;
   const values = attentionBlock(operations, streamInput, shape, layer);
   const added = operations.node('Add', [streamInput, values.blockOutput]);
   const between = blocks.after === 'stream' ? operations.normByRole(added, 'attentionOutputNorm') : added;
   const block = feedForwardBlock(operations, blocks.parallel ? streamInput : between, shape);
   const sum = operations.node('Add', [between, block]);
-  const result = blocks.after === 'stream' ? operations.normByRole(sum, 'feedForwardOutputNorm') : sum;
-  return finish(graph, weights, result, { stream: streamInput, ...values });
+  return { result: blocks.after === 'stream' ? operations.normByRole(sum, 'feedForwardOutputNorm') : sum, values };
 }
 
 /** Layers of equal kinds share a graph. */
@@ -109,14 +140,31 @@ function feedForwardBlock(operations: DecoderOperations, stream: string, shape: 
   return operations.scaled(normed, blocks.residualScale);
 }
 
-function openGraph(shape: DecoderShape, weights: readonly DecoderTensor[], width: number) {
+function openLayer(
+  shape: DecoderShape,
+  layer: number,
+  weights: readonly DecoderTensor[],
+  trained?: ReadonlySet<TensorRole>,
+) {
+  const opened = openGraph(shape, weights, shape.hiddenSize, trained);
+  for (const input of positionInputs(shape, layer)) opened.graph.input({ dtype: 'F32', ...input });
+  return opened;
+}
+
+function openGraph(
+  shape: DecoderShape,
+  weights: readonly DecoderTensor[],
+  width: number,
+  turned: ReadonlySet<TensorRole> = new Set(),
+) {
   const graph = new GraphBuilder();
   graph.input({ name: streamInput, dtype: 'F32', shape: [tokens, width] });
   for (const { role, shape: sizes } of weights) {
-    const [count, ...rest] = sizes;
-    graph.input({ name: role, dtype: 'F32', shape: count === shape.vocabSize ? ['rows', ...rest] : sizes });
+    const [count, ...rest] = turned.has(role) ? [...sizes].reverse() : sizes;
+    graph.input({ name: role, dtype: 'F32', shape: count === shape.vocabSize ? ['rows', ...rest] : [count!, ...rest] });
   }
-  return { graph, operations: new DecoderOperations(graph, shape, new Set(weights.map(({ role }) => role))) };
+  const roles = new Set(weights.map(({ role }) => role));
+  return { graph, operations: new DecoderOperations(graph, shape, roles, turned) };
 }
 
 function finish(

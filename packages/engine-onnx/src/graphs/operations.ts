@@ -20,6 +20,8 @@ export class DecoderOperations {
     private readonly shape: DecoderShape,
     /** Weights that the graph has. */
     private readonly weights: ReadonlySet<TensorRole>,
+    /** Matrices among them that are given as [in, out], as training holds them; the others are [out, in], as files do. */
+    private readonly turned: ReadonlySet<string> = new Set(),
   ) {}
 
   /** A node of one output, which stands for its result. */
@@ -41,9 +43,21 @@ export class DecoderOperations {
     return this.node('Transpose', [x], { perm: { integers: order } });
   }
 
-  /** x [rows, in] times the transpose of a matrix [out, in], plus a bias [out] where there is one. */
+  /** x [rows, in] times a matrix [in, out], however it is given, plus a bias [out] where there is one. */
   affine(x: string, matrix: string, bias?: string): string {
-    return this.node('Gemm', bias === undefined ? [x, matrix] : [x, matrix, bias], { transB: { integer: 1 } });
+    const attributes = { transB: { integer: this.turned.has(matrix) ? 0 : 1 } };
+    return this.node('Gemm', bias === undefined ? [x, matrix] : [x, matrix, bias], attributes);
+  }
+
+  /** Products of the matrices in the last two axes, either of them transposed. */
+  product(left: string, right: string, { transA = false, transB = false }): string {
+    const attributes = { transA: { integer: Number(transA) }, transB: { integer: Number(transB) } };
+    return this.node('FusedMatMul', [left, right], attributes, 'com.microsoft');
+  }
+
+  /** Sums or means over one axis, which stays with length 1 unless told otherwise. */
+  reduce(operator: 'ReduceSum' | 'ReduceMean', x: string, axis: number, keep = true): string {
+    return this.node(operator, [x, this.integers([axis])], { keepdims: { integer: Number(keep) } });
   }
 
   /** One of a layer's projections, with its bias. */
@@ -102,7 +116,7 @@ export class DecoderOperations {
     return this.once(name, () => this.graph.integers(name, values));
   }
 
-  private float(value: number): string {
+  float(value: number): string {
     const name = `float ${value}`;
     return this.once(name, () => this.floats(name, [], Float32Array.of(value)));
   }

@@ -1,7 +1,11 @@
 import { type ActivationSource, type EventListener, KvlrError, type LogitSource, type ModelSource } from '@kvlr/core';
+import type { NativeTraining } from '@kvlr/recovery';
 import type { BackendName, HeadOnDevice, LayerOnDevice } from '@kvlr/runtime';
 
-/** What runs windows of text: statistics, recordings, refits and evaluation. Training needs gradients, which only TensorFlow.js has. */
+/**
+ * What runs windows of text: statistics, recordings, refits, evaluation, and the layers of training end to end. Block reconstruction and
+ * adapters are trained on TensorFlow.js.
+ */
 export type EngineChoice = 'auto' | 'tfjs' | 'onnx';
 
 /** Port: native code that runs windows. `onnxEngine` of `@kvlr/pipeline/node` is one. */
@@ -13,6 +17,8 @@ export interface NativeEngine {
   load(source: ModelSource): Promise<ActivationSource & LogitSource & { dispose(): void }>;
   /** A model of which one part at a time is loaded; the caller disposes each. */
   open(source: ModelSource): Promise<ModelParts>;
+  /** Layers forwards and backwards. */
+  training?: NativeTraining;
 }
 
 /** A model of which layers and head are loaded when they are needed, one at a time. */

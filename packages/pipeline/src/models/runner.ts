@@ -15,7 +15,7 @@ import {
   type RunControl,
   throwIfAborted,
 } from '@kvlr/core';
-import type { LoadLayer } from '@kvlr/recovery';
+import type { LoadLayer, NativeTraining } from '@kvlr/recovery';
 import {
   type BackendChoice,
   type BackendName,
@@ -107,6 +107,11 @@ export class ModelRunner {
     } finally {
       await stream.dispose();
     }
+  }
+
+  /** Layers forwards and backwards in native code; undefined where they are trained on TensorFlow.js. */
+  get nativeTraining(): NativeTraining | undefined {
+    return this.engine.native?.training;
   }
 
   /** Loads single layers in native code; undefined where windows run on TensorFlow.js. */

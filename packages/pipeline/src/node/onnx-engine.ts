@@ -1,4 +1,4 @@
-import { findOnnxRuntime, loadOnnxModel, OnnxDecoder } from '@kvlr/engine-onnx';
+import { findOnnxRuntime, loadOnnxModel, loadOnnxTrainingModel, OnnxDecoder } from '@kvlr/engine-onnx';
 import type { NativeEngine } from '../models/engine.ts';
 
 /** ONNX Runtime on the CPU, of the package onnxruntime-node, where users have it installed. */
@@ -7,6 +7,7 @@ function createOnnxEngine(threads?: number): NativeEngine {
     name: 'onnx',
     look: findOnnxRuntime,
     load: (source) => loadOnnxModel(source, { threads }),
+    training: { load: (source, roles, { signal }) => loadOnnxTrainingModel(source, roles, { threads, signal }) },
     async open(source) {
       const decoder = await OnnxDecoder.open(source, { threads });
       // One part is loaded at a time: with it goes what ONNX Runtime holds for it.

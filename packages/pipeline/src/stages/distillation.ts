@@ -11,6 +11,7 @@ import {
   describeCourse,
   distill,
   encodePeftAdapter,
+  type NativeTraining,
   needsTeacher,
   type TeacherStore,
   type TopTokens,
@@ -40,6 +41,8 @@ export interface DistillationStageRequest {
   key: ArtefactKey;
   /** What computes, for the estimate that is told before training starts. */
   backend?: BackendName | undefined;
+  /** Runs the layers in the place of the backend, where whole projections are trained. */
+  native?: NativeTraining | undefined;
 }
 
 /** Windows that a distillation trains on, no more than the text has, and held-out ones; throws 'text-too-short'. */
@@ -119,6 +122,7 @@ export async function distillStudent(context: RunContext, request: DistillationS
       ...running.control,
       ...{ student, windows: training, heldOutWindows: heldOut, preset, settings },
       ...(teacher && { teacher }),
+      native: request.native,
       ...(checkpoint && { checkpoint }),
       teacherStore: teacherStore(context, key),
       onCheckpoint: (state) => running.save(saved, state),
@@ -169,14 +173,17 @@ async function saveAdapter(
 
 function tellEstimate(
   context: RunContext,
-  { teacher, student, settings, backend, windows }: DistillationStageRequest,
-  { settings: { steps } }: ResolvedDistillation,
+  { teacher, student, settings, backend, native, windows }: DistillationStageRequest,
+  { settings: { steps, adapterRank } }: ResolvedDistillation,
   resumedAt: number,
 ): void {
   if (backend === undefined) return;
   const windowTokens = windows?.training[0];
   const length = windowTokens && (windowTokens instanceof Int32Array ? windowTokens : windowTokens.tokenIds).length;
-  const message = describeTraining({ teacher, student, settings, backend, length, steps: steps - resumedAt });
+  const message = describeTraining({
+    ...{ teacher, student, settings, backend, length, steps: steps - resumedAt },
+    native: native !== undefined && adapterRank === 0,
+  });
   context.onEvent({ type: 'note', message });
 }
 

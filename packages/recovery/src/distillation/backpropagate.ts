@@ -30,7 +30,7 @@ export async function backpropagate(
   pieces: readonly TrainingPiece[],
   rowsOfStep = countedRows(pieces),
 ): Promise<{ loss: Scalar; gradients: NamedTensorMap }> {
-  const { teacher, student, layers, objective, context, signal } = request;
+  const { teacher, student, layers, objective, context, native, signal } = request;
   const { temperature, hiddenWeight } = objective;
   const held = new Set<Tensor>();
   const hold = <Kept extends Tensor>(tensor: Kept): Kept => {
@@ -72,12 +72,17 @@ export async function backpropagate(
       const variables = layers[layer]!.variables();
       // The embedding is frozen: below the first layer nothing asks for a gradient.
       const inputs = layer > 0 ? [...variables, before] : variables;
-      const found = grads(() => layerOutput(before, student, layer, context, layers[layer]))(inputs, total.gradient);
+      const found =
+        native === undefined
+          ? grads(() => layerOutput(before, student, layer, context, layers[layer]))(inputs, total.gradient)
+          : await native.gradients(layer, before, total.gradient, pieces.length);
       found.forEach(hold);
       variables.forEach(({ name }, index) => {
         gradients[name] = found[index]!;
       });
       release(total.gradient);
+      // Native code gives the last one whether it is asked for or not.
+      if (layer === 0 && found.length > variables.length) release(found.at(-1)!);
       if (layer > 0) total = withHidden(layer - 1, before, { loss: total.loss, gradient: found.at(-1)! as Tensor2D });
       release(before);
       await yieldToHost();

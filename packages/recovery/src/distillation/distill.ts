@@ -1,6 +1,8 @@
 import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
 import { disposeDecoder, uploadDecoder } from '@kvlr/runtime';
 import { type Adapter, requireFit } from '../adapters/adapter.ts';
+import { areWhole, NativePasses } from '../native/native-passes.ts';
+import type { NativeTraining } from '../native/native-training.ts';
 import { LowRankAdapters, type LowRankUpdate } from '../training/low-rank-adapters.ts';
 import type { TrainingTarget } from '../training/targets.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
@@ -48,6 +50,8 @@ export interface DistillationRequest extends Omit<TrainingRequest, 'teacher' | '
   onCheckpoint?: (checkpoint: DistillationCheckpoint) => void | Promise<void>;
   /** Where what the original says is kept, with `topTokens`. Default: in memory. */
   teacherStore?: TeacherStore;
+  /** Runs the layers of both models in native code where whole projections are trained, several times faster than WASM. */
+  native?: NativeTraining | undefined;
 }
 
 export interface DistillationResult {
@@ -92,8 +96,13 @@ export async function distill(request: DistillationRequest): Promise<Distillatio
       const layers = student.layers.map((weights, layer) => createLayer(weights, layer, settings, request.adapters));
       try {
         requireVariables(layers, settings);
-        const points = await takeSteps({ ...request, settings, pieces, teacher, student, layers });
-        return await finish(request, settings, layers, points);
+        const native = await nativePasses(request, layers);
+        try {
+          const points = await takeSteps({ ...request, settings, pieces, teacher, student, layers, native });
+          return await finish(request, settings, layers, points);
+        } finally {
+          native?.dispose();
+        }
       } finally {
         for (const layer of layers) layer.dispose();
       }
@@ -103,6 +112,14 @@ export async function distill(request: DistillationRequest): Promise<Distillatio
   } finally {
     release();
   }
+}
+
+/** Native code for the student's layers, where there is any and it can train them. */
+async function nativePasses(
+  { native, student, signal }: DistillationRequest,
+  layers: readonly TrainedLayer[],
+): Promise<NativePasses | undefined> {
+  return native && areWhole(layers) ? NativePasses.open(native, student, layers, signal) : undefined;
 }
 
 function createLayer(
@@ -140,14 +157,25 @@ async function loadTeacher(
   const { teacher: source, signal, onEvent, teacherStore: store = memoryTeacherStore() } = request;
   const { topTokens, temperature } = settings;
   if (source === undefined) return { teacher: undefined, release: () => {} };
-  if (topTokens === 0) {
+  const load = async () => {
     const model = await uploadDecoder(source, signal);
-    const teacher = new LoadedTeacher(model);
+    const native = request.native && (await NativePasses.open(request.native, source, [], signal));
     const release = () => {
-      teacher.dispose();
+      native?.dispose();
       disposeDecoder(model);
     };
-    return { teacher, release };
+    return { model, native, release };
+  };
+  if (topTokens === 0) {
+    const { model, native, release } = await load();
+    const teacher = new LoadedTeacher(model, native);
+    return {
+      teacher,
+      release: () => {
+        teacher.dispose();
+        release();
+      },
+    };
   }
   const recordings = [
     { temperature, missing: await missingPieces(store, pieces.training, temperature) },
@@ -155,7 +183,7 @@ async function loadTeacher(
   ];
   const total = recordings.reduce((sum, { missing }) => sum + missing.length, 0);
   if (total > 0) {
-    const model = await uploadDecoder(source, signal);
+    const { model, native, release } = await load();
     let done = 0;
     const onPiece = () => {
       done += 1;
@@ -163,10 +191,10 @@ async function loadTeacher(
     };
     try {
       for (const { missing, temperature } of recordings) {
-        await recordTeacher(model, missing, store, { topTokens, temperature, signal, onPiece });
+        await recordTeacher(model, missing, store, { topTokens, temperature, native, signal, onPiece });
       }
     } finally {
-      disposeDecoder(model);
+      release();
     }
   }
   return { teacher: new RecordedTeacher(store, source.shape.vocabSize), release: () => {} };

@@ -1,6 +1,7 @@
 import { KvlrError, throwIfAborted } from '@kvlr/core';
 import type { DecoderTensors } from '@kvlr/runtime';
 import { add, div, exp, log, mul, sub, sum, type Tensor2D, tensor2d } from '@tensorflow/tfjs-core';
+import type { NativePasses } from '../native/native-passes.ts';
 import type { TrainingPiece } from './pieces.ts';
 import { LoadedTeacher, type Target, type Teacher, type TeacherSettings, type TeacherView } from './teacher.ts';
 
@@ -25,6 +26,8 @@ export function memoryTeacherStore(): TeacherStore {
 export interface RecordSettings {
   topTokens: number;
   temperature: number;
+  /** Runs the model's layers. */
+  native?: NativePasses | undefined;
   signal?: AbortSignal | undefined;
   onPiece?: (done: number) => void;
 }
@@ -51,9 +54,9 @@ export async function recordTeacher(
   model: DecoderTensors,
   pieces: readonly TrainingPiece[],
   store: TeacherStore,
-  { topTokens, temperature, signal, onPiece }: RecordSettings,
+  { topTokens, temperature, native, signal, onPiece }: RecordSettings,
 ): Promise<void> {
-  const teacher = new LoadedTeacher(model);
+  const teacher = new LoadedTeacher(model, native);
   try {
     for (const [index, piece] of pieces.entries()) {
       throwIfAborted(signal);

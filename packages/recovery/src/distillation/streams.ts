@@ -1,6 +1,7 @@
 import { throwIfAborted } from '@kvlr/core';
 import { type DecoderTensors, decoderLayer, embed, type SequenceContext } from '@kvlr/runtime';
 import { type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import type { NativePasses } from '../native/native-passes.ts';
 import { yieldToHost } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import type { MaskedWindow } from './pieces.ts';
@@ -9,6 +10,8 @@ export interface StreamRun {
   context: SequenceContext;
   /** Stand in for the model's own layers, all of them. */
   layers?: readonly TrainedLayer[];
+  /** Runs the same layers in native code. */
+  native?: NativePasses | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -43,8 +46,10 @@ export function embedTokens(model: DecoderTensors, pieces: readonly Pick<MaskedW
 export async function runStreams(
   model: DecoderTensors,
   pieces: readonly MaskedWindow[],
-  { context, layers, signal }: StreamRun,
+  { context, layers, native, signal }: StreamRun,
 ): Promise<Tensor2D[]> {
+  throwIfAborted(signal);
+  if (native !== undefined) return native.streams(pieces);
   const streams = [embedTokens(model, pieces)];
   try {
     for (const layer of model.layers.keys()) {
@@ -64,8 +69,10 @@ export async function runStreams(
 export async function lastStream(
   model: DecoderTensors,
   pieces: readonly MaskedWindow[],
-  { context, layers, signal }: StreamRun,
+  { context, layers, native, signal }: StreamRun,
 ): Promise<Tensor2D> {
+  throwIfAborted(signal);
+  if (native !== undefined) return native.lastStream(pieces);
   let stream = embedTokens(model, pieces);
   for (const layer of model.layers.keys()) {
     const before = stream;

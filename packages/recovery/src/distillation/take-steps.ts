@@ -1,6 +1,7 @@
 import { type RunControl, throwIfAborted } from '@kvlr/core';
 import { createSequenceContext, type DecoderTensors } from '@kvlr/runtime';
 import { add, type NamedTensorMap, type Scalar } from '@tensorflow/tfjs-core';
+import type { NativePasses } from '../native/native-passes.ts';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { LowRankAdapters } from '../training/low-rank-adapters.ts';
 import { batchOrder, learningRateAt } from '../training/schedule.ts';
@@ -17,13 +18,15 @@ export interface StepsRequest extends RunControl {
   teacher: Teacher | undefined;
   student: DecoderTensors;
   layers: readonly TrainedLayer[];
+  /** Runs the layers as they are in training. */
+  native?: NativePasses | undefined;
   checkpoint?: DistillationCheckpoint | undefined;
   onCheckpoint?: ((checkpoint: DistillationCheckpoint) => void | Promise<void>) | undefined;
 }
 
 /** Trains the layers to the end of the steps, or of the patience, and returns the course; `keep` holds the best values. */
 export async function takeSteps(request: StepsRequest): Promise<DistillationPoint[]> {
-  const { settings, pieces, teacher, student, layers, checkpoint, signal } = request;
+  const { settings, pieces, teacher, student, layers, native, checkpoint, signal } = request;
   const { steps, weightDecay, clipNorm, averageDecay, evaluateEvery, checkpointEvery, patience } = settings;
   const piecesPerStep = Math.min(settings.piecesPerStep, pieces.training.length);
   const piecesAtOnce = Math.min(settings.piecesAtOnce || piecesPerStep, piecesPerStep);
@@ -33,7 +36,7 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     training: contextOf(piecesAtOnce, tokensEach),
     heldOut: contextOf(1, pieces.heldOut[0]!.tokenIds.length),
   };
-  const base: Omit<LossRequest, 'context'> = { teacher, student, layers, objective: settings, signal };
+  const base: Omit<LossRequest, 'context'> = { teacher, student, layers, native, objective: settings, signal };
   const parameters = (await Promise.all(layers.map((layer) => layer.parameters()))).flat();
   const optimizer = new AdamOptimizer(parameters, { weightDecay, clipNorm });
   const state = { layers, optimizer };

@@ -1,5 +1,6 @@
 import { createSequenceContext, type DecoderTensors, readOut, type SequenceContext } from '@kvlr/runtime';
 import { exp, logSoftmax, mul, slice, sub, sum, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import type { NativePasses } from '../native/native-passes.ts';
 import type { TrainingPiece } from './pieces.ts';
 import { lastStream, runStreams } from './streams.ts';
 
@@ -38,13 +39,16 @@ export type Target = (studentLogs: Tensor2D) => {
 export class LoadedTeacher implements Teacher {
   private readonly contexts = new Map<string, SequenceContext>();
 
-  /** @param model Stays the caller's. */
-  constructor(private readonly model: DecoderTensors) {}
+  /** @param model Stays the caller's, as does `native`, which runs its layers. */
+  constructor(
+    private readonly model: DecoderTensors,
+    private readonly native?: NativePasses,
+  ) {}
 
   async view(pieces: readonly TrainingPiece[], settings: TeacherSettings): Promise<TeacherView> {
-    const { model } = this;
+    const { model, native } = this;
     const { temperature, signal } = settings;
-    const run = { context: this.context(pieces.length, pieces[0]!.tokenIds.length), signal };
+    const run = { context: this.context(pieces.length, pieces[0]!.tokenIds.length), native, signal };
     const streams = settings.streams
       ? (await runStreams(model, pieces, run)).filter((stream, index) => index > 0 || stream.dispose())
       : [await lastStream(model, pieces, run)];
@@ -68,7 +72,7 @@ export class LoadedTeacher implements Teacher {
 
   /** Of one piece, [rows, vocabSize], as the host holds it. */
   async logProbabilities(piece: TrainingPiece, temperature: number, signal?: AbortSignal): Promise<Float32Array> {
-    const run = { context: this.context(1, piece.tokenIds.length), signal };
+    const run = { context: this.context(1, piece.tokenIds.length), native: this.native, signal };
     const stream = await lastStream(this.model, [piece], run);
     const logs = tidy(() => softmaxLogs(readOut(stream, this.model), temperature));
     stream.dispose();

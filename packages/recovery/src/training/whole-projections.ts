@@ -41,7 +41,12 @@ export class WholeProjections extends TrainedLayer {
     super(trained);
     this.targets = targets.filter((target) => trained.has(projectionOf(target)));
     this.scoreStep = scoreStep;
-    this.weights = { ...layer, ...Object.fromEntries([...trained].map(([key, value]) => [roleOfKey(key), value])) };
+    this.weights = { ...layer, ...Object.fromEntries(this.roles) };
+  }
+
+  /** The variables by their roles, in the order of `variables`. */
+  get roles(): Map<TensorRole, Variable> {
+    return new Map([...this.trained].map(([key, value]) => [roleOfKey(key), value]));
   }
 
   /**

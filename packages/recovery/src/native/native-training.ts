@@ -1,0 +1,33 @@
+import type { ModelSource, TensorRole } from '@kvlr/core';
+
+/** Trained tensors of a layer by their roles, row by row; matrices [in, out]. */
+export type TrainedValues = ReadonlyMap<TensorRole, Float32Array>;
+
+/**
+ * Port: native code that runs layers forwards and backwards. `@kvlr/engine-onnx` has it for Node; without it, and in browsers, TensorFlow.js
+ * does the same. Streams are [tokens, hiddenSize].
+ */
+export interface NativeTraining {
+  /**
+   * @param roles What each layer trains, by layer; nothing of a model that is only run.
+   * @throws KvlrError 'unsupported-feature' for layers whose gradients it does not have.
+   */
+  load(
+    source: ModelSource,
+    roles: readonly (readonly TensorRole[])[],
+    control: { signal?: AbortSignal | undefined },
+  ): Promise<NativeTrainingModel>;
+}
+
+export interface NativeTrainingModel {
+  /** The streams of a text before each layer and behind the last. */
+  streams(tokenIds: Int32Array, trained: readonly TrainedValues[]): Promise<Float32Array[]>;
+  /** From the gradient to the stream behind a layer: that to the stream before it, and those to what is trained. */
+  gradients(
+    layer: number,
+    stream: Float32Array,
+    upstream: Float32Array,
+    trained: TrainedValues,
+  ): Promise<{ stream: Float32Array; matrices: TrainedValues }>;
+  dispose(): void;
+}
