@@ -55,7 +55,7 @@ it('merges into weights whose logits are those of the adapted model', async () =
   const merged = await oracleLogits(await mergeAdapter(model, adapter), tokenIds);
   expectClose(adapted, merged, 1e-5);
   for (const [layer, trained] of layers.entries()) {
-    for (const [name, { data }] of await trained.download(model, layer)) {
+    for (const [name, { data }] of await trained.download(model, layer, decoder.layers[layer]!)) {
       const tensors = (await mergeAdapter(model, adapter)).tensors;
       expectClose(data, await tensors.readFloat32(name), 1e-6);
     }

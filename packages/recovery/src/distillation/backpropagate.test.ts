@@ -71,7 +71,12 @@ function streamsOf(model: DecoderTensors, layers?: readonly TrainedLayer[]): Ten
   const context = createSequenceContext({ shape: model.shape, batch: pieces.length, tokens });
   let stream = embedTokens(model, pieces);
   return model.layers.map((_, layer) => {
-    stream = layerOutput(stream, model, layer, context, layers?.[layer]);
+    const weights = model.layers[layer]!;
+    stream = layerOutput(stream, layers?.[layer]?.standIn(weights) ?? { weights }, {
+      shape: model.shape,
+      layer,
+      context,
+    });
     return stream;
   });
 }

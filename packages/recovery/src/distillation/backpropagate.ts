@@ -1,6 +1,7 @@
 import { throwIfAborted } from '@kvlr/core';
 import type { DecoderTensors, SequenceContext } from '@kvlr/runtime';
 import { add, grads, type NamedTensorMap, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { residentLayers } from '../training/frozen-layers.ts';
 import { yieldToHost } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { hiddenGradient } from './hidden-states.ts';
@@ -30,7 +31,7 @@ export async function backpropagate(
   pieces: readonly TrainingPiece[],
   rowsOfStep = countedRows(pieces),
 ): Promise<{ loss: Scalar; gradients: NamedTensorMap }> {
-  const { teacher, student, layers, objective, context, native, signal } = request;
+  const { teacher, student, layers, objective, context, native, signal, frozen = residentLayers(student) } = request;
   const { temperature, hiddenWeight } = objective;
   const held = new Set<Tensor>();
   const hold = <Kept extends Tensor>(tensor: Kept): Kept => {
@@ -74,7 +75,11 @@ export async function backpropagate(
       const inputs = layer > 0 ? [...variables, before] : variables;
       const found =
         native === undefined
-          ? grads(() => layerOutput(before, student, layer, context, layers[layer]))(inputs, total.gradient)
+          ? await frozen.use(layer, (weights) => {
+              const place = { shape: student.shape, layer, context };
+              const output = () => layerOutput(before, layers[layer]!.standIn(weights), place);
+              return grads(output)(inputs, total.gradient);
+            })
           : await native.gradients(layer, before, total.gradient, pieces.length);
       found.forEach(hold);
       variables.forEach(({ name }, index) => {

@@ -1,8 +1,9 @@
-import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
-import { disposeDecoder, uploadDecoder } from '@kvlr/runtime';
+import { type DenseTensor, globalTensors, KvlrError, type ModelSource } from '@kvlr/core';
+import { type DecoderTensors, disposeDecoder, uploadDecoder, uploadTensors } from '@kvlr/runtime';
 import { type Adapter, requireFit } from '../adapters/adapter.ts';
 import { areWhole, NativePasses } from '../native/native-passes.ts';
 import type { NativeTraining } from '../native/native-training.ts';
+import { type FrozenLayers, packedLayers, residentLayers } from '../training/frozen-layers.ts';
 import { LowRankAdapters, type LowRankUpdate } from '../training/low-rank-adapters.ts';
 import type { TrainingTarget } from '../training/targets.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
@@ -74,7 +75,7 @@ export interface DistillationResult {
  * Steps are taken on pieces of the windows: at equal tokens many steps of few ended lower than few of many (docs/log.md). The result
  * has the values with the least loss on the held-out windows, those of the start included.
  *
- * Memory: both models in float32, one stream [tokens of a pass, hiddenSize] for each layer, the inner activations of one
+ * Memory: both models in float32 (with adapters their layers as they lie in their files, one of them unpacked at a time), one stream [tokens of a pass, hiddenSize] for each layer, the inner activations of one
  * layer, the logits of 512 rows, and three or four numbers for each trained one. With `topTokens` the original leaves before the
  * student is loaded.
  *
@@ -91,22 +92,22 @@ export async function distill(request: DistillationRequest): Promise<Distillatio
   };
   const { teacher, release } = await loadTeacher(request, settings, pieces);
   try {
-    const student = await uploadDecoder(request.student, request.signal);
+    const { model: student, frozen } = await loadDecoder(request, request.student, settings);
+    const layers: TrainedLayer[] = [];
+    let native: NativePasses | undefined;
     try {
-      const layers = student.layers.map((weights, layer) => createLayer(weights, layer, settings, request.adapters));
-      try {
-        requireVariables(layers, settings);
-        const native = await nativePasses(request, layers);
-        try {
-          const points = await takeSteps({ ...request, settings, pieces, teacher, student, layers, native });
-          return await finish(request, settings, layers, points);
-        } finally {
-          native?.dispose();
-        }
-      } finally {
-        for (const layer of layers) layer.dispose();
+      for (let layer = 0; layer < student.shape.numLayers; layer++) {
+        layers.push(await frozen.use(layer, (weights) => createLayer(weights, layer, settings, request.adapters)));
       }
+      requireVariables(layers, settings);
+      if (request.native && areWhole(layers)) {
+        native = await NativePasses.open(request.native, request.student, layers, request.signal);
+      }
+      const points = await takeSteps({ ...request, settings, pieces, teacher, student, layers, frozen, native });
+      return await finish(request, settings, layers, frozen, points);
     } finally {
+      native?.dispose();
+      for (const layer of layers) layer.dispose();
       disposeDecoder(student);
     }
   } finally {
@@ -114,12 +115,19 @@ export async function distill(request: DistillationRequest): Promise<Distillatio
   }
 }
 
-/** Native code for the student's layers, where there is any and it can train them. */
-async function nativePasses(
-  { native, student, signal }: DistillationRequest,
-  layers: readonly TrainedLayer[],
-): Promise<NativePasses | undefined> {
-  return native && areWhole(layers) ? NativePasses.open(native, student, layers, signal) : undefined;
+/** A model's tensors, and its layers: on the device as well, or packed where adapters are trained or native code has them. */
+async function loadDecoder(
+  { native, signal }: Pick<DistillationRequest, 'native' | 'signal'>,
+  source: ModelSource,
+  { adapterRank }: DistillationSettings,
+): Promise<{ model: DecoderTensors; frozen: FrozenLayers }> {
+  if (native === undefined && adapterRank === 0) {
+    const model = await uploadDecoder(source, signal);
+    return { model, frozen: residentLayers(model) };
+  }
+  const { shape } = source;
+  const globals = await uploadTensors(source, globalTensors(shape));
+  return { model: { shape, globals, layers: [] }, frozen: packedLayers(source, signal) };
 }
 
 function createLayer(
@@ -158,17 +166,17 @@ async function loadTeacher(
   const { topTokens, temperature } = settings;
   if (source === undefined) return { teacher: undefined, release: () => {} };
   const load = async () => {
-    const model = await uploadDecoder(source, signal);
+    const { model, frozen } = await loadDecoder(request, source, settings);
     const native = request.native && (await NativePasses.open(request.native, source, [], signal));
     const release = () => {
       native?.dispose();
       disposeDecoder(model);
     };
-    return { model, native, release };
+    return { model, how: { frozen, native }, release };
   };
   if (topTokens === 0) {
-    const { model, native, release } = await load();
-    const teacher = new LoadedTeacher(model, native);
+    const { model, how, release } = await load();
+    const teacher = new LoadedTeacher(model, how);
     return {
       teacher,
       release: () => {
@@ -183,7 +191,7 @@ async function loadTeacher(
   ];
   const total = recordings.reduce((sum, { missing }) => sum + missing.length, 0);
   if (total > 0) {
-    const { model, native, release } = await load();
+    const { model, how, release } = await load();
     let done = 0;
     const onPiece = () => {
       done += 1;
@@ -191,7 +199,7 @@ async function loadTeacher(
     };
     try {
       for (const { missing, temperature } of recordings) {
-        await recordTeacher(model, missing, store, { topTokens, temperature, native, signal, onPiece });
+        await recordTeacher(model, missing, store, { topTokens, temperature, how, signal, onPiece });
       }
     } finally {
       release();
@@ -205,6 +213,7 @@ async function finish(
   { student, onEvent }: DistillationRequest,
   { adapterRank: rank, adapterAlpha, adapterDropout: dropout }: DistillationSettings,
   layers: readonly TrainedLayer[],
+  frozen: FrozenLayers,
   points: DistillationPoint[],
 ): Promise<DistillationResult> {
   const best = points.reduce((least, point) => (point.heldOutLoss < least.heldOutLoss ? point : least));
@@ -212,7 +221,8 @@ async function finish(
   const adapters: Map<TrainingTarget, LowRankUpdate>[] = [];
   for (const [index, layer] of layers.entries()) {
     layer.restore();
-    for (const [name, tensor] of await layer.download(student, index)) tensors.set(name, tensor);
+    const downloaded = await frozen.use(index, (weights) => layer.download(student, index, weights));
+    for (const [name, tensor] of downloaded) tensors.set(name, tensor);
     if (layer instanceof LowRankAdapters) adapters.push(await layer.updates());
   }
   const [start, last] = [points[0]!, points.at(-1)!];

@@ -1,8 +1,8 @@
 import { KvlrError, throwIfAborted } from '@kvlr/core';
 import type { DecoderTensors } from '@kvlr/runtime';
 import { add, div, exp, log, mul, sub, sum, type Tensor2D, tensor2d } from '@tensorflow/tfjs-core';
-import type { NativePasses } from '../native/native-passes.ts';
 import type { TrainingPiece } from './pieces.ts';
+import type { StreamRun } from './streams.ts';
 import { LoadedTeacher, type Target, type Teacher, type TeacherSettings, type TeacherView } from './teacher.ts';
 
 /** The likeliest tokens of each row of a piece, [rows, topTokens] row by row, with their natural log-probabilities. */
@@ -26,8 +26,8 @@ export function memoryTeacherStore(): TeacherStore {
 export interface RecordSettings {
   topTokens: number;
   temperature: number;
-  /** Runs the model's layers. */
-  native?: NativePasses | undefined;
+  /** Where the model's layers come from, or what runs them. */
+  how?: Pick<StreamRun, 'frozen' | 'native'>;
   signal?: AbortSignal | undefined;
   onPiece?: (done: number) => void;
 }
@@ -54,9 +54,9 @@ export async function recordTeacher(
   model: DecoderTensors,
   pieces: readonly TrainingPiece[],
   store: TeacherStore,
-  { topTokens, temperature, native, signal, onPiece }: RecordSettings,
+  { topTokens, temperature, how, signal, onPiece }: RecordSettings,
 ): Promise<void> {
-  const teacher = new LoadedTeacher(model, native);
+  const teacher = new LoadedTeacher(model, how);
   try {
     for (const [index, piece] of pieces.entries()) {
       throwIfAborted(signal);

@@ -1,33 +1,39 @@
-import { throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { type DecoderTensors, decoderLayer, embed, type SequenceContext } from '@kvlr/runtime';
 import { type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { NativePasses } from '../native/native-passes.ts';
+import { type FrozenLayers, residentLayers } from '../training/frozen-layers.ts';
 import { yieldToHost } from '../training/schedule.ts';
-import type { TrainedLayer } from '../training/trained-layer.ts';
+import type { StandIn, TrainedLayer } from '../training/trained-layer.ts';
 import type { MaskedWindow } from './pieces.ts';
 
 export interface StreamRun {
   context: SequenceContext;
   /** Stand in for the model's own layers, all of them. */
   layers?: readonly TrainedLayer[];
+  /** The model's own layers. Default: those that lie in its tensors. */
+  frozen?: FrozenLayers | undefined;
   /** Runs the same layers in native code. */
   native?: NativePasses | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** Stands in for a layer's own weights. */
-type StandIn = Pick<TrainedLayer, 'weights' | 'project'>;
-
-/** The stream after one layer, differentiable in the stream and in the variables of what stands in. Call inside tf.tidy. */
+/** The stream after one layer, differentiable in the stream and in the variables among the weights. Call inside tf.tidy. */
 export function layerOutput(
   stream: Tensor2D,
-  { shape, layers }: DecoderTensors,
-  layer: number,
-  context: SequenceContext,
-  standIn?: StandIn,
+  { weights, project }: StandIn,
+  place: { shape: DecoderShape; layer: number; context: SequenceContext },
 ): Tensor2D {
-  const weights = standIn?.weights ?? layers[layer]!;
-  return decoderLayer(stream, weights, { shape, layer, context, project: standIn?.project }).after;
+  return decoderLayer(stream, weights, { ...place, project }).after;
+}
+
+/** The same of a layer that is unpacked and trained as a run says. */
+function passLayer(model: DecoderTensors, layer: number, stream: Tensor2D, run: StreamRun): Promise<Tensor2D> {
+  const { context, layers, frozen = residentLayers(model) } = run;
+  const { shape } = model;
+  return frozen.use(layer, (weights) =>
+    tidy(() => layerOutput(stream, layers?.[layer]?.standIn(weights) ?? { weights }, { shape, layer, context })),
+  );
 }
 
 /** The streams before the first layer, pieces one under another, [pieces * tokens, hiddenSize]. */
@@ -46,16 +52,16 @@ export function embedTokens(model: DecoderTensors, pieces: readonly Pick<MaskedW
 export async function runStreams(
   model: DecoderTensors,
   pieces: readonly MaskedWindow[],
-  { context, layers, native, signal }: StreamRun,
+  run: StreamRun,
 ): Promise<Tensor2D[]> {
+  const { native, signal } = run;
   throwIfAborted(signal);
   if (native !== undefined) return native.streams(pieces);
   const streams = [embedTokens(model, pieces)];
   try {
-    for (const layer of model.layers.keys()) {
+    for (let layer = 0; layer < model.shape.numLayers; layer++) {
       throwIfAborted(signal);
-      const stream = streams[layer]!;
-      streams.push(tidy(() => layerOutput(stream, model, layer, context, layers?.[layer])));
+      streams.push(await passLayer(model, layer, streams[layer]!, run));
       await yieldToHost();
     }
     return streams;
@@ -69,16 +75,17 @@ export async function runStreams(
 export async function lastStream(
   model: DecoderTensors,
   pieces: readonly MaskedWindow[],
-  { context, layers, native, signal }: StreamRun,
+  run: StreamRun,
 ): Promise<Tensor2D> {
+  const { native, signal } = run;
   throwIfAborted(signal);
   if (native !== undefined) return native.lastStream(pieces);
   let stream = embedTokens(model, pieces);
-  for (const layer of model.layers.keys()) {
+  for (let layer = 0; layer < model.shape.numLayers; layer++) {
     const before = stream;
     try {
       throwIfAborted(signal);
-      stream = tidy(() => layerOutput(before, model, layer, context, layers?.[layer]));
+      stream = await passLayer(model, layer, before, run);
     } finally {
       before.dispose();
     }

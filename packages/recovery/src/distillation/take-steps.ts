@@ -2,7 +2,8 @@ import { type RunControl, throwIfAborted } from '@kvlr/core';
 import { createSequenceContext, type DecoderTensors } from '@kvlr/runtime';
 import { add, type NamedTensorMap, type Scalar } from '@tensorflow/tfjs-core';
 import type { NativePasses } from '../native/native-passes.ts';
-import { AdamOptimizer } from '../training/adam-optimizer.ts';
+import { AdamOptimizer, type AdamParameter } from '../training/adam-optimizer.ts';
+import type { FrozenLayers } from '../training/frozen-layers.ts';
 import { LowRankAdapters } from '../training/low-rank-adapters.ts';
 import { batchOrder, learningRateAt } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
@@ -18,6 +19,8 @@ export interface StepsRequest extends RunControl {
   teacher: Teacher | undefined;
   student: DecoderTensors;
   layers: readonly TrainedLayer[];
+  /** The student's own layers. */
+  frozen: FrozenLayers;
   /** Runs the layers as they are in training. */
   native?: NativePasses | undefined;
   checkpoint?: DistillationCheckpoint | undefined;
@@ -26,7 +29,7 @@ export interface StepsRequest extends RunControl {
 
 /** Trains the layers to the end of the steps, or of the patience, and returns the course; `keep` holds the best values. */
 export async function takeSteps(request: StepsRequest): Promise<DistillationPoint[]> {
-  const { settings, pieces, teacher, student, layers, native, checkpoint, signal } = request;
+  const { settings, pieces, teacher, student, layers, frozen, native, checkpoint, signal } = request;
   const { steps, weightDecay, clipNorm, averageDecay, evaluateEvery, checkpointEvery, patience } = settings;
   const piecesPerStep = Math.min(settings.piecesPerStep, pieces.training.length);
   const piecesAtOnce = Math.min(settings.piecesAtOnce || piecesPerStep, piecesPerStep);
@@ -36,8 +39,11 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     training: contextOf(piecesAtOnce, tokensEach),
     heldOut: contextOf(1, pieces.heldOut[0]!.tokenIds.length),
   };
-  const base: Omit<LossRequest, 'context'> = { teacher, student, layers, native, objective: settings, signal };
-  const parameters = (await Promise.all(layers.map((layer) => layer.parameters()))).flat();
+  const base: Omit<LossRequest, 'context'> = { teacher, student, layers, frozen, native, objective: settings, signal };
+  const parameters: AdamParameter[] = [];
+  for (const [index, layer] of layers.entries()) {
+    parameters.push(...(await frozen.use(index, (weights) => layer.parameters(weights))));
+  }
   const optimizer = new AdamOptimizer(parameters, { weightDecay, clipNorm });
   const state = { layers, optimizer };
   const points: DistillationPoint[] = [];

@@ -1,8 +1,7 @@
 import { createSequenceContext, type DecoderTensors, readOut, type SequenceContext } from '@kvlr/runtime';
 import { exp, logSoftmax, mul, slice, sub, sum, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import type { NativePasses } from '../native/native-passes.ts';
 import type { TrainingPiece } from './pieces.ts';
-import { lastStream, runStreams } from './streams.ts';
+import { lastStream, runStreams, type StreamRun } from './streams.ts';
 
 /** Says what the original predicts. */
 export interface Teacher {
@@ -39,16 +38,19 @@ export type Target = (studentLogs: Tensor2D) => {
 export class LoadedTeacher implements Teacher {
   private readonly contexts = new Map<string, SequenceContext>();
 
-  /** @param model Stays the caller's, as does `native`, which runs its layers. */
+  /**
+   * @param model Stays the caller's.
+   * @param how Where its layers come from, or what runs them instead.
+   */
   constructor(
     private readonly model: DecoderTensors,
-    private readonly native?: NativePasses,
+    private readonly how: Pick<StreamRun, 'frozen' | 'native'> = {},
   ) {}
 
   async view(pieces: readonly TrainingPiece[], settings: TeacherSettings): Promise<TeacherView> {
-    const { model, native } = this;
+    const { model, how } = this;
     const { temperature, signal } = settings;
-    const run = { context: this.context(pieces.length, pieces[0]!.tokenIds.length), native, signal };
+    const run = { context: this.context(pieces.length, pieces[0]!.tokenIds.length), ...how, signal };
     const streams = settings.streams
       ? (await runStreams(model, pieces, run)).filter((stream, index) => index > 0 || stream.dispose())
       : [await lastStream(model, pieces, run)];
@@ -72,7 +74,7 @@ export class LoadedTeacher implements Teacher {
 
   /** Of one piece, [rows, vocabSize], as the host holds it. */
   async logProbabilities(piece: TrainingPiece, temperature: number, signal?: AbortSignal): Promise<Float32Array> {
-    const run = { context: this.context(1, piece.tokenIds.length), native: this.native, signal };
+    const run = { context: this.context(1, piece.tokenIds.length), ...this.how, signal };
     const stream = await lastStream(this.model, [piece], run);
     const logs = tidy(() => softmaxLogs(readOut(stream, this.model), temperature));
     stream.dispose();

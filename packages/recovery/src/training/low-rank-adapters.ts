@@ -3,7 +3,7 @@ import { type LayerTensors, type Project, projectWith } from '@kvlr/runtime';
 import { add, matMul, mul, type Tensor2D, tensor2d, tidy, type Variable, variable } from '@tensorflow/tfjs-core';
 import type { AdamParameter } from './adam-optimizer.ts';
 import { attentionTargets, projectionOf, type TrainingTarget, weightRole } from './targets.ts';
-import { rootMeanSquare, TrainedLayer, toFileLayout } from './trained-layer.ts';
+import { rootMeanSquare, type StandIn, TrainedLayer, toFileLayout } from './trained-layer.ts';
 
 export interface AdapterSettings {
   rank: number;
@@ -34,15 +34,18 @@ interface LowRankAdapter {
  * normal with variance 1 / rank: with s = 1 a step of B then moves W + A B about as far as the same step would move W itself.
  */
 export class LowRankAdapters extends TrainedLayer {
-  override readonly project: Project;
   readonly scale: number;
   /** Which numbers are dropped follows from it alone; undefined where none are. The forward and the backward pass of a step share one. */
   dropoutSeed: number | undefined;
   private readonly adapters: ReadonlyMap<TrainingTarget, LowRankAdapter>;
+  private readonly dropout: number;
 
-  /** @param start Values to start from, by target; those of another run. */
+  /**
+   * @param weights The layer's own, which are looked at and not kept.
+   * @param start Values to start from, by target; those of another run.
+   */
   constructor(
-    readonly weights: LayerTensors,
+    weights: LayerTensors,
     settings: AdapterSettings,
     start: ReadonlyMap<TrainingTarget, LowRankUpdate> = new Map(),
   ) {
@@ -66,38 +69,43 @@ export class LowRankAdapters extends TrainedLayer {
     }
     super(trained);
     this.scale = alpha / rank;
+    this.dropout = dropout;
     this.adapters = adapters;
-    const plain = projectWith(weights);
-    const byProjection = new Map([...adapters].map(([target, adapter]) => [projectionOf(target), adapter]));
+  }
+
+  standIn(frozen: LayerTensors): StandIn {
+    const plain = projectWith(frozen);
+    const byProjection = new Map([...this.adapters].map(([target, adapter]) => [projectionOf(target), adapter]));
     const order = [...byProjection.keys()];
-    this.project = (x, projection) => {
+    const project: Project = (x, projection) => {
       const product = plain(x, projection);
       const adapter = byProjection.get(projection);
       if (adapter === undefined) return product;
-      const read = this.dropoutSeed === undefined ? x : this.dropped(x, dropout, order.indexOf(projection));
+      const read = this.dropoutSeed === undefined ? x : this.dropped(x, this.dropout, order.indexOf(projection));
       // The product A B is never formed: it is as large as W.
       const added: Tensor2D = matMul(matMul(read, adapter.down), adapter.up);
       return add(product, this.scale === 1 ? added : mul(added, this.scale));
     };
+    return { weights: frozen, project };
   }
 
   /** Steps of A are shares of its own root mean square, steps of B of that of the matrix it adds to. */
-  async parameters(): Promise<AdamParameter[]> {
+  async parameters(frozen: LayerTensors): Promise<AdamParameter[]> {
     const parameters: AdamParameter[] = [];
     for (const target of this.adapters.keys()) {
       const down = this.trained.get(`${projectionOf(target)}.down`)!;
       const up = this.trained.get(`${projectionOf(target)}.up`)!;
       parameters.push({ variable: down, stepScale: await rootMeanSquare(down) });
-      parameters.push({ variable: up, stepScale: await rootMeanSquare(this.weights[weightRole(target)]!) });
+      parameters.push({ variable: up, stepScale: await rootMeanSquare(frozen[weightRole(target)]!) });
     }
     return parameters;
   }
 
   /** The matrices with what the adapters add: W + s A B. */
-  async download(model: ModelSource, layer: number): Promise<Map<string, DenseTensor>> {
+  async download(model: ModelSource, layer: number, frozen: LayerTensors): Promise<Map<string, DenseTensor>> {
     const tensors = new Map<string, DenseTensor>();
     for (const [target, { down, up }] of this.adapters) {
-      const merged = tidy(() => add(this.weights[weightRole(target)] as Tensor2D, mul(matMul(down, up), this.scale)));
+      const merged = tidy(() => add(frozen[weightRole(target)] as Tensor2D, mul(matMul(down, up), this.scale)));
       const values = (await merged.data()) as Float32Array;
       tensors.set(model.tensorName(weightRole(target), layer), toFileLayout(values, merged.shape));
       merged.dispose();

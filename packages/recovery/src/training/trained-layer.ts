@@ -3,12 +3,16 @@ import type { LayerTensors, Project } from '@kvlr/runtime';
 import { add, mean, mul, sqrt, square, type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { AdamParameter } from './adam-optimizer.ts';
 
+/** What takes the place of a layer's own weights. */
+export interface StandIn {
+  /** All weights of the layer; variables among them are trained. */
+  weights: LayerTensors;
+  /** Stands in for the projections of the weights. */
+  project?: Project | undefined;
+}
+
 /** One layer in training: some of its numbers are variables, of which the best values so far are kept. */
 export abstract class TrainedLayer {
-  /** All weights of the layer; variables among them are trained. */
-  abstract readonly weights: LayerTensors;
-  /** Stands in for the projections of the weights. */
-  readonly project?: Project;
   /** Copies of the values last kept, those of the start before. */
   private best: Map<string, Tensor>;
   /** Running means of the values, once `follow` was called. */
@@ -23,11 +27,14 @@ export abstract class TrainedLayer {
     return this.best;
   }
 
+  /** @param frozen The layer's own weights. */
+  abstract standIn(frozen: LayerTensors): StandIn;
+
   /** The variables with the scales of their steps. */
-  abstract parameters(): Promise<AdamParameter[]>;
+  abstract parameters(frozen: LayerTensors): Promise<AdamParameter[]>;
 
   /** The current values as the model's files hold them: matrices [out, in], under the names of the model. */
-  abstract download(model: ModelSource, layer: number): Promise<Map<string, DenseTensor>>;
+  abstract download(model: ModelSource, layer: number, frozen: LayerTensors): Promise<Map<string, DenseTensor>>;
 
   variables(): Variable[] {
     return [...this.trained.values()];

@@ -4,7 +4,7 @@ import type { LayerTensors } from '@kvlr/runtime';
 import { add, tensor2d, tidy, type Variable, variable } from '@tensorflow/tfjs-core';
 import type { AdamParameter } from './adam-optimizer.ts';
 import { attentionTargets, projectionOf, type TrainingTarget } from './targets.ts';
-import { rootMeanSquare, TrainedLayer, toFileLayout } from './trained-layer.ts';
+import { rootMeanSquare, type StandIn, TrainedLayer, toFileLayout } from './trained-layer.ts';
 
 /** Norms of queries and keys, of models that have them: scales as the decoder applies them, and biases. */
 const normsOfTarget: { readonly [Target in TrainingTarget]?: readonly TensorRole[] } = {
@@ -24,6 +24,7 @@ export interface WholeProjectionSettings {
 
 /** Projections of one layer as variables: whole matrices, with their biases, and the norms of queries and keys, where there are any. */
 export class WholeProjections extends TrainedLayer {
+  /** The weights that it was made of, with the variables in their places. */
   readonly weights: LayerTensors;
   private readonly targets: readonly TrainingTarget[];
   private readonly scoreStep: number;
@@ -41,7 +42,11 @@ export class WholeProjections extends TrainedLayer {
     super(trained);
     this.targets = targets.filter((target) => trained.has(projectionOf(target)));
     this.scoreStep = scoreStep;
-    this.weights = { ...layer, ...Object.fromEntries(this.roles) };
+    this.weights = this.standIn(layer).weights;
+  }
+
+  standIn(frozen: LayerTensors): StandIn {
+    return { weights: { ...frozen, ...Object.fromEntries(this.roles) } };
   }
 
   /** The variables by their roles, in the order of `variables`. */
