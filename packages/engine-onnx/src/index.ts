@@ -9,4 +9,5 @@ export {
   type TrainedMatrices,
 } from './onnx-decoder.ts';
 export { findOnnxRuntime, type OnnxRuntime } from './onnx-runtime.ts';
+export type { BranchedWindow, Placement } from './placement.ts';
 export { loadOnnxTrainingModel, type OnnxTrainingModel } from './training-model.ts';

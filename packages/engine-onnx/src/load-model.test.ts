@@ -58,6 +58,21 @@ describe.each(Object.entries(layouts))('%s', (_, layout) => {
     model.dispose();
   });
 
+  it('runs texts with one beginning as if each stood alone', async () => {
+    const model = await loadOnnxModel(source, { threads: 1 });
+    const [prefix, branches] = [ids.subarray(0, 9), [ids.subarray(9, 12), ids.subarray(12, 19), ids.subarray(19)]];
+    let first = prefix.length;
+    for (const branch of branches) {
+      const rows = Array.from({ length: branch.length }, (_, place) => first + place);
+      const received = await model.branchLogits({ prefix, branches }, [prefix.length - 1, ...rows]);
+      const alone = await model.logits(Int32Array.of(...prefix, ...branch));
+      const expected = alone.subarray((prefix.length - 1) * model.vocabSize);
+      expect(differenceByRange(received, expected)).toBeLessThan(1e-6);
+      first += branch.length;
+    }
+    model.dispose();
+  });
+
   it("shows TensorFlow.js's activations", async () => {
     const [native, reference] = [
       await loadOnnxModel(source, { threads: 1 }),

@@ -10,9 +10,15 @@ import {
   throwIfAborted,
 } from '@kvlr/core';
 import { OnnxDecoder, type OnnxEmbedding, type OnnxHead, type OnnxLayer, type OnnxSettings } from './onnx-decoder.ts';
+import { type BranchedWindow, placeBranches } from './placement.ts';
 
 /** A decoder whose windows run in native code, in float32. Its methods are to be called one after another. */
 export interface OnnxModel extends ActivationSource, LogitSource {
+  /**
+   * Logits of texts with one beginning, which is run once: of the rows that are asked for, counted over the beginning and then branch
+   * after branch, [rows, vocabSize]. Each token sees the beginning and its own branch.
+   */
+  branchLogits(window: BranchedWindow, rows: readonly number[]): Promise<Float32Array>;
   /** Frees weights and sessions. The model cannot be used afterwards. */
   dispose(): void;
 }
@@ -61,6 +67,19 @@ class WholeModel implements OnnxModel {
     return head.logits(stream);
   }
 
+  async branchLogits(window: BranchedWindow, rows: readonly number[]): Promise<Float32Array> {
+    const { tokenIds, placement } = placeBranches(window);
+    const { embedding, layers, head } = this.open(tokenIds, Math.max(...placement.positions) + 1);
+    let stream = await embedding.stream(tokenIds, placement);
+    for (const layer of layers) stream = (await layer.pass(stream, [], placement)).after;
+    const { hiddenSize } = this.shape;
+    const wanted = new Float32Array(rows.length * hiddenSize);
+    for (const [place, row] of rows.entries()) {
+      wanted.set(stream.subarray(row * hiddenSize, (row + 1) * hiddenSize), place * hiddenSize);
+    }
+    return head.logits(wanted);
+  }
+
   async forEachLayer(
     tokenIds: Int32Array,
     taps: readonly TapName[],
@@ -80,8 +99,12 @@ class WholeModel implements OnnxModel {
     this.parts = undefined;
   }
 
-  /** Throws 'invalid-argument' for a disposed model, and for what is no window of this one. */
-  private open(tokenIds: Int32Array): LoadedParts {
+  /**
+   * Throws 'invalid-argument' for a disposed model, and for what is no window of this one.
+   *
+   * @param positions Positions that the tokens take.
+   */
+  private open(tokenIds: Int32Array, positions = Object(tokenIds).length as number): LoadedParts {
     if (this.parts === undefined) {
       throw new KvlrError('invalid-argument', { message: 'expected a loaded model, got a disposed one' });
     }
@@ -90,8 +113,8 @@ class WholeModel implements OnnxModel {
     const ids = tokenIds instanceof Int32Array ? tokenIds : new Int32Array();
     const tokens = ids.length;
     const foreign = ids.find((id) => !(id >= 0 && id < this.vocabSize));
-    if (tokens >= 1 && tokens <= maxPositionEmbeddings && foreign === undefined) return this.parts;
-    const received = foreign === undefined ? `${tokens} of them` : `id ${foreign}`;
+    if (tokens >= 1 && positions <= maxPositionEmbeddings && foreign === undefined) return this.parts;
+    const received = foreign === undefined ? `${tokens} of them at ${positions} positions` : `id ${foreign}`;
     throw new KvlrError('invalid-argument', {
       message: `expected 1 to ${maxPositionEmbeddings} token ids from 0 to ${this.vocabSize - 1}, got ${received}`,
       where: { argument: 'tokenIds' },

@@ -26,6 +26,7 @@ import {
   upstreamInput,
 } from './graphs/decoder-graphs.ts';
 import { type OnnxRuntimeModule, requireOnnxRuntime } from './onnx-runtime.ts';
+import { inOrder, type Placement } from './placement.ts';
 import { positionTables, tablesKey } from './position-tables.ts';
 
 export interface OnnxSettings {
@@ -57,13 +58,17 @@ const mostThreads = 1024;
 /** What stands before the first layer. */
 export interface OnnxEmbedding {
   /** The residual stream of a window before the first layer, [tokens, hiddenSize]. */
-  stream(tokenIds: Int32Array): Promise<Float32Array>;
+  stream(tokenIds: Int32Array, placement?: Placement): Promise<Float32Array>;
 }
 
 /** One layer of a decoder. */
 export interface OnnxLayer {
   /** The residual stream of one window behind the layer, from that before it, [tokens, hiddenSize], and what the layer computed. */
-  pass(stream: Float32Array, taps: readonly TapName[]): Promise<{ after: Float32Array; activations: LayerActivations }>;
+  pass(
+    stream: Float32Array,
+    taps: readonly TapName[],
+    placement?: Placement,
+  ): Promise<{ after: Float32Array; activations: LayerActivations }>;
 }
 
 /** Matrices in training by their roles, [in, out] row by row. */
@@ -94,8 +99,9 @@ export interface OnnxHead {
 export class OnnxDecoder {
   readonly shape: DecoderShape;
   private readonly sessions = new Map<string, Promise<GraphSession>>();
-  /** What layers know of positions, for windows as long as the last one was. */
-  private positions = { tokens: 0, tables: new Map<string, Tensors>() };
+  /** What layers know of positions, for windows whose tokens stand as those of the last one did. */
+  private positions = { placement: inOrder(0), tables: new Map<string, Tensors>() };
+  private lastInOrder = inOrder(0);
 
   private constructor(
     private readonly source: ModelSource,
@@ -118,12 +124,12 @@ export class OnnxDecoder {
     const { embedding, positionEmbedding, ...weights } = await this.read(wanted);
     const session = await this.session('embedding', () => embeddingGraph(this.shape));
     return {
-      stream: async (tokenIds) => {
+      stream: async (tokenIds, { positions } = this.inOrder(tokenIds.length)) => {
         const inputs: Tensors = { ...weights, [streamInput]: this.rowsOf(embedding!, tokenIds) };
         if (learnedPositions) {
           // Beyond the learned positions the last of them stands for all.
           const { count, offset } = learnedPositions;
-          const places = tokenIds.map((_, position) => Math.min(position + offset, count - 1));
+          const places = positions.map((position) => Math.min(position + offset, count - 1));
           inputs[learnedInput] = this.rowsOf(positionEmbedding!, places);
         }
         return valuesOf((await session.run(inputs)).result);
@@ -137,9 +143,10 @@ export class OnnxDecoder {
     const weights = await this.read(layerTensors(shape, layer));
     const session = await this.session(layerKind(shape, layer), () => layerGraph(shape, layer));
     return {
-      pass: async (stream, taps) => {
+      pass: async (stream, taps, placement) => {
         const tokens = stream.length / shape.hiddenSize;
-        const inputs = { ...weights, ...this.positionsOf(layer, tokens), [streamInput]: this.streamOf(stream) };
+        const positions = this.positionsOf(layer, placement ?? this.inOrder(tokens));
+        const inputs = { ...weights, ...positions, [streamInput]: this.streamOf(stream) };
         const { result, tapped } = await session.run(inputs, taps);
         const activations: LayerActivations = { layer, tokens };
         for (const [place, tap] of taps.entries()) activations[tap] = valuesOf(tapped[place]!);
@@ -165,7 +172,7 @@ export class OnnxDecoder {
     const inputsOf = (stream: Float32Array, matrices: TrainedMatrices): Tensors => ({
       ...frozen,
       ...Object.fromEntries(roles.map((role) => [role, this.tensor(matrices.get(role)!, sizes.get(role)!)])),
-      ...this.positionsOf(layer, stream.length / shape.hiddenSize),
+      ...this.positionsOf(layer, this.inOrder(stream.length / shape.hiddenSize)),
       [streamInput]: this.streamOf(stream),
     });
     return {
@@ -239,17 +246,22 @@ export class OnnxDecoder {
     return tensors;
   }
 
-  private positionsOf(layer: number, tokens: number): Tensors {
-    if (this.positions.tokens !== tokens) this.positions = { tokens, tables: new Map() };
+  private inOrder(tokens: number): Placement {
+    if (this.lastInOrder.positions.length !== tokens) this.lastInOrder = inOrder(tokens);
+    return this.lastInOrder;
+  }
+
+  private positionsOf(layer: number, placement: Placement): Tensors {
+    if (this.positions.placement !== placement) this.positions = { placement, tables: new Map() };
     const { tables } = this.positions;
     const key = tablesKey(this.shape, layer);
-    const made = tables.get(key) ?? this.makeTables(layer, tokens);
+    const made = tables.get(key) ?? this.makeTables(layer, placement);
     tables.set(key, made);
     return made;
   }
 
-  private makeTables(layer: number, tokens: number): Tensors {
-    const tables = Object.entries(positionTables(this.shape, layer, tokens));
+  private makeTables(layer: number, placement: Placement): Tensors {
+    const tables = Object.entries(positionTables(this.shape, layer, placement));
     return Object.fromEntries(tables.map(([name, { values, shape }]) => [name, this.tensor(values, shape)]));
   }
 

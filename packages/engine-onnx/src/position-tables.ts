@@ -2,6 +2,7 @@ import { decodeBfloat16, encodeBfloat16 } from '@kvlr/checkpoint';
 import type { DecoderShape, LayerShape, PositionShape } from '@kvlr/core';
 import { ropeFrequencies, ropeTables } from '@kvlr/rope';
 import { positionNames } from './graphs/attention.ts';
+import { type Placement, sees } from './placement.ts';
 
 /** Added to the scores of positions that a token may not see; its exponential is exactly zero in float32. */
 const hiddenScore = -1e9;
@@ -11,23 +12,32 @@ export interface PositionTable {
   shape: number[];
 }
 
-/** The position inputs of a layer's graph for a window of so many tokens, by name. See `positionNames`. */
-export function positionTables(shape: DecoderShape, layer: number, tokens: number): Record<string, PositionTable> {
+/** The position inputs of a layer's graph for a window whose tokens stand so, by name. See `positionNames`. */
+export function positionTables(
+  shape: DecoderShape,
+  layer: number,
+  placement: Placement,
+): Record<string, PositionTable> {
   const { positions, window }: LayerShape = shape.layers[layer]!;
-  const mask = { values: causalMask(tokens, window), shape: [tokens, tokens] };
+  const tokens = placement.positions.length;
+  const mask = { values: causalMask(placement, window), shape: [tokens, tokens] };
+  const length = placement.positions.reduce((most, position) => Math.max(most, position + 1), 0);
   switch (positions.kind) {
     case 'rope': {
       const { rope, rotaryDim } = positions;
-      const { cos, sin } = ropeTables(ropeFrequencies(rope, rotaryDim, { sequenceLength: tokens }), tokens);
+      const { cos, sin } = ropeTables(ropeFrequencies(rope, rotaryDim, { sequenceLength: length }), length);
       const size = [tokens, rotaryDim / 2];
+      const rowsOf = (table: Float32Array) => pickRows(table, placement.positions, rotaryDim / 2);
       return {
         [positionNames.mask]: mask,
-        [positionNames.cosine]: { values: cos, shape: size },
-        [positionNames.sine]: { values: sin, shape: size },
+        [positionNames.cosine]: { values: rowsOf(cos), shape: size },
+        [positionNames.sine]: { values: rowsOf(sin), shape: size },
       };
     }
     case 'alibi': {
-      const values = Float32Array.from(positions.slopes.flatMap((slope) => penaltiesOf(slope, positions, tokens)));
+      const values = Float32Array.from(
+        positions.slopes.flatMap((slope) => penaltiesOf(slope, positions, placement.positions)),
+      );
       return {
         [positionNames.mask]: mask,
         [positionNames.penalties]: { values, shape: [positions.slopes.length, 1, tokens] },
@@ -44,23 +54,33 @@ export function tablesKey({ layers }: DecoderShape, layer: number): string {
   return JSON.stringify([positions, window]);
 }
 
-function causalMask(tokens: number, window = Number.POSITIVE_INFINITY): Float32Array {
+function causalMask(placement: Placement, window: number | undefined): Float32Array {
+  const tokens = placement.positions.length;
   const mask = new Float32Array(tokens * tokens).fill(hiddenScore);
   for (let query = 0; query < tokens; query++) {
-    mask.fill(0, query * tokens + Math.max(0, query - window + 1), query * tokens + query + 1);
+    for (let key = 0; key <= query; key++) {
+      if (sees(placement, query, key, window)) mask[query * tokens + key] = 0;
+    }
   }
   return mask;
 }
 
-/** Counted from the last token, since softmax knows differences only. */
+function pickRows(table: Float32Array, rows: Int32Array, width: number): Float32Array {
+  const picked = new Float32Array(rows.length * width);
+  for (const [place, row] of rows.entries()) picked.set(table.subarray(row * width, (row + 1) * width), place * width);
+  return picked;
+}
+
+/** Counted from the furthest token, since softmax knows differences only. */
 function penaltiesOf(
   slope: number,
   { roundedScale }: Extract<PositionShape, { kind: 'alibi' }>,
-  tokens: number,
+  places: Int32Array,
 ): number[] {
-  const last = tokens - 1;
-  const positions = Array.from({ length: tokens }, (_, position) => position);
+  const positions = [...places];
+  const last = positions.reduce((most, position) => Math.max(most, position), 0);
   if (roundedScale === undefined) return positions.map((position) => slope * (position - last));
   const rounded = decodeBfloat16(encodeBfloat16(Float32Array.from(positions, (position) => slope * position)));
-  return positions.map((position) => roundedScale * (rounded[position]! - rounded[last]!));
+  const [ofLast] = decodeBfloat16(encodeBfloat16(Float32Array.of(slope * last)));
+  return [...rounded].map((value) => roundedScale * (value - ofLast!));
 }

@@ -4,7 +4,7 @@ import { longContextTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { OpenedModel } from '../inputs/models.ts';
 import { loadEvaluationTexts, type TextOptions } from '../inputs/texts.ts';
-import { peakMemoryBytes } from '../machine.ts';
+import { peakMemoryBytes, runtimeOf } from '../machine.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { type CacheOptions, conditionsOf } from './eval-conditions.ts';
 
@@ -28,7 +28,7 @@ export async function printLongContext(
   for (const { name, checkpoint, cache } of await conditionsOf(models, base, options)) {
     const evaluation = await evaluateLongContext({
       ...{ model: checkpoint, cache, texts, settings: { lengths: options.lengths, probes: options.probes } },
-      runtime: { backend: options.backend },
+      runtime: runtimeOf(options),
       onEvent: context.onEvent,
       signal: context.signal,
     });

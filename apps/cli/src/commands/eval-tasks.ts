@@ -7,7 +7,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type HarnessSample, harnessSamples, type TaskResultsFile, taskHash, taskResultsFile } from '@kvlr/tasks';
 import { loadDocuments, type OpenedTasks, openAnswerFile, openTasks } from '@kvlr/tasks/node';
 import type { OpenedModel } from '../inputs/models.ts';
-import { peakMemoryBytes } from '../machine.ts';
+import { peakMemoryBytes, runtimeOf } from '../machine.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { type CacheOptions, conditionsOf } from './eval-conditions.ts';
 
@@ -40,7 +40,7 @@ export async function printTasks(
     for (const { name, checkpoint, cache } of await conditionsOf(models, base, options)) {
       const results = await evaluateTasks({
         ...{ model: checkpoint, tasks, cache, numFewshot, limit, answers },
-        runtime: { backend: options.backend },
+        runtime: runtimeOf(options),
         onEvent: context.onEvent,
         signal: context.signal,
       });

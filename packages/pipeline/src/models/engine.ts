@@ -14,11 +14,20 @@ export interface NativeEngine {
   /** What it is, or why it cannot run here, in words. */
   look(): Promise<{ version: string } | { missing: string }>;
   /** Loads a whole model of any shape; the caller disposes it. */
-  load(source: ModelSource): Promise<ActivationSource & LogitSource & { dispose(): void }>;
+  load(source: ModelSource): Promise<ActivationSource & LogitSource & Partial<BranchSource> & { dispose(): void }>;
   /** A model of which one part at a time is loaded; the caller disposes each. */
   open(source: ModelSource): Promise<ModelParts>;
   /** Layers forwards and backwards. */
   training?: NativeTraining;
+}
+
+/** Runs texts with one beginning together, the beginning once. */
+export interface BranchSource {
+  /** Logits of rows, counted over the beginning and then branch after branch, [rows, vocabSize]. */
+  branchLogits(
+    window: { prefix: Int32Array; branches: readonly Int32Array[] },
+    rows: readonly number[],
+  ): Promise<Float32Array>;
 }
 
 /** A model of which layers and head are loaded when they are needed, one at a time. */

@@ -71,14 +71,18 @@ export class CachedTaskModel implements TaskModel {
 }
 
 function sharedLength(cache: KeyValueCache, tokenIds: Int32Array): number {
-  const [held = []] = cache.tokenIds;
+  return commonLength(cache.tokenIds[0] ?? [], tokenIds);
+}
+
+/** How many first tokens two texts share. */
+export function commonLength(one: ArrayLike<number>, other: ArrayLike<number>): number {
   let length = 0;
-  while (length < held.length && length < tokenIds.length && held[length] === tokenIds[length]) length++;
+  while (length < one.length && length < other.length && one[length] === other[length]) length++;
   return length;
 }
 
 /** Whether a row's highest logit is this token's; the lowest id wins a tie. */
-function isTop(logits: Float32Array, start: number, vocabSize: number, token: number): boolean {
+export function isTop(logits: Float32Array, start: number, vocabSize: number, token: number): boolean {
   const logit = logits[start + token]!;
   for (let id = 0; id < vocabSize; id++) {
     const other = logits[start + id]!;
