@@ -2,6 +2,7 @@ import { createNormalRandom } from '@kvlr/core';
 import { createTinyModel, expectClose, expectKvlrError, oracleStatistics } from '@kvlr/testkit';
 import { expect, it } from 'vitest';
 import { builtInCodecs } from './cache-codecs.ts';
+import { rowSampler } from './row-samples.ts';
 import { sideStatistics } from './side-statistics.ts';
 import { windowReader } from './window-reader.ts';
 
@@ -93,4 +94,26 @@ it('latent keys are refused where a format stores keys before RoPE', () => {
   const layers = shape.layers.map((layer) => ({ ...layer, cache: { ...layer.cache, keys: 'latent' as const } }));
   const cache = { codec: builtInCodecs['channel-4'], window: 0, first: 0 };
   expectKvlrError(() => windowReader({ shape: { ...shape, layers }, cache }), 'unsupported-feature', 'got latent keys');
+});
+
+it('the moment of the queries of a slot is the sum over its heads', () => {
+  const { queryMoment } = sideStatistics({ ...request, side: 'keys', keys: 'projected' });
+  const queries = inputs.map((x) => project(weights.query, x));
+  const [slot, i, j] = [1, 2, 5];
+  const expected = [2, 3].reduce(
+    (sum, head) => sum + queries.reduce((of, row) => of + row[head * headDim + i]! * row[head * headDim + j]!, 0),
+    0,
+  );
+  expect(queryMoment![(slot * headDim + i) * headDim + j]! / (expected / inputs.length)).toBeCloseTo(1, 8);
+});
+
+it('samples are spread evenly over the slices of the windows', () => {
+  const { reader, samples } = rowSampler({ shape, tokens: 20, count: 8 });
+  const [width, tokens] = [2 * headDim, 10];
+  for (const window of [0, 1]) {
+    const rows = Float32Array.from({ length: tokens * width }, (_, i) => window * tokens * 2 + Math.floor(i / headDim));
+    expect(reader.read({ layer: 0, tokens, keys: rows, values: rows }).keys).toBe(rows);
+  }
+  const slices = Array.from({ length: samples[0]!.keys.length / headDim }, (_, i) => samples[0]!.keys[i * headDim]);
+  expect(slices).toEqual([0, 5, 10, 15, 20, 25, 30, 35]);
 });

@@ -40,8 +40,11 @@ export function sideStatistics(request: SideStatisticsRequest): SideStatistics {
       }
     }
   }
-  const errorWeight = side === 'values' ? outputWeight(request) : queryEnergy(request);
-  return { mean: mean.slice(), covariance, errorWeight };
+  if (side === 'values') return { mean: mean.slice(), covariance, errorWeight: outputWeight(request) };
+  return {
+    ...{ mean: mean.slice(), covariance },
+    ...{ errorWeight: queryEnergy(request), queryMoment: queryMoment(request) },
+  };
 }
 
 /** Sum over the query heads of a value slot of W_o^T W_o, [slots, width, width]. */
@@ -78,6 +81,20 @@ function queryEnergy({ shape, layer, keys, statistics }: SideStatisticsRequest):
     const slot = Math.floor((head * slots) / heads);
     const energy = (i: number) => moment[(head * width + i) * width + i]!;
     for (let i = 0; i < width; i++) result[(slot * width + i) * width + i]! += (energy(i) + energy(partner[i]!)) / 2;
+  }
+  return result;
+}
+
+/** Sum over the query heads of a key slot of their second moments, [slots, width, width]. */
+function queryMoment({ shape, layer, keys, statistics }: SideStatisticsRequest): Float64Array {
+  const { numAttentionHeads: heads } = shape;
+  const { keySlots: slots, keySlotWidth: width } = shape.layers[layer]!.cache;
+  const moment = keys === 'projected' ? statistics.querySecondMoment : statistics.rotatedQuerySecondMoment;
+  const size = width * width;
+  const result = new Float64Array(slots * size);
+  for (let head = 0; head < heads; head++) {
+    const slot = Math.floor((head * slots) / heads);
+    for (let i = 0; i < size; i++) result[slot * size + i]! += moment[head * size + i]!;
   }
   return result;
 }

@@ -4,13 +4,13 @@ import { affineScale } from './affine.ts';
 import { gaussianSlots } from './gaussian.ts';
 
 /** Tokens of a block: 32 codes of b bits are b words. */
-const BLOCK = 32;
+export const BLOCK = 32;
 
 /**
  * Affine codes of each channel over 32 tokens, as in KIVI (arXiv 2402.02750): outliers of keys stay in few channels. A block is one
  * channel behind another: a word with the scale (low half) and the least number (high half), then b words of 32 codes.
  */
-function channelBlocks(bits: number, keys: SideFormat['keys']): SideFormat {
+export function channelBlocks(bits: number, keys: SideFormat['keys']): SideFormat {
   const most = 2 ** bits - 1;
   const wordsOfBlock = ({ slots, width }: SlotShape) => slots * width * (1 + bits);
   return {
@@ -69,7 +69,7 @@ function channelBlocks(bits: number, keys: SideFormat['keys']): SideFormat {
 }
 
 /** Affine codes of groups of 32 numbers of one token, as KIVI's values: a word with scale and least number, then the codes. */
-function tokenGroups(bits: number): SideFormat {
+export function tokenGroups(bits: number): SideFormat {
   const most = 2 ** bits - 1;
   const groupWords = 1 + codeWords(BLOCK, bits);
   const groupsOf = ({ slots, width }: SlotShape) => slots * Math.ceil(width / BLOCK);

@@ -53,6 +53,9 @@ export function toFloat8(x: number): number {
   return sign | ((bits[0]! - 0x3c000000 + 0x7ffff + ((bits[0]! >>> 20) & 1)) >>> 20);
 }
 
+/** The number that 8 bits of E4M3 stand for. */
+export const decodeFloat8 = (code: number): number => table[code & 255]!;
+
 const float8: SlotFormat = {
   words: (width) => Math.ceil(width / 4),
   encode(rows, from, width, words, at) {

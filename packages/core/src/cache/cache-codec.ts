@@ -30,6 +30,10 @@ export interface SideStatistics {
    * W_o^T W_o, so the squared error of the block's output at attention 1. Keys: the mean squared error of a score, diagonal.
    */
   errorWeight: Float64Array;
+  /** Keys alone: second moment of the queries that read a slot, summed over its query heads, [slots, width, width]. */
+  queryMoment?: Float64Array | undefined;
+  /** For formats with `needsSamples`: slices of some tokens, of all slots, [samples, width]. */
+  samples?: Float32Array | undefined;
 }
 
 /** What a format is told before it codes one side of one layer. */
@@ -59,6 +63,8 @@ export interface SideFormat {
   keys: 'rotated' | 'projected';
   /** Whether `create` needs statistics of the layer. */
   needsStatistics: boolean;
+  /** Whether those have to hold samples. */
+  needsSamples?: boolean | undefined;
   /** Exact bytes of so many tokens, scales and padding included; `tokens` is a multiple of `blockTokens`. */
   byteLength(shape: SlotShape, tokens: number): number;
   /** Bytes of what is kept once for a model, whatever the number of sequences and tokens, per layer. Default 0. */

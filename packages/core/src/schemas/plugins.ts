@@ -68,6 +68,7 @@ const sideFormatSchema = z.looseObject({
   blockTokens: z.int().min(1).max(32),
   keys: z.enum(['rotated', 'projected']),
   needsStatistics: z.boolean().default(false),
+  needsSamples: z.boolean().optional(),
   byteLength: functionSchema<unknown>(),
   tableBytes: functionSchema<unknown>().optional(),
   refuse: functionSchema<unknown>().optional(),

@@ -19,7 +19,7 @@ describe('compareBytes', () => {
   it('measures heads and bits together, counts their bytes, and keeps every point', async () => {
     const store = new MemoryRunStore();
     const run = await tinyRun();
-    const names = ['f16', 'int8', 'channel-2+window=4+first=2', 'klt-2', 'q4_0'];
+    const names = ['f16', 'int8', 'channel-2+window=4+first=2', 'klt-2', 'squat-2', 'q4_0'];
     const caches = await Promise.all(names.map((name) => resolveCache(name)));
     const recipe = { ...run.recipe, recovery: { ...run.recipe.recovery, preset: 'none' as const } };
     const rows = headsRows({ ...run, recipe, ratios: [1 / 2] });
@@ -28,16 +28,16 @@ describe('compareBytes', () => {
     const { base, points, contexts, notes } = report;
     expect(contexts).toEqual([base.windowLength - 1, 4096]);
     expect(points.map(({ heads, cache }) => [heads, cache])).toEqual(
-      ['base', 'rope-averaged-refit-2'].flatMap((heads) => names.slice(0, 4).map((cache) => [heads, cache])),
+      ['base', 'rope-averaged-refit-2'].flatMap((heads) => names.slice(0, 5).map((cache) => [heads, cache])),
     );
     // The tiny model's heads are narrower than a block of llama.cpp's.
     expect(notes.filter((note) => /q4_0 is left out/.test(note))).toHaveLength(2);
     const share = (place: number) => points[place]!.bytes[1]! / report.baseBytes[1]!;
-    expect([share(0), share(4)]).toEqual([1, 1 / 2]);
+    expect([share(0), share(5)]).toEqual([1, 1 / 2]);
     expect(share(2)).toBeLessThan(share(1));
     expect(points[0]!.klDivergence.value).toBeLessThan(1e-6);
     expect(points[1]!.klDivergence.value).toBeLessThan(points[3]!.klDivergence.value);
-    expect(points[4]!.klDivergence.value).toBeGreaterThan(points[0]!.klDivergence.value);
+    expect(points[5]!.klDivergence.value).toBeGreaterThan(points[0]!.klDivergence.value);
     expect(points[0]!.engines).toContain('llama.cpp');
     expect(await readText(store, artefactNames.frontierMarkdown)).toContain('channel-2+window=4+first=2');
     expect(await readText(store, artefactNames.frontierPicture)).toMatch(/^<svg/);
@@ -47,6 +47,15 @@ describe('compareBytes', () => {
     const finished = events.filter((event) => event.type === 'stage-finished' && event.stage === 'evaluation');
     expect(finished.map((event) => 'skipped' in event && event.skipped)).toEqual([true, true, true]);
     expect(again.points).toEqual(points);
+  });
+
+  it('learns dictionaries on samples of the calibration text', async () => {
+    const run = await tinyRun({ numLayers: 1 });
+    const rows = { title: '', rows: [], notes: [] };
+    const { points } = await compareBytes({ ...run, rows, caches: [await resolveCache('lexico-4')], contexts: [] });
+    expect(points).toHaveLength(1);
+    expect(points[0]!.tableBytes).toBeGreaterThan(0);
+    expect(points[0]!.klDivergence.value).toBeGreaterThan(0);
   });
 
   it('takes as many heads of another width for others', async () => {

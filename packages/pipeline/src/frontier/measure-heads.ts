@@ -1,4 +1,4 @@
-import { requireCacheFits, sideStatistics } from '@kvlr/cache';
+import { type RowSamples, requireCacheFits, sideStatistics } from '@kvlr/cache';
 import { roundModel } from '@kvlr/checkpoint';
 import { readAttentionWeights } from '@kvlr/compression';
 import {
@@ -95,8 +95,18 @@ export async function measureHeads(
     stage.skipped = missing.length === 0;
     if (missing.length > 0) {
       const source = await heads.model();
+      const samplesOf = (of: ModelSource) =>
+        means.runner.sampleRows(
+          of,
+          sampleWindows(texts.calibration, shared.recipe.calibration, sampledWindows),
+          samplesOfSide,
+        );
       const knowledge = missing.some(needsStatistics)
-        ? await readerKnowledge(source, await heads.statistics())
+        ? await readerKnowledge(
+            source,
+            await heads.statistics(),
+            missing.some(needsSamples) ? await samplesOf(source) : [],
+          )
         : undefined;
       for (const [part, named] of missing.entries()) {
         const coded = { ...named, statistics: needsStatistics(named) ? knowledge?.(named) : undefined };
@@ -156,6 +166,13 @@ export function describeHeads({ layers }: CachedLayers): string {
   return new Set(kinds).size === 1 ? kinds[0]! : 'heads by layer';
 }
 
+const needsSamples = ({ cache }: NamedCache): boolean =>
+  cache.codec.keys.needsSamples === true || cache.codec.values.needsSamples === true;
+
+/** Windows of calibration text, and slices of keys and of values of them, that dictionaries are learnt from. */
+const sampledWindows = 8;
+const samplesOfSide = 4096;
+
 function chooseFitting(caches: readonly NamedCache[], shape: DecoderShape, title: string) {
   const notes: string[] = [];
   const fitting = caches.filter(({ name, cache }) => {
@@ -211,7 +228,7 @@ function compressedHeads(
 }
 
 /** What codecs that adapt to a layer are told, from the statistics and output projections of these heads. */
-async function readerKnowledge(model: ModelSource, statistics: LayerStatisticsOf) {
+async function readerKnowledge(model: ModelSource, statistics: LayerStatisticsOf, samples: readonly RowSamples[]) {
   const { shape } = model;
   const layers: Record<'projected' | 'rotated' | 'values', SideStatistics>[] = [];
   for (let layer = 0; layer < shape.numLayers; layer++) {
@@ -219,8 +236,8 @@ async function readerKnowledge(model: ModelSource, statistics: LayerStatisticsOf
     const request = { shape, layer, weights, statistics: await statistics(layer) };
     layers.push({
       projected: sideStatistics({ ...request, side: 'keys', keys: 'projected' }),
-      rotated: sideStatistics({ ...request, side: 'keys', keys: 'rotated' }),
-      values: sideStatistics({ ...request, side: 'values', keys: 'rotated' }),
+      rotated: { ...sideStatistics({ ...request, side: 'keys', keys: 'rotated' }), samples: samples[layer]?.keys },
+      values: { ...sideStatistics({ ...request, side: 'values', keys: 'rotated' }), samples: samples[layer]?.values },
     });
   }
   return ({ cache: { codec } }: NamedCache): Record<CacheSide, SideStatistics>[] =>

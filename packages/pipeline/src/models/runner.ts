@@ -1,4 +1,4 @@
-import { windowReader } from '@kvlr/cache';
+import { type RowSamples, rowSampler, windowReader } from '@kvlr/cache';
 import { type CalibrationRequest, collectStatistics, mergeStatistics } from '@kvlr/calibration';
 import {
   type ActivationSource,
@@ -179,6 +179,20 @@ export class ModelRunner {
       return await work(
         'readThrough' in model ? model.readThrough(windowReader({ ...coded, shape: source.shape, cache })) : model,
       );
+    } finally {
+      model.dispose();
+    }
+  }
+
+  /** Slices of keys and values of every layer over windows, evenly spread, at most `count` of each: see `rowSampler`. */
+  async sampleRows(source: ModelSource, windows: readonly Int32Array[], count: number): Promise<RowSamples[]> {
+    const model = await loadModel(source, { backend: this.choice.backend });
+    try {
+      const tokens = windows.reduce((sum, { length }) => sum + length, 0);
+      const { reader, samples } = rowSampler({ shape: source.shape, tokens, count });
+      const reading = model.readThrough(reader);
+      for (const window of windows) await reading.logits(window);
+      return samples;
     } finally {
       model.dispose();
     }
