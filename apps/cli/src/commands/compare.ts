@@ -100,6 +100,7 @@ Examples:
   kvlr compare ./model --groupings contiguous lost-energy ./mine.mjs --recover light
   kvlr compare --bytes --windows 6 -o equal-bytes                every cache, a first look
   kvlr compare ./model --bytes f16 q8_0:q5_1 channel-2+window=32+first=4 ./mine.mjs --ratios 1/2
+  kvlr compare --bytes f16 channel-3 f16+policy=snapkv+keep=25% --ratios 1     the model's own heads alone
 
 Caches of --bytes: CODEC, or KEYS:VALUES, then +window=N (newest tokens that stay exact) and +first=N (first ones), then
 +policy=POLICY+keep=25% (the share of tokens that stay). Codecs, or ES modules such as ./mine.mjs:
