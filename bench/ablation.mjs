@@ -1,10 +1,12 @@
 // Perplexity against steps of training on next tokens, from several starts, beside the uncompressed model given the same steps.
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { CalibrationText, readTexts, windowsBySource } from '@kvlr/calibration';
 import { openSource } from '@kvlr/checkpoint/node';
 import { compress, parseRecipe } from '@kvlr/pipeline';
+import { onnxEngine } from '@kvlr/pipeline/node';
 import { distill } from '@kvlr/recovery';
 import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
+import { trainingStepsSvg } from '@kvlr/report';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { describeMachine } from './lib/describe-machine.mjs';
 import { readOptions } from './lib/read-options.mjs';
@@ -12,16 +14,17 @@ import { writeResults } from './lib/write-results.mjs';
 
 const options = readOptions(
   `node bench/ablation.mjs [--starts original,mean-pool,svd-a,kvlr] [--keep 50] [--steps 256] [--marks 4] [--lora 0]
-  [--rate 10] [--windows 8] [--note TEXT] [--output PATH]
+  [--rate 10] [--windows 8] [--note TEXT] [--output PATH] [--plot FILE]
   --keep      percent of the KV cache
   --marks     looks at the validation text behind the first
   --lora      rank of adapters; without it whole matrices are trained
   --rate      highest learning rate, in ten-thousandths
-  --windows   validation windows of 512 tokens a source, of three sources`,
+  --windows   validation windows of 512 tokens a source, of three sources
+  --plot      an SVG file, beside what --output writes`,
   {
     starts: ['original', 'mean-pool', 'svd-a', 'kvlr'],
     ...{ keep: 50, steps: 256, marks: 4, rate: 10, windows: 8 },
-    ...{ lora: undefined, note: undefined, output: undefined },
+    ...{ lora: undefined, note: undefined, output: undefined, plot: undefined },
   },
 );
 
@@ -59,6 +62,7 @@ for (const start of options.starts) {
     windows: training,
     // They choose nothing here: every reading is shown.
     heldOutWindows,
+    native: onnxEngine.training,
     settings: {
       ...{ nextTokenShare: 1, steps: options.steps, pieceLength, patience: options.marks + 1 },
       ...{ learningRate: options.rate / 1e4, warmupSteps: Math.ceil(options.steps / 15) },
@@ -86,6 +90,7 @@ const report = {
   ],
 };
 await writeResults(options.output, report, toMarkdown);
+if (options.plot !== undefined) await writeFile(options.plot, trainingStepsSvg(report));
 
 async function compressedBy(start) {
   const recipe = parseRecipe({
@@ -94,7 +99,7 @@ async function compressedBy(start) {
     evaluation: { windowsPerSource: 0 },
   });
   const texts = { calibration, evaluation: validation };
-  const { model } = await compress({ model: original, recipe, texts, runtime: {} });
+  const { model } = await compress({ model: original, recipe, texts, runtime: { nativeEngine: onnxEngine } });
   return model;
 }
 

@@ -69,4 +69,5 @@ export {
 export { cacheSvg } from './plots/cache-plot.ts';
 export { comparisonSvg } from './plots/comparison-plot.ts';
 export { frontierSvg } from './plots/frontier-plot.ts';
+export { type TrainingSteps, trainingStepsSvg } from './plots/steps-plot.ts';
 export { effectiveRank, energyShare } from './tables/energy-table.ts';
