@@ -65,13 +65,16 @@ export function estimateDistillation(
   // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.
   const perToken = (asksTeacher ? 4 : 3) * forwardOf(pieceLength) + (adapterRank > 0 ? 6 : 2) * trained;
   const { hiddenSize, numAttentionHeads, numLayers } = shape;
+  // Beside adapters one layer is unpacked at a time.
+  const tables = size.parameters - size.active + shape.vocabSize * hiddenSize;
+  const held = adapterRank > 0 ? tables + (size.parameters - tables) / numLayers : size.parameters;
   const { intermediateSize } = shape.feedForward;
   // Inside one layer about ten rows as wide as its widest, and scores with their gradients; one stream for each layer.
   const inner = passTokens * (numLayers * hiddenSize + 10 * (hiddenSize + intermediateSize));
   const scores = 3 * numAttentionHeads * Math.max(passTokens * pieceLength, windowLength ** 2);
   return {
     operations: steps * stepTokens * perToken + looks * heldOutWindows * windowLength * 2 * forwardOf(windowLength),
-    bytes: 4 * ((teacherInMemory ? 2 : 1) * size.parameters + 5 * trained + inner + scores + 6 * 512 * shape.vocabSize),
+    bytes: 4 * ((teacherInMemory ? 2 : 1) * held + 5 * trained + inner + scores + 6 * 512 * shape.vocabSize),
     diskBytes: 4 * 5 * trained,
   };
 }

@@ -1,5 +1,5 @@
 import { overlayModel } from '@kvlr/checkpoint';
-import type { ModelSource } from '@kvlr/core';
+import { layerTensors, type ModelSource } from '@kvlr/core';
 import { createTinyModel, differenceByRange, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -114,6 +114,26 @@ it.each([0, 3])('changes the attention of every layer and nothing else, adapters
   expect(result.best.heldOutDivergence).toBeLessThan(0.95 * result.points[0]!.heldOutDivergence!);
   const { divergence } = await oracleLosses(trained(request.student, result), heldOut);
   expect(divergence).toBeCloseTo(result.best.heldOutDivergence!, 4);
+});
+
+it('leaves weights packed beside adapters, but for one layer at a time', async () => {
+  const models = [createTinyModel({ numLayers: 6, seed: 1 }), createTinyModel({ numLayers: 6, seed: 2 })] as const;
+  const layerBytes = models.map(({ shape }) =>
+    shape.layers
+      .flatMap((_, layer) => layerTensors(shape, layer))
+      .reduce((sum, tensor) => sum + 4 * tensor.shape.reduce((product, size) => product * size, 1), 0),
+  );
+  const before = memory().numBytes;
+  const heldBetweenSteps: number[] = [];
+  await distill({
+    ...request,
+    ...{ teacher: models[0], student: models[1] },
+    settings: { ...settings, steps: 2, adapterRank: 1 },
+    onEvent: ({ type }) => type === 'progress' && heldBetweenSteps.push(memory().numBytes - before),
+  });
+  expect(heldBetweenSteps).toHaveLength(2);
+  expect(Math.max(...heldBetweenSteps)).toBeLessThan(layerBytes[0]! + layerBytes[1]!);
+  expect(memory().numBytes).toBe(before);
 });
 
 it('trains adapters on latent keys', async () => {
