@@ -27,7 +27,7 @@ export interface DecodeCase {
 
 /**
  * One workgroup: `heads` query heads over one split of the cache. A team of neighbouring lanes shares an entry, each with every
- * team-th word of its slots, and reads four entries at once; every team keeps an online softmax of its own (Milakov and Gimelshein
+ * team-th load of its slots (16 bytes, or a word behind a header), and reads four entries at once; every team keeps an online softmax of its own (Milakov and Gimelshein
  * 2018), and at the end they are joined. Numbers of four entries are the parts of a vec4. With `appends` it also rotates the queries,
  * and where the newest entry lies in its split it writes that entry before it reads it.
  */
@@ -53,11 +53,11 @@ export function decodeSource(format: CacheFormat, plan: DecodePlan, given: Decod
     code: [
       sequenceStruct,
       splitShader,
-      fourNumbers(format),
+      fourNumbers(format, plan),
       workgroupMemory(plan, given),
       workOfGroup,
       appends ? rotateQueries : loadQueries(plan),
-      appends ? appendNewest(format) : '',
+      appends ? appendNewest(format, plan) : '',
       sumOverTeam(plan, given),
       mainShader(format, plan, given),
     ].join('\n'),
@@ -78,12 +78,12 @@ export const splitShader = `
   }`;
 
 /** WGSL: headers and numbers of the same slot and word in four entries. */
-function fourNumbers({ dtype }: CacheFormat): string {
+function fourNumbers({ dtype }: CacheFormat, { atOnce }: DecodePlan): string {
   const each = (expression: (part: string) => string) =>
     `vec4<f32>(${['x', 'y', 'z', 'w'].map(expression).join(', ')})`;
   return `
   ${numberReader(dtype)}
-  fn wordsAt(at: vec4<i32>) -> vec4<u32> { return vec4<u32>(cache[at.x], cache[at.y], cache[at.z], cache[at.w]); }
+  ${atOnce === 4 ? '' : 'fn wordsAt(at: vec4<i32>) -> vec4<u32> { return vec4<u32>(cache[at.x], cache[at.y], cache[at.z], cache[at.w]); }'}
   fn scalesOf(headers: vec4<u32>) -> vec4<f32> { return ${each((part) => `unpack2x16float(headers.${part}).x`)}; }
   fn offsetsOf(headers: vec4<u32>) -> vec4<f32> { return ${each((part) => `unpack2x16float(headers.${part}).y`)}; }
   fn numbersOf(words: vec4<u32>, k: i32, scales: vec4<f32>, offsets: vec4<f32>) -> vec4<f32> {
@@ -178,9 +178,9 @@ const rotateQueries = `
   ${heldQueryAt}`;
 
 /** Writes the key and the value of the newest entry, where it is one of this split. */
-function appendNewest({ dtype }: CacheFormat): string {
+function appendNewest({ dtype }: CacheFormat, { atOnce }: DecodePlan): string {
   return `
-  ${slotWriter(dtype)}
+  ${slotWriter(dtype, atOnce)}
 
   fn appendNewest(work: Work, lane: i32) {
     let given = sequences[work.sequence];
@@ -233,7 +233,7 @@ function sumOverTeam({ team, heads, headsAtOnce }: DecodePlan, { subgroups }: De
 }
 
 function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): string {
-  const { heads, keySlots, valueSlots, team, headsAtOnce, keyWordsPerLane, valueWordsPerLane } = plan;
+  const { heads, keySlots, valueSlots, atOnce, team, headsAtOnce, keyWordsPerLane, valueWordsPerLane } = plan;
   const { variants, subgroups, appends, single } = given;
   const { perWord, headerSize } = cacheConstants(format);
   const range = (count: number) => Array.from({ length: count }, (_, n) => n);
@@ -247,25 +247,53 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
       : `let ${name}Scales = vec4<f32>(1.0); let ${name}Offsets = vec4<f32>();`;
   const headsOf = (slot: number, slots: number) => range(heads / slots).map((n) => (slot * heads) / slots + n);
 
+  /** Loads a lane's share of a slot in four entries, and does something with every word of it: of the index `word` in the slot. */
+  const eachWord = (wordsOfLane: number, slotNumberWords: string, body: string) => {
+    const load = (at: string) =>
+      atOnce === 1
+        ? `let words = wordsAt(${at});`
+        : range(4)
+            .map((n) => `let quad${n} = cache[(${at})[${n}] / 4];`)
+            .join(' ');
+    const words = (n: number) =>
+      `vec4<u32>(${range(4)
+        .map((entry) => `quad${entry}[${n}]`)
+        .join(', ')})`;
+    return `
+      for (var j = 0; j < ${wordsOfLane / atOnce}; j++) {
+        let first = ${atOnce} * (part + j * team);
+        ${load(`at + vec4<i32>(headerSize + min(first, ${slotNumberWords} - ${atOnce}))`)}
+        ${each(
+          atOnce,
+          (n) => `{
+          let word = first + ${n};
+          let place = j * ${atOnce} + ${n};
+          ${atOnce === 1 ? '' : `let words = ${words(n)};`}
+          ${body}
+        }`,
+        )}
+      }`;
+  };
+
   const scoreSlot = (slot: number) => `
       {
       let at = at4 + vec4<i32>((work.firstKeySlot + ${slot}) * keySlotWords);
       ${headers('key', 'at')}
-      for (var j = 0; j < ${keyWordsPerLane}; j++) {
-        let word = part + j * team;
-        let words = wordsAt(at + vec4<i32>(headerSize + min(word, keyNumberWords - 1)));
-        for (var k = 0; k < perWord; k++) {
-          let c = word * perWord + k;
-          let key = numbersOf(words, k, keyScales, keyOffsets);
-          ${headsOf(slot, keySlots)
-            .map((h) =>
-              variants === 1
-                ? `s${h} += queryAt(work, 0, ${h}, c) * key;`
-                : `s${h} += select(vec4<f32>(queryAt(work, 0, ${h}, c)), vec4<f32>(queryAt(work, 1, ${h}, c)), isSink) * key;`,
-            )
-            .join('\n')}
-        }
-      }
+      ${eachWord(
+        keyWordsPerLane,
+        'keyNumberWords',
+        `for (var k = 0; k < perWord; k++) {
+            let c = word * perWord + k;
+            let key = numbersOf(words, k, keyScales, keyOffsets);
+            ${headsOf(slot, keySlots)
+              .map((h) =>
+                variants === 1
+                  ? `s${h} += queryAt(work, 0, ${h}, c) * key;`
+                  : `s${h} += select(vec4<f32>(queryAt(work, 0, ${h}, c)), vec4<f32>(queryAt(work, 1, ${h}, c)), isSink) * key;`,
+              )
+              .join('\n')}
+          }`,
+      )}
       }`;
 
   const sumScores = () => {
@@ -290,22 +318,23 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
       {
       let at = at4 + vec4<i32>(allKeySlots * keySlotWords + (work.firstValueSlot + ${slot}) * valueSlotWords);
       ${headers('value', 'at')}
-      for (var j = 0; j < ${valueWordsPerLane}; j++) {
-        let words = wordsAt(at + vec4<i32>(headerSize + min(part + j * team, valueNumberWords - 1)));
-        for (var k = 0; k < perWord; k++) {
-          let value = numbersOf(words, k, valueScales, valueOffsets);
-          let n = j * perWord + k;
-          ${headsOf(slot, valueSlots)
-            .map((h) => `sums${h}[n] = sums${h}[n] * shrink${h} + dot(s${h}, value);`)
-            .join('\n')}
-        }
-      }
+      ${eachWord(
+        valueWordsPerLane,
+        'valueNumberWords',
+        `for (var k = 0; k < perWord; k++) {
+            let value = numbersOf(words, k, valueScales, valueOffsets);
+            let n = place * perWord + k;
+            ${headsOf(slot, valueSlots)
+              .map((h) => `sums${h}[n] = sums${h}[n] * shrink${h} + dot(s${h}, value);`)
+              .join('\n')}
+          }`,
+      )}
       }`;
 
   const writeSlotSums = (slot: number) => `
         for (var j = 0; j < ${valueWordsPerLane}; j++) {
           for (var k = 0; k < perWord; k++) {
-            let word = part + j * team;
+            let word = ${atOnce} * (part + j / ${atOnce} * team) + j % ${atOnce};
             let c = word * perWord + k;
             if (word < valueNumberWords && c < valueSlotWidth) {
               ${headsOf(slot, valueSlots)

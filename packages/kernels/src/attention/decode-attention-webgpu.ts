@@ -7,7 +7,7 @@ import type { GpuProgram, GpuShape } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
 import { type DecodeCase, decodeSource, splitShader } from './decode-attention-shader.ts';
-import { LEAST_SPLIT, partSize, planDecode, splitsOf } from './workgroup-plan.ts';
+import { LEAST_SPLIT, partSize, planDecode, splitsOf, wordsAtOnce } from './workgroup-plan.ts';
 
 /** The body of `decodeAttention` on WebGPU: one dispatch for a short cache, else one and another that joins its parts. */
 export function decodeAttentionOnGpu(
@@ -16,7 +16,7 @@ export function decodeAttentionOnGpu(
   { format, window }: AttentionAttributes,
 ): TensorInfo {
   const [, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
-  return attend(gpu, inputs, { format, window, variants, numAttentionHeads }, withQueries(inputs));
+  return attend(gpu, inputs, { format, window, variants, numAttentionHeads }, withQueries(inputs, format));
 }
 
 /** The first dispatch of it alone: parts of the sums of each head, [batch, heads, splits, `partNumbers`], to be joined. */
@@ -27,21 +27,32 @@ export function attentionParts(
 ): TensorInfo {
   const [, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
   const sizes = { format, window, variants, numAttentionHeads };
-  return attendInSplits(gpu, inputs, sizes, splitsOfCache(gpu, inputs.cache, sizes), false, withQueries(inputs));
+  return attendInSplits(
+    gpu,
+    inputs,
+    sizes,
+    splitsOfCache(gpu, inputs.cache, sizes),
+    false,
+    withQueries(inputs, format),
+  );
 }
 
 type Complete = (program: GpuProgram & Required<Pick<GpuProgram, 'uniforms'>>) => GpuProgram;
 
 /** Binds queries that are rotated already. */
-function withQueries({ queries, cache }: AttentionInputs): Complete {
+function withQueries({ queries, cache }: AttentionInputs, format: CacheFormat): Complete {
   return (program) => ({
     ...program,
     reads: [
       { name: 'queries', type: 'f32', tensor: queries },
-      { name: 'cache', type: 'u32', tensor: cache },
+      { ...cacheBinding(format), tensor: cache },
       ...program.reads,
     ],
   });
+}
+
+function cacheBinding(format: CacheFormat) {
+  return { name: 'cache', type: wordsAtOnce(format) === 4 ? 'vec4<u32>' : 'u32' } as const;
 }
 
 /** Whether decode attention has room to rotate and append as well: keys as they are, in slots that are not too wide. */
@@ -76,7 +87,7 @@ function appendingSizes(inputs: AppendInputs, attributes: AppendAttributes): Dec
 }
 
 /** Binds rows of q, k and v, and the cache to be written. */
-function withRows(inputs: AppendInputs, { headDim }: AppendAttributes): Complete {
+function withRows(inputs: AppendInputs, { format, headDim }: AppendAttributes): Complete {
   return (program) => ({
     ...program,
     reads: [
@@ -84,7 +95,7 @@ function withRows(inputs: AppendInputs, { headDim }: AppendAttributes): Complete
       { name: 'rotation', type: 'f32', tensor: inputs.rotation },
       ...program.reads,
     ],
-    writes: [{ name: 'cache', type: 'u32', tensor: inputs.cache }, ...program.writes],
+    writes: [{ ...cacheBinding(format), tensor: inputs.cache }, ...program.writes],
     uniforms: [...program.uniforms, { name: 'scale', type: 'f32', value: 1 / Math.sqrt(headDim) }],
   });
 }

@@ -57,8 +57,15 @@ const MOST_SPLITS = 64;
 /** Running sums that a lane of decode attention may keep, so that they stay in registers. */
 const DECODE_SUMS = 64;
 
+/** Words that a lane loads at once: 16 bytes where every slot begins at a multiple of them, which those behind a header do not. */
+export function wordsAtOnce({ keySlotWords, valueSlotWords, dtype }: CacheFormat): 1 | 4 {
+  return slotWords(dtype).headerWords === 0 && keySlotWords % 4 === 0 && valueSlotWords % 4 === 0 ? 4 : 1;
+}
+
 export interface DecodePlan extends HeadShare {
-  /** Lanes that share an entry. */
+  /** See `wordsAtOnce`. */
+  atOnce: 1 | 4;
+  /** Lanes that share an entry, each with every team-th load of its slots. */
   team: number;
   /** Words of a key slot, and of a value slot, that one lane reads. */
   keyWordsPerLane: number;
@@ -79,13 +86,15 @@ export interface DecodePlan extends HeadShare {
 export function planDecode(format: CacheFormat, numAttentionHeads: number, variants: number): DecodePlan {
   const { keySlotWidth, valueSlotWidth } = format.layout;
   const perWord = slotWords(format.dtype).numbersPerWord;
-  const [keyWords, valueWords] = [numberWords(keySlotWidth, format), numberWords(valueSlotWidth, format)];
+  const atOnce = wordsAtOnce(format);
+  const loads = (width: number) => Math.ceil(numberWords(width, format) / atOnce);
+  const [keyLoads, valueLoads] = [loads(keySlotWidth), loads(valueSlotWidth)];
   const planOf = (share: HeadShare): DecodePlan & { fits: boolean } => {
-    const sums = (team: number) => share.heads * Math.ceil(valueWords / team) * perWord;
+    const sums = (team: number) => share.heads * Math.ceil(valueLoads / team) * atOnce * perWord;
     let team = 1;
-    while (team < 8 && team < Math.max(keyWords, valueWords)) team *= 2;
+    while (team < 8 && team < Math.max(keyLoads, valueLoads)) team *= 2;
     while (team < 32 && sums(team) > DECODE_SUMS) team *= 2;
-    const keyWordsPerLane = Math.ceil(keyWords / team);
+    const keyWordsPerLane = Math.ceil(keyLoads / team) * atOnce;
     const queryStride = keyWordsPerLane * team * perWord;
     const headsAtOnce = share.heads > 1 ? 2 : 1;
     const ofSums = share.heads * valueSlotWidth;
@@ -95,9 +104,10 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
     const ofSlot = Math.max(keySlotWidth, valueSlotWidth) + 2 * DECODE_LANES;
     return {
       ...share,
+      atOnce,
       team,
       keyWordsPerLane,
-      valueWordsPerLane: Math.ceil(valueWords / team),
+      valueWordsPerLane: Math.ceil(valueLoads / team) * atOnce,
       queryStride,
       holdsQueries,
       numbers: holdsQueries ? held : ofSums,

@@ -25,9 +25,9 @@ export function numberReader(dtype: EntryDtype): string {
 
 /**
  * WGSL with `writeSlot(at, width, lane)`: all `lanes` lanes of a workgroup together write slot[0 .. width - 1] to the words of
- * `cache` from `at` on. Before it a barrier.
+ * `cache` from `at` on, four of them at a time where `cache` is made of vec4. Before it a barrier.
  */
-export function slotWriter(dtype: EntryDtype): string {
+export function slotWriter(dtype: EntryDtype, atOnce: 1 | 4 = 1): string {
   const { numbersPerWord, headerWords } = slotWords(dtype);
   const bits = 32 / numbersPerWord;
   return `
@@ -35,15 +35,23 @@ export function slotWriter(dtype: EntryDtype): string {
 
   fn codeOf(value: f32, header: vec2<f32>) -> u32 { return ${slotDtypes[dtype].wgsl.write}; }
 
+  fn packedWord(word: i32, width: i32, header: vec2<f32>) -> u32 {
+    var packed = 0u;
+    for (var k = 0; k < ${numbersPerWord}; k++) {
+      let c = word * ${numbersPerWord} + k;
+      if (c < width) { packed |= codeOf(slot[c], header) << u32(k * ${bits}); }
+    }
+    return packed;
+  }
+
   fn writeSlot(at: i32, width: i32, lane: i32) {
     let header = writeHeader(at, width, lane);
-    for (var word = lane; word * ${numbersPerWord} < width; word += lanes) {
-      var packed = 0u;
-      for (var k = 0; k < ${numbersPerWord}; k++) {
-        let c = word * ${numbersPerWord} + k;
-        if (c < width) { packed |= codeOf(slot[c], header) << u32(k * ${bits}); }
+    for (var word = ${atOnce} * lane; word * ${numbersPerWord} < width; word += ${atOnce} * lanes) {
+      ${
+        atOnce === 1
+          ? `cache[at + ${headerWords} + word] = packedWord(word, width, header);`
+          : `cache[(at + word) / 4] = vec4<u32>(${[0, 1, 2, 3].map((n) => `packedWord(word + ${n}, width, header)`).join(', ')});`
       }
-      cache[at + ${headerWords} + word] = packed;
     }
   }`;
 }

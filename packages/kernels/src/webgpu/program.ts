@@ -4,7 +4,7 @@ import type { DataType, TensorInfo } from '@tensorflow/tfjs-core';
  * How a shader sees a buffer: the element type of its array, or a struct of numbers of 32 bits that the program's code declares.
  * A tensor's words may be read as any of them.
  */
-export type GpuElement =
+type GpuElement =
   | 'f32'
   | 'i32'
   | 'u32'
