@@ -1,9 +1,10 @@
 import { createNormalRandom, type EntryDtype, type RunControl, stockLayout } from '@kvlr/core';
-import { allocateTensor, type CacheFormat, createCacheFormat, decodeAttention } from '@kvlr/kernels';
-import type { AttentionReport, AttentionRow } from '@kvlr/report';
-import { type BackendRequest, selectBackend } from '@kvlr/runtime';
+import { allocateTensor, type CacheFormat, createCacheFormat, decodeAttention, recordStep } from '@kvlr/kernels';
+import type { AttentionReport, AttentionRow, SplitTime } from '@kvlr/report';
+import { type BackendChoice, type BackendRequest, selectBackend } from '@kvlr/runtime';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, type Tensor, type Tensor3D, tensor, tidy } from '@tensorflow/tfjs-core';
+import { activeDevice, timePass } from './device-time.ts';
 import { fillWords } from './random-cache.ts';
 import { measureInRounds, pairRounds, percentile, summariseTimes } from './statistics.ts';
 
@@ -18,7 +19,7 @@ export interface AttentionRequest extends RunControl, Pick<BackendRequest, 'back
   rounds?: number;
   /** Least time of one subject's turn in a round, in which it makes as many calls as fit. Default 50. */
   turnMilliseconds?: number;
-  /** Bytes of the block that is copied for comparison. Default 64 MiB. */
+  /** Bytes of the block that is copied for comparison. Default: 1 GiB on a GPU (less takes no longer than its queue), else 64 MiB. */
   copyBytes?: number;
 }
 
@@ -29,7 +30,7 @@ export interface AttentionRequest extends RunControl, Pick<BackendRequest, 'back
 export async function benchmarkAttention(request: AttentionRequest): Promise<AttentionReport> {
   const { dtypes, contexts, numAttentionHeads, headDim, onEvent } = request;
   const backend = await selectBackend({ backend: request.backend, wasmPaths: request.wasmPaths });
-  const copyBytesPerSecond = await measureCopy(request);
+  const copyBytesPerSecond = await measureCopy(request, backend);
   const rows: AttentionRow[] = [];
   for (const dtype of dtypes) {
     for (const context of contexts) {
@@ -46,13 +47,16 @@ export async function benchmarkAttention(request: AttentionRequest): Promise<Att
     rows,
     environment: { backend: `${backend.backend} (${backend.reason})` },
     notes: [
-      'GB/s: bytes of the cache by the median time. Copying counts bytes read and bytes written.',
+      'GB/s: bytes of the cache by the time on the device where it has timestamps, else by the median time. Copying counts bytes read and bytes written.',
       ...(adapter?.software ? [`${adapter.name} computes on the CPU: times are not those of a GPU.`] : []),
     ],
   };
 }
 
-async function measureCopy({ copyBytes = 2 ** 26, rounds = 5, signal }: AttentionRequest): Promise<number> {
+async function measureCopy(request: AttentionRequest, { adapter }: BackendChoice): Promise<number> {
+  const { rounds = 5, signal } = request;
+  const onGpu = getBackend() === 'webgpu' && !adapter?.software;
+  const copyBytes = request.copyBytes ?? (onGpu ? Math.min(2 ** 30, activeDevice().limits.maxBufferSize) : 2 ** 26);
   const copy = prepareCopy(copyBytes);
   try {
     const [times] = await measureInRounds([() => copy.run(4)], { rounds, signal });
@@ -77,15 +81,19 @@ async function measureContext(request: AttentionRequest, dtype: EntryDtype, cont
       turns.push(async () => [await subject.run(calls)]);
     }
     const times = await measureInRounds(turns, { rounds, signal });
+    const splits: (SplitTime | undefined)[] = [];
+    for (const subject of subjects) splits.push(await subject.split(rounds));
     return subjects.map(({ bytesRead }, index) => {
       const call = summariseTimes(times[index]!.flat());
+      const split = splits[index];
       return {
         context,
         dtype,
         keyValueHeads: keyValueHeads[index]!,
         call,
         bytesRead,
-        bytesPerSecond: (1000 * bytesRead) / call.p50,
+        ...(split && { split }),
+        bytesPerSecond: (1000 * bytesRead) / (split?.device ?? call.p50),
         ...(index > 0 && { speedup: pairRounds(times[0]!, times[index]!) }),
       };
     });
@@ -97,6 +105,8 @@ async function measureContext(request: AttentionRequest, dtype: EntryDtype, cont
 interface AttentionSubject {
   /** Milliseconds of one call, from so many in a row. */
   run(calls: number): Promise<number>;
+  /** On WebGPU the two sides of a call. */
+  split(rounds: number): Promise<SplitTime | undefined>;
   readonly bytesRead: number;
   dispose(): void;
 }
@@ -118,6 +128,8 @@ function prepareAttention({ format, numAttentionHeads, headDim, context }: Atten
   const queries = tensor(numbers, [1, 1, numAttentionHeads, headDim]);
   const sequences = tensor([context - 1, 1, 0], [1, 3], 'int32');
   const attributes = { format, window: { window: 0, sinks: 0 }, longest: context };
+  const attend = () => decodeAttention({ queries, cache, sequences }, attributes);
+  const host: number[] = [];
   return {
     bytesRead: 4 * context * format.entryWords,
     async run(calls) {
@@ -125,12 +137,25 @@ function prepareAttention({ format, numAttentionHeads, headDim, context }: Atten
       let last: Tensor | undefined;
       for (let call = 0; call < calls; call++) {
         last?.dispose();
-        last = tidy(() => decodeAttention({ queries, cache, sequences }, attributes));
+        last = tidy(attend);
       }
+      host.push((performance.now() - started) / calls);
       // Reading the last result waits for all calls, since a GPU runs them in order.
       await last!.data();
       last!.dispose();
       return (performance.now() - started) / calls;
+    },
+    async split(rounds) {
+      if (getBackend() !== 'webgpu') return undefined;
+      const calls = 16;
+      const step = recordStep(backend() as WebGPUBackend, () =>
+        tidy(() => {
+          for (let call = 0; call < calls; call++) attend().dispose();
+        }),
+      );
+      const { device } = await timePass((pass) => step.encode(pass), rounds);
+      step.dispose();
+      return { host: percentile(host, 0.5), ...(device !== undefined && { device: device / calls }) };
     },
     dispose() {
       for (const each of [cache, queries, sequences]) each.dispose();

@@ -62,6 +62,9 @@ describe('benchmarkDecoders', () => {
     expect(row!.bytesReadPerStep).toBe(decodeBytes(source.shape, { weights: 'f32', cache: 'f16', context: 17 }));
     // Embedding and logits, and 5 for the layer.
     expect(row!.dispatchesPerStep).toBe(2 + 5);
+    // A software adapter has timestamps, too.
+    expect(row!.recorded!.host).toBeGreaterThan(0);
+    expect(row!.recorded!.device).toBeGreaterThan(0);
     expect(report.heldBytes).toBeGreaterThan(row!.deviceBytes);
     expect(report.notes.join()).toContain('The backend held at most');
   });

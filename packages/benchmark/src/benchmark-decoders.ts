@@ -91,7 +91,7 @@ async function load(
 /** What a reader has to know to take the figures for what they are. */
 function describeConditions(
   request: ResolvedBenchmarkRequest,
-  { adapter }: BackendChoice,
+  { adapter, backend }: BackendChoice,
   heldBytes: number | undefined,
 ): string[] {
   const { base, others, rounds, tokens, weights, cacheDtype, batches } = request;
@@ -105,6 +105,9 @@ function describeConditions(
       : []),
     ...(random.length > 0
       ? [`Random weights, which cost the same time as trained ones: ${random.map(({ name }) => name).join('; ')}.`]
+      : []),
+    ...(backend === 'webgpu'
+      ? ['Host and device: a recorded step, its share of the main thread and (by timestamps) of the device.']
       : []),
     ...(batches.some((batch) => batch > 1) ? ['Batches above 1: the logits of every step come back to the host.'] : []),
     ...(heldBytes === undefined

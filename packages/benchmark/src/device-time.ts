@@ -7,7 +7,7 @@ import {
   recordStep,
   submitInOrder,
 } from '@kvlr/kernels';
-import type { DecoderModel, KeyValueCache } from '@kvlr/runtime';
+import type { DecoderModel, KeyValueCache, RecordedDecoding } from '@kvlr/runtime';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import { percentile } from './statistics.ts';
@@ -26,7 +26,7 @@ export function activeDevice(): GPUDevice {
 }
 
 /** Runs what `encode` writes into one pass and times it. */
-async function timePass(encode: (pass: GPUComputePassEncoder) => void, rounds: number): Promise<DeviceTimes> {
+export async function timePass(encode: (pass: GPUComputePassEncoder) => void, rounds: number): Promise<DeviceTimes> {
   const gpu = backend() as WebGPUBackend;
   const { device } = gpu;
   const timed = device.features.has('timestamp-query');
@@ -170,10 +170,13 @@ export interface RecordedDecodeSettings {
   lots: number;
 }
 
-export interface RecordedDecodeTimes {
-  /** Milliseconds of a token of every sequence: on the device, and by the clock. Medians over lots. */
-  device: number | undefined;
-  wall: number;
+/** Milliseconds of a token of every sequence, medians over lots. */
+interface LotTimes extends DeviceTimes {
+  /** Of the main thread. */
+  host: number;
+}
+
+export interface RecordedDecodeTimes extends LotTimes {
   dispatchesPerStep: number;
   cacheBytes: number;
 }
@@ -201,19 +204,8 @@ export async function timeRecordedDecode(
     decoding.start(lotTokens);
     await decoding.read();
     await decoding.read();
-    const [device, wall]: [number[], number[]] = [[], []];
-    let started = performance.now();
-    decoding.start(lotTokens);
-    for (let lot = 0; lot < lots; lot++) {
-      if (lot + 1 < lots) decoding.start(lotTokens);
-      await decoding.read();
-      if (decoding.stepMilliseconds !== undefined) device.push(decoding.stepMilliseconds);
-      wall.push((performance.now() - started) / lotTokens);
-      started = performance.now();
-    }
     return {
-      device: device.length > 0 ? percentile(device, 0.5) : undefined,
-      wall: percentile(wall, 0.5),
+      ...(await timeLots(decoding, lotTokens, lots)),
       dispatchesPerStep: decoding.dispatches,
       cacheBytes: cache.usedBytes,
     };
@@ -221,6 +213,26 @@ export async function timeRecordedDecode(
     decoding.dispose();
     cache.dispose();
   }
+}
+
+/** Lots of tokens one after another, each begun before the one before it is read; none is under way before. */
+export async function timeLots(decoding: RecordedDecoding, lotTokens: number, lots: number): Promise<LotTimes> {
+  const [device, wall, host]: [number[], number[], number[]] = [[], [], []];
+  const start = () => {
+    decoding.start(lotTokens);
+    host.push(decoding.hostMilliseconds);
+  };
+  let started = performance.now();
+  start();
+  for (let lot = 0; lot < lots; lot++) {
+    if (lot + 1 < lots) start();
+    await decoding.read();
+    if (decoding.stepMilliseconds !== undefined) device.push(decoding.stepMilliseconds);
+    wall.push((performance.now() - started) / lotTokens);
+    started = performance.now();
+  }
+  const median = (times: number[]) => percentile(times, 0.5);
+  return { device: device.length > 0 ? median(device) : undefined, wall: median(wall), host: median(host) };
 }
 
 /** Fills a tensor of words with bits that are small positive numbers in every format. */

@@ -51,7 +51,7 @@ function decodeRow(model: BenchmarkedModel, index: number, pairs: readonly Measu
   const measured = appearances(model, pairs).map(({ samples, place }) => ({ ...samples.decodes[index]!, place }));
   const { batch, context, times, counts, place } = measured[0]!;
   const step = summariseTimes(measured.flatMap((one) => one.times[one.place]!.flat()));
-  const { cacheBytes, bytesRead, dispatches } = counts[place]!;
+  const { cacheBytes, bytesRead, dispatches, recorded } = counts[place]!;
   return {
     model: model.name,
     batch,
@@ -62,6 +62,7 @@ function decodeRow(model: BenchmarkedModel, index: number, pairs: readonly Measu
     deviceBytes: model.weightBytes + cacheBytes,
     bytesReadPerStep: bytesRead,
     ...(onGpu && { dispatchesPerStep: dispatches }),
+    ...(recorded && { recorded }),
     ...(place > 0 && { speedup: pairRounds(times[0]!, times[place]!) }),
   };
 }

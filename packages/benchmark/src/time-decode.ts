@@ -1,6 +1,9 @@
 import type { CacheDtype } from '@kvlr/core';
 import { kernelCounters } from '@kvlr/kernels';
+import type { SplitTime } from '@kvlr/report';
 import type { DecoderModel, KeyValueCache } from '@kvlr/runtime';
+import { type Tensor2D, zeros } from '@tensorflow/tfjs-core';
+import { timeLots } from './device-time.ts';
 import { fillCache, randomTokenIds } from './random-cache.ts';
 
 export interface DecodeSubject {
@@ -8,6 +11,8 @@ export interface DecodeSubject {
   measure(): Promise<number[]>;
   /** What one step reads and dispatches. */
   count(): Promise<{ bytesRead: number; dispatches: number }>;
+  /** Where the device runs steps by itself, what one takes of the main thread and of the device; undefined elsewhere. */
+  split(): Promise<SplitTime | undefined>;
   /** Bytes of the entries at the context. */
   readonly cacheBytes: number;
   /** Bytes of the whole cache. */
@@ -56,8 +61,34 @@ export async function prepareDecode(model: DecoderModel, settings: DecodeSetting
       cache.truncate(context);
       return { bytesRead, dispatches };
     },
+    split: () => splitStep(model, cache, settings),
     dispose: () => cache.dispose(),
   };
+}
+
+/** Some lots of recorded steps from the context on, the first of which records and is not timed. */
+async function splitStep(
+  model: DecoderModel,
+  cache: KeyValueCache,
+  { context, tokens }: DecodeSettings,
+): Promise<SplitTime | undefined> {
+  const lotTokens = Math.min(4, Math.floor((tokens + 1) / 2));
+  const decoding = await model.recordSteps(cache, {}, lotTokens);
+  if (decoding === undefined) return undefined;
+  const logits = zeros<Tensor2D['rankType']>([cache.batch, model.vocabSize]);
+  try {
+    cache.truncate(context);
+    decoding.begin(logits, 1);
+    decoding.start(lotTokens);
+    await decoding.read();
+    await decoding.read();
+    const { host, device } = await timeLots(decoding, lotTokens, Math.floor((tokens + 1) / lotTokens) - 1);
+    return { host, ...(device !== undefined && { device }) };
+  } finally {
+    decoding.dispose();
+    logits.dispose();
+    cache.truncate(context);
+  }
 }
 
 /** The first new token of a call comes with the start of generation; those after it are timed. */

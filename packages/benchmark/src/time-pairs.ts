@@ -1,5 +1,5 @@
 import { type RunControl, throwIfAborted } from '@kvlr/core';
-import type { BenchmarkedModel } from '@kvlr/report';
+import type { BenchmarkedModel, SplitTime } from '@kvlr/report';
 import type { DecoderModel } from '@kvlr/runtime';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
@@ -23,7 +23,7 @@ interface DecodeSamples {
   /** [model][round][step], milliseconds. */
   times: number[][][];
   /** By model. */
-  counts: { cacheBytes: number; bytesRead: number; dispatches: number }[];
+  counts: { cacheBytes: number; bytesRead: number; dispatches: number; recorded: SplitTime | undefined }[];
 }
 
 export interface PairSamples {
@@ -69,7 +69,10 @@ async function timeDecodes(
     const measures = subjects.map((subject) => () => subject.measure());
     const times = await measureInRounds(measures, { rounds, signal });
     const counts: DecodeSamples['counts'] = [];
-    for (const subject of subjects) counts.push({ ...(await subject.count()), cacheBytes: subject.cacheBytes });
+    for (const subject of subjects) {
+      const { cacheBytes } = subject;
+      counts.push({ ...(await subject.count()), cacheBytes, recorded: await subject.split() });
+    }
     const held = heldBytes(subjects.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0));
     return { batch, context, times, counts, held };
   } finally {

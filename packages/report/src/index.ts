@@ -9,6 +9,7 @@ export type {
   EngineRow,
   PairedSpeedup,
   PrefillRow,
+  SplitTime,
   TimeSummary,
 } from './documents/benchmark-report.ts';
 export type { CachePlan, PlannedCandidate } from './documents/cache-plan.ts';

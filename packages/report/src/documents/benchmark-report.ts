@@ -9,6 +9,13 @@ export interface TimeSummary {
   least: number;
 }
 
+/** Medians in milliseconds of the same work on the main thread and on the device. */
+export interface SplitTime {
+  host: number;
+  /** By timestamps; absent where the device has none. */
+  device?: number;
+}
+
 /** How many times as fast as the base, round by round in one run: a round's ratio is that of the two medians. */
 export interface PairedSpeedup {
   rounds: number;
@@ -60,6 +67,8 @@ export interface DecodeRow {
   dispatchesPerStep?: number;
   /** Weights and the cache's entries together. */
   deviceBytes: number;
+  /** Where the device runs steps by itself: what one takes of the main thread, and on the device. */
+  recorded?: SplitTime;
   speedup?: PairedSpeedup;
 }
 
@@ -104,7 +113,9 @@ export interface AttentionRow {
   call: TimeSummary;
   /** Bytes of cache that a call reads, exactly. */
   bytesRead: number;
-  /** By the median time. */
+  /** On WebGPU: a call's share of the main thread, and of the device when calls follow each other in one pass. */
+  split?: SplitTime;
+  /** By the time on the device where it is known, else by the median time. */
   bytesPerSecond: number;
   /** Against the most KV heads at this context and dtype. */
   speedup?: PairedSpeedup;

@@ -1,4 +1,10 @@
-import type { AttentionReport, BenchmarkReport, EngineReport, PairedSpeedup } from '../documents/benchmark-report.ts';
+import type {
+  AttentionReport,
+  BenchmarkReport,
+  EngineReport,
+  PairedSpeedup,
+  SplitTime,
+} from '../documents/benchmark-report.ts';
 import { describeLayout } from '../format/describe.ts';
 import { formatBytes, formatCount, formatPercent, formatSignificant } from '../format/format.ts';
 import { bytesCell, left, type ReportTable, right } from './report-table.ts';
@@ -53,11 +59,13 @@ function prefillTable({ prefills }: BenchmarkReport): ReportTable {
 }
 
 function decodeTable({ decodes }: BenchmarkReport): ReportTable {
+  const isSplit = decodes.some(({ recorded }) => recorded !== undefined);
   return {
     caption: 'Decode',
     columns: [
       ...[left('Model'), right('Batch'), right('Context'), right('Tokens/s')],
-      ...[right('Step, ms, p50'), right('p95'), right('Speed-up (lowest to highest)')],
+      ...[right('Step, ms, p50'), right('p95'), ...(isSplit ? splitColumns : [])],
+      right('Speed-up (lowest to highest)'),
     ],
     rows: decodes.map((row) => [
       row.model,
@@ -66,9 +74,17 @@ function decodeTable({ decodes }: BenchmarkReport): ReportTable {
       formatSignificant(row.tokensPerSecond),
       formatSignificant(row.step.p50),
       formatSignificant(row.step.p95),
+      ...(isSplit ? splitCells(row.recorded) : []),
       speedupText(row.speedup),
     ]),
   };
+}
+
+const splitColumns = [right('Host, ms'), right('Device, ms')];
+
+function splitCells(split: SplitTime | undefined): string[] {
+  const text = (value: number | undefined) => (value === undefined ? '' : formatSignificant(value));
+  return [text(split?.host), text(split?.device)];
 }
 
 function costTable({ decodes }: BenchmarkReport): ReportTable {
@@ -128,10 +144,12 @@ function batchTable(
 
 /** Attention by context, dtype and KV heads. */
 export function attentionTable({ rows, copyBytesPerSecond }: AttentionReport): ReportTable {
+  const isSplit = rows.some(({ split }) => split !== undefined);
   return {
     caption: `Decode attention of one layer; copying moves ${formatSignificant(copyBytesPerSecond / 1e9)} GB/s`,
     columns: [
       ...[left('Cache'), right('Context'), right('KV heads'), right('Call, ms, p50'), right('Least')],
+      ...(isSplit ? splitColumns : []),
       ...[right('Bytes read'), right('GB/s'), right('Of copying'), right('Speed-up (lowest to highest)')],
     ],
     rows: rows.map((row) => [
@@ -140,6 +158,7 @@ export function attentionTable({ rows, copyBytesPerSecond }: AttentionReport): R
       formatCount(row.keyValueHeads),
       formatSignificant(row.call.p50),
       formatSignificant(row.call.least),
+      ...(isSplit ? splitCells(row.split) : []),
       bytesCell(row.bytesRead),
       formatSignificant(row.bytesPerSecond / 1e9),
       formatPercent(row.bytesPerSecond / copyBytesPerSecond),

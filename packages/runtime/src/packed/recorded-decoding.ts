@@ -69,6 +69,8 @@ export class RecordedDecoding {
   private readonly timer: { queries: GPUQuerySet; resolved: GPUBuffer } | undefined;
   /** Milliseconds on the device of a step of the lot that was read last, where the device has timestamps. */
   stepMilliseconds: number | undefined;
+  /** Milliseconds of the main thread for a step of the lot that was started last; recording is not among them. */
+  hostMilliseconds = 0;
 
   /**
    * @param lotTokens Tokens of a lot at most.
@@ -153,6 +155,7 @@ export class RecordedDecoding {
   private submit(count: number, steps: number): void {
     const { gpu, cache, state, lots } = this;
     const step = steps > 0 ? this.recordedFor(steps) : undefined;
+    const started = performance.now();
     const source = gpu.tensorMap.get(state.words.dataId).resource as GPUBuffer;
     // Timestamps lie behind the state, where 8 bytes may begin.
     const stateBytes = 8 * Math.ceil(source.size / 8);
@@ -177,6 +180,7 @@ export class RecordedDecoding {
     lots.push({ first: this.sampled, count, steps, staging, mapped });
     this.sampled += count;
     cache.advance(Array.from({ length: cache.batch }, () => Array(steps).fill(-1)));
+    if (steps > 0) this.hostMilliseconds = (performance.now() - started) / steps;
   }
 
   private recordedFor(steps: number): RecordedStep {
