@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { measureInRounds, pairRounds, summariseTimes } from '@kvlr/benchmark';
 import { referenceModelDirectory } from '@kvlr/reference-model/node';
 import { engineMarkdown } from '@kvlr/report';
-import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { dawnF16OnNvidia, prepareNodeRuntime } from '@kvlr/runtime/node';
 import { engines } from './engines/engine-list.mjs';
 import { prepareSubjects } from './engines/prepare-subjects.mjs';
 import { describeMachine } from './lib/describe-machine.mjs';
@@ -16,16 +16,18 @@ import { openChromium } from './page/open-chromium.mjs';
 const names = Object.keys(engines);
 const options = readOptions(
   `node bench/engines.mjs [--engines LIST] [--models embedded,embedded-2] [--context 256] [--tokens 32] [--rounds 5]
-  [--chromium /usr/bin/chromium] [--software-gpu] [--note TEXT] [--output PATH]
-Engines: ${names.join(', ')}. Models: embedded, embedded-N, smollm2-N with N KV heads.`,
+  [--chromium /usr/bin/chromium] [--software-gpu] [--f16] [--note TEXT] [--output PATH]
+Engines: ${names.join(', ')}. Models: embedded, embedded-N, smollm2-N with N KV heads.
+--f16: Dawn shows shader-f16 on NVIDIA, which the engines with f16 need.`,
   {
-    engines: names.filter((name) => !engines[name].chromium),
+    engines: names.filter((name) => !/chromium|webgpu/.test(name)),
     models: ['embedded', 'embedded-2'],
     context: 256,
     tokens: 32,
     rounds: 5,
     chromium: '/usr/bin/chromium',
     'software-gpu': false,
+    f16: false,
     note: undefined,
     output: undefined,
   },
@@ -34,7 +36,7 @@ for (const name of options.engines)
   if (!(name in engines)) throw new Error(`--engines: expected ${names.join(', ')}, got ${name}`);
 
 const environment = describeMachine();
-await prepareNodeRuntime();
+await prepareNodeRuntime({ dawn: options.f16 ? [dawnF16OnNvidia] : [] });
 const directory = await mkdtemp(join(tmpdir(), 'kvlr-engines-'));
 let browser;
 try {
@@ -44,7 +46,7 @@ try {
   for (const subject of subjects) rows.push(...(await measureSubject(subject)));
   const notes = [
     ...(options.note === undefined ? [] : [options.note]),
-    'One new token at a time, greedily, weights and cache in float32; the context is random numbers in the cache, for llama.cpp a random prompt that is not timed.',
+    'One new token at a time, greedily; the context is random numbers in the cache, for llama.cpp a random prompt that is not timed.',
     'Processor time: all threads of the process, a token, median over rounds; on a busy machine it says more than the clock.',
     'A speed-up is paired within rounds: the median over rounds of the ratio of medians, with the lowest and the highest.',
     ...(options['software-gpu']
@@ -80,8 +82,8 @@ async function measureSubject(subject) {
   const rows = [];
   const opened = [];
   for (const name of options.engines) {
-    const { title, open } = engines[name];
-    const row = { engine: title, model: subject.name, dtypes: 'f32, cache f32', context };
+    const { title, open, dtypes = 'f32, cache f32' } = engines[name];
+    const row = { engine: title, model: subject.name, dtypes, context };
     rows.push(row);
     try {
       console.error(`${subject.name}: ${title}`);

@@ -2,10 +2,15 @@
 import { readFileSync } from 'node:fs';
 import {
   activeDevice,
+  createRandomModel,
   createRandomPacked,
+  decodeBytes,
   llama1bShape,
   llama7bShape,
   measureHostTime,
+  measureInRounds,
+  pairRounds,
+  percentile,
   smolMultiHeadShape,
   smolShape,
   timeAttention,
@@ -15,18 +20,23 @@ import {
   withKeyValueHeads,
 } from '@kvlr/benchmark';
 import { loadModel, selectBackend } from '@kvlr/runtime';
-import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { dawnF16OnNvidia, prepareNodeRuntime } from '@kvlr/runtime/node';
+import { openKvlrDecoder } from './engines/kvlr-decoder.mjs';
+import { openOnnxOnDawn } from './engines/onnx-on-dawn.mjs';
 import { describeMachine } from './lib/describe-machine.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
 const options = readOptions(
-  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,large] [--smoke] [--f16] [--note TEXT] [--output PATH]
---smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA.
+  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,peer,large] [--memory-gb 60]
+  [--smoke] [--f16] [--note TEXT] [--output PATH]
+--smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA, which the peer's f16 rows need.
+--memory-gb: of the device; weights and caches that take more are left out.
 What does not fit into the seconds is left out and said to be. The results are written after every part.`,
   {
     seconds: 540,
-    parts: ['chain', 'copy', 'attention', 'host', 'small', 'large'],
+    parts: ['chain', 'copy', 'attention', 'host', 'small', 'peer', 'large'],
+    'memory-gb': 60,
     smoke: false,
     f16: false,
     note: undefined,
@@ -37,8 +47,7 @@ What does not fit into the seconds is left out and said to be. The results are w
 const { smoke } = options;
 const started = performance.now();
 const environment = describeMachine();
-const dawn = options.f16 ? ['enable-dawn-features=vulkan_enable_f16_on_nvidia'] : [];
-await prepareNodeRuntime({ dawn });
+await prepareNodeRuntime({ dawn: options.f16 ? [dawnF16OnNvidia] : [] });
 const choice = await selectBackend({ backend: 'webgpu' });
 const report = {
   title: 'Decoding on a GPU',
@@ -158,24 +167,24 @@ const parts = {
     }
   },
 
+  /** onnxruntime-web on the same Dawn, taking turns with kvlr: prompts, and tokens one by one. */
+  async peer() {
+    const shape = smoke ? tiny : withKeyValueHeads(smolShape, 3);
+    for (const dtype of ['f32', 'f16']) {
+      for (const context of smoke ? [20] : [2048, 8000]) {
+        const settings = { context, tokens: smoke ? 2 : 16 };
+        await peerRows(`${smoke ? 'tiny' : 'SmolLM2-135M'} sizes, ${dtype}`, createRandomModel(shape), dtype, settings);
+      }
+    }
+  },
+
   async large() {
     if (smoke) return decodeRows('tiny', tiny, [2, 1], 'int8', 'int4', [{ context: 40, batch: 3 }]);
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', [
-      { context: 2048, batch: 1 },
-      { context: 32768, batch: 1 },
-      { context: 8192, batch: 8 },
-      { context: 32768, batch: 8 },
-      { context: 2048, batch: 32 },
-    ]);
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', [
-      { context: 2048, batch: 1 },
-      { context: 32768, batch: 1 },
-    ]);
-    await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', 'int8', [
-      { context: 2048, batch: 1 },
-      { context: 32768, batch: 1 },
-      { context: 32768, batch: 8 },
-    ]);
+    const contexts = [2048, 8192, 32768];
+    const cases = [1, 8, 32].flatMap((batch) => contexts.map((context) => ({ context, batch })));
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases);
+    await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', 'int8', cases);
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', cases.slice(0, 4));
   },
 };
 
@@ -200,7 +209,11 @@ async function decodeRows(name, shape, heads, weights, dtype, cases) {
       const { source, packed } = createRandomPacked(withKeyValueHeads(shape, numKeyValueHeads), weights);
       const model = await loadModel(source, { backend: 'webgpu', weights, packed });
       for (const { context, batch } of cases) {
+        const shapeHere = withKeyValueHeads(shape, numKeyValueHeads);
+        // What a step reads is all there is, but for the table of a head of its own.
+        const bytes = decodeBytes(shapeHere, { weights, cache: dtype, context, batch });
         await row(`${label}: ${context} tokens, batch ${batch}`, async () => {
+          if (bytes > 1e9 * options['memory-gb']) throw new Error(`${(bytes / 1e9).toFixed(0)} GB are too much`);
           const times = await timeRecordedDecode(model, { context, batch, dtype, lotTokens: 4, lots: smoke ? 2 : 8 });
           return { ...times, tokensPerSecond: (1000 * batch) / times.wall };
         });
@@ -209,6 +222,47 @@ async function decodeRows(name, shape, heads, weights, dtype, cases) {
     } catch (error) {
       report.rows.push({ name: label, problem: firstLine(error) });
     }
+  }
+}
+
+/** A decoder of each engine; both take turns, and every other round goes the other way. */
+async function peerRows(label, source, dtype, { context, tokens }) {
+  const names = ['kvlr', 'onnxruntime-web'];
+  const settings = { context, tokens, dtype };
+  const open = [
+    () => openKvlrDecoder(source, { ...settings, backend: 'webgpu' }),
+    () => openOnnxOnDawn(source, { ...settings, dtype: dtype.toUpperCase() }),
+  ];
+  if (isLate(`${label}, ${context} tokens`)) return;
+  const opened = [];
+  try {
+    for (const one of open) opened.push(await one());
+    const rounds = smoke ? 1 : 3;
+    const decoded = await measureInRounds(
+      opened.map((decoder) => async () => (await decoder.decode()).times),
+      { rounds },
+    );
+    const prompts = await measureInRounds(
+      opened.map((decoder) => async () => [await decoder.prefill(context)]),
+      { rounds },
+    );
+    for (const [index, name] of names.entries()) {
+      const add = (what, samples, each) => {
+        const wall = percentile(samples[index].flat(), 0.5);
+        const ratio = index > 0 && pairRounds(samples[index], samples[0]);
+        report.rows.push({
+          name: `${label}, ${what}: ${name}`,
+          ...{ wall, tokensPerSecond: (1000 * each) / wall },
+          ...(ratio && { kvlrIsFaster: ratio }),
+        });
+      };
+      add(`a token behind ${context}`, decoded, 1);
+      add(`a prompt of ${context}`, prompts, context);
+    }
+  } catch (error) {
+    report.rows.push({ name: `${label}, ${context} tokens, beside onnxruntime-web`, problem: firstLine(error) });
+  } finally {
+    for (const decoder of opened) await decoder.close();
   }
 }
 
@@ -247,13 +301,16 @@ function toMarkdown({ title, rows, environment: { machine, backend, date, versio
   const text = (value, digits) => (value === undefined ? '' : value.toFixed(digits));
   const lines = rows.map((each) => {
     if (each.problem !== undefined) return `| ${each.name} | ${each.problem} | | | | |`;
-    const { device, wall, recorded, stepByStep, bytesPerSecond, shareOfCopy, tokensPerSecond, dispatchesPerStep } =
-      each;
+    const { device, wall, host, recorded, stepByStep, bytesPerSecond, shareOfCopy } = each;
+    const { tokensPerSecond, dispatchesPerStep, kvlrIsFaster } = each;
     const more = [
       bytesPerSecond && `${text(bytesPerSecond / 1e9, 0)} GB/s`,
       shareOfCopy && `${text(100 * shareOfCopy, 0)} % of copying`,
       tokensPerSecond && `${text(tokensPerSecond, 1)} tokens/s`,
       dispatchesPerStep && `${dispatchesPerStep} dispatches`,
+      host && `host ${text(host, 3)}`,
+      kvlrIsFaster &&
+        `kvlr ${text(kvlrIsFaster.median, 2)}x as fast (${text(kvlrIsFaster.lowest, 2)} to ${text(kvlrIsFaster.highest, 2)})`,
       recorded && `recorded ${text(recorded, 3)}, step by step ${text(stepByStep, 3)}`,
     ].filter(Boolean);
     return `| ${each.name} | ${text(device, 4)} | ${text(wall, 4)} | ${more.join(', ')} |`;

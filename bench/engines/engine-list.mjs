@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path';
 import { openKvlrDecoder } from './kvlr-decoder.mjs';
 import { openLlamaCppDecoder } from './llama-cpp-decoder.mjs';
 import { openOnnxDecoder } from './onnx-decoder.mjs';
+import { openOnnxOnDawn } from './onnx-on-dawn.mjs';
 import { openTransformersDecoder } from './transformers-decoder.mjs';
 
 async function onnxOnWasm(subject, settings) {
@@ -57,6 +58,24 @@ export const engines = {
   'kvlr-wasm': {
     title: 'kvlr, wasm, Node, 1 thread',
     open: (subject, settings) => openKvlrDecoder(subject.source, { ...settings, backend: 'wasm' }),
+  },
+  'kvlr-webgpu': {
+    title: 'kvlr, webgpu, Node',
+    open: (subject, settings) => openKvlrDecoder(subject.source, { ...settings, backend: 'webgpu' }),
+  },
+  'kvlr-webgpu-f16': {
+    title: 'kvlr, webgpu, Node',
+    dtypes: 'f16, cache f16',
+    open: (subject, settings) => openKvlrDecoder(subject.source, { ...settings, backend: 'webgpu', dtype: 'f16' }),
+  },
+  'ort-webgpu': {
+    title: 'onnxruntime-web, webgpu, Node',
+    open: (subject, settings) => openOnnxOnDawn(subject.source, { ...settings, dtype: 'F32' }),
+  },
+  'ort-webgpu-f16': {
+    title: 'onnxruntime-web, webgpu, Node',
+    dtypes: 'f16, cache f16',
+    open: (subject, settings) => openOnnxOnDawn(subject.source, { ...settings, dtype: 'F16' }),
   },
   'ort-web-wasm': { title: 'onnxruntime-web, wasm, Node, 1 thread', open: onnxOnWasm },
   'ort-node-1': {

@@ -31,4 +31,10 @@ export {
 } from './random-model.ts';
 export { createRandomPacked } from './random-packed.ts';
 export { measureInRounds, pairRounds, percentile, type RoundSettings, summariseTimes } from './statistics.ts';
-export { type DecodeSettings, type DecodeSubject, prepareDecode } from './time-decode.ts';
+export {
+  type DecodeSettings,
+  type DecodeSubject,
+  type PrefillSettings,
+  prepareDecode,
+  timePrefill,
+} from './time-decode.ts';

@@ -41,6 +41,7 @@ export {
 } from './sampling/sample-tokens.ts';
 export { type StepBeginning, StepState } from './sampling/step-state.ts';
 export { allocateTensor, writeInPlace } from './tensors.ts';
+export { type AdamNumbers, adamStep } from './training/adam-step.ts';
 export { type RecordedStep, recordStep, submitInOrder } from './webgpu/recorded-step.ts';
 export {
   type PackedRows,

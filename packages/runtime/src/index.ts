@@ -1,3 +1,4 @@
+export { type AdamNumbers, adamStep } from '@kvlr/kernels';
 export {
   type BackendChoice,
   type BackendName,

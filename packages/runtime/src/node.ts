@@ -1,2 +1,7 @@
 export { loadModel, type OpenModelSettings } from './node/load-model.ts';
-export { type NodeRuntime, type NodeRuntimeSettings, prepareNodeRuntime } from './node/prepare-node-runtime.ts';
+export {
+  dawnF16OnNvidia,
+  type NodeRuntime,
+  type NodeRuntimeSettings,
+  prepareNodeRuntime,
+} from './node/prepare-node-runtime.ts';

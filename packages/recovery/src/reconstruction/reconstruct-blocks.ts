@@ -77,9 +77,14 @@ export async function reconstructBlocks(request: ReconstructionRequest): Promise
     let done = request.completedLayers?.[layer];
     if (done === undefined) {
       const streams = { before, targets, compressed };
-      const train = pairStreams(streams, 0, trainCount);
-      const heldOut = pairStreams(streams, trainCount, windows.length);
-      done = await reconstructLayer(request, settings, layer, train, heldOut);
+      const { hiddenSize } = student.shape;
+      const train = pairStreams(streams, 0, trainCount, hiddenSize);
+      const heldOut = pairStreams(streams, trainCount, windows.length, hiddenSize);
+      try {
+        done = await reconstructLayer(request, settings, layer, train, heldOut);
+      } finally {
+        for (const each of [train.inputs, train.targets, heldOut.inputs, heldOut.targets]) each.dispose();
+      }
       await request.onLayerDone?.(done);
     }
     layers.push(done);

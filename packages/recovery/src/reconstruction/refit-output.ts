@@ -3,7 +3,7 @@ import { createMatrix, type Matrix } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext } from '@kvlr/runtime';
 import { add, matMul, mul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { type OutputMoments, solveChange } from './output-moments.ts';
-import { type BlockTask, type StreamPairs, stackWindows } from './streams.ts';
+import type { BlockTask, StreamPairs } from './streams.ts';
 
 /**
  * Moves the output projection to the least-squares optimum for the block's present attention, in closed form (see `solveChange`). An
@@ -21,19 +21,19 @@ export async function refitOutput(task: BlockTask): Promise<boolean> {
 
 async function outputMoments(task: BlockTask, pairs: StreamPairs): Promise<OutputMoments> {
   const { attention, shape, layer, signal } = task;
-  const tokens = pairs.inputs[0]!.length / shape.hiddenSize;
+  const { tokens, count } = pairs.inputs;
   const context = createSequenceContext({ shape, batch: 1, tokens });
   let sums: Tensor[] | undefined;
   try {
-    for (const window of pairs.inputs.keys()) {
+    for (let window = 0; window < count; window++) {
       throwIfAborted(signal);
       const earlier = sums;
       sums = tidy(() => {
-        const stream = stackWindows(pairs.inputs, [window], shape.hiddenSize);
+        const stream = pairs.inputs.stack([window]);
         const { attended, blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
         const added = mul(attended, shape.blocks.residualScale);
         const reached = add(stream, blockOutput);
-        const lack = sub(stackWindows(pairs.targets, [window], shape.hiddenSize), reached);
+        const lack = sub(pairs.targets.stack([window]), reached);
         const moments = [matMul(added, added, true), matMul(added, lack, true), sum(square(lack))];
         return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
       });

@@ -11,21 +11,25 @@ import {
 } from '@kvlr/runtime';
 import { type Tensor2D, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import type { WholeProjections } from '../training/whole-projections.ts';
+import { HeldWindows } from './held-windows.ts';
 
 /** What a block is to learn: from the compressed model's stream before it to the original stream after it. */
 export interface StreamPairs {
-  /** [tokens, hiddenSize] per window. */
-  inputs: Float32Array[];
-  targets: Float32Array[];
+  inputs: HeldWindows;
+  targets: HeldWindows;
   /** Mean over windows of the sum of squares of the original block's output: errors are given as shares of it. */
   energy: number;
 }
 
-/** Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. */
+/**
+ * Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. The caller disposes
+ * inputs and targets.
+ */
 export function pairStreams(
   streams: { before: Float32Array[]; targets: Float32Array[]; compressed: Float32Array[] },
   start: number,
   end: number,
+  hiddenSize: number,
 ): StreamPairs {
   let energy = 0;
   for (let window = start; window < end; window++) {
@@ -33,8 +37,8 @@ export function pairStreams(
     for (let index = 0; index < to.length; index++) energy += (to[index]! - from[index]!) ** 2;
   }
   return {
-    inputs: streams.compressed.slice(start, end),
-    targets: streams.targets.slice(start, end),
+    inputs: new HeldWindows(streams.compressed.slice(start, end), hiddenSize),
+    targets: new HeldWindows(streams.targets.slice(start, end), hiddenSize),
     energy: energy / (end - start),
   };
 }
@@ -47,16 +51,6 @@ export function unitOfError(energy: number): number {
   return energy > LEAST_ENERGY ? energy : 1;
 }
 
-/** The chosen windows one under another on the device, [windows * tokens, hiddenSize]. */
-export function stackWindows(windows: readonly Float32Array[], chosen: number[], hiddenSize: number): Tensor2D {
-  const length = windows[0]!.length;
-  const values = new Float32Array(chosen.length * length);
-  chosen.forEach((index, place) => {
-    values.set(windows[index]!, place * length);
-  });
-  return tensor2d(values, [values.length / hiddenSize, hiddenSize]);
-}
-
 /** The residual stream before the first layer, [tokens, hiddenSize] per window. */
 export async function embedWindows(model: ModelSource, windows: readonly Int32Array[]): Promise<Float32Array[]> {
   const { shape } = model;
@@ -65,13 +59,9 @@ export async function embedWindows(model: ModelSource, windows: readonly Int32Ar
     globalTensors(shape).filter(({ part }) => part === 'embedding'),
   );
   try {
-    const streams: Float32Array[] = [];
-    for (const ids of windows) {
-      const stream = tidy(() => embed(tensor1d(ids, 'int32'), Array.from(ids.keys()), { shape, globals }));
-      streams.push((await stream.data()) as Float32Array);
-      stream.dispose();
-    }
-    return streams;
+    return await readInTurn(windows, (ids) =>
+      tidy(() => embed(tensor1d(ids, 'int32'), Array.from(ids.keys()), { shape, globals })),
+    );
   } finally {
     disposeTensors(globals);
   }
@@ -123,16 +113,40 @@ async function mapStreams(
   signal: AbortSignal | undefined,
   advance: (...streams: Tensor2D[]) => Tensor2D,
 ): Promise<Float32Array[]> {
-  const advanced: Float32Array[] = [];
-  for (const window of streams[0]!.keys()) {
+  return readInTurn([...streams[0]!.keys()], (window) => {
     throwIfAborted(signal);
-    const result = tidy(() =>
+    return tidy(() =>
       advance(...streams.map((each) => tensor2d(each[window]!, [each[window]!.length / hiddenSize, hiddenSize]))),
     );
-    advanced.push((await result.data()) as Float32Array);
-    result.dispose();
+  });
+}
+
+/** Results that are computed while earlier ones are read. */
+const READ_AT_ONCE = 4;
+
+/** What `compute` makes of each item, read from the device; a few are under way at once, so that a GPU does not wait for the host. */
+async function readInTurn<Item>(items: readonly Item[], compute: (item: Item) => Tensor2D): Promise<Float32Array[]> {
+  const results: Promise<Float32Array>[] = [];
+  const read = async (result: Tensor2D) => {
+    try {
+      return (await result.data()) as Float32Array;
+    } finally {
+      result.dispose();
+    }
+  };
+  try {
+    for (const [index, item] of items.entries()) {
+      await results[index - READ_AT_ONCE];
+      const result = read(compute(item));
+      // It is heard of below, if not in between.
+      result.catch(() => undefined);
+      results.push(result);
+    }
+  } catch (error) {
+    await Promise.allSettled(results);
+    throw error;
   }
-  return advanced;
+  return Promise.all(results);
 }
 
 /** One block in training and what it is trained on. */

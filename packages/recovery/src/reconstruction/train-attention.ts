@@ -1,12 +1,12 @@
 import { throwIfAborted } from '@kvlr/core';
 import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
-import { div, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
+import { div, type Scalar, square, stack, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
 import { type TrainingPoint, untrainable } from './reconstructed-layer.ts';
 import { type ReconstructionSettings, refitsOutput } from './reconstruction-settings.ts';
 import { refitOutput } from './refit-output.ts';
-import { type BlockTask, type StreamPairs, stackWindows, unitOfError } from './streams.ts';
+import { type BlockTask, type StreamPairs, unitOfError } from './streams.ts';
 
 /**
  * Squared distance between the stream after the block and the original one over a batch of windows, as a share of the
@@ -14,31 +14,39 @@ import { type BlockTask, type StreamPairs, stackWindows, unitOfError } from './s
  */
 function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], context: SequenceContext): Scalar {
   const { attention, shape, layer } = task;
-  const stream = stackWindows(pairs.inputs, batch, shape.hiddenSize);
-  const target = stackWindows(pairs.targets, batch, shape.hiddenSize);
+  const stream = pairs.inputs.stack(batch);
+  const target = pairs.targets.stack(batch);
   const { weights } = attention;
   const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
   const reached = streamAfterAttention(stream, blockOutput, weights, shape);
   return div(sum(square(sub(reached, target))), unitOfError(pairs.energy) * batch.length);
 }
 
-/** The block's error over all held-out windows. */
+/** The block's error over all held-out windows. They are read together: a GPU is not waited for in between. */
 async function heldOutError(task: BlockTask): Promise<number> {
   const { shape, heldOut, signal } = task;
-  const tokens = heldOut.inputs[0]!.length / shape.hiddenSize;
+  const { tokens, count } = heldOut.inputs;
   const context = createSequenceContext({ shape, batch: 1, tokens });
-  let total = 0;
+  const errors: Scalar[] = [];
   try {
-    for (const window of heldOut.inputs.keys()) {
+    for (let window = 0; window < count; window++) {
       throwIfAborted(signal);
-      const error = tidy(() => blockError(task, heldOut, [window], context));
-      total += (await error.data())[0]!;
-      error.dispose();
+      errors.push(tidy(() => blockError(task, heldOut, [window], context)));
     }
+    return await meanOf(errors);
   } finally {
+    for (const error of errors) error.dispose();
     context.dispose();
   }
-  return total / heldOut.inputs.length;
+}
+
+/** The mean of some scalars, in one reading; 0 of none. */
+async function meanOf(scalars: readonly Scalar[]): Promise<number> {
+  if (scalars.length === 0) return 0;
+  const together = stack([...scalars]);
+  const values = await together.data<'float32'>();
+  together.dispose();
+  return values.reduce((total, value) => total + value, 0) / values.length;
 }
 
 export interface AttentionTrainingRequest extends BlockTask {
@@ -101,12 +109,13 @@ type Look = (step: number, trainError?: number) => Promise<number>;
  */
 async function takeSteps(request: AttentionTrainingRequest, look: Look, startError: number): Promise<number> {
   const { attention, shape, layer, train, settings, signal } = request;
-  const windowsPerStep = Math.min(settings.windowsPerStep, train.inputs.length);
-  const tokens = train.inputs[0]!.length / shape.hiddenSize;
+  const { tokens, count } = train.inputs;
+  const windowsPerStep = Math.min(settings.windowsPerStep, count);
   const context = createSequenceContext({ shape, batch: windowsPerStep, tokens });
   const optimizer = new AdamOptimizer(await attention.parameters());
-  const batches = batchOrder(train.inputs.length, windowsPerStep, settings.seed + layer);
-  let trainErrors: number[] = [];
+  const batches = batchOrder(count, windowsPerStep, settings.seed + layer);
+  /** Since the last look, on the device. */
+  const trainErrors: Scalar[] = [];
   const learningRate = settings.learningRate * Math.sqrt(startError);
   let diverged = false;
   let step = 0;
@@ -116,18 +125,19 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
       const batch = batches.next().value;
       const { value, grads } = variableGrads(() => blockError(request, train, batch, context), attention.variables());
       optimizer.apply(grads, learningRateAt(step, { ...settings, learningRate }));
-      trainErrors.push((await value.data())[0]!);
-      for (const tensor of [value, ...Object.values(grads)]) tensor.dispose();
+      trainErrors.push(value);
+      for (const gradient of Object.values(grads)) gradient.dispose();
       await yieldToHost();
       step += 1;
       if (step % settings.evaluateEvery === 0 || step === settings.steps) {
-        const error = await look(step, trainErrors.reduce((total, error) => total + error, 0) / trainErrors.length);
+        const error = await look(step, await meanOf(trainErrors));
         diverged = !(error <= DIVERGED * startError);
-        trainErrors = [];
+        for (const trainError of trainErrors.splice(0)) trainError.dispose();
       }
       request.onStep?.(step);
     }
   } finally {
+    for (const trainError of trainErrors) trainError.dispose();
     optimizer.dispose();
     context.dispose();
   }

@@ -1,6 +1,8 @@
+import { type AdamNumbers, adamStep } from '@kvlr/runtime';
 import {
   add,
   div,
+  getBackend,
   minimum,
   mul,
   type NamedTensorMap,
@@ -77,15 +79,39 @@ export class AdamOptimizer {
         const { variable: current, stepScale } = state.parameter;
         const whole = gradients[current.name]!;
         const gradient = shortened === undefined ? whole : mul(whole, shortened);
+        const size = learningRate * stepScale;
+        if (getBackend() === 'webgpu') {
+          this.applyFused(state, gradient, {
+            rate: size / meanCorrection,
+            squareCorrection,
+            kept: 1 - size * this.weightDecay,
+          });
+          continue;
+        }
         state.mean.assign(add(mul(state.mean, this.meanDecay), mul(gradient, 1 - this.meanDecay)));
         state.square.assign(add(mul(state.square, this.squareDecay), mul(square(gradient), 1 - this.squareDecay)));
         const spread = add(sqrt(div(state.square, squareCorrection)), EPSILON);
-        const size = learningRate * stepScale;
         const change = mul(div(state.mean, spread), size / meanCorrection);
         const decayed = this.weightDecay > 0 ? mul(current, 1 - size * this.weightDecay) : current;
         current.assign(sub(decayed, change));
       }
     });
+  }
+
+  /** One dispatch in the place of fourteen, and of as many numbers on their way to the device. */
+  private applyFused(
+    { parameter, mean, square: squares }: AdamMoments,
+    gradient: Tensor,
+    numbers: Pick<AdamNumbers, 'rate' | 'squareCorrection' | 'kept'>,
+  ): void {
+    const { meanDecay, squareDecay } = this;
+    const next = adamStep(
+      { value: parameter.variable, gradient, mean, square: squares },
+      { ...numbers, meanDecay, squareDecay, epsilon: EPSILON },
+    );
+    parameter.variable.assign(next.value);
+    mean.assign(next.mean);
+    squares.assign(next.square);
   }
 
   /** What gradients are multiplied by, so that their norm is at most `clipNorm`; undefined where nothing is clipped. */

@@ -1,17 +1,10 @@
 import { type EventListener, KvlrError } from '@kvlr/core';
-import {
-  enableProdMode,
-  engine,
-  env,
-  findBackendFactory,
-  ready,
-  registerBackend,
-  removeBackend,
-  setBackend,
-} from '@tensorflow/tfjs-core';
+import { enableProdMode, engine, env, findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
 import { wasmFiles } from '../wasm-files.ts';
 import { installWasmKernels } from '../wasm-kernels/install-wasm-kernels.ts';
 import { registerGradients } from './gradients.ts';
+import { hostNavigator } from './host-navigator.ts';
+import { importWebGpu } from './webgpu-backend.ts';
 
 export type BackendName = 'webgpu' | 'wasm' | 'cpu';
 
@@ -138,44 +131,6 @@ async function startBackend(name: BackendName, wasmPaths: string | undefined): P
   });
 }
 
-/** What the kernels make use of, or measurements do, where the adapter has it. tfjs itself asks for the first two. */
-const DEVICE_FEATURES = ['timestamp-query', 'bgra8unorm-storage', 'subgroups', 'shader-f16'];
-
-/** Limits that a device has as high as its adapter. tfjs itself asks for all but the last. */
-const DEVICE_LIMITS = [
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeWorkgroupsPerDimension',
-  'maxStorageBufferBindingSize',
-  'maxBufferSize',
-  'maxComputeWorkgroupSizeX',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxStorageBuffersPerShaderStage',
-] as const;
-
-/** As tfjs registers its own. */
-const WEBGPU_PRIORITY = 3;
-
-let ownDevice = false;
-
-/** Loads tfjs's WebGPU backend, on a device that has more features than the one tfjs would make. */
-async function importWebGpu(): Promise<void> {
-  const { WebGPUBackend } = await import('@tensorflow/tfjs-backend-webgpu');
-  // One that runs stays: others may have tensors on it.
-  if (ownDevice || 'webgpu' in engine().registry || !findBackendFactory('webgpu')) return;
-  ownDevice = true;
-  removeBackend('webgpu');
-  const make = async () => {
-    const adapter = await hostNavigator()?.gpu?.requestAdapter({ powerPreference: 'high-performance' });
-    if (!adapter) throw new Error('no adapter answers');
-    const device = await adapter.requestDevice({
-      requiredFeatures: DEVICE_FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
-      requiredLimits: Object.fromEntries(DEVICE_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
-    });
-    return new WebGPUBackend(device, adapter.info);
-  };
-  registerBackend('webgpu', make, WEBGPU_PRIORITY);
-}
-
 async function importWasm(wasmPaths: string | undefined): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   if (wasmPaths !== undefined) setWasmPaths(wasmPaths.endsWith('/') ? wasmPaths : `${wasmPaths}/`);
@@ -206,9 +161,4 @@ export async function probeWebGpu(): Promise<WebGpuAdapter | undefined> {
 
 function isNode(): boolean {
   return (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
-}
-
-/** The global navigator, which Node has only from version 21 on. */
-export function hostNavigator(): { gpu?: GPU } | undefined {
-  return (globalThis as { navigator?: { gpu?: GPU } }).navigator;
 }

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, sep } from 'node:path';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
-import { hostNavigator } from '../backends/select-backend.ts';
+import { hostNavigator } from '../backends/host-navigator.ts';
 
 export interface NodeRuntime {
   /** Folder of the wasm files. */
@@ -14,11 +14,16 @@ export interface NodeRuntime {
   webgpuProblem?: string;
 }
 
+/**
+ * Setting of Dawn that shows shader-f16 on NVIDIA over Vulkan, where Dawn hides it because some conformance tests fail. kvlr's kernels do
+ * not need it: they read halves with unpack2x16float, and add in float32.
+ */
+export const dawnF16OnNvidia = 'enable-dawn-features=vulkan_enable_f16_on_nvidia';
+
 export interface NodeRuntimeSettings {
   /**
-   * Settings of Dawn, as its `create` takes them. 'backend=null' is a device that computes nothing, to time the host;
-   * 'enable-dawn-features=vulkan_enable_f16_on_nvidia' shows shader-f16 on NVIDIA, which Dawn hides there because some
-   * conformance tests fail. Default: none.
+   * Settings of Dawn, as its `create` takes them. 'backend=null' is a device that computes nothing, to time the host; see
+   * `dawnF16OnNvidia`. Default: none.
    */
   dawn?: readonly string[];
 }
