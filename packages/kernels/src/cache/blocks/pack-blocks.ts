@@ -3,35 +3,14 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
 import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
-import { runProgram } from '../../webgpu/run-program.ts';
-import { type CacheFormat, slotsOf } from '../cache-format.ts';
-import { readRotation, rotationAt } from '../rotation-table.ts';
+import { slotsOf } from '../cache-format.ts';
+import { readRotation } from '../rotation-table.ts';
 import { decodeSlot, viewCache } from '../slot-codec.ts';
 import { encodeBlockSlot } from './block-codec.ts';
-import { type BlockFormat, blockShape } from './block-format.ts';
-import { type BlockRun, blockConstants, blockRun, codeWriter, hadamardShader, levelShader } from './block-shader.ts';
+import { type BlockMoveAttributes, type BlockMoveInputs, MOVE_LANES, moveOnGpu } from './block-moves.ts';
+import { type BlockRun, codeWriter, hadamardShader } from './block-shader.ts';
 
-interface PackInputs {
-  /** Tokens one by one, int32 [batch, capacity, entryWords], in f16. */
-  entries: TensorInfo;
-  /** int32 [batch, blocks, blockWords], written in place. */
-  blocks: TensorInfo;
-  /** int32 [batch, 3], see `BlockRun`. */
-  runs: TensorInfo;
-  /** `createRotationTable` that the keys were rotated with. */
-  rotation: TensorInfo;
-}
-
-interface PackAttributes {
-  format: BlockFormat;
-  entryFormat: CacheFormat;
-  /** Tokens before the first block. */
-  exactFirst: number;
-  /** The longest run. */
-  longest: number;
-}
-
-const pack = defineFusedKernel<PackInputs, PackAttributes>({
+const pack = defineFusedKernel<BlockMoveInputs, BlockMoveAttributes>({
   name: 'KvlrPackBlocks',
   bytesRead: ({ entries }, { longest }) => 4 * entries.shape[0]! * longest * BLOCK_TOKENS * entries.shape[2]!,
   webgpu: ({ inputs, attributes, backend }) => packOnGpu(backend, inputs, attributes),
@@ -40,14 +19,14 @@ const pack = defineFusedKernel<PackInputs, PackAttributes>({
 });
 
 /** Packs runs of 32 tokens, whose keys are rotated back to what they were before RoPE, into blocks, in place. */
-export function packBlocks(inputs: { [Name in keyof PackInputs]: Tensor }, attributes: PackAttributes): void {
+export function packBlocks(inputs: { [Name in keyof BlockMoveInputs]: Tensor }, attributes: BlockMoveAttributes): void {
   if (attributes.longest > 0) pack(inputs, attributes);
 }
 
 function packOnHost(
   backend: HostBackend,
-  inputs: PackInputs,
-  { format, entryFormat, exactFirst }: PackAttributes,
+  inputs: BlockMoveInputs,
+  { format, entryFormat, exactFirst }: BlockMoveAttributes,
 ): TensorInfo[] {
   const { width } = format;
   const half = width / 2;
@@ -95,52 +74,15 @@ function packOnHost(
   return [];
 }
 
-const lanes = 64;
-
-/** One workgroup for each slot of each block. */
-function packOnGpu(
-  gpu: WebGPUBackend,
-  inputs: PackInputs,
-  { format, entryFormat, exactFirst, longest }: PackAttributes,
-): TensorInfo[] {
-  const [batch, capacity, entryWords] = inputs.entries.shape as [number, number, number];
-  runProgram(gpu, {
+/** The body on WebGPU. */
+function packOnGpu(gpu: WebGPUBackend, inputs: BlockMoveInputs, attributes: BlockMoveAttributes): TensorInfo[] {
+  const { format } = attributes;
+  return moveOnGpu(gpu, inputs, attributes, {
     name: 'pack_blocks',
-    shape: [...blockShape(format), exactFirst],
-    reads: [
-      { name: 'entries', type: 'u32', tensor: inputs.entries },
-      { name: 'runs', type: 'struct BlockRun', tensor: inputs.runs },
-      { name: 'rotation', type: 'f32', tensor: inputs.rotation },
-    ],
-    writes: [{ name: 'blocks', type: 'u32', tensor: inputs.blocks }],
-    uniforms: [
-      { name: 'capacity', type: 'i32', value: capacity },
-      { name: 'places', type: 'i32', value: inputs.blocks.shape[1]! },
-    ],
-    workgroups: [format.slots, longest, batch],
-    source: () => ({
-      constants: {
-        ...blockConstants(format),
-        lanes,
-        entryWords,
-        exactFirst,
-        keySlotWords: entryFormat.keySlotWords,
-        valueSlotWords: entryFormat.valueSlotWords,
-        most: 2 ** format.bits - 1,
-        channelsPerLane: Math.ceil(format.width / lanes),
-      },
-      code: [
-        blockRun,
-        rotationAt,
-        codeWriter(format),
-        levelShader(format),
-        tokensOfBlock,
-        hadamardShader,
-        packMain,
-      ].join('\n'),
-    }),
+    to: 'blocks',
+    constants: { most: 2 ** format.bits - 1, channelsPerLane: Math.ceil(format.width / MOVE_LANES) },
+    code: [codeWriter(format), tokensOfBlock, hadamardShader, packMain],
   });
-  return [];
 }
 
 const tokensOfBlock = `

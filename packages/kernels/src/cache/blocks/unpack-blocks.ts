@@ -3,35 +3,14 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
 import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
-import { runProgram } from '../../webgpu/run-program.ts';
-import { type CacheFormat, slotsOf } from '../cache-format.ts';
-import { readRotation, rotationAt } from '../rotation-table.ts';
+import { slotsOf } from '../cache-format.ts';
+import { readRotation } from '../rotation-table.ts';
 import { encodeSlot, viewCache } from '../slot-codec.ts';
 import { decodeBlockKeys, decodeBlockValues } from './block-codec.ts';
-import { type BlockFormat, blockShape } from './block-format.ts';
-import { type BlockRun, blockConstants, blockRun, codeReader, hadamardShader, levelShader } from './block-shader.ts';
+import { type BlockMoveAttributes, type BlockMoveInputs, moveOnGpu } from './block-moves.ts';
+import { type BlockRun, codeReader, hadamardShader } from './block-shader.ts';
 
-interface UnpackInputs {
-  /** int32 [batch, blocks, blockWords] */
-  blocks: TensorInfo;
-  /** Tokens one by one, int32 [batch, capacity, entryWords], in f16, written in place. */
-  entries: TensorInfo;
-  /** int32 [batch, 3], see `BlockRun`. */
-  runs: TensorInfo;
-  /** `createRotationTable` that keys are rotated with. */
-  rotation: TensorInfo;
-}
-
-interface UnpackAttributes {
-  format: BlockFormat;
-  entryFormat: CacheFormat;
-  /** Tokens before the first block. */
-  exactFirst: number;
-  /** The longest run. */
-  longest: number;
-}
-
-const unpack = defineFusedKernel<UnpackInputs, UnpackAttributes>({
+const unpack = defineFusedKernel<BlockMoveInputs, BlockMoveAttributes>({
   name: 'KvlrUnpackBlocks',
   bytesRead: ({ blocks }, { longest }) => 4 * blocks.shape[0]! * longest * blocks.shape[2]!,
   webgpu: ({ inputs, attributes, backend }) => unpackOnGpu(backend, inputs, attributes),
@@ -40,14 +19,17 @@ const unpack = defineFusedKernel<UnpackInputs, UnpackAttributes>({
 });
 
 /** Unpacks runs of blocks into entries, whose places fall behind positions by the runs' shifts, keys rotated, in place. */
-export function unpackBlocks(inputs: { [Name in keyof UnpackInputs]: Tensor }, attributes: UnpackAttributes): void {
+export function unpackBlocks(
+  inputs: { [Name in keyof BlockMoveInputs]: Tensor },
+  attributes: BlockMoveAttributes,
+): void {
   if (attributes.longest > 0) unpack(inputs, attributes);
 }
 
 function unpackOnHost(
   backend: HostBackend,
-  inputs: UnpackInputs,
-  { format, entryFormat, exactFirst }: UnpackAttributes,
+  inputs: BlockMoveInputs,
+  { format, entryFormat, exactFirst }: BlockMoveAttributes,
 ): TensorInfo[] {
   const { width } = format;
   const half = width / 2;
@@ -88,50 +70,13 @@ function unpackOnHost(
   return [];
 }
 
-const lanes = 64;
-
-/** One workgroup for each slot of each block. */
-function unpackOnGpu(
-  gpu: WebGPUBackend,
-  inputs: UnpackInputs,
-  { format, entryFormat, exactFirst, longest }: UnpackAttributes,
-): TensorInfo[] {
-  const [batch, capacity, entryWords] = inputs.entries.shape as [number, number, number];
-  runProgram(gpu, {
+/** The body on WebGPU. */
+function unpackOnGpu(gpu: WebGPUBackend, inputs: BlockMoveInputs, attributes: BlockMoveAttributes): TensorInfo[] {
+  return moveOnGpu(gpu, inputs, attributes, {
     name: 'unpack_blocks',
-    shape: [...blockShape(format), exactFirst],
-    reads: [
-      { name: 'blocks', type: 'u32', tensor: inputs.blocks },
-      { name: 'runs', type: 'struct BlockRun', tensor: inputs.runs },
-      { name: 'rotation', type: 'f32', tensor: inputs.rotation },
-    ],
-    writes: [{ name: 'entries', type: 'u32', tensor: inputs.entries }],
-    uniforms: [
-      { name: 'capacity', type: 'i32', value: capacity },
-      { name: 'places', type: 'i32', value: inputs.blocks.shape[1]! },
-    ],
-    workgroups: [format.slots, longest, batch],
-    source: () => ({
-      constants: {
-        ...blockConstants(format),
-        lanes,
-        entryWords,
-        exactFirst,
-        keySlotWords: entryFormat.keySlotWords,
-        valueSlotWords: entryFormat.valueSlotWords,
-      },
-      code: [
-        blockRun,
-        rotationAt,
-        codeReader(format),
-        levelShader(format),
-        numbersOfToken,
-        hadamardShader,
-        unpackMain,
-      ].join('\n'),
-    }),
+    to: 'entries',
+    code: [codeReader(attributes.format), numbersOfToken, hadamardShader, unpackMain],
   });
-  return [];
 }
 
 const numbersOfToken = `
