@@ -9,7 +9,7 @@ import { createRotationTable } from '../cache/rotation-table.ts';
 import { decodedEntry } from '../testing/oracles.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { appendAndAttend, prefillAttention } from './attention.ts';
-import { DECODE_LANES, planDecode, planPrefill } from './workgroup-plan.ts';
+import { DECODE_LANES, planDecode, planPrefill, prefillNumbers } from './workgroup-plan.ts';
 
 interface Case {
   heads: number;
@@ -253,11 +253,7 @@ it('fits in the workgroup memory that every GPU grants, whatever the heads', () 
         expect(decode.numbers).toBeGreaterThanOrEqual(decode.heads * valueSlotWidth);
         expect(4 * decodeNumbers).toBeLessThanOrEqual(16384);
         const prefill = planPrefill(format, variants);
-        const prefillNumbers =
-          queries(prefill.rows, prefill.holdsQueries) +
-          prefill.rows * (prefill.tile + 3) +
-          prefill.tile * (Math.max(keySlotWidth, valueSlotWidth) + 1);
-        expect(4 * prefillNumbers).toBeLessThanOrEqual(16384);
+        expect(4 * prefillNumbers(prefill, layout, variants)).toBeLessThanOrEqual(16384);
       },
     ),
     { numRuns: 2000 },

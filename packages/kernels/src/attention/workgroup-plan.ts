@@ -150,16 +150,29 @@ export interface PrefillPlan {
   holdsQueries: boolean;
 }
 
+/** Slots in memory in fours, zeros behind the last number; an odd number of fours, so that rows begin in different banks. */
+export function foursOfSlots({ keySlotWidth, valueSlotWidth }: LayerCacheLayout) {
+  const [keyFours, valueFours] = [Math.ceil(keySlotWidth / 4), Math.ceil(valueSlotWidth / 4)];
+  return { keyFours, valueFours, stride: Math.max(keyFours, valueFours) | 1 };
+}
+
+/** Numbers of workgroup memory that a plan takes. */
+export function prefillNumbers({ rows, tile, holdsQueries }: PrefillPlan, layout: LayerCacheLayout, variants: number) {
+  const { keyFours, stride } = foursOfSlots(layout);
+  const queries = holdsQueries ? 4 * variants * rows * keyFours : 4;
+  return queries + rows * (tile + 1) + 4 * tile * stride + PREFILL_LANES;
+}
+
 /** The largest square-like tiles that fit in workgroup memory. */
 export function planPrefill({ layout }: CacheFormat, variants: number): PrefillPlan {
-  const { keySlotWidth, valueSlotWidth } = layout;
-  const widest = Math.max(keySlotWidth, valueSlotWidth);
-  const numbers = (rows: number, tile: number) => rows * (variants * keySlotWidth + tile + 3) + tile * (widest + 1);
-  const sumsFit = (rows: number) => rows * valueSlotWidth <= PREFILL_LANES * PREFILL_SUMS;
+  const { valueFours } = foursOfSlots(layout);
+  const sumsFit = (rows: number) => 4 * rows * valueFours <= PREFILL_LANES * PREFILL_SUMS;
   const sizes = [32, 16, 8, 4, 2, 1];
   for (const least of [MIN_TILE, 1]) {
     for (const rows of sizes) {
-      const tile = sizes.find((candidate) => numbers(rows, candidate) <= WORKGROUP_NUMBERS);
+      const fits = (tile: number) =>
+        prefillNumbers({ rows, tile, holdsQueries: true }, layout, variants) <= WORKGROUP_NUMBERS;
+      const tile = sizes.find(fits);
       if (tile !== undefined && tile >= least && sumsFit(rows)) return { rows, tile, holdsQueries: true };
     }
   }

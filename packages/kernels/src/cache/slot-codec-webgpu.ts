@@ -6,11 +6,15 @@ import { slotDtypes } from './dtypes/slot-dtypes.ts';
  * and `numberOf(word, k, header)` the k-th number of one of its words.
  */
 export function slotReader(dtype: EntryDtype): string {
+  return [slotHeader(dtype), numberReader(dtype)].join('\n');
+}
+
+/** WGSL: `slotHeader(at)`. Slots that are read four words at once have none. */
+export function slotHeader(dtype: EntryDtype): string {
   const { headerWords } = slotWords(dtype);
   const header = headerWords === 1 ? 'return unpack2x16float(cache[at]);' : 'return vec2<f32>(1.0, 0.0);';
   return `
-  fn slotHeader(at: i32) -> vec2<f32> { ${header} }
-  ${numberReader(dtype)}`;
+  fn slotHeader(at: i32) -> vec2<f32> { ${header} }`;
 }
 
 /** WGSL: `numberOf(word, k, header)`. */
