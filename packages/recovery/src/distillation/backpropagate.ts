@@ -2,12 +2,13 @@ import { throwIfAborted } from '@kvlr/core';
 import type { DecoderTensors, SequenceContext } from '@kvlr/runtime';
 import { add, grads, type NamedTensorMap, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { residentLayers } from '../training/frozen-layers.ts';
+import { readScalars } from '../training/read-scalars.ts';
 import { yieldToHost } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { hiddenGradient } from './hidden-states.ts';
 import type { Objective } from './objective.ts';
 import { countedRows, predictedRows, type TrainingPiece } from './pieces.ts';
-import { readoutGradient, readoutSums } from './readout.ts';
+import { type ReadoutSums, readoutGradient, readoutSums } from './readout.ts';
 import { lastStream, layerOutput, runStreams, type StreamRun } from './streams.ts';
 import type { Teacher } from './teacher.ts';
 
@@ -111,30 +112,37 @@ export interface HeldOutLosses {
   heldOutNextToken: number;
 }
 
-/** The losses of the student as it is now on pieces that it is not trained on, one after another, at temperature 1. */
+/**
+ * The losses of the student as it is now on pieces that it is not trained on, one after another, at temperature 1. They are read
+ * together.
+ */
 export async function heldOutLosses(request: LossRequest, pieces: readonly TrainingPiece[]): Promise<HeldOutLosses> {
   const { teacher, student, objective, signal } = request;
-  const totals = { divergence: 0, nextToken: 0 };
-  for (const piece of pieces) {
-    const view = await teacher?.view([piece], { temperature: 1, streams: false, signal });
-    try {
-      const stream = await lastStream(student, [piece], request);
-      const sums = readoutSums({ student, stream, teacher: view, pieces: [piece] });
-      stream.dispose();
-      for (const part of ['divergence', 'nextToken'] as const) {
-        totals[part] += (await sums[part].data())[0]!;
-        sums[part].dispose();
+  const sums: ReadoutSums[] = [];
+  const totalOf = async (part: keyof ReadoutSums) => {
+    const values = await readScalars(sums.map((each) => each[part]));
+    return values.reduce((total, value) => total + value, 0);
+  };
+  try {
+    for (const piece of pieces) {
+      const view = await teacher?.view([piece], { temperature: 1, streams: false, signal });
+      try {
+        const stream = await lastStream(student, [piece], request);
+        sums.push(readoutSums({ student, stream, teacher: view, pieces: [piece] }));
+        stream.dispose();
+      } finally {
+        view?.dispose();
       }
-    } finally {
-      view?.dispose();
     }
+    const heldOutNextToken = (await totalOf('nextToken')) / perRow(predictedRows(pieces));
+    if (teacher === undefined) return { heldOutLoss: heldOutNextToken, heldOutNextToken };
+    const heldOutDivergence = (await totalOf('divergence')) / perRow(countedRows(pieces));
+    const { nextTokenShare } = objective;
+    const heldOutLoss = (1 - nextTokenShare) * heldOutDivergence + nextTokenShare * heldOutNextToken;
+    return { heldOutLoss, heldOutDivergence, heldOutNextToken };
+  } finally {
+    for (const { divergence, nextToken } of sums) for (const scalar of [divergence, nextToken]) scalar.dispose();
   }
-  const heldOutNextToken = totals.nextToken / perRow(predictedRows(pieces));
-  if (teacher === undefined) return { heldOutLoss: heldOutNextToken, heldOutNextToken };
-  const heldOutDivergence = totals.divergence / perRow(countedRows(pieces));
-  const { nextTokenShare } = objective;
-  const heldOutLoss = (1 - nextTokenShare) * heldOutDivergence + nextTokenShare * heldOutNextToken;
-  return { heldOutLoss, heldOutDivergence, heldOutNextToken };
 }
 
 /** Of no rows at all the mean is 0. */

@@ -5,6 +5,7 @@ import type { NativePasses } from '../native/native-passes.ts';
 import { AdamOptimizer, type AdamParameter } from '../training/adam-optimizer.ts';
 import type { FrozenLayers } from '../training/frozen-layers.ts';
 import { LowRankAdapters } from '../training/low-rank-adapters.ts';
+import { readScalars } from '../training/read-scalars.ts';
 import { batchOrder, learningRateAt } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { backpropagate, heldOutLosses, type LossRequest } from './backpropagate.ts';
@@ -48,8 +49,18 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
   const state = { layers, optimizer };
   const points: DistillationPoint[] = [];
   let lossSinceLook = 0;
+  /** Losses of the passes of the last step, read while the next one runs. */
+  let reading: Promise<number> | undefined;
+  let lastLoss: number | undefined;
+  const settle = async (): Promise<void> => {
+    if (reading === undefined) return;
+    lastLoss = await reading;
+    reading = undefined;
+    lossSinceLook += lastLoss;
+  };
   const save = async (step: number): Promise<void> => {
     if (request.onCheckpoint === undefined) return;
+    await settle();
     await request.onCheckpoint(await saveState(state, { step, points, lossSinceLook }));
   };
   const measure = () => heldOutLosses({ ...base, context: contexts.heldOut }, pieces.heldOut);
@@ -96,20 +107,25 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       throwIfAborted(signal);
       const batch = batches.next().value.map((index) => pieces.training[index]!);
       const rate = learningRateAt(step, settings);
-      const loss = await takeStep(
+      const losses = await takeStep(
         request,
         { ...base, context: contexts.training },
         { batch, piecesAtOnce, step, rate, optimizer },
       );
-      lossSinceLook += loss;
+      await settle();
+      reading = totalOf(losses);
+      // It is heard of in settle, if not in between.
+      reading.catch(() => undefined);
       if (averageDecay > 0) for (const layer of layers) layer.follow(averageDecay);
       step += 1;
       const seconds = (performance.now() - started.at) / 1000;
-      if (step % evaluateEvery === 0 || step === steps) await look(step);
+      const looks = step % evaluateEvery === 0 || step === steps;
+      if (looks || lastLoss === undefined) await settle();
+      if (looks) await look(step);
       else if (checkpointEvery > 0 && step % checkpointEvery === 0) await save(step);
       const tokensPerSecond = ((step - started.step) * piecesPerStep * tokensEach) / seconds;
       const detail = [
-        `loss ${loss.toFixed(4)}`,
+        `loss ${lastLoss!.toFixed(4)}`,
         `rate ${rate.toPrecision(2)}`,
         `held-out perplexity ${Math.exp(points.at(-1)!.heldOutNextToken).toFixed(2)}`,
         `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`,
@@ -122,6 +138,7 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     if (signal?.aborted && points.length > 0) await save(step);
     throw error;
   } finally {
+    await reading?.catch(() => undefined);
     optimizer.dispose();
     for (const context of Object.values(contexts)) context.dispose();
   }
@@ -136,28 +153,31 @@ interface Step {
   optimizer: AdamOptimizer;
 }
 
-/** One step of the optimiser on gradients that are accumulated over the passes of the batch. Returns the loss. */
+/** One step of the optimiser on gradients that are accumulated over the passes of the batch. Returns what each adds to the loss. */
 async function takeStep(
   { settings, layers }: StepsRequest,
   request: LossRequest,
   { batch, piecesAtOnce, step, rate, optimizer }: Step,
-): Promise<number> {
+): Promise<Scalar[]> {
   const rows = Math.max(1, countedRows(batch));
   let gradients: NamedTensorMap = {};
-  let total = 0;
+  const losses: Scalar[] = [];
   try {
     for (let first = 0; first < batch.length; first += piecesAtOnce) {
       dropWith(layers, settings, step * batch.length + first);
       const pass = await backpropagate(request, batch.slice(first, first + piecesAtOnce), rows);
-      total += await readScalar(pass.loss);
+      losses.push(pass.loss);
       gradients = first === 0 ? pass.gradients : addGradients(gradients, pass.gradients);
     }
     optimizer.apply(gradients, rate);
+    return losses;
+  } catch (error) {
+    for (const loss of losses) loss.dispose();
+    throw error;
   } finally {
     for (const layer of layers) if (layer instanceof LowRankAdapters) layer.dropoutSeed = undefined;
     for (const gradient of Object.values(gradients)) gradient.dispose();
   }
-  return total;
 }
 
 /** Lets the adapters leave out what follows from the seed, the pass and the layer. */
@@ -181,10 +201,12 @@ function addGradients(sums: NamedTensorMap, more: NamedTensorMap): NamedTensorMa
   );
 }
 
-async function readScalar(scalar: Scalar): Promise<number> {
-  const [value] = await scalar.data();
-  scalar.dispose();
-  return value!;
+async function totalOf(losses: readonly Scalar[]): Promise<number> {
+  try {
+    return (await readScalars(losses)).reduce((total, loss) => total + loss, 0);
+  } finally {
+    for (const loss of losses) loss.dispose();
+  }
 }
 
 /** Does some work with the running means of all layers in the place of their values. */

@@ -1,7 +1,8 @@
 import { throwIfAborted } from '@kvlr/core';
 import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
-import { div, type Scalar, square, stack, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
+import { div, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
+import { readScalars } from '../training/read-scalars.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
 import { type TrainingPoint, untrainable } from './reconstructed-layer.ts';
 import { type ReconstructionSettings, refitsOutput } from './reconstruction-settings.ts';
@@ -40,12 +41,8 @@ async function heldOutError(task: BlockTask): Promise<number> {
   }
 }
 
-/** The mean of some scalars, in one reading; 0 of none. */
 async function meanOf(scalars: readonly Scalar[]): Promise<number> {
-  if (scalars.length === 0) return 0;
-  const together = stack([...scalars]);
-  const values = await together.data<'float32'>();
-  together.dispose();
+  const values = await readScalars(scalars);
   return values.reduce((total, value) => total + value, 0) / values.length;
 }
 

@@ -38,7 +38,16 @@ export function learningRateAt(
   return (learningRate * (1 + Math.cos(Math.PI * progress))) / 2;
 }
 
-/** Lets the host's timers and signals run: on wasm and cpu the reading of a result is no real wait. */
-export function yieldToHost(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+/** As often as a screen is drawn: timers cost a millisecond or more themselves. */
+const YIELD_MILLISECONDS = 16;
+let lastYield = 0;
+
+/**
+ * Lets the host's timers and signals run, where they have waited for a while: on wasm and cpu the reading of a result is no real wait,
+ * and on a GPU results are read rarely.
+ */
+export async function yieldToHost(): Promise<void> {
+  if (performance.now() - lastYield < YIELD_MILLISECONDS) return;
+  await new Promise<void>((resolve) => setTimeout(resolve, 0));
+  lastYield = performance.now();
 }
