@@ -2,7 +2,7 @@ import { onnxFiles } from '@kvlr/checkpoint';
 import { openOnnxDecoder } from './onnx-decoder.mjs';
 
 /** ONNX Runtime's build for browsers, on the WebGPU of this process: the same Dawn that kvlr runs on. */
-export async function importOnnxOnDawn() {
+async function importOnnxOnDawn() {
   copySharedViews();
   const ort = await import('onnxruntime-web/webgpu');
   ort.env.wasm.numThreads = 1;

@@ -47,7 +47,7 @@ const TENSOR_USAGE = 0x80 | 0x4 | 0x8; // STORAGE, COPY_SRC, COPY_DST
  * pass for the copy: every number in an op of training (`mul(x, 0.5)`) costs that. A write takes effect before all dispatches that are
  * recorded and not submitted; none of them can know the buffer, since tfjs's pool hands out what nothing recorded holds.
  */
-export function writeUploads(gpu: WebGPUBackend): WebGPUBackend {
+function writeUploads(gpu: WebGPUBackend): WebGPUBackend {
   const original = gpu.uploadToGPU.bind(gpu);
   const uploadToGPU: WebGPUBackend['uploadToGPU'] = (dataId) => {
     const data = gpu.tensorMap.get(dataId);
