@@ -6,9 +6,13 @@ import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-mod
 
 /**
  * Writes the embedded model with a quarter of its KV heads, or with these in each layer, through the whole pipeline; quick
- * rather than good.
+ * rather than good. `headWidth`: in widths of the model's heads.
  */
-export async function compressReference(output: string, headsByLayer?: readonly number[]): Promise<string> {
+export async function compressReference(
+  output: string,
+  headsByLayer?: readonly number[],
+  headWidth: 1 | 2 = 1,
+): Promise<string> {
   const model = await openCheckpointDirectory(referenceModelDirectory);
   await compressToDirectory({
     model,
@@ -16,6 +20,7 @@ export async function compressReference(output: string, headsByLayer?: readonly 
     recipe: {
       keyValueHeads: headsByLayer ? Math.max(...headsByLayer) : 2,
       calibration: { windows: 4, windowLength: 128 },
+      headWidth,
       recovery: { preset: 'none' },
       evaluation: { windowsPerSource: 1, windowLength: 65 },
     },

@@ -31,10 +31,15 @@ export interface LlamaCppOracle {
 }
 
 /**
- * llama.cpp on the CPU with weights as they are in the file and a cache of F32, through node-llama-cpp's prebuilt binary.
- * `contextSize`: tokens that it makes room for; the whole context of the model by default.
+ * llama.cpp on the CPU with weights as they are in the file, through node-llama-cpp's prebuilt binary.
+ * `contextSize`: tokens that it makes room for; the whole context of the model by default. `cache`: the type of keys and values in it; F32 by
+ * default, others with flash attention.
  */
-export async function openLlamaCppOracle(ggufPath: string, contextSize?: number): Promise<LlamaCppOracle> {
+export async function openLlamaCppOracle(
+  ggufPath: string,
+  contextSize?: number,
+  cache: 'F32' | 'Q4_0' | 'Q8_0' = 'F32',
+): Promise<LlamaCppOracle> {
   const llama = await getLlama({ gpu: false, build: 'never', progressLogs: false, logLevel: LlamaLogLevel.error });
   const model = await llama.loadModel({ modelPath: ggufPath, gpuLayers: 0, useMmap: false });
   const context = await model.createContext({
@@ -42,9 +47,9 @@ export async function openLlamaCppOracle(ggufPath: string, contextSize?: number)
     batchSize: 512,
     // More threads wait for each other by spinning, which is slow on a machine that does other work too.
     threads: 1,
-    flashAttention: false,
-    experimentalKvCacheKeyType: 'F32',
-    experimentalKvCacheValueType: 'F32',
+    flashAttention: cache !== 'F32',
+    experimentalKvCacheKeyType: cache,
+    experimentalKvCacheValueType: cache,
   });
   const sequence = context.getSequence();
   return {
