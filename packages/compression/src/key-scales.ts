@@ -12,7 +12,7 @@ export interface KeyScaleRequest {
  * The same attention with keys whose numbers are as large, to each other, as the queries that read them: every pair of numbers that rotates
  * together is multiplied by s_j = (E|q_j|^2 / E|k_j|^2)^(1/4) in the keys of a KV head, of geometric mean 1 over the head, and divided by it
  * in its queries. A positive factor of a pair commutes with RoPE, so scores are the same up to rounding; caches that store keys in blocks
- * with one scale lose less. The energies are those of the projections on the calibration text.
+ * with one scale then lose the least of the scores' expected squares. The energies are those of the projections on the calibration text.
  *
  * @throws KvlrError 'unsupported-feature' where a norm or a clip stands behind the projections, or keys are not ordinary heads.
  */

@@ -122,7 +122,7 @@ export function addKeyScalesOption(command: Command): Command {
   return command.addOption(
     new Option(
       '--key-scales <how>',
-      "balanced: fold into the projections a scale of keys that takes loss off caches in blocks, such as llama.cpp's; scores stay the same (default: as-is)",
+      "balanced: fold into the projections a scale of keys meant for caches in blocks, such as llama.cpp's, which pays on some models: measure; scores stay the same (default: as-is)",
     ).choices(['as-is', 'balanced']),
   );
 }

@@ -171,7 +171,7 @@ const needsSamples = ({ cache }: NamedCache): boolean =>
 
 /** Windows of calibration text, and slices of keys and of values of them, that dictionaries are learnt from. */
 const sampledWindows = 8;
-const samplesOfSide = 4096;
+const samplesOfSide = 2048;
 
 function chooseFitting(caches: readonly NamedCache[], shape: DecoderShape, title: string) {
   const notes: string[] = [];
