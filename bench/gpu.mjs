@@ -8,9 +8,6 @@ import {
   llama1bShape,
   llama7bShape,
   measureHostTime,
-  measureInRounds,
-  pairRounds,
-  percentile,
   smolMultiHeadShape,
   smolShape,
   timeAttention,
@@ -19,23 +16,26 @@ import {
   timeRecordedDecode,
   withKeyValueHeads,
 } from '@kvlr/benchmark';
+import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
+import { referenceModelDirectory } from '@kvlr/reference-model/node';
 import { loadModel, selectBackend } from '@kvlr/runtime';
 import { dawnF16OnNvidia, prepareNodeRuntime } from '@kvlr/runtime/node';
-import { openKvlrDecoder } from './engines/kvlr-decoder.mjs';
-import { openOnnxOnDawn } from './engines/onnx-on-dawn.mjs';
+import { gpuMarkdown } from './gpu/gpu-markdown.mjs';
+import { peerRows } from './gpu/peer-rows.mjs';
+import { trainingRows } from './gpu/training-rows.mjs';
 import { describeMachine } from './lib/describe-machine.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
 const options = readOptions(
-  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,peer,large] [--memory-gb 60]
+  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,peer,training,large] [--memory-gb 60]
   [--smoke] [--f16] [--note TEXT] [--output PATH]
 --smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA, which the peer's f16 rows need.
 --memory-gb: of the device; weights and caches that take more are left out.
 What does not fit into the seconds is left out and said to be. The results are written after every part.`,
   {
     seconds: 540,
-    parts: ['chain', 'copy', 'attention', 'host', 'small', 'peer', 'large'],
+    parts: ['chain', 'copy', 'attention', 'host', 'small', 'peer', 'training', 'large'],
     'memory-gb': 60,
     smoke: false,
     f16: false,
@@ -172,10 +172,19 @@ const parts = {
     const shape = smoke ? tiny : withKeyValueHeads(smolShape, 3);
     for (const dtype of ['f32', 'f16']) {
       for (const context of smoke ? [20] : [2048, 8000]) {
-        const settings = { context, tokens: smoke ? 2 : 16 };
-        await peerRows(`${smoke ? 'tiny' : 'SmolLM2-135M'} sizes, ${dtype}`, createRandomModel(shape), dtype, settings);
+        const label = `${smoke ? 'tiny' : 'SmolLM2-135M'} sizes, ${dtype}`;
+        if (isLate(`${label}, ${context} tokens, beside onnxruntime-web`)) continue;
+        const settings = { context, ...(smoke ? { tokens: 2, rounds: 1 } : { tokens: 16, rounds: 3 }) };
+        report.rows.push(...(await peerRows(label, createRandomModel(shape), dtype, settings)));
       }
     }
+  },
+
+  /** Training at the sizes of the embedded model, and windows as evaluation runs them. */
+  async training() {
+    const { shape } = smoke ? { shape: tiny } : await openCheckpointDirectory(referenceModelDirectory);
+    const sizes = smoke ? { length: 16, windows: 4, steps: 4 } : { length: 512, windows: 16, steps: 40 };
+    for (const [name, measure] of Object.entries(trainingRows(shape, sizes))) await row(name, measure);
   },
 
   async large() {
@@ -225,47 +234,6 @@ async function decodeRows(name, shape, heads, weights, dtype, cases) {
   }
 }
 
-/** A decoder of each engine; both take turns, and every other round goes the other way. */
-async function peerRows(label, source, dtype, { context, tokens }) {
-  const names = ['kvlr', 'onnxruntime-web'];
-  const settings = { context, tokens, dtype };
-  const open = [
-    () => openKvlrDecoder(source, { ...settings, backend: 'webgpu' }),
-    () => openOnnxOnDawn(source, { ...settings, dtype: dtype.toUpperCase() }),
-  ];
-  if (isLate(`${label}, ${context} tokens`)) return;
-  const opened = [];
-  try {
-    for (const one of open) opened.push(await one());
-    const rounds = smoke ? 1 : 3;
-    const decoded = await measureInRounds(
-      opened.map((decoder) => async () => (await decoder.decode()).times),
-      { rounds },
-    );
-    const prompts = await measureInRounds(
-      opened.map((decoder) => async () => [await decoder.prefill(context)]),
-      { rounds },
-    );
-    for (const [index, name] of names.entries()) {
-      const add = (what, samples, each) => {
-        const wall = percentile(samples[index].flat(), 0.5);
-        const ratio = index > 0 && pairRounds(samples[index], samples[0]);
-        report.rows.push({
-          name: `${label}, ${what}: ${name}`,
-          ...{ wall, tokensPerSecond: (1000 * each) / wall },
-          ...(ratio && { kvlrIsFaster: ratio }),
-        });
-      };
-      add(`a token behind ${context}`, decoded, 1);
-      add(`a prompt of ${context}`, prompts, context);
-    }
-  } catch (error) {
-    report.rows.push({ name: `${label}, ${context} tokens, beside onnxruntime-web`, problem: firstLine(error) });
-  } finally {
-    for (const decoder of opened) await decoder.close();
-  }
-}
-
 function thereAndBack(list) {
   return list.length > 1 ? [...list, ...[...list].reverse()] : list;
 }
@@ -297,42 +265,10 @@ function firstLine(error) {
   return String(error.message ?? error).split('\n')[0];
 }
 
-function toMarkdown({ title, rows, environment: { machine, backend, date, versions }, notes }) {
-  const text = (value, digits) => (value === undefined ? '' : value.toFixed(digits));
-  const lines = rows.map((each) => {
-    if (each.problem !== undefined) return `| ${each.name} | ${each.problem} | | | | |`;
-    const { device, wall, host, recorded, stepByStep, bytesPerSecond, shareOfCopy } = each;
-    const { tokensPerSecond, dispatchesPerStep, kvlrIsFaster } = each;
-    const more = [
-      bytesPerSecond && `${text(bytesPerSecond / 1e9, 0)} GB/s`,
-      shareOfCopy && `${text(100 * shareOfCopy, 0)} % of copying`,
-      tokensPerSecond && `${text(tokensPerSecond, 1)} tokens/s`,
-      dispatchesPerStep && `${dispatchesPerStep} dispatches`,
-      host && `host ${text(host, 3)}`,
-      kvlrIsFaster &&
-        `kvlr ${text(kvlrIsFaster.median, 2)}x as fast (${text(kvlrIsFaster.lowest, 2)} to ${text(kvlrIsFaster.highest, 2)})`,
-      recorded && `recorded ${text(recorded, 3)}, step by step ${text(stepByStep, 3)}`,
-    ].filter(Boolean);
-    return `| ${each.name} | ${text(device, 4)} | ${text(wall, 4)} | ${more.join(', ')} |`;
-  });
-  return [
-    `# ${title}`,
-    '',
-    '| | device, ms | clock, ms | |',
-    '| :-- | --: | --: | :-- |',
-    ...lines,
-    '',
-    `${machine}, ${backend}, Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((note) => `- ${note}`),
-    '',
-  ].join('\n');
-}
-
 for (const part of options.parts) {
   if (!(part in parts)) throw new Error(`--parts: expected ${Object.keys(parts).join(', ')}, got ${part}`);
   await parts[part]();
-  await writeResults(options.output, report, toMarkdown);
+  await writeResults(options.output, report, gpuMarkdown);
 }
 // Dawn would keep the process.
 process.exit(0);

@@ -57,7 +57,8 @@ const afterHelp = `
 The model and each other one are loaded together and take turns; a speed-up is paired within rounds and given with the lowest and
 the highest round. Without --against the others are random weights of the same shape with 1/2, 1/4 and 1/8 of the KV heads (--shares): the
 time does not depend on the weights. Caches are filled with random entries, so that a long context needs no long prompt. Bytes
-and dispatches are counted by the kernels; the largest batch for --memory is computed, and timed with --largest-batch.
+and dispatches are counted by the kernels; the largest batch for --memory is computed, and timed with --largest-batch. On WebGPU
+the main thread's time of a step stands beside the device's.
 
 Examples:
   kvlr bench                                              the embedded model
