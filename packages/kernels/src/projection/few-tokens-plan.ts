@@ -8,6 +8,8 @@ const MOST_LANES = 32;
 /** Running sums of an invocation, so that they stay in registers. */
 const MOST_SUMS = 32;
 const MOST_ROWS_AT_ONCE = 4;
+/** Numbers that a workgroup keeps of its teams, one for each token, of three kinds: squares, greatest results and their rows. */
+const MOST_OF_TEAMS = 256;
 
 export interface FewTokensCase {
   /** Of the matrix, or of one shard of it. */
@@ -52,10 +54,12 @@ export function planFewTokens(
   const heldChunks = room >= chunks ? chunks : room >= MOST_LANES ? room - (room % MOST_LANES) : powerBelow(room);
   const lanes = Math.min(MOST_LANES, powerAbove(heldChunks));
   const rowsAtOnce = Math.min(MOST_ROWS_AT_ONCE, powerBelow(MOST_SUMS / (tokens * matrices)));
-  const mostTeams = MOST_INVOCATIONS / lanes;
-  const least = MOST_LANES / lanes;
+  const mostTeams = Math.min(MOST_INVOCATIONS / lanes, powerBelow(MOST_OF_TEAMS / tokens));
+  const least = Math.min(MOST_LANES / lanes, mostTeams);
+  // With several tokens x is much to bring: then one workgroup for each multiprocessor does.
+  const wanted = tokens > 1 ? workgroups / 2 : workgroups;
   let rowsHere = mostTeams * rowsAtOnce;
-  while (rowsHere > least && Math.ceil(rows / rowsHere) < workgroups) rowsHere /= 2;
+  while (rowsHere > least && Math.ceil(rows / rowsHere) < wanted) rowsHere /= 2;
   const teams = Math.min(mostTeams, rowsHere);
   return { lanes, teams, rowsOfTeam: rowsHere / teams, heldChunks, subgroups: subgroup >= lanes };
 }
