@@ -4,7 +4,7 @@ import { Writable } from 'node:stream';
 import { isatty, WriteStream } from 'node:tty';
 
 /** Where a supervised program writes what stderr is for: native code has descriptor 2 to itself. */
-export const errorDescriptor = 4;
+const errorDescriptor = 4;
 
 /** Runs the program in this process, to its end. */
 export async function work(argumentList: readonly string[]): Promise<void> {

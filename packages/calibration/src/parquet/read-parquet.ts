@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process';
 import { KvlrError } from '@kvlr/core';
 import { decodeParquet, type ParquetRows } from './decode-parquet.ts';
 
@@ -15,6 +14,13 @@ export interface ParquetLimits {
 
 /** What the process that decodes says: rows, at last the names of all columns; or why not. */
 type Answer = { rows: ParquetRows['rows'] } | { columns: string[] } | { reason: string };
+
+/** The process, as far as it is used: this package is for browsers too and imports nothing of Node. */
+interface Decoder {
+  readonly stdin: NodeJS.WritableStream | null;
+  on(event: 'message', hear: (answer: Answer) => void): Decoder;
+  once(event: 'error' | 'close', hear: (error: unknown) => void): Decoder;
+}
 
 /** Bytes that go to it in one piece. */
 const pieceBytes = 2 ** 24;
@@ -79,7 +85,7 @@ async function decodeElsewhere(
 }
 
 /** Undefined where the process ended without one. */
-function answerOf(child: ChildProcess): Promise<ParquetRows | { reason: string } | undefined> {
+function answerOf(child: Decoder): Promise<ParquetRows | { reason: string } | undefined> {
   return new Promise((resolve, reject) => {
     const rows: ParquetRows['rows'] = [];
     child.on('message', (answer: Answer) => {
@@ -90,7 +96,7 @@ function answerOf(child: ChildProcess): Promise<ParquetRows | { reason: string }
   });
 }
 
-async function give(node: NodeJS.Process, child: ChildProcess, bytes: Uint8Array): Promise<void> {
+async function give(node: NodeJS.Process, child: Decoder, bytes: Uint8Array): Promise<void> {
   const { Readable } = node.getBuiltinModule('node:stream');
   const { pipeline } = node.getBuiltinModule('node:stream/promises');
   const pieces = function* () {
