@@ -69,7 +69,7 @@ async function compressAll(): Promise<{ set: PairSet; files: Map<string, Uint8Ar
 
   await prepareNodeRuntime();
   const workers = createWorkerPool(Math.min(4, availableParallelism()));
-  const load: LoadLogits = (model, cacheDtype) => workers.load(model, { backend: 'wasm', cacheDtype });
+  const load: LoadLogits = (model, cache) => workers.load(model, { backend: 'wasm', cache });
   const original = await openCheckpoint(createDirectoryFiles(referenceModelDirectory));
   const readText = async (url: URL) => readTexts([{ name: url.pathname, text: await readFile(url, 'utf8') }]);
   const texts = {
@@ -103,7 +103,7 @@ async function compressAll(): Promise<{ set: PairSet; files: Map<string, Uint8Ar
   await workers.close();
   await original.close();
   const { name: modelName, numLayers } = referenceModelCard;
-  const set = { modelName, numLayers, measured: measuredOn(windows), codecs: [...cacheCodecs], records };
+  const set = { modelName, numLayers, measured: measuredOn(original, windows), codecs: [...cacheCodecs], records };
   return { set, files };
 }
 
@@ -112,7 +112,7 @@ const packages = [
   ...['calibration', 'checkpoint', 'compression', 'core', 'evaluation', 'grouping', 'kernels', 'linalg', 'pipeline'],
   ...['recovery', 'rope', 'runtime'],
 ];
-const files = ['pair-files.ts', 'evaluate-codecs.ts', 'pictures.ts'];
+const files = ['pair-files.ts', 'pair.ts', 'evaluate-codecs.ts', 'pictures.ts'];
 
 /** A hash of everything that the pairs are made from: sources, model and texts. */
 function sourcesHash(): string {

@@ -1,5 +1,6 @@
 import {
-  type CacheDtype,
+  type CacheStorage,
+  cacheBytes,
   codedCacheSize,
   countShapeParameters,
   type EventListener,
@@ -9,17 +10,24 @@ import {
   type RunControl,
 } from '@kvlr/core';
 import { type CachedLogits, cachedLogits, type EvaluationWindow, evaluate } from '@kvlr/evaluation';
-import { type CacheCodec, type CodecScore, headsOf, type Measured, type PairRecord } from './pair.ts';
+import { type CacheCodec, type CodecScore, headsOf, type Measured, type PairRecord, storageOf } from './pair.ts';
 
 /** The codecs that are measured and offered. */
 export const cacheCodecs = [
-  { name: 'f16', title: '16 bits' },
-  { name: 'int8', title: '8 bits' },
-  { name: 'int4', title: '4 bits' },
+  { name: 'f16', title: '16 bits', label: '16' },
+  { name: 'int8', title: '8 bits', label: '8' },
+  { name: 'fp8', title: '8 bits, floats', label: 'fp8' },
+  { name: 'int4', title: '4 bits', label: '4' },
+  { name: 'channel-4', title: '4 bits, in blocks', label: '▤ 4' },
+  { name: 'channel-3', title: '3 bits, in blocks', label: '3' },
+  { name: 'channel-2', title: '2 bits, in blocks', label: '2' },
 ] as const satisfies readonly CacheCodec[];
 
-/** Puts a model where its logits are computed: with a cache of this dtype behind every token, or with none. */
-export type LoadLogits = (model: ModelSource, cacheDtype?: CacheDtype) => Promise<LogitSource & { dispose(): void }>;
+/** Tokens of a context that bytes are counted at, where a model reaches so far. */
+const longestContext = 4096;
+
+/** Puts a model where its logits are computed: with such a cache behind every token, or with none. */
+export type LoadLogits = (model: ModelSource, cache?: CacheStorage) => Promise<LogitSource & { dispose(): void }>;
 
 interface CodecsRequest extends RunControl {
   model: ModelSource;
@@ -48,21 +56,28 @@ export async function withBaseLogits<Value>(
 export async function evaluateCodecs(request: CodecsRequest): Promise<CodecScore[]> {
   const { model, base, baseLogits, windows, load, signal, onEvent } = request;
   const scores: CodecScore[] = [];
-  for (const [place, { name: dtype }] of cacheCodecs.entries()) {
-    const coded = await load(model, dtype);
+  const contextTokens = contextOf(model);
+  for (const [place, { name: codec }] of cacheCodecs.entries()) {
+    const storage = storageOf(codec);
+    const coded = await load(model, storage);
     try {
-      const { perplexity, againstBase, cache } = await evaluate({
+      const { perplexity, againstBase } = await evaluate({
         ...{ model: coded, modelId: model.id, base: baseLogits, baseModelId: base.id, windows, signal },
-        cache: codedCacheSize(model.shape, dtype),
+        cache: codedCacheSize(model.shape, storage.dtype),
         onEvent: partOf(onEvent, place, cacheCodecs.length),
       });
       const { perplexityRatio, topOneAgreement: agreement } = againstBase!;
-      scores.push({ codec: dtype, bytesPerToken: cache.bytesPerToken, perplexity, perplexityRatio, agreement });
+      const bytesPerToken = cacheBytes(model.shape, { ...storage, capacity: contextTokens }) / contextTokens;
+      scores.push({ codec, bytesPerToken, perplexity, perplexityRatio, agreement });
     } finally {
       coded.dispose();
     }
   }
   return scores;
+}
+
+function contextOf({ shape }: ModelSource): number {
+  return Math.min(longestContext, shape.maxPositionEmbeddings);
 }
 
 /** Progress of one of several parts of equal size as progress of all. */
@@ -81,12 +96,13 @@ export function recordOf(
   return { ...facts, ...headsOf(model.shape), parameters: countShapeParameters(model.shape) };
 }
 
-export function measuredOn(windows: readonly EvaluationWindow[]): Measured {
+export function measuredOn(model: ModelSource, windows: readonly EvaluationWindow[]): Measured {
   const windowLength = windows[0]!.tokenIds.length;
   return {
     tokens: windows.length * (windowLength - 1),
     windows: windows.length,
     windowLength,
+    contextTokens: contextOf(model),
     sources: [...new Set(windows.map(({ source }) => source))],
   };
 }

@@ -174,6 +174,9 @@ class DemoPage {
         this.#chooseSet();
         announce('Compressed.');
         break;
+      case 'kept':
+        this.#workshop.showKept(message.kept);
+        break;
       case 'saved':
         this.#workshop.showSaved(message.fileName, message.blob);
         announce(`Written: ${message.fileName}`);
@@ -227,11 +230,12 @@ class DemoPage {
     const kept = record.keep === 1 ? 'all' : `1/${Math.round(1 / record.keep)}`;
     this.#capacity.show(record.keep, `${kept} in ${titleOf(codec)}`, codec, this.#own ?? embeddedModel(this.#shipped!));
     this.#pictures.show(record, set.modelName);
-    const { tokens, windows, windowLength, sources } = set.measured;
+    const { tokens, windows, windowLength, contextTokens, sources } = set.measured;
     setText(
       '#measured',
       `Agreement and perplexity on ${formatCount(tokens)} tokens of ${sources.join(', ')} that nothing was fitted to, in ${formatCount(windows)} ` +
         `windows of ${formatCount(windowLength)}; ± is one standard error over windows. Both models take the likeliest token each time. ` +
+        `Bytes a token are those of a context of ${formatCount(contextTokens)} tokens; of blocks of 32, the first 4 and the newest tokens stay in 16 bits. ` +
         'Speeds are of each model alone, over the whole text; on a model this small they say little about large ones.',
     );
   }

@@ -53,12 +53,13 @@ export type WorkerMessage =
   | { type: 'speed'; side: Side; tokensPerSecond: number }
   | { type: 'opened'; own: OwnModel | undefined; kept: KeptResult | undefined }
   | { type: 'compressed'; result: KeptResult }
+  | { type: 'kept'; kept: boolean }
   | { type: 'saved'; fileName: string; blob: Blob | undefined }
   | { type: 'stopped'; work: string }
   | { type: 'done'; work: string }
   | { type: 'failed'; work: string; failure: Failure };
 
-/** What the visitor compressed, as a set beside its original; survives a reload where the original is the embedded model. */
+/** What the visitor compressed, as a set beside its original. */
 export interface KeptResult {
   set: PairSet;
   seconds: number;

@@ -1,18 +1,26 @@
-import type { DecoderShape, Measurement } from '@kvlr/core';
+import { blockBits, type CacheDtype, type CacheStorage, type DecoderShape, type Measurement } from '@kvlr/core';
 import type { Pictures } from './pictures.ts';
 
 /** How a cache keeps its numbers, as the page offers it. */
 export interface CacheCodec {
-  /** As the runtime calls it. */
+  /** As the runtime calls its dtype. */
   name: string;
   /** For people: '8 bits'. */
   title: string;
+  /** The same where there is little room. */
+  label: string;
+}
+
+/** How the runtime is to keep such a cache. Of blocks, which few bits suffice for, the first and the newest tokens stay as they are. */
+export function storageOf(codec: string): CacheStorage {
+  const dtype = codec as CacheDtype;
+  return blockBits(dtype) === undefined ? { dtype } : { dtype, exactWindow: 32, exactFirst: 4 };
 }
 
 /** What a model scores with its cache kept in one codec, against the original with an exact cache. */
 export interface CodecScore {
   codec: string;
-  /** Exact, all layers, scales included. */
+  /** Exact, all layers, scales and exact tokens included: the mean over a context of `Measured.contextTokens`. */
   bytesPerToken: number;
   perplexity: Measurement;
   /** To the original's perplexity, paired over windows. */
@@ -40,6 +48,8 @@ export interface Measured {
   tokens: number;
   windows: number;
   windowLength: number;
+  /** Tokens of context that bytes are counted at. */
+  contextTokens: number;
   sources: string[];
 }
 

@@ -1,6 +1,6 @@
-import { type CacheDtype, cacheBytes, stockLayout } from '@kvlr/core';
+import { cacheBytes, stockLayout } from '@kvlr/core';
 import { formatBytes, formatCount } from '@kvlr/report';
-import { usualCodec } from '../pair.ts';
+import { storageOf, usualCodec } from '../pair.ts';
 import { element, html, setText } from './elements.ts';
 import { type CachedModel, knownModels } from './known-models.ts';
 
@@ -16,7 +16,7 @@ export function tokenBytes(
   const heads = keyValueHeads * keep;
   if (!Number.isInteger(heads)) return undefined;
   const layers = Array.from({ length: numLayers }, () => ({ cache: stockLayout(heads, headDim) }));
-  return cacheBytes({ layers }, { dtype: codec as CacheDtype, capacity: conversationTokens }) / conversationTokens;
+  return cacheBytes({ layers }, { ...storageOf(codec), capacity: conversationTokens }) / conversationTokens;
 }
 
 /** The table of what 1 GiB of cache holds, of known models and of the visitor's own. */

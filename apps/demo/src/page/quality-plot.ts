@@ -12,7 +12,10 @@ interface PlotPoint {
 const height = 320;
 const margin = { left: 62, right: 20, top: 18, bottom: 52 };
 
-/** Perplexity against bytes of cache, a line for each codec; one point, large, is the setting. */
+/** Room of a label, and how far from its neighbours it is read. */
+const labelBox = { character: 7.5, height: 14 };
+
+/** Perplexity against bytes of cache, a line for each codec, that of the setting in its colour; one point, large, is the setting. */
 export class QualityPlot {
   readonly #place = element('#quality-plot');
   readonly #drawing = new Drawing(this.#place);
@@ -24,19 +27,26 @@ export class QualityPlot {
     };
     const lines = set.codecs.map(({ name, title }) => ({
       title,
+      chosen: name === codec,
       points: set.records.map((record) => pointOf(record, name)),
     }));
     const here = pointOf(chosen, codec);
     const usual = scoreOf(set.records[0]!, usualCodec);
-    this.#drawing.show((width) => draw(width, { lines, here, usual, codecs: set.codecs.length }));
+    this.#drawing.show((width) => draw(width, { lines, here, usual }));
   }
 }
 
+interface PlotLine {
+  title: string;
+  /** It is that of the setting. */
+  chosen: boolean;
+  points: PlotPoint[];
+}
+
 interface PlotRequest {
-  lines: { title: string; points: PlotPoint[] }[];
+  lines: PlotLine[];
   here: PlotPoint;
   usual: CodecScore;
-  codecs: number;
 }
 
 function draw(width: number, { lines, here, usual }: PlotRequest): SVGElement {
@@ -61,19 +71,23 @@ function draw(width: number, { lines, here, usual }: PlotRequest): SVGElement {
   }
   shapes.push(svg('text', { x: right, y: bottom + 42, class: 'tick end' }, 'KV cache per token'));
   shapes.push(svg('text', { x: left, y: 10, class: 'tick' }, 'perplexity, against the original’s'));
-  for (const [index, { title, points }] of lines.entries()) {
+  for (const { chosen, points } of [...lines].sort((a, b) => Number(a.chosen) - Number(b.chosen))) {
     const d = points
       .map(({ score, cost }, place) => `${place ? 'L' : 'M'}${x(score.bytesPerToken)} ${y(cost)}`)
       .join('');
-    shapes.push(svg('path', { d, class: `series series-${index}` }));
+    shapes.push(svg('path', { d, class: chosen ? 'series chosen' : 'series' }));
     for (const { score, cost } of points) {
       shapes.push(svg('circle', { cx: x(score.bytesPerToken), cy: y(cost), r: 3, class: 'point' }));
     }
+  }
+  const ends = lines.map(({ title, chosen, points }) => {
     const last = points.at(-1)!;
-    const [labelX, labelY] = [x(last.score.bytesPerToken), y(last.cost) - 10];
-    shapes.push(
-      svg('text', { x: Math.max(labelX, left + 24), y: Math.max(labelY, top + 8), class: 'tick middle' }, title),
-    );
+    const labelX = Math.max(x(last.score.bytesPerToken), left + (title.length * labelBox.character) / 2);
+    return { title, chosen, labelX, labelY: Math.max(y(last.cost) - 10, top + 8) };
+  });
+  for (const { title, chosen, labelX, labelY } of withoutOverlap(ends)) {
+    const attributes = { x: labelX, y: labelY, class: chosen ? 'tick middle chosen' : 'tick middle' };
+    shapes.push(svg('text', attributes, title));
   }
   const dot = svg('circle', { r: 8, class: 'here' });
   dot.style.transform = `translate(${x(here.score.bytesPerToken)}px, ${y(here.cost)}px)`;
@@ -86,6 +100,27 @@ function draw(width: number, { lines, here, usual }: PlotRequest): SVGElement {
     { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': sentence },
     ...shapes,
   );
+}
+
+interface PlotLabel {
+  title: string;
+  chosen: boolean;
+  labelX: number;
+  labelY: number;
+}
+
+/** Labels that are read beside each other: the setting's, then the outermost lines', then what finds room. */
+function withoutOverlap(labels: readonly PlotLabel[]): PlotLabel[] {
+  const isOuter = (label: PlotLabel) => label === labels[0] || label === labels.at(-1);
+  const rank = (label: PlotLabel) => (label.chosen ? 0 : isOuter(label) ? 1 : 2);
+  const shown: PlotLabel[] = [];
+  for (const label of [...labels].sort((a, b) => rank(a) - rank(b))) {
+    const meets = (other: PlotLabel) =>
+      Math.abs(label.labelY - other.labelY) < labelBox.height &&
+      Math.abs(label.labelX - other.labelX) < ((label.title.length + other.title.length) * labelBox.character) / 2;
+    if (!shown.some(meets)) shown.push(label);
+  }
+  return shown;
 }
 
 /** The next 1, 2 or 4 times a power of ten. */

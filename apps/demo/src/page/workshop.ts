@@ -106,7 +106,17 @@ export class Workshop {
     );
     requireElement('#save-gguf', HTMLButtonElement).disabled = ggufReason !== undefined;
     setText('#save-status', ggufReason === undefined ? '' : `GGUF cannot hold it: ${ggufReason}.`);
+    // Where it comes from an earlier visit, it is kept; else that is told when it is known.
+    setText('#kept', '');
     element('#result').hidden = false;
+  }
+
+  /** Says whether a reload will find the result again. */
+  showKept(kept: boolean): void {
+    setText(
+      '#kept',
+      kept ? 'This browser keeps it.' : 'This browser does not keep it: save it before you leave the page.',
+    );
   }
 
   /** Hands out what the worker wrote into memory, and says what was written where. */

@@ -58,8 +58,8 @@ export async function compressModel(request: DemoCompressionRequest): Promise<De
   const windows = windowsBySource(texts.evaluation, await original.tokenizer(), { length, windowsPerSource });
   const evaluated = performance.now();
   onEvent?.({ type: 'stage-started', stage: 'evaluation', title: 'Evaluation' });
-  const load: LoadLogits = (model, dtype) =>
-    loadModel(model, { ...runtime, ...(dtype && { weights: 'f32', cache: { dtype } }), signal });
+  const load: LoadLogits = (model, cache) =>
+    loadModel(model, { ...runtime, ...(cache && { weights: 'f32', cache }), signal });
   const records = await withBaseLogits(original, load, async (baseLogits) => {
     const common = { base: original, baseLogits, windows, load, signal };
     const base = await evaluateCodecs({ ...common, model: original, onEvent: partOf(onEvent, 0, 2) });
@@ -74,7 +74,7 @@ export async function compressModel(request: DemoCompressionRequest): Promise<De
   });
   const seconds = (performance.now() - evaluated) / 1000;
   onEvent?.({ type: 'stage-finished', stage: 'evaluation', seconds, skipped: false });
-  const measured = measuredOn(windows);
+  const measured = measuredOn(original, windows);
   return {
     model: run.writtenModel,
     result: {

@@ -5,7 +5,7 @@ import { encodePair, openPair, type PairFiles, pairFileNames } from '../pair-fil
 import type { EmbeddedModel } from './load-embedded.ts';
 
 /** Raised when what is kept changes its form: older ones are then forgotten. */
-const cacheName = 'kvlr-result-1';
+const cacheName = 'kvlr-result-2';
 const recordName = 'result.json';
 
 /** Addresses under which the browser keeps the files: below the page, and never asked of the server. */

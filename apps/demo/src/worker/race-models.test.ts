@@ -28,8 +28,8 @@ describe('raceModels', () => {
   it('writes in turns and says where the texts part', async () => {
     const disposed: string[] = [];
     const racers = {
-      original: { model: scripted([7, 8, 9], disposed, 'original'), codec: 'f16' as const },
-      compressed: { model: scripted([7, 5], disposed, 'compressed'), codec: 'int8' as const },
+      original: { model: scripted([7, 8, 9], disposed, 'original'), cache: { dtype: 'f16' as const } },
+      compressed: { model: scripted([7, 5], disposed, 'compressed'), cache: { dtype: 'int8' as const } },
     };
     const seen: string[] = [];
     const request = { racers, tokenizer, promptIds: [1, 2], newTokens: 3, signal: new AbortController().signal };

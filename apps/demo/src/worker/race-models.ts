@@ -1,11 +1,11 @@
-import type { CacheDtype, Tokenizer } from '@kvlr/core';
+import type { CacheStorage, Tokenizer } from '@kvlr/core';
 import type { DecoderModel, GeneratedToken } from '@kvlr/runtime';
 import { type Side, sides, type WritingProgress } from '../messages.ts';
 
 /** A model and how its cache keeps numbers. */
 export interface Racer {
   model: Pick<DecoderModel, 'generate' | 'createCache'>;
-  codec: CacheDtype;
+  cache: CacheStorage;
 }
 
 interface RaceRequest {
@@ -37,8 +37,8 @@ export async function raceModels(
   const caches = [];
   try {
     for (const side of sides) {
-      const { model, codec } = racers[side];
-      const cache = await model.createCache({ dtype: codec, capacity: promptIds.length + newTokens });
+      const { model, cache: storage } = racers[side];
+      const cache = await model.createCache({ ...storage, capacity: promptIds.length + newTokens });
       caches.push(cache);
       const settings = { maxNewTokens: newTokens, tokensPerReadback: 1, recorded: false, cache, signal };
       const tokens = model.generate(promptIds, { ...settings, stopIds: tokenizer.endOfSequenceIds });
@@ -101,12 +101,12 @@ export function sharedLength(first: readonly number[], second: readonly number[]
  * last one has. Steps that a GPU runs ahead are its own, and are waited for.
  */
 export async function measureSpeed(
-  { model, codec }: Racer,
+  { model, cache: storage }: Racer,
   promptIds: readonly number[],
   newTokens: number,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const cache = await model.createCache({ dtype: codec, capacity: promptIds.length + newTokens });
+  const cache = await model.createCache({ ...storage, capacity: promptIds.length + newTokens });
   try {
     let first: number | undefined;
     let read = 0;

@@ -65,7 +65,7 @@ function streamOf(file: CheckpointFile): ReadableStream<Uint8Array> {
 }
 
 /** Writes a file below a folder, in folders of its own where its name has them. */
-async function writeInto(folder: FileSystemDirectoryHandle, file: CheckpointFile): Promise<void> {
+export async function writeInto(folder: FileSystemDirectoryHandle, file: CheckpointFile): Promise<void> {
   const [fileName, ...parents] = file.name.split('/').reverse();
   let parent = folder;
   for (const name of parents.reverse()) parent = await parent.getDirectoryHandle(name, { create: true });

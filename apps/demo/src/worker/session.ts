@@ -1,20 +1,22 @@
 import type { HuggingFaceCheckpoint } from '@kvlr/checkpoint';
-import { type CacheDtype, KvlrError, type ModelSource } from '@kvlr/core';
+import { KvlrError, type ModelSource } from '@kvlr/core';
 import { MemoryRunStore } from '@kvlr/pipeline';
 import { referenceModelCard } from '@kvlr/reference-model';
 import { type BackendChoice, type BackendRequest, type DecoderModel, loadModel, selectBackend } from '@kvlr/runtime';
 import {
   type KeptResult,
   type OwnFile,
+  type OwnModel,
   type PageMessage,
   type PairChoice,
   type Side,
   sides,
   type WorkerMessage,
 } from '../messages.ts';
-import { usualCodec } from '../pair.ts';
+import { storageOf, usualCodec } from '../pair.ts';
 import type { DemoSettings } from '../settings.ts';
 import { compressModel, ownPair } from './compress-model.ts';
+import { forgetModel, keepModel, readKeptModel } from './kept-model.ts';
 import { keepResult, readKeptResult } from './kept-result.ts';
 import {
   type EmbeddedModel,
@@ -43,7 +45,9 @@ interface OwnResult {
 /** A model of the visitor's, in place of the embedded one. */
 interface Visitor {
   checkpoint: HuggingFaceCheckpoint;
-  name: string;
+  own: OwnModel;
+  /** Its files are those that the browser keeps. */
+  isKept: boolean;
 }
 
 /** What the worker holds between messages: the embedded model or the visitor's, the models loaded on the device, the result. */
@@ -83,6 +87,12 @@ export class WorkerSession {
     this.#result = await readKeptResult(embedded);
     this.#begun = true;
     this.#send({ type: 'pairs', set, kept: this.#result?.result });
+    const kept = await readKeptModel();
+    if (kept === undefined) return;
+    const { own, result, original, open } = kept;
+    this.#visitor = { checkpoint: original, own, isKept: true };
+    this.#result = { result, open };
+    this.#send({ type: 'opened', own, kept: result });
   }
 
   async #race(
@@ -94,10 +104,10 @@ export class WorkerSession {
     const names: Record<Side, string> = { original: `${choice.set}/all`, compressed: `${choice.set}/${choice.pair}` };
     this.#keepLoaded(Object.values(names));
     const racers: Record<Side, Racer> = {
-      original: { model: await this.#load(names.original, async () => original, signal), codec: usualCodec },
+      original: { model: await this.#load(names.original, async () => original, signal), cache: storageOf(usualCodec) },
       compressed: {
         model: await this.#load(names.compressed, () => this.#open(choice.pair), signal),
-        codec: choice.codec as CacheDtype,
+        cache: storageOf(choice.codec),
       },
     };
     const promptIds = [...tokenizer.prefixIds, ...tokenizer.encode(prompt)];
@@ -121,13 +131,17 @@ export class WorkerSession {
     const texts = this.#visitor ? shortenTexts(await this.#loadTexts()) : await this.#loadTexts();
     const { model, result } = await compressModel({
       ...{ original, texts, settings, signal, runtime: this.#runtime(settings.backend), store: this.#store },
-      modelName: this.#visitor?.name ?? referenceModelCard.name,
+      modelName: this.#visitor?.own.name ?? referenceModelCard.name,
       onEvent: (event) => this.#send({ type: 'event', event }),
     });
     this.#result = { result, open: async () => model };
-    // Not kept is no failure of the compression: a browser may have no room.
-    if (this.#visitor === undefined) await keepResult(result, model, original).catch(() => undefined);
     this.#send({ type: 'compressed', result });
+    // Not kept is no failure of the compression: a browser may have no room.
+    const visitor = this.#visitor;
+    const keeping = visitor
+      ? keepModel({ own: visitor.own, originalIsKept: visitor.isKept, result, original, model, signal })
+      : keepResult(result, model, original);
+    this.#send({ type: 'kept', kept: await keeping.then(() => true).catch(() => false) });
   }
 
   /** Opens a model of the visitor's in place of the one at hand, and says what compressing it would take. */
@@ -138,7 +152,7 @@ export class WorkerSession {
     const texts = shortenTexts(await this.#loadTexts());
     const own = await describeOwn({ checkpoint, name, texts, settings, backend });
     await this.#leaveModel();
-    this.#visitor = { checkpoint, name };
+    this.#visitor = { checkpoint, own, isKept: false };
     this.#send({ type: 'opened', own, kept: undefined });
   }
 
@@ -156,6 +170,7 @@ export class WorkerSession {
     this.#visitor = undefined;
     this.#result = undefined;
     await visitor?.checkpoint.close();
+    await forgetModel();
   }
 
   async save({ form, target }: Message<'save'>, signal: AbortSignal): Promise<void> {

@@ -15,11 +15,22 @@ export interface ParquetLimits {
 /** What the process that decodes says: rows, at last the names of all columns; or why not. */
 type Answer = { rows: ParquetRows['rows'] } | { columns: string[] } | { reason: string };
 
-/** The process, as far as it is used: this package is for browsers too and imports nothing of Node. */
+/** Node, as far as it is used: this package is for browsers too and imports nothing of it. */
+interface Node {
+  getBuiltinModule(name: 'node:module'): { createRequire(from: string): { resolve(name: string): string } };
+  getBuiltinModule(name: 'node:child_process'): {
+    fork(program: string, argumentList: string[], settings: object): Decoder;
+  };
+  getBuiltinModule(name: 'node:stream'): { Readable: { from(pieces: Iterable<Uint8Array>): object } };
+  getBuiltinModule(name: 'node:stream/promises'): { pipeline(from: object, to: object): Promise<void> };
+}
+
+/** The process that decodes. */
 interface Decoder {
-  readonly stdin: NodeJS.WritableStream | null;
+  readonly stdin: object;
   on(event: 'message', hear: (answer: Answer) => void): Decoder;
   once(event: 'error' | 'close', hear: (error: unknown) => void): Decoder;
+  kill(signal: 'SIGKILL'): void;
 }
 
 /** Bytes that go to it in one piece. */
@@ -39,7 +50,7 @@ export async function readParquet(
   columns?: readonly string[],
   limits: ParquetLimits = {},
 ): Promise<ParquetRows> {
-  const node = (globalThis as { process?: NodeJS.Process }).process;
+  const node = (globalThis as { process?: Node }).process;
   if (node?.getBuiltinModule !== undefined) return decodeElsewhere(node, name, bytes, columns, limits);
   try {
     return await decodeParquet(bytes, columns);
@@ -49,7 +60,7 @@ export async function readParquet(
 }
 
 async function decodeElsewhere(
-  node: NodeJS.Process,
+  node: Node,
   name: string,
   bytes: Uint8Array<ArrayBuffer>,
   columns: readonly string[] | undefined,
@@ -96,14 +107,14 @@ function answerOf(child: Decoder): Promise<ParquetRows | { reason: string } | un
   });
 }
 
-async function give(node: NodeJS.Process, child: Decoder, bytes: Uint8Array): Promise<void> {
+async function give(node: Node, child: Decoder, bytes: Uint8Array): Promise<void> {
   const { Readable } = node.getBuiltinModule('node:stream');
   const { pipeline } = node.getBuiltinModule('node:stream/promises');
   const pieces = function* () {
     for (let start = 0; start < bytes.length; start += pieceBytes) yield bytes.subarray(start, start + pieceBytes);
   };
   // Who ends before the last piece says so by its end.
-  await pipeline(Readable.from(pieces()), child.stdin!).catch(() => undefined);
+  await pipeline(Readable.from(pieces()), child.stdin).catch(() => undefined);
 }
 
 function beyondLimits(file: string, size: number, limit: string): KvlrError {

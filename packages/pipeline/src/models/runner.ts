@@ -157,8 +157,9 @@ export class ModelRunner {
   ): Promise<Value> {
     const { workers } = this.request;
     const { backend } = this.choice;
-    const settings = { ...this.request, ...windowSettings(cacheDtype) };
-    const model = workers ? await workers.load(source, { backend, cacheDtype }) : await loadModel(source, settings);
+    const cache = { dtype: cacheDtype };
+    const settings = { ...this.request, ...windowSettings(cache) };
+    const model = workers ? await workers.load(source, { backend, cache }) : await loadModel(source, settings);
     try {
       return await work(model);
     } finally {

@@ -2,8 +2,8 @@ import type { CalibrationRequest } from '@kvlr/calibration';
 import type { BlockInputs } from '@kvlr/compression';
 import type {
   AttentionWeights,
-  CacheDtype,
   CacheSide,
+  CacheStorage,
   CalibrationStatistics,
   DecoderShape,
   LayerStatistics,
@@ -34,8 +34,8 @@ export interface PartPlace {
 
 /** What runs a whole model on a worker. */
 export interface WorkerPlace extends PartPlace {
-  /** Without the native engine: windows run behind a cache of this dtype; see `windowSettings`. */
-  cacheDtype?: CacheDtype;
+  /** Without the native engine: windows run behind such a cache; see `windowSettings`. */
+  cache?: CacheStorage;
   /** Without the native engine: windows are read through this cache. */
   coded?: CodedWindows;
 }
@@ -73,9 +73,9 @@ export interface GroupingQuestion {
 }
 
 /**
- * How `loadModel` is to run windows: on differentiable ops without a cache, or, with a dtype, on the kernels of generation, where
- * every key and value is read back from a cache of that dtype.
+ * How `loadModel` is to run windows: on differentiable ops without a cache, or, with one, on the kernels of generation, where every
+ * key and value is read back from it.
  */
-export function windowSettings(cacheDtype: CacheDtype | undefined): Pick<LoadModelSettings, 'weights' | 'cache'> {
-  return cacheDtype === undefined ? {} : { weights: 'f32', cache: { dtype: cacheDtype } };
+export function windowSettings(cache: CacheStorage | undefined): Pick<LoadModelSettings, 'weights' | 'cache'> {
+  return cache === undefined ? {} : { weights: 'f32', cache };
 }

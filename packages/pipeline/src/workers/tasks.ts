@@ -141,14 +141,14 @@ async function answerQuestion(
 
 async function loadWhole(
   source: ModelSource,
-  { backend, native, cacheDtype, coded }: WorkerPlace,
+  { backend, native, cache: storage, coded }: WorkerPlace,
   { engine, loadCache }: WorkerMeans,
 ): Promise<Loaded> {
   if (native) {
     const model = await engine.load(source);
     return { model, activations: model };
   }
-  const model = await loadModel(source, { backend, ...windowSettings(cacheDtype) });
+  const model = await loadModel(source, { backend, ...windowSettings(storage) });
   if (coded === undefined) return { model, activations: model };
   const { cache } = await loadCache(coded.name);
   const through = model.readThrough(windowReader({ ...coded, shape: source.shape, cache }));
