@@ -18,6 +18,7 @@ import { chooseGroups } from './stages/grouping.ts';
 import { withBalancedKeys } from './stages/key-scales.ts';
 import { type Recovery, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
+import { writeSamples } from './stages/samples.ts';
 import { gatherStatistics, type ModelStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';
 
 /** The compressed model, ready to be written. */
@@ -47,6 +48,8 @@ export interface RunSettings extends RunControl {
 export interface CompressionRequest extends PlanRequest, RunSettings {
   /** The model's name for people. Default: its location. */
   modelName?: string;
+  /** The command line that makes the run again, for the report. */
+  repeat?: string;
   /** Licence of the weights as their owner states it, for the model card. */
   modelLicence?: string;
   /** Memory of the machine. Where the estimate is above it, a warning says so before the work begins. */
@@ -109,10 +112,14 @@ export async function compress(request: CompressionRequest): Promise<Compression
     windows.length === 0
       ? undefined
       : await evaluateResult(context, { ...pair, runner, windows, key: keys.evaluation });
-  const { budget, history, course } = compressed;
+  const { budget, groups, history, course } = compressed;
+  const samples = async () => {
+    const tokenizer = await model.tokenizer();
+    return writeSamples({ base: model, result: written, tokenizer, windows, runner, signal: context.signal });
+  };
   const report = await writeReport(context, {
     ...{ modelName, modelLicence: request.modelLicence, model, resultShape: written.shape },
-    ...{ recipe, statistics, budget, history, distillation: course },
+    ...{ recipe, statistics, budget, groups, history, distillation: course, samples, repeat: request.repeat },
     evaluation: evaluation ?? {
       base: { modelId: model.id, cache: plan.cache },
       result: { modelId: written.id, cache: cacheSize(written.shape, bytesPerElement) },
@@ -121,7 +128,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     environment: context.environment(runner.description),
   });
   await writeCheckpoint(context, request, { model: compressed.model, dtype, recipeYaml, modelCard: modelCard(report) });
-  const { model: result, groups } = compressed;
+  const { model: result } = compressed;
   const { stages } = context;
   return { recipe, model: result, writtenModel: written, budget, statistics, groups, evaluation, report, stages };
 }

@@ -23,12 +23,14 @@ export type {
 } from './documents/comparison-report.ts';
 export type {
   CompressionReport,
+  LayerHeads,
   LayerReconstruction,
   LayerSpectra,
   ReconstructionStep,
   ReportedModel,
   RunEnvironment,
   StageTiming,
+  TextSample,
   TrainingCourse,
 } from './documents/compression-report.ts';
 export {

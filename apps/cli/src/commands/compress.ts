@@ -125,6 +125,13 @@ export function define(command: Command, context: CommandContext): void {
     );
 }
 
+/** The command line that makes the run again where this one was started, into another place. */
+function repeatCommand(model: OpenedModel, { output, run }: CompressOptions): string {
+  const recipe = join(relative('.', runDirectoryOf({ output, runDirectory: run })), artefactNames.recipe);
+  const words = ['npx', 'kvlr', 'compress', locationOf(model), '--recipe', recipe, '--output', `${output}-again`];
+  return words.map((word) => (/^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
+}
+
 async function requestOf(
   model: OpenedModel,
   options: CompressOptions,
@@ -136,6 +143,7 @@ async function requestOf(
     model: model.checkpoint,
     modelName: model.name,
     modelLocation: locationOf(model),
+    repeat: repeatCommand(model, options),
     recipe,
     ...(await loadPlugins(recipe)),
     texts: await loadRunTexts(options),

@@ -167,6 +167,28 @@ export class ModelRunner {
     }
   }
 
+  /** Loads a whole model as for generation, and continues each prompt by the likeliest tokens: their ids, without the prompt's. */
+  async write(
+    source: ModelSource,
+    prompts: readonly Int32Array[],
+    { newTokens, stopIds, signal }: { newTokens: number; stopIds: readonly number[]; signal?: AbortSignal | undefined },
+  ): Promise<number[][]> {
+    const { workers: _, streams: __, ...request } = this.request;
+    const model = await loadModel(source, { ...request, weights: 'f16', cache: { dtype: 'f16' }, signal });
+    try {
+      const texts: number[][] = [];
+      for (const prompt of prompts) {
+        const ids: number[] = [];
+        for await (const { tokenId } of model.generate(prompt, { maxNewTokens: newTokens, stopIds, signal }))
+          ids.push(tokenId);
+        texts.push(ids);
+      }
+      return texts;
+    } finally {
+      model.dispose();
+    }
+  }
+
   /** Loads a whole model, hands over its logits with windows read through a coded cache, and frees it whatever happens. */
   async useCoded<Value>(
     source: ModelSource,

@@ -1,13 +1,16 @@
-import { type DecoderShape, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { subspaceAffinity } from '@kvlr/compression';
+import { type DecoderShape, type LayerStatistics, type ModelSource, throwIfAborted } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { describeCourse, type LayerHistory } from '@kvlr/recovery';
 import {
   type CompressionReport,
   compressionHtml,
   compressionMarkdown,
+  type LayerHeads,
   type LayerReconstruction,
   type LayerSpectra,
   type RunEnvironment,
+  type TextSample,
   type TrainingCourse,
 } from '@kvlr/report';
 import { reportContexts } from '../models/facts.ts';
@@ -31,7 +34,13 @@ export interface ReportRequest {
   recipe: Recipe;
   /** Absent where none were gathered. */
   statistics?: ModelStatistics | undefined;
+  /** The KV heads of each layer that share one. Absent for a checkpoint that was compressed before. */
+  groups?: readonly number[][][];
   evaluation: MeasuredOrNot;
+  /** What both models write. */
+  samples?: () => Promise<TextSample[]>;
+  /** The command line that makes the run again. */
+  repeat?: string | undefined;
   history: LayerHistory[];
   distillation?: Distillation['course'];
   /** What the plan has told already. */
@@ -47,11 +56,15 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
   return context.stage('report', 'Report', async () => {
     const { model, modelName, recipe, evaluation } = request;
     const spectra: LayerSpectra[] = [];
+    const heads: LayerHeads[] = [];
     const showsSpectra = model.shape.numKeyValueHeads * model.shape.headDim <= widestSpectrum;
     for (let layer = 0; showsSpectra && request.statistics && layer < model.shape.numLayers; layer++) {
       throwIfAborted(context.signal);
-      spectra.push(layerSpectra(await request.statistics.layer(layer)));
+      const statistics = await request.statistics.layer(layer);
+      spectra.push(layerSpectra(statistics));
+      if (request.groups) heads.push(layerHeads(model.shape, statistics, request.groups[layer]!));
     }
+    const samples = (await request.samples?.()) ?? [];
     const report: CompressionReport = {
       title: `${modelName}: ${model.shape.numKeyValueHeads} to ${recipe.keyValueHeads} KV heads${describeHeads(request)}`,
       model: { name: modelName, shape: model.shape, licence: request.modelLicence },
@@ -63,6 +76,9 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       stages: context.stages.map(({ stage: _, ...timing }) => timing),
       environment: request.environment,
       ...(spectra.length > 0 && { spectra }),
+      ...(heads.length > 0 && { heads }),
+      ...(samples.length > 0 && { samples }),
+      ...(request.repeat !== undefined && { repeat: request.repeat }),
       reconstruction: request.history.map(toLayerReconstruction),
       ...(request.distillation && { training: toTrainingCourse(request.distillation) }),
       notes: notesOf(request, context.warnings),
@@ -78,6 +94,16 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
 function describeHeads({ model, resultShape, budget }: ReportRequest): string {
   if (budget && differsByLayer(budget)) return ' on average';
   return resultShape.headDim === model.shape.headDim ? '' : ` of ${resultShape.headDim}`;
+}
+
+/** Affinity: one less half of the distance that the grouping by subspaces looks at, which is 0 to 2. */
+function layerHeads(shape: DecoderShape, statistics: LayerStatistics, groups: number[][]): LayerHeads {
+  const distance = subspaceAffinity({ shape, layer: statistics.layer, statistics });
+  const heads = Array.from({ length: shape.numKeyValueHeads }, (_, head) => head);
+  const affinity = heads.map((row) =>
+    heads.map((column) => (row === column ? 1 : Number((1 - distance([row, column]) / 2).toFixed(4)))),
+  );
+  return { layer: statistics.layer, groups, affinity };
 }
 
 function toLayerReconstruction({ layer, initialError, finalError, points }: LayerHistory): LayerReconstruction {

@@ -39,7 +39,12 @@ export interface CompressionReport {
   stages: StageTiming[];
   environment: RunEnvironment;
   spectra?: LayerSpectra[];
+  heads?: LayerHeads[];
   reconstruction?: LayerReconstruction[];
+  /** What both models write after the same beginnings. */
+  samples?: TextSample[];
+  /** The command line that makes the run again, where it was started. */
+  repeat?: string;
   /** Training end to end, where there was any. */
   training?: TrainingCourse;
   /** What a reader has to know, one sentence each: a light reconstruction, warnings of the run. */
@@ -87,6 +92,25 @@ export const spectrumKinds = [
   { kind: 'keysAfterRope', title: 'keys after RoPE' },
   { kind: 'values', title: 'values' },
 ] as const;
+
+/** Which heads of a layer share one, and how much they have in common. */
+export interface LayerHeads {
+  layer: number;
+  /** KV heads by the head that they share. */
+  groups: number[][];
+  /** [K][K], symmetric: 1 where keys and values of two heads span the same directions, 0 where they have none in common. */
+  affinity: number[][];
+}
+
+/** A beginning out of held-out text, and how both models go on: the likeliest token each time. */
+export interface TextSample {
+  source: string;
+  prompt: string;
+  base: string;
+  result: string;
+  /** How many of their first characters both have in common. */
+  sharedCharacters: number;
+}
 
 /** One reading of the error while a layer's block was fitted. */
 export interface ReconstructionStep {

@@ -42,6 +42,16 @@ svg.narrow{display:none}
 .key svg.plot{width:34px;height:10px;flex:none}
 ${[0, 1, 2, 3].map((series) => `.key .k-${series}{color:var(--series-${series})}`).join('\n')}`;
 
+const texts = `
+h3{font-size:.875rem;color:var(--muted);font-weight:400;margin:.5rem 0 0}
+.samples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr));gap:0 2rem;
+  border-bottom:1px solid var(--rule);margin-bottom:1rem}
+.samples p,.prompt{white-space:pre-wrap}
+mark{background:none;color:inherit;text-decoration:underline;text-decoration-color:var(--series-1);
+  text-decoration-thickness:2px;text-underline-offset:3px}
+a{color:inherit}
+code{font-family:ui-monospace,"SF Mono",Menlo,Consolas,monospace;font-size:.875rem;overflow-wrap:anywhere}`;
+
 const tables = `
 .scroll{overflow-x:auto;margin:1rem 0 1.5rem}
 .scroll:focus-visible{outline:2px solid var(--series-0);outline-offset:4px}
@@ -73,6 +83,14 @@ table,.detail table{font-size:.82rem}
 th,td{padding-right:.6rem}
 tbody th{min-width:4.5rem}
 .detail tbody th{min-width:8.5rem}
+.many thead{display:none}
+.many tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--rule)}
+.many caption,.many tbody{display:block}
+.many tbody th,.many td{display:flex;justify-content:space-between;gap:1rem;padding:.1rem 0;border:0;min-width:0}
+.many tbody th{font-weight:620}
+.many td{text-align:right}
+.many td::before{content:attr(data-column);color:var(--muted);text-align:left;white-space:normal}
+.many td:empty{display:none}
 }`;
 
 const paper = `
@@ -93,5 +111,5 @@ export function pageStyle(): string {
   const schemes = `
 :root{color-scheme:light dark;${variables(lightPalette)}}
 @media screen and (prefers-color-scheme:dark){:root{${variables(darkPalette)}}}`;
-  return [schemes, typography, tiles, figures, tables, narrow, paper].join('');
+  return [schemes, typography, tiles, figures, texts, tables, narrow, paper].join('');
 }

@@ -49,7 +49,7 @@ function content(cell: string | ExactCell): Markup | string {
 }
 
 /**
- * A table with caption and header cells; on narrow screens it scrolls by itself. `baseRow` stresses the first row.
+ * A table with caption and header cells; on narrow screens rows of many cells become lists. `baseRow` stresses the first row.
  */
 export function htmlTable(table: ReportTable, settings: { baseRow?: boolean } = {}): Markup {
   const className = (column: number) => (table.columns[column]?.align === 'right' ? 'right' : undefined);
@@ -63,7 +63,7 @@ export function htmlTable(table: ReportTable, settings: { baseRow?: boolean } = 
       row.map((cell, index) =>
         index === 0
           ? element('th', { scope: 'row' }, content(cell))
-          : element('td', { class: className(index) }, content(cell)),
+          : element('td', { class: className(index), 'data-column': table.columns[index]?.title }, content(cell)),
       ),
     ),
   );
@@ -72,7 +72,7 @@ export function htmlTable(table: ReportTable, settings: { baseRow?: boolean } = 
     { class: 'scroll', role: 'region', 'aria-label': table.caption, tabindex: 0 },
     element(
       'table',
-      {},
+      { class: table.columns.length > 3 ? 'many' : undefined },
       element('caption', {}, table.caption),
       element('thead', {}, element('tr', {}, head)),
       element('tbody', {}, rows),
@@ -132,7 +132,7 @@ export function htmlPanels(id: string, plots: readonly Plot[], lines: readonly s
   return element(
     'figure',
     {},
-    element('ul', { class: 'key' }, key),
+    key.length > 0 ? element('ul', { class: 'key' }, key) : undefined,
     element(
       'div',
       { class: 'panels' },

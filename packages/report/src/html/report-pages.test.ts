@@ -67,6 +67,18 @@ describe('compressionHtml', () => {
     for (const layer of report.reconstruction!) expect(text).toContain(formatFineShare(layer.heldOutAfter));
   });
 
+  it('lays texts side by side, and marks where they part', () => {
+    const marked = elements(parseMarkup(pages.compression), 'mark').map(({ textContent }) => textContent);
+    expect(marked).toEqual(['unto him,', 'to them,']);
+  });
+
+  it('says which heads share one, the command that makes it again, and where all figures are', () => {
+    expect(text).toContain('0 1 | 2 3 | 4 5 | 6 7');
+    expect(text).toContain(exampleCompression().repeat);
+    const links = elements(parseMarkup(pages.compression), 'a').map((link) => link.getAttribute('href'));
+    expect(links).toEqual(['report.json', 'recipe.yaml']);
+  });
+
   it('keeps exact bytes behind rounded sizes', () => {
     for (const bytes of ['6,144 bytes', '3,072 bytes', '12,582,912 bytes', '734,003,200 bytes']) {
       expect(pages.compression).toContain(`title="${bytes}"`);
@@ -74,7 +86,8 @@ describe('compressionHtml', () => {
   });
 
   it('leaves out sections without data', () => {
-    const { spectra: _spectra, reconstruction: _reconstruction, notes: _notes, ...bare } = exampleCompression();
+    const { spectra: _spectra, heads: _heads, reconstruction: _reconstruction, ...rest } = exampleCompression();
+    const { samples: _samples, repeat: _repeat, notes: _notes, ...bare } = rest;
     const page = compressionHtml(bare);
     expect(findFaults(page)).toEqual([]);
     expect(page).not.toContain('Layer 0');
@@ -97,6 +110,8 @@ describe('hostile names', () => {
     compression.title = hostile;
     compression.model.name = hostile;
     compression.notes = [hostile];
+    compression.repeat = hostile;
+    compression.samples = [{ source: hostile, prompt: hostile, base: hostile, result: hostile, sharedCharacters: 1 }];
     compression.recipe = { [hostile]: hostile };
     compression.stages[0]!.title = hostile;
     compression.environment = { backend: hostile, machine: hostile, versions: { [hostile]: hostile } };

@@ -10,6 +10,7 @@ import {
 } from '../format/describe.ts';
 import { formatChange, formatMeasurement, formatRatio } from '../format/format.ts';
 import { type Child, element } from '../markup.ts';
+import { affinityPlot } from '../plots/affinity-plot.ts';
 import { cachePlot } from '../plots/cache-plot.ts';
 import { comparisonPlot } from '../plots/comparison-plot.ts';
 import { reconstructionKinds, reconstructionPlot, spectrumPlot } from '../plots/layer-plots.ts';
@@ -29,6 +30,7 @@ import {
   stageTable,
 } from '../tables/compression-tables.ts';
 import { energyTable } from '../tables/energy-table.ts';
+import { headsTable } from '../tables/heads-table.ts';
 import { cacheTable, comparisonCacheSeries, compressionCacheSeries, environmentTable } from '../tables/report-table.ts';
 import { htmlFigure, htmlNotes, htmlPage, htmlPanels, htmlSection, htmlTable, htmlTiles } from './page.ts';
 
@@ -64,6 +66,59 @@ function spectraSection(report: CompressionReport): Child {
         'first quarter of the directions, in the colours of the lines.',
     ),
     htmlTable(energyTable(spectra)),
+  );
+}
+
+function headsSection({ heads = [] }: CompressionReport): Child {
+  if (heads.length === 0) return undefined;
+  return htmlSection(
+    'Which heads share one',
+    htmlPanels(
+      'affinity',
+      heads.map(affinityPlot),
+      [],
+      'The stronger the tone, the more of the directions of two heads\u2019 keys and values are the same, on a scale of its own for each ' +
+        'layer. Outlined: heads that share one.',
+    ),
+    htmlTable(headsTable(heads)),
+  );
+}
+
+function samplesSection({ samples = [] }: CompressionReport): Child {
+  if (samples.length === 0) return undefined;
+  const text = (title: string, written: string, shared: number) =>
+    element(
+      'div',
+      {},
+      element('h3', {}, title),
+      element('p', {}, written.slice(0, shared), element('mark', {}, written.slice(shared))),
+    );
+  return htmlSection(
+    'What both write',
+    element(
+      'p',
+      {},
+      'Beginnings from held-out text; the likeliest token each time. Marked: what comes after the first difference.',
+    ),
+    samples.map(({ source, prompt, base, result, sharedCharacters }) => [
+      element('p', { class: 'prompt' }, element('span', { class: 'quiet' }, `${source}: `), prompt),
+      element(
+        'div',
+        { class: 'samples' },
+        text('Base', base, sharedCharacters),
+        text('Result', result, sharedCharacters),
+      ),
+    ]),
+  );
+}
+
+function repeatSection({ repeat }: CompressionReport): Child {
+  if (repeat === undefined) return undefined;
+  const link = (file: string) => element('a', { href: file }, file);
+  return htmlSection(
+    'Again',
+    element('p', {}, 'Where the run was started: ', element('code', {}, repeat)),
+    element('p', {}, 'All figures are in ', link('report.json'), ', all settings in ', link('recipe.yaml'), '.'),
   );
 }
 
@@ -118,9 +173,12 @@ export function compressionHtml(report: CompressionReport): string {
     body: [
       ...(quality ? [htmlSection('What it costs', htmlTable(quality))] : []),
       cacheSection(report),
+      samplesSection(report),
       spectraSection(report),
+      headsSection(report),
       reconstructionSection(report),
       trainingSection(report),
+      repeatSection(report),
       htmlSection(
         'How it was made',
         element(

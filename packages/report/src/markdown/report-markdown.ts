@@ -22,6 +22,7 @@ import {
 } from '../tables/compression-tables.ts';
 import { energyTable } from '../tables/energy-table.ts';
 import { bestTable, frontierNotes, frontierTable } from '../tables/frontier-tables.ts';
+import { headsTable } from '../tables/heads-table.ts';
 import {
   cacheTable,
   cellText,
@@ -64,6 +65,7 @@ export function compressionMarkdown(report: CompressionReport): string {
     markdownSection(cacheTable(compressionCacheSeries(report), report.contexts)),
   ];
   if (report.spectra?.length) parts.push(markdownSection(energyTable(report.spectra)));
+  if (report.heads?.length) parts.push(markdownSection(headsTable(report.heads)));
   if (report.reconstruction?.length) parts.push(markdownSection(reconstructionTable(report.reconstruction)));
   parts.push(
     markdownSection(recipeTable(report.recipe)),

@@ -100,6 +100,17 @@ export function exampleCompression(): CompressionReport & { base: EvaluationResu
         heldOutError: 0.0107 + 0.003 * layer + (0.0305 + 0.007 * layer) * Math.exp(-reading / 2.5),
       })),
     })),
+    heads: Array.from({ length: 6 }, (_, layer) => ({
+      layer,
+      groups: [0, 1, 2, 3].map((group) => [2 * group, 2 * group + 1]),
+      affinity: Array.from({ length: 8 }, (_row, row) =>
+        Array.from({ length: 8 }, (_column, column) => (row === column ? 1 : 0.6 / (1 + Math.abs(row - column)))),
+      ),
+    })),
+    samples: [
+      { source: 'kjv', prompt: 'And God', base: ' said unto him,', result: ' said to them,', sharedCharacters: 6 },
+    ],
+    repeat: 'npx kvlr compress example/model --recipe recipe.yaml --output again',
     notes: ['Light reconstruction: 120 steps a layer. The full recipe runs longer and does better.'],
   };
 }

@@ -27,7 +27,9 @@ export function findFaults(source: string): string[] {
       faults.push(`element ${node.tagName}`);
     }
     for (const attribute of Array.from(node.attributes)) {
-      if (/^on|^(src|href|style|srcset|action|xlink:href)$/i.test(attribute.name))
+      // A file beside the page is a place to go to, and nothing that is loaded.
+      const leadsBeside = attribute.name === 'href' && node.tagName === 'a' && /^[\w-]+\.[a-z]+$/.test(attribute.value);
+      if (/^on|^(src|href|style|srcset|action|xlink:href)$/i.test(attribute.name) && !leadsBeside)
         faults.push(`attribute ${attribute.name}`);
     }
     const id = node.getAttribute('id');
