@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { KvlrErrorCode } from '@kvlr/core';
 
 /** How long the current step may still take after a signal: some run for seconds, and hear nothing meanwhile. */
-const defaultPatience = 700;
+const defaultPatience = 500;
 /** Of what native code writes, so much is kept, for an end that it explains. */
 const keptCharacters = 4000;
 
@@ -31,6 +31,8 @@ export async function supervise(
   const hear = () => {
     if (timer !== undefined) return end();
     timer = setTimeout(end, patience);
+    // What will be said at the end is loaded while nothing else is to be done.
+    void loadWords();
     // It may have ended by itself meanwhile.
     return child.send('stop', () => undefined);
   };
@@ -52,6 +54,10 @@ export async function supervise(
 const memoryHint =
   'Where memory runs out, systems end what takes most of it: --dry-run says what a command needs. What was finished is kept.';
 
+/** What errors are said with; a program that goes well never loads it. */
+const loadWords = () =>
+  Promise.all([import('@kvlr/core'), import('./terminal/errors.ts'), import('./terminal/terminal.ts')]);
+
 /** Says how it ended, as the program itself would have. Returns the exit code. */
 async function tell(
   argumentList: readonly string[],
@@ -59,11 +65,7 @@ async function tell(
   message: string,
   hint?: string,
 ): Promise<number> {
-  const [{ KvlrError }, { errorToJson, exitCodeOf, formatError }, { processTerminal }] = await Promise.all([
-    import('@kvlr/core'),
-    import('./terminal/errors.ts'),
-    import('./terminal/terminal.ts'),
-  ]);
+  const [{ KvlrError }, { errorToJson, exitCodeOf, formatError }, { processTerminal }] = await loadWords();
   const { colors, writeError, writeOut } = processTerminal();
   const command = argumentList.find((word) => !word.startsWith('-')) ?? '';
   const error = new KvlrError(code, { message, ...(hint && { hint }) });
