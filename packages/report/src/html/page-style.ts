@@ -61,6 +61,7 @@ th,td{padding:.42rem .9rem .42rem 0;text-align:left;vertical-align:top;border-bo
 thead th{color:var(--muted);font-size:.82rem;vertical-align:bottom;border-bottom-color:var(--muted)}
 tbody th{min-width:7rem}
 .right{text-align:right;white-space:nowrap}
+.many th,.many td{padding-right:.7rem}
 .base-row th,.base-row td{font-weight:620}
 .detail table{font-size:.85rem}
 .detail th,.detail td{padding-right:.7rem}
@@ -81,6 +82,8 @@ svg.narrow{display:block}
 .tile .base{font-size:.82rem}
 table,.detail table{font-size:.82rem}
 th,td{padding-right:.6rem}
+.right{white-space:normal}
+.many th,.many td{padding-right:0}
 tbody th{min-width:4.5rem}
 .detail tbody th{min-width:8.5rem}
 .many thead{display:none}
