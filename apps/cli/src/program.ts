@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { version } from '../package.json';
+import { fitHelp } from './terminal/fit-help.ts';
 import type { CommandContext, Terminal } from './terminal/terminal.ts';
 
 const description = `Makes the KV cache of a language model smaller.
@@ -131,9 +132,15 @@ export function createProgram(terminal: Terminal, openContext: () => Promise<Com
     .configureHelp({
       showGlobalOptions: true,
       helpWidth: terminal.columns,
+      // Wrapped beside long terms too, where a terminal is narrow.
+      minWidthToWrap: 20,
       subcommandTerm: (command) => `${command.name()} ${commands[command.name()]?.usage ?? '[command]'}`,
     })
-    .configureOutput({ writeOut: terminal.writeOut, writeErr: terminal.writeError, outputError() {} })
+    .configureOutput({
+      writeOut: (text) => terminal.writeOut(fitHelp(text, terminal.columns)),
+      writeErr: terminal.writeError,
+      outputError() {},
+    })
     .addHelpText('after', afterHelp)
     .exitOverride();
   for (const [name, { description: text }] of Object.entries(commands)) program.command(name).description(text);
