@@ -31,7 +31,7 @@ const recipe = {
 } as const satisfies CompressionRequest['recipe'];
 
 /** Windows of each of the three sources, and tokens of a window. */
-const evaluation = { windowsPerSource: 2, length: 513 };
+const evaluation = { windowsPerSource: 2, length: 257 };
 
 /**
  * Makes the pairs that the page ships: the embedded model with fewer heads, and what each scores with its cache in each codec.
