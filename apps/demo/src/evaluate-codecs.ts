@@ -18,9 +18,9 @@ export const cacheCodecs = [
   { name: 'int8', title: '8 bits', label: '8' },
   { name: 'fp8', title: '8 bits, floats', label: 'fp8' },
   { name: 'int4', title: '4 bits', label: '4' },
-  { name: 'channel-4', title: '4 bits, in blocks', label: '▤ 4' },
-  { name: 'channel-3', title: '3 bits, in blocks', label: '3' },
-  { name: 'channel-2', title: '2 bits, in blocks', label: '2' },
+  { name: 'channel-4', title: '4 bits, in blocks', label: '4 ▤' },
+  { name: 'channel-3', title: '3 bits, in blocks', label: '3 ▤' },
+  { name: 'channel-2', title: '2 bits, in blocks', label: '2 ▤' },
 ] as const satisfies readonly CacheCodec[];
 
 /** Tokens of a context that bytes are counted at, where a model reaches so far. */

@@ -213,7 +213,7 @@ class DemoPage {
     }));
     this.#heads.show(stops, pair);
     this.#bits.show(
-      codecs.map(({ name, title }) => ({ value: name, label: title.replace(/ bits$/, ''), title })),
+      codecs.map(({ name, title, label }) => ({ value: name, label, title })),
       codec,
     );
     this.#showFigures();
