@@ -229,6 +229,17 @@ describe('benchmarkMarkdown', () => {
     expect(cells(markdown, 'Largest batch in 4 GiB', 'half')).toEqual(['half', '42']);
   });
 
+  it('tells the main thread from the device where both are known', () => {
+    const [base, half] = report.decodes;
+    const decodes = [
+      { ...base!, recorded: { host: 0.5 } },
+      { ...half!, recorded: { host: 0.25, device: 1.5 } },
+    ];
+    const split = benchmarkMarkdown({ ...report, decodes });
+    expect(cells(split, 'Decode', 'half').slice(6, 8)).toEqual(['0.250', '1.50']);
+    expect(cells(split, 'Decode', 'all \\| heads').slice(6, 8)).toEqual(['0.500', '']);
+  });
+
   it('escapes names, and gives the base no speed-up', () => {
     expect(cells(markdown, 'Decode', 'all \\| heads')[6]).toBe('');
   });
