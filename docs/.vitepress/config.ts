@@ -70,6 +70,8 @@ export default defineConfig({
           { text: 'Heads and bits at equal bytes', link: '/frontier' },
           { text: 'Other models, measured', link: '/real-model' },
           { text: 'Methods at every ratio', link: '/comparison' },
+          { text: 'What a smaller cache forgets', link: '/long-context' },
+          { text: 'What training gives back', link: '/ablation' },
           { text: 'Starting points', link: '/initialisations' },
           { text: 'Groupings', link: '/groupings' },
           { text: 'Budgets', link: '/budgets' },
