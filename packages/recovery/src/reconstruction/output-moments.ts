@@ -15,18 +15,21 @@ import {
 /** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];
 
-/** Second moments of the attended values o, times the residual factor, with themselves and with what the stream lacks after the block, r. */
+/**
+ * Second moments, tokens weighted, of the attended values o, times the residual factor, with themselves and with what the stream lacks
+ * after the block, r.
+ */
 export interface OutputMoments {
-  /** Sum of o o^T over tokens. */
+  /** Weighted sum of o o^T over tokens. */
   gram: Matrix;
-  /** Sum of o r^T. */
+  /** Weighted sum of o r^T. */
   lack: Matrix;
-  /** Sum of |r|^2. */
+  /** Weighted sum of |r|^2. */
   energy: number;
 }
 
 /**
- * The change W of the output projection that minimises the sum of |r - W^T o|^2 + lambda |W|^2 over the training windows. Of a few
+ * The change W of the output projection that minimises the weighted sum of |r - W^T o|^2 + lambda |W|^2 over the training windows. Of a few
  * strengths lambda, and of no change, the one with the least held-out error.
  *
  * @returns Undefined where nothing could be solved: the attended values are all zero, or too large or too small for their numbers.
@@ -65,7 +68,7 @@ export class OutputMomentSums {
   private readonly joint: SecondMoment;
   private joined = new Float32Array();
   private isFinite = true;
-  /** Sum of |r|^2 so far. */
+  /** Weighted sum of |r|^2 so far. */
   energy = 0;
 
   /** @param factor The residual factor. */
@@ -77,8 +80,11 @@ export class OutputMomentSums {
     this.joint = new SecondMoment(width + hiddenSize);
   }
 
-  /** Adds a window: attended values [tokens, width], and what the stream lacks after the block, [tokens, hiddenSize]. */
-  add(attended: Float32Array, lack: Float32Array): void {
+  /**
+   * Adds a window: attended values [tokens, width], what the stream lacks after the block, [tokens, hiddenSize], and what each token
+   * counts, [tokens].
+   */
+  add(attended: Float32Array, lack: Float32Array, weights: Float32Array): void {
     const { width, hiddenSize, factor } = this;
     const tokens = lack.length / hiddenSize;
     const stride = width + hiddenSize;
@@ -86,13 +92,14 @@ export class OutputMomentSums {
     const { joined } = this;
     let attendedEnergy = 0;
     for (let token = 0; token < tokens; token++) {
+      const root = Math.sqrt(weights[token]!);
       for (let column = 0; column < width; column++) {
-        const value = attended[token * width + column]! * factor;
+        const value = attended[token * width + column]! * factor * root;
         joined[token * stride + column] = value;
         attendedEnergy += value * value;
       }
       for (let column = 0; column < hiddenSize; column++) {
-        const value = lack[token * hiddenSize + column]!;
+        const value = lack[token * hiddenSize + column]! * root;
         joined[token * stride + width + column] = value;
         this.energy += value * value;
       }

@@ -83,7 +83,9 @@ export async function reconstructBlocks(request: ReconstructionRequest): Promise
       try {
         done = await reconstructLayer(request, settings, layer, train, heldOut);
       } finally {
-        for (const each of [train.inputs, train.targets, heldOut.inputs, heldOut.targets]) each.dispose();
+        for (const { inputs, targets, weights } of [train, heldOut]) {
+          for (const held of [inputs, targets, weights]) held.dispose();
+        }
       }
       await request.onLayerDone?.(done);
     }

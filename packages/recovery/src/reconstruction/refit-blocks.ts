@@ -19,7 +19,7 @@ import {
   untrainable,
   warnUntrainable,
 } from './reconstructed-layer.ts';
-import { embedWindows, unitOfError } from './streams.ts';
+import { differenceOf, embedWindows, tokenWeights, unitOfError, weightedEnergy } from './streams.ts';
 
 /** One layer of a model where windows can pass through it, as many at once as `concurrency` says (default 1). */
 export interface PassableLayer extends LayerOnDevice {
@@ -40,7 +40,9 @@ interface LayerWindows {
   compressed: readonly Float32Array[];
   /** The original's stream behind it. */
   targets: readonly Float32Array[];
-  /** Mean over held-out windows of the energy of what the original block adds. */
+  /** What an error of each token counts, [tokens]. */
+  weights: readonly Float32Array[];
+  /** Weighted mean over held-out windows of the energy of what the original block adds. */
   energy: number;
 }
 
@@ -58,18 +60,20 @@ export async function refitBlocks(request: RefitRequest): Promise<ReconstructedL
   for (let layer = 0; layer < teacher.shape.numLayers; layer++) {
     const isLast = layer === teacher.shape.numLayers - 1;
     const targets: Float32Array[] = [];
+    const weights: Float32Array[] = [];
     let energy = 0;
     await passLayer(request, teacher, layer, original, ['blockOutput'], ({ after, activations }, window) => {
       const before = original[window]!;
       const target = sumOf(before, activations.blockOutput!);
-      if (window >= request.windows.length) energy += energyOf(differenceOf(target, before));
+      weights[window] = tokenWeights(target, teacher.shape.hiddenSize);
+      if (window >= request.windows.length) energy += weightedEnergy(activations.blockOutput!, weights[window]);
       targets[window] = target;
       original[window] = after;
     });
     energy /= request.heldOutWindows.length;
     let done = completedLayers[layer];
     if (done === undefined) {
-      done = await refitLayer(request, { layer, compressed, targets, energy });
+      done = await refitLayer(request, { layer, compressed, targets, weights, energy });
       await request.onLayerDone?.(done);
     }
     layers.push(done);
@@ -83,7 +87,7 @@ export async function refitBlocks(request: RefitRequest): Promise<ReconstructedL
 
 async function refitLayer(request: RefitRequest, windows: LayerWindows): Promise<ReconstructedLayer> {
   const { student, onEvent } = request;
-  const { layer, compressed, targets, energy } = windows;
+  const { layer, compressed, targets, weights, energy } = windows;
   const { shape } = student;
   const { cache } = shape.layers[layer]!;
   const width = shape.numAttentionHeads * cache.valueSlotWidth;
@@ -97,7 +101,7 @@ async function refitLayer(request: RefitRequest, windows: LayerWindows): Promise
   const [train, heldOut] = sums as [OutputMomentSums, OutputMomentSums];
   await passLayer(request, student, layer, compressed, ['attended', 'blockOutput'], ({ activations }, window) => {
     const part = window < trainCount ? train : heldOut;
-    part.add(activations.attended!, lackOf(window, activations));
+    part.add(activations.attended!, lackOf(window, activations), weights[window]!);
   });
   const unchanged = (reason?: string): ReconstructedLayer => {
     if (reason !== undefined) warnUntrainable(layer, reason, onEvent);
@@ -120,7 +124,8 @@ async function refitLayer(request: RefitRequest, windows: LayerWindows): Promise
     compressed.slice(trainCount),
     ['blockOutput'],
     ({ activations }, heldOutWindow) => {
-      lackEnergy += energyOf(lackOf(trainCount + heldOutWindow, activations));
+      const window = trainCount + heldOutWindow;
+      lackEnergy += weightedEnergy(lackOf(window, activations), weights[window]!);
     },
   );
   const errors = [heldOut.energy, lackEnergy].map(shareOf);
@@ -171,16 +176,4 @@ function sumOf(left: Float32Array, right: Float32Array): Float32Array {
   const sum = left.slice();
   for (let index = 0; index < sum.length; index++) sum[index]! += right[index]!;
   return sum;
-}
-
-function differenceOf(left: Float32Array, right: Float32Array): Float32Array {
-  const difference = left.slice();
-  for (let index = 0; index < difference.length; index++) difference[index]! -= right[index]!;
-  return difference;
-}
-
-function energyOf(values: Float32Array): number {
-  let energy = 0;
-  for (let index = 0; index < values.length; index++) energy += values[index]! ** 2;
-  return energy;
 }

@@ -1,7 +1,7 @@
 import { throwIfAborted } from '@kvlr/core';
 import { createMatrix, type Matrix } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext } from '@kvlr/runtime';
-import { add, matMul, mul, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { add, matMul, mul, sqrt, square, sub, sum, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { type OutputMoments, solveChange } from './output-moments.ts';
 import type { BlockTask, StreamPairs } from './streams.ts';
 
@@ -31,9 +31,10 @@ async function outputMoments(task: BlockTask, pairs: StreamPairs): Promise<Outpu
       sums = tidy(() => {
         const stream = pairs.inputs.stack([window]);
         const { attended, blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
-        const added = mul(attended, shape.blocks.residualScale);
+        const roots = sqrt(pairs.weights.stack([window]));
+        const added = mul(attended, mul(roots, shape.blocks.residualScale));
         const reached = add(stream, blockOutput);
-        const lack = sub(pairs.targets.stack([window]), reached);
+        const lack = mul(sub(pairs.targets.stack([window]), reached), roots);
         const moments = [matMul(added, added, true), matMul(added, lack, true), sum(square(lack))];
         return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
       });

@@ -17,13 +17,15 @@ import { HeldWindows } from './held-windows.ts';
 export interface StreamPairs {
   inputs: HeldWindows;
   targets: HeldWindows;
-  /** Mean over windows of the sum of squares of the original block's output: errors are given as shares of it. */
+  /** What an error of each token counts, [tokens, 1] per window: see `tokenWeights`. */
+  weights: HeldWindows;
+  /** Mean over windows of the weighted sum of squares of the original block's output: errors are given as shares of it. */
   energy: number;
 }
 
 /**
  * Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. The caller disposes
- * inputs and targets.
+ * inputs, targets and weights.
  */
 export function pairStreams(
   streams: { before: Float32Array[]; targets: Float32Array[]; compressed: Float32Array[] },
@@ -31,16 +33,58 @@ export function pairStreams(
   end: number,
   hiddenSize: number,
 ): StreamPairs {
+  const targets = streams.targets.slice(start, end);
+  const weights = targets.map((target) => tokenWeights(target, hiddenSize));
   let energy = 0;
-  for (let window = start; window < end; window++) {
-    const [from, to] = [streams.before[window]!, streams.targets[window]!];
-    for (let index = 0; index < to.length; index++) energy += (to[index]! - from[index]!) ** 2;
-  }
+  targets.forEach((target, place) => {
+    energy += weightedEnergy(differenceOf(target, streams.before[start + place]!), weights[place]!);
+  });
   return {
     inputs: new HeldWindows(streams.compressed.slice(start, end), hiddenSize),
-    targets: new HeldWindows(streams.targets.slice(start, end), hiddenSize),
-    energy: energy / (end - start),
+    targets: new HeldWindows(targets, hiddenSize),
+    weights: new HeldWindows(weights, 1),
+    energy: energy / targets.length,
   };
+}
+
+/**
+ * What an error of each token counts: the inverse of the mean square of its stream, as the norm in front of the next block sees it.
+ * Models have tokens, the first above all, whose stream is a thousand times as long as that of others; unweighted, errors of these
+ * few outweigh all others, and no norm lets them through.
+ *
+ * @param stream [tokens, hiddenSize].
+ * @returns [tokens]; 0 where the stream is zero or no number.
+ */
+export function tokenWeights(stream: Float32Array, hiddenSize: number): Float32Array {
+  const weights = new Float32Array(stream.length / hiddenSize);
+  for (let token = 0; token < weights.length; token++) {
+    const meanSquare = energyOf(stream.subarray(token * hiddenSize, (token + 1) * hiddenSize)) / hiddenSize;
+    const weight = 1 / meanSquare;
+    weights[token] = weight > 0 && weight < 3e38 ? weight : 0;
+  }
+  return weights;
+}
+
+/** Sum over tokens of weight times sum of squares: `values` [tokens, width], `weights` [tokens]. */
+export function weightedEnergy(values: Float32Array, weights: Float32Array): number {
+  const width = values.length / weights.length;
+  let energy = 0;
+  for (let token = 0; token < weights.length; token++) {
+    energy += weights[token]! * energyOf(values.subarray(token * width, (token + 1) * width));
+  }
+  return energy;
+}
+
+export function differenceOf(left: Float32Array, right: Float32Array): Float32Array {
+  const difference = left.slice();
+  for (let index = 0; index < difference.length; index++) difference[index]! -= right[index]!;
+  return difference;
+}
+
+function energyOf(values: Float32Array): number {
+  let energy = 0;
+  for (let index = 0; index < values.length; index++) energy += values[index]! ** 2;
+  return energy;
 }
 
 /** Below it float32 knows no shares any more. */

@@ -1,6 +1,6 @@
 import { throwIfAborted } from '@kvlr/core';
 import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
-import { div, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
+import { div, mul, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { readScalars } from '../training/read-scalars.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
@@ -10,17 +10,17 @@ import { refitOutput } from './refit-output.ts';
 import { type BlockTask, type StreamPairs, unitOfError } from './streams.ts';
 
 /**
- * Squared distance between the stream after the block and the original one over a batch of windows, as a share of the
- * energy of what the original block adds. Differentiable in the projections; call inside tf.tidy.
+ * Squared distance between the stream after the block and the original one over a batch of windows, tokens weighted, as a share of
+ * the energy of what the original block adds. Differentiable in the projections; call inside tf.tidy.
  */
 function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], context: SequenceContext): Scalar {
   const { attention, shape, layer } = task;
   const stream = pairs.inputs.stack(batch);
   const target = pairs.targets.stack(batch);
-  const { weights } = attention;
-  const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
-  const reached = streamAfterAttention(stream, blockOutput, weights, shape);
-  return div(sum(square(sub(reached, target))), unitOfError(pairs.energy) * batch.length);
+  const { blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
+  const reached = streamAfterAttention(stream, blockOutput, attention.weights, shape);
+  const weights = pairs.weights.stack(batch);
+  return div(sum(mul(square(sub(reached, target)), weights)), unitOfError(pairs.energy) * batch.length);
 }
 
 /** The block's error over all held-out windows. They are read together: a GPU is not waited for in between. */
