@@ -13,6 +13,7 @@ import {
 } from '@kvlr/core';
 import { SecondMoment } from '@kvlr/linalg';
 import { ropeFrequencies, rotate } from '@kvlr/rope';
+import { receivedAttention } from './received-attention.ts';
 
 export interface CalibrationRequest extends RunControl {
   /** The model, run by any engine. */
@@ -83,6 +84,7 @@ export class LayerMoments {
   private readonly key: SecondMoment;
   private readonly rotatedKey: SecondMoment;
   private readonly value: SecondMoment;
+  private readonly receivedValue: SecondMoment;
   private readonly attended: SecondMoment;
   /** One for each query head. */
   private readonly queries: SecondMoment[];
@@ -99,6 +101,7 @@ export class LayerMoments {
     this.key = new SecondMoment(numKeyValueHeads * headDim);
     this.rotatedKey = new SecondMoment(numKeyValueHeads * headDim);
     this.value = new SecondMoment(valueSlots * valueSlotWidth);
+    this.receivedValue = new SecondMoment(valueSlots * valueSlotWidth);
     this.attended = new SecondMoment(numAttentionHeads * valueSlotWidth);
     this.queries = perHead();
     this.rotatedQueries = perHead();
@@ -116,11 +119,16 @@ export class LayerMoments {
     const query = requireTap(activations, 'query', numAttentionHeads * this.shape.headDim);
     this.input.add(read('blockInput', this.input), tokens);
     this.key.add(key, tokens);
-    this.rotatedKey.add(this.rotateHeads(key, tokens, numKeyValueHeads), tokens);
-    this.value.add(read('value', this.value), tokens);
+    const keys = this.rotateHeads(key, tokens, numKeyValueHeads);
+    const queries = this.rotateHeads(query, tokens, numAttentionHeads);
+    this.rotatedKey.add(keys, tokens);
+    const value = read('value', this.value);
+    this.value.add(value, tokens);
+    const received = receivedAttention({ queries, keys, tokens }, this.shape, this.layer);
+    this.receivedValue.add(weightedRows(value, received), tokens);
     this.attended.add(read('attended', this.attended), tokens);
     addHeads(this.queries, query, tokens);
-    addHeads(this.rotatedQueries, this.rotateHeads(query, tokens, numAttentionHeads), tokens);
+    addHeads(this.rotatedQueries, queries, tokens);
   }
 
   /** Throws 'invalid-argument' before the first window. */
@@ -136,6 +144,7 @@ export class LayerMoments {
       rotatedKeyMean: this.rotatedKey.mean(),
       valueSecondMoment: this.value.secondMoment(),
       valueMean: this.value.mean(),
+      receivedValueSecondMoment: this.receivedValue.secondMoment(),
       querySecondMoment: concatenate(this.queries.map((head) => head.secondMoment())),
       rotatedQuerySecondMoment: concatenate(this.rotatedQueries.map((head) => head.secondMoment())),
       attendedSecondMoment: this.attended.secondMoment(),
@@ -151,6 +160,12 @@ export class LayerMoments {
     const frequencies = ropeFrequencies(rope, rotaryDim, { sequenceLength: tokens });
     return rotate(rows, { tokens, heads, headDim: this.shape.headDim, pairs, ...frequencies });
   }
+}
+
+/** Rows of which the second moment is that of `rows` where each counts as `weights` says. */
+function weightedRows(rows: Float32Array, weights: Float32Array): Float32Array {
+  const width = rows.length / weights.length;
+  return rows.map((value, index) => value * Math.sqrt(weights[Math.floor(index / width)]!));
 }
 
 /** Adds to each head's moments its columns of rows that hold the heads side by side. */

@@ -71,6 +71,7 @@ function exampleLayer(layer: number): LayerStatistics {
     rotatedKeyMean: 4,
     valueSecondMoment: 16,
     valueMean: 4,
+    receivedValueSecondMoment: 16,
     querySecondMoment: 32,
     rotatedQuerySecondMoment: 32,
     attendedSecondMoment: 64,
@@ -105,13 +106,13 @@ describe('statistics as a bundle', () => {
     expect(tensors.get('layers.3.inputSecondMoment')?.shape).toEqual([3, 3]);
     expect(tensors.get('layers.0.attendedMean')?.shape).toEqual([8]);
     expect(tensors.get('layers.0.rotatedQuerySecondMoment')?.shape).toEqual([2, 4, 4]);
-    expect(metadata).toMatchObject({ format: 'kvlr-statistics', version: '1' });
+    expect(metadata).toMatchObject({ format: 'kvlr-statistics', version: '2' });
     expect(JSON.parse(metadata.provenance!)).toEqual(statistics.provenance);
   });
 
   it.each<[RegExp, (bundle: TensorBundle) => void]>([
-    [/format kvlr-statistics, version 1, got format undefined/, ({ metadata }) => delete metadata.format],
-    [/got format kvlr-statistics, version 2/, ({ metadata }) => Object.assign(metadata, { version: '2' })],
+    [/format kvlr-statistics, version 2, got format undefined/, ({ metadata }) => delete metadata.format],
+    [/got format kvlr-statistics, version 1/, ({ metadata }) => Object.assign(metadata, { version: '1' })],
     [/metadata entry 'provenance', got {cut/, ({ metadata }) => Object.assign(metadata, { provenance: '{cut' })],
     [/a tensor layers.3.keyMean, got none/, ({ tensors }) => tensors.delete('layers.3.keyMean')],
     [

@@ -77,6 +77,7 @@ export const momentFields = [
   'rotatedKeyMean',
   'valueSecondMoment',
   'valueMean',
+  'receivedValueSecondMoment',
   'querySecondMoment',
   'rotatedQuerySecondMoment',
   'attendedSecondMoment',
@@ -86,7 +87,7 @@ export const momentFields = [
 type MomentField = (typeof momentFields)[number];
 
 /** Value of the metadata entry `format` that marks a file of statistics, and of `version`. */
-const statisticsFormat = { format: 'kvlr-statistics', version: '1' } as const;
+const statisticsFormat = { format: 'kvlr-statistics', version: '2' } as const;
 
 /** Name of one array of one layer's statistics in a bundle. */
 function tensorName(layer: number, field: MomentField): string {

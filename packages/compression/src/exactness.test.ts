@@ -127,7 +127,7 @@ describe('wide heads', () => {
     expect(allowingWide).toEqual([
       'svd-w',
       ...['rope-exact-real', 'rope-exact', 'rope-exact-weighted', 'rope-exact-output', 'rope-exact-centred'],
-      ...['rope-averaged', 'rope-averaged-attended'],
+      ...['rope-averaged', 'rope-averaged-received', 'rope-averaged-attended'],
     ]);
   });
 

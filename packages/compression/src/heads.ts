@@ -113,6 +113,7 @@ function selectStatistics(
     rotatedKeyMean: mean(statistics.rotatedKeyMean, heads),
     valueSecondMoment: moment(statistics.valueSecondMoment, heads),
     valueMean: mean(statistics.valueMean, heads),
+    receivedValueSecondMoment: moment(statistics.receivedValueSecondMoment, heads),
     querySecondMoment: perHead(statistics.querySecondMoment),
     rotatedQuerySecondMoment: perHead(statistics.rotatedQuerySecondMoment),
     attendedSecondMoment: moment(statistics.attendedSecondMoment, queryHeads),

@@ -25,6 +25,9 @@ import { type LayerData, requireStatistics, type SourceLayer } from './source-la
  */
 export type MomentSource = 'activations' | 'weights' | 'centred';
 
+/** For values also 'received': E[r v v^T], tokens counted by the attention r that they get. */
+export type ValueMomentSource = MomentSource | 'received';
+
 /**
  * Second moment of some heads' keys, [t*D, t*D]. Its complex products per frequency hold before RoPE and after it.
  *
@@ -58,10 +61,11 @@ function isWhole(coordinates: readonly number[], headDim: number): boolean {
 }
 
 /** Second moment of some heads' values, [t*D, t*D]. */
-export function valueMoment(layer: SourceLayer, heads: readonly number[], source: MomentSource): Matrix {
+export function valueMoment(layer: SourceLayer, heads: readonly number[], source: ValueMomentSource): Matrix {
   const { headDim } = layer.shape;
   if (source === 'weights') return momentOfWeights(layer, 'value', heads);
-  const { valueSecondMoment, valueMean } = requireStatistics(layer);
+  const { valueSecondMoment, valueMean, receivedValueSecondMoment } = requireStatistics(layer);
+  if (source === 'received') return selectTiles(receivedValueSecondMoment, headDim, heads);
   return source === 'centred'
     ? centredMoment(valueSecondMoment, valueMean, heads, headDim)
     : selectTiles(valueSecondMoment, headDim, heads);

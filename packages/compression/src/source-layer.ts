@@ -157,6 +157,7 @@ export function requireSourceLayer({ shape, layer, weights, statistics }: Source
   requireLength('statistics.rotatedKeyMean', statistics.rotatedKeyMean, keyWidth);
   requireLength('statistics.valueSecondMoment', statistics.valueSecondMoment, keyWidth ** 2);
   requireLength('statistics.valueMean', statistics.valueMean, keyWidth);
+  requireLength('statistics.receivedValueSecondMoment', statistics.receivedValueSecondMoment, keyWidth ** 2);
   requireLength('statistics.querySecondMoment', statistics.querySecondMoment, queryNumbers);
   requireLength('statistics.rotatedQuerySecondMoment', statistics.rotatedQuerySecondMoment, queryNumbers);
 }

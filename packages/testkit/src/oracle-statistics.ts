@@ -4,7 +4,8 @@ import type { AttentionWeights, DecoderShape, LayerStatistics, PositionShape } f
  * Statistics of one layer for given block inputs, in plain loops that share no code with the packages they check.
  *
  * @param inputs Normed block inputs, one row of hiddenSize per token; position n is row n. RoPE of type 'default' only, in part and
- *   interleaved too; ALiBi without rounding; norms of queries and keys by RMSNorm, clipping, windows, caps.
+ *   interleaved too; ALiBi without rounding; norms of queries and keys by RMSNorm, clipping, windows, caps. What attention positions
+ *   get is asked of the last of every 16 queries.
  */
 export function oracleStatistics(
   shape: DecoderShape,
@@ -23,7 +24,9 @@ export function oracleStatistics(
   const turn = (rows: Float64Array[]) => rows.map((row, position) => rotate(row, position, headDim, positions));
   const rotatedQuery = turn(query);
   const rotatedKey = turn(key);
+  const received = inputs.map(() => 0);
   const attended = inputs.map((_, position) => {
+    const queriesAsked = position % 16 === 15 ? 16 : position === inputs.length - 1 ? (position % 16) + 1 : 0;
     const result = new Float64Array(numAttentionHeads * headDim);
     for (let head = 0; head < numAttentionHeads; head++) {
       const start = Math.floor((head * numKeyValueHeads) / numAttentionHeads) * headDim;
@@ -36,6 +39,7 @@ export function oracleStatistics(
       });
       const total = exponentials.reduce((sum, entry) => sum + entry, 0);
       exponentials.forEach((entry, n) => {
+        received[n]! += (queriesAsked * entry) / total / numAttentionHeads;
         for (let c = 0; c < headDim; c++) result[head * headDim + c]! += (entry / total) * value[n]![start + c]!;
       });
     }
@@ -58,6 +62,7 @@ export function oracleStatistics(
     rotatedKeyMean: mean(rotatedKey),
     valueSecondMoment: secondMoment(value),
     valueMean: mean(value),
+    receivedValueSecondMoment: secondMoment(value.map((row, n) => row.map((entry) => entry * Math.sqrt(received[n]!)))),
     querySecondMoment: perHead(query),
     rotatedQuerySecondMoment: perHead(rotatedQuery),
     attendedSecondMoment: secondMoment(attended),

@@ -2,7 +2,14 @@ import { Registry } from '@kvlr/core';
 import type { CompressionMethod } from '../ports.ts';
 import { alignedKeys, averagedKeys, jointKeys, meanPoolKeys, phasorKeys } from './keys.ts';
 import { foldedKeys, latentKeys, rebuiltKeys } from './rope-strategies.ts';
-import { alignedValues, attendedValueFactors, centredValues, meanPoolValues, subspaceValues } from './values.ts';
+import {
+  alignedValues,
+  attendedValueFactors,
+  centredValues,
+  meanPoolValues,
+  receivedValues,
+  subspaceValues,
+} from './values.ts';
 
 const activationValues = subspaceValues({ moment: 'activations', metric: 'identity' });
 const outputValues = subspaceValues({ moment: 'activations', metric: 'output' });
@@ -214,6 +221,15 @@ const ropeAveraged: CompressionMethod = {
   values: centredValues,
 };
 
+/** Attended values are what the block adds up; where an attention sink gets half of all attention, its value is half of each of them. */
+const ropeAveragedReceived: CompressionMethod = {
+  ...ropeAveraged,
+  title: 'RoPE-averaged, values by attention',
+  description: 'Keys as in rope-averaged; a value counts by the attention that it gets, and as the output sees it',
+  source: 'kvlr: alternating least squares on averaged scores; values by a weighted second moment',
+  values: receivedValues,
+};
+
 const ropeAveragedAttended: CompressionMethod = {
   ...ropeAveraged,
   title: 'RoPE-averaged, attended values',
@@ -245,6 +261,7 @@ export const compressionMethods = new Registry<CompressionMethod>({
     'rope-exact-centred': ropeExactCentred,
     'rope-exact-joint': ropeExactJoint,
     'rope-averaged': ropeAveraged,
+    'rope-averaged-received': ropeAveragedReceived,
     'rope-averaged-attended': ropeAveragedAttended,
   },
 });

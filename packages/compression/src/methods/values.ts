@@ -4,7 +4,7 @@ import { fitAttendedFactors } from '../attended/fit-factors.ts';
 import { alignRotations } from '../factors/align.ts';
 import { meanPoolFactors, normalizeEnergy, subspaceFactors } from '../factors/subspace.ts';
 import { headRows, outputColumns } from '../heads.ts';
-import { type MomentSource, outputMetric, valueMoment } from '../moments.ts';
+import { outputMetric, type ValueMomentSource, valueMoment } from '../moments.ts';
 import type { ValueMethod } from '../ports.ts';
 import { requireStatistics } from '../source-layer.ts';
 
@@ -17,7 +17,7 @@ export const alignedValues: ValueMethod = (layer, heads) =>
 
 export interface SubspaceValueSettings {
   /** Where the spectrum is taken. */
-  moment: MomentSource;
+  moment: ValueMomentSource;
   /** 'identity' counts errors of the values; 'output' counts them as the output projection sees them. */
   metric: 'identity' | 'output';
 }
@@ -51,6 +51,16 @@ export const centredValues: ValueMethod = (layer, heads, width) => {
   });
   return { ...factors, lostMeans };
 };
+
+const receivedOutputValues = subspaceValues({ moment: 'received', metric: 'output' });
+
+/**
+ * As `subspaceValues` in the output metric, of values that count by the attention that they get: what the block adds up. An attention
+ * sink, whose value is a small part of all values, is half of all attended ones. Where the output projection has a bias, as
+ * `centredValues`.
+ */
+export const receivedValues: ValueMethod = (layer, heads, width) =>
+  (layer.shape.attention.outputBias ? centredValues : receivedOutputValues)(layer, heads, width);
 
 /**
  * One value per group, fitted to what the query heads attend to: alternating least squares on the block's output, started

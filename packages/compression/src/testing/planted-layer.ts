@@ -93,6 +93,7 @@ export function plantedLayer(settings: PlantedSettings): PlantedLayer {
     rotatedKeyMean: none,
     valueSecondMoment: values.secondMoment(),
     valueMean: values.mean(),
+    receivedValueSecondMoment: values.secondMoment(),
     querySecondMoment: Float64Array.from(queries.flat()),
     rotatedQuerySecondMoment: none,
     attendedSecondMoment: none,

@@ -16,6 +16,8 @@ export interface LayerStatistics {
   rotatedKeyMean: Float64Array;
   valueSecondMoment: Float64Array;
   valueMean: Float64Array;
+  /** E[r v v^T], r the attention that the position of v gets, mean over query heads, 1 on average. */
+  receivedValueSecondMoment: Float64Array;
   /** Queries per query head, before and after RoPE, [H, D, D]. */
   querySecondMoment: Float64Array;
   rotatedQuerySecondMoment: Float64Array;
