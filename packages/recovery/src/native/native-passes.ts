@@ -1,6 +1,5 @@
 import type { ModelSource, TensorRole } from '@kvlr/core';
 import { type Tensor, type Tensor2D, tensor, tensor2d } from '@tensorflow/tfjs-core';
-import type { MaskedWindow } from '../distillation/pieces.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { WholeProjections } from '../training/whole-projections.ts';
 import type { NativeTraining, NativeTrainingModel, TrainedValues } from './native-training.ts';
@@ -29,7 +28,7 @@ export class NativePasses {
   }
 
   /** The streams before each layer and behind the last, pieces one under another. */
-  async streams(pieces: readonly Pick<MaskedWindow, 'tokenIds'>[]): Promise<Tensor2D[]> {
+  async streams(pieces: readonly { tokenIds: Int32Array }[]): Promise<Tensor2D[]> {
     const values = await Promise.all(this.layers.map(valuesOf));
     const ofPieces: Float32Array[][] = [];
     for (const { tokenIds } of pieces) ofPieces.push(await this.model.streams(tokenIds, values));
@@ -37,7 +36,7 @@ export class NativePasses {
   }
 
   /** The stream behind the last layer alone. */
-  async lastStream(pieces: readonly Pick<MaskedWindow, 'tokenIds'>[]): Promise<Tensor2D> {
+  async lastStream(pieces: readonly { tokenIds: Int32Array }[]): Promise<Tensor2D> {
     const streams = await this.streams(pieces);
     const last = streams.pop()!;
     for (const stream of streams) stream.dispose();
