@@ -81,7 +81,8 @@ function parseTemplate(source: string, file: string, location: string): Template
   }
 }
 
-function checkMessages(messages: readonly ChatMessage[]): void {
+/** Throws 'invalid-argument' for what is no conversation. */
+export function checkMessages(messages: readonly ChatMessage[]): void {
   const isMessage = (value: unknown) => {
     const { role, content } = Object(value) as Partial<ChatMessage>;
     return typeof role === 'string' && typeof content === 'string';

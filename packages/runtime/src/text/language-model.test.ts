@@ -126,6 +126,9 @@ describe('loadModel', () => {
       code: 'unsupported-feature',
       hint: expect.stringContaining('prompt as text'),
     });
+    for (const wrong of [undefined, null, 5, [], [7]]) {
+      await expect(reference.encode(wrong as never)).rejects.toMatchObject({ code: 'invalid-argument' });
+    }
     await reference.dispose();
   });
 });

@@ -8,7 +8,13 @@ import type { EventListener, ModelSource, Tokenizer } from '@kvlr/core';
 import type { BackendChoice } from '../backends/select-backend.ts';
 import { type LoadModelSettings, loadModel as loadDecoder } from '../decoder/load-model.ts';
 import type { DecoderModel } from '../decoder/loaded-decoder.ts';
-import { type ChatMessage, type ChatSettings, type ChatTemplate, loadChatTemplate } from './chat-template.ts';
+import {
+  type ChatMessage,
+  type ChatSettings,
+  type ChatTemplate,
+  checkMessages,
+  loadChatTemplate,
+} from './chat-template.ts';
 import { type GeneratedText, generateText, type TextSettings } from './generate-text.ts';
 
 /** What is said to a model: a text to continue, or a conversation to answer. */
@@ -66,6 +72,7 @@ export class LanguageModel {
 
   /** A conversation as text, by the checkpoint's chat template. Throws 'unsupported-feature' when it has none. */
   async renderChat(messages: readonly ChatMessage[], settings: ChatSettings = {}): Promise<string> {
+    checkMessages(messages);
     this.#template ??= loadChatTemplate(this.checkpoint.files);
     return (await this.#template).render(messages, settings);
   }
