@@ -93,7 +93,7 @@ async function refitLayer(request: RefitRequest, windows: LayerWindows): Promise
   const width = shape.numAttentionHeads * cache.valueSlotWidth;
   const trainCount = request.windows.length;
   const heldOutCount = request.heldOutWindows.length;
-  const shareOf = (lackEnergy: number) => lackEnergy / (unitOfError(energy) * heldOutCount);
+  const shareOf = (lackEnergy: number) => lackEnergy / (unitOfError(energy, targets[0]!.length) * heldOutCount);
   const lackOf = (window: number, { blockOutput }: LayerActivations) =>
     differenceOf(targets[window]!, sumOf(compressed[window]!, blockOutput!));
 

@@ -87,12 +87,15 @@ function energyOf(values: Float32Array): number {
   return energy;
 }
 
-/** Below it float32 knows no shares any more. */
-const LEAST_ENERGY = 1e-30;
+/** A block that adds less than this share of the stream's energy adds nothing that float32 could tell. */
+const LEAST_SHARE = 1e-12;
 
-/** What errors are shares of, by the energy of the original block; of a block that adds nothing, what is added in its place. */
-export function unitOfError(energy: number): number {
-  return energy > LEAST_ENERGY ? energy : 1;
+/**
+ * What errors are shares of: the weighted energy of what the original block adds to a window, or, where it adds nothing (a dead layer),
+ * that of the stream. `numbers` of a window, tokens * hiddenSize, is the latter, since weights make the mean square of each token 1.
+ */
+export function unitOfError(energy: number, numbers: number): number {
+  return energy > LEAST_SHARE * numbers ? energy : numbers;
 }
 
 /** The residual stream before the first layer, [tokens, hiddenSize] per window. */

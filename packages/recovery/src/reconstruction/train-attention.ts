@@ -20,7 +20,8 @@ function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], contex
   const { blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
   const reached = streamAfterAttention(stream, blockOutput, attention.weights, shape);
   const weights = pairs.weights.stack(batch);
-  return div(sum(mul(square(sub(reached, target)), weights)), unitOfError(pairs.energy) * batch.length);
+  const unit = unitOfError(pairs.energy, pairs.targets.tokens * shape.hiddenSize);
+  return div(sum(mul(square(sub(reached, target)), weights)), unit * batch.length);
 }
 
 /** The block's error over all held-out windows. They are read together: a GPU is not waited for in between. */
