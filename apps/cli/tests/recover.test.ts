@@ -36,7 +36,7 @@ describe('kvlr recover', () => {
     const { exitCode, out, error } = await runCli([...recover, '--recipe', recipe, ...texts]);
     expect(exitCode, error).toBe(0);
     expect(out).toMatch(/Held out {5}KL divergence \d\.\d{4} -> \d\.\d{4}/);
-    expect(error).toMatch(/Training: 2 steps of \d+ tokens, about .* s each and .* in all on cpu .* of memory/);
+    expect(error).toMatch(/Training: 2 steps of \d+ tokens, about .* s each and .* in all on native code .* of memory/);
     const written = parseRecipeYaml(await readFile(place('recovered/recipe.yaml'), 'utf8'));
     expect(written).toMatchObject({
       method: 'rope-averaged',
