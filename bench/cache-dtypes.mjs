@@ -10,6 +10,7 @@ import {
 } from '@kvlr/benchmark';
 import { loadModel, prepareNodeRuntime } from '@kvlr/runtime/node';
 import { describeMachine } from './lib/describe-machine.mjs';
+import { markdownFooter } from './lib/markdown-footer.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
@@ -69,7 +70,7 @@ async function processorTime(subject) {
   return [(user + system) / 1000 / (tokens + 1)];
 }
 
-function toMarkdown({ title, rows, environment: { machine, date, versions, backend }, notes }) {
+function toMarkdown({ title, rows, environment, notes }) {
   return [
     `# ${title}`,
     '',
@@ -79,10 +80,6 @@ function toMarkdown({ title, rows, environment: { machine, date, versions, backe
       ({ context, dtype, milliseconds, cacheBytes, speedup: { median, lowest, highest } }) =>
         `| ${context} | ${dtype} | ${(cacheBytes / 2 ** 20).toFixed(1)} | ${milliseconds.toFixed(1)} | ${median.toFixed(2)}x (${lowest.toFixed(2)}x to ${highest.toFixed(2)}x) |`,
     ),
-    '',
-    `${machine}, Node ${versions.node}, ${backend}, ${date}.`,
-    '',
-    ...notes.map((each) => `- ${each}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

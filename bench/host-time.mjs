@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { measureHostTime, percentile } from '@kvlr/benchmark';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { describeMachine } from './lib/describe-machine.mjs';
+import { markdownFooter } from './lib/markdown-footer.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
@@ -34,7 +35,7 @@ await writeResults(output, report, toMarkdown);
 // Dawn would keep the process.
 process.exit(0);
 
-function toMarkdown({ title, recorded, stepByStep, ratios, environment: { machine, date, versions }, notes }) {
+function toMarkdown({ title, recorded, stepByStep, ratios, environment, notes }) {
   const row = (name, { milliseconds, ...counts }) =>
     `| ${[name, milliseconds.toFixed(3), ...Object.values(counts).map((count) => count.toFixed(2))].join(' | ')} |`;
   return [
@@ -46,10 +47,6 @@ function toMarkdown({ title, recorded, stepByStep, ratios, environment: { machin
     row('step by step', stepByStep),
     '',
     `Step by step takes ${percentile(ratios, 0.5).toFixed(1)} times as long (${Math.min(...ratios).toFixed(1)} to ${Math.max(...ratios).toFixed(1)}).`,
-    '',
-    `${machine}, Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((each) => `- ${each}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

@@ -7,13 +7,14 @@ import { windowReader } from '@kvlr/cache';
 import { readTextFiles, windowsBySource } from '@kvlr/calibration';
 import { openSource, writeGguf } from '@kvlr/checkpoint/node';
 import { codedCacheBytes, halfCacheBytes } from '@kvlr/core';
-import { evaluate } from '@kvlr/evaluation';
+import { comparePerplexities, evaluate } from '@kvlr/evaluation';
 import { cacheEngines, resolveCache } from '@kvlr/pipeline';
 import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
 import { loadModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { openLlamaCppScorer } from './engines/llama-cpp-scorer.mjs';
 import { describeMachine } from './lib/describe-machine.mjs';
+import { markdownFooter } from './lib/markdown-footer.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
@@ -92,8 +93,8 @@ async function measureModel(location) {
       width: shape.layers[0].cache.keySlotWidth,
       cache: name,
       bytes: codedCacheBytes(shape, cache, options.length) / baseBytes,
-      llamaCpp: theirs,
-      kvlr: ours.windows.negativeLogLikelihoods,
+      llamaCpp: { ...ours.windows, negativeLogLikelihoods: theirs },
+      kvlr: ours.windows,
     });
     console.error(JSON.stringify(summarise(measured.at(-1))));
   }
@@ -105,29 +106,27 @@ async function measureModel(location) {
 function summarise({ llamaCpp, kvlr, ...row }) {
   return {
     ...row,
-    llamaCpp: Math.exp(mean(llamaCpp)),
-    kvlr: Math.exp(mean(kvlr)),
-    apart: Math.expm1(mean(kvlr) - mean(llamaCpp)),
+    llamaCpp: perplexityOf(llamaCpp),
+    kvlr: perplexityOf(kvlr),
+    apart: ratioOf(kvlr, llamaCpp).value - 1,
   };
 }
 
-function mean(numbers) {
-  return numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
+function perplexityOf({ negativeLogLikelihoods: losses }) {
+  return Math.exp(losses.reduce((sum, each) => sum + each, 0) / losses.length);
 }
 
-/** Change of perplexity between losses of the same windows, with one standard error. */
-function change(losses, base) {
-  const differences = losses.map((loss, window) => loss - base[window]);
-  const middle = mean(differences);
-  const variance = differences.reduce((sum, each) => sum + (each - middle) ** 2, 0) / (differences.length - 1);
-  return { value: Math.expm1(middle), error: Math.sqrt(variance / differences.length) };
+/** Perplexity of one over that of the other, paired over windows. */
+function ratioOf(one, other) {
+  return comparePerplexities(one, other, options.length).perplexityRatio;
 }
 
-function toMarkdown({ title, rows: all, environment: { machine, date, versions }, notes }) {
+function toMarkdown({ title, rows: all, environment, notes }) {
   const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
-  const cell = (losses, base) => {
-    const { value, error } = change(losses, base);
-    return `${value >= 0 ? '+' : ''}${percent(value)} ± ${percent(error)}`;
+  const cell = (scores, base) => {
+    const { value, standardError } = ratioOf(scores, base);
+    const error = standardError === undefined ? '' : ` ± ${percent(standardError)}`;
+    return `${value >= 1 ? '+' : ''}${percent(value - 1)}${error}`;
   };
   const [first] = all;
   return [
@@ -151,10 +150,6 @@ function toMarkdown({ title, rows: all, environment: { machine, date, versions }
       ];
       return `| ${cells.join(' | ')} |`;
     }),
-    '',
-    `${machine}, Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((each) => `- ${each}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

@@ -3,12 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readTextFiles } from '@kvlr/calibration';
 import { openSource } from '@kvlr/checkpoint/node';
+import { comparePerplexities } from '@kvlr/evaluation';
 import { cacheEngines, headsRows, parseRecipe } from '@kvlr/pipeline';
 import { createWorkerPool, planCacheToDirectory } from '@kvlr/pipeline/node';
 import { referenceModelDirectory, referenceTextPaths } from '@kvlr/reference-model/node';
 import { bestWithin } from '@kvlr/report';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { describeMachine } from './lib/describe-machine.mjs';
+import { markdownFooter } from './lib/markdown-footer.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
@@ -76,25 +78,21 @@ async function planOne(engine, budget) {
   const best = bestWithin(measured, budget, 0, engine);
   const row = { engine, budget, chosen: `${headsTitle}, ${cache}`, best: best && `${best.headsTitle}, ${best.cache}` };
   if (chosen === undefined) return { ...row, missing: 'not in the comparison', own: plan.chosen.measured };
-  return { ...row, chosenRatio: chosen.perplexityRatio, bestRatio: best.perplexityRatio, apart: apartOf(chosen, best) };
+  const tokensPerWindow = chosen.perplexity.tokenCount / chosen.windows.sources.length;
+  const { perplexityRatio: apart } = comparePerplexities(chosen.windows, best.windows, tokensPerWindow);
+  return { ...row, chosenRatio: chosen.perplexityRatio, bestRatio: best.perplexityRatio, apart };
 }
 
 async function documentsOf(path) {
   return readTextFiles([{ name: path, bytes: await readFile(path) }]);
 }
 
-/** Perplexity of one over that of the other, with one standard error over windows. */
-function apartOf(one, other) {
-  const of = (point) => point.windows.negativeLogLikelihoods;
-  const differences = of(one).map((loss, window) => loss - of(other)[window]);
-  const mean = differences.reduce((sum, each) => sum + each, 0) / differences.length;
-  const variance = differences.reduce((sum, each) => sum + (each - mean) ** 2, 0) / (differences.length - 1);
-  return { value: Math.exp(mean), standardError: Math.exp(mean) * Math.sqrt(variance / differences.length) };
-}
-
-function toMarkdown({ title, rows: all, environment: { machine, date, versions }, notes }) {
-  const change = ({ value, standardError = 0 }) =>
-    `${value >= 1 ? '+' : ''}${(100 * (value - 1)).toFixed(2)} ± ${(100 * standardError).toFixed(2)} %`;
+function toMarkdown({ title, rows: all, environment, notes }) {
+  const percent = (value) => (100 * value).toFixed(2);
+  const change = ({ value, standardError }) => {
+    const error = standardError === undefined ? '' : ` ± ${percent(standardError)}`;
+    return `${value >= 1 ? '+' : ''}${percent(value - 1)}${error} %`;
+  };
   return [
     `# ${title}`,
     '',
@@ -108,10 +106,6 @@ function toMarkdown({ title, rows: all, environment: { machine, date, versions }
         : [change(row.chosenRatio), best, change(row.bestRatio), chosen === best ? 'the same' : change(row.apart)];
       return `| ${[...cells, ...rest].join(' | ')} |`;
     }),
-    '',
-    `${machine}, Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((each) => `- ${each}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

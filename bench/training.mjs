@@ -7,6 +7,7 @@ import { referenceModelDirectory } from '@kvlr/reference-model/node';
 import { selectBackend } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { describeMachine } from './lib/describe-machine.mjs';
+import { markdownFooter } from './lib/markdown-footer.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
@@ -119,7 +120,7 @@ function countCalls(device) {
   return counts;
 }
 
-function toMarkdown({ title, rows, environment: { machine, date, versions }, notes }) {
+function toMarkdown({ title, rows, environment, notes }) {
   const { name: _, samples: __, milliseconds: ___, ...calls } = rows[0];
   return [
     `# ${title}`,
@@ -132,10 +133,6 @@ function toMarkdown({ title, rows, environment: { machine, date, versions }, not
           .map((call) => row[call])
           .join(' | ')} |`,
     ),
-    '',
-    `${machine}, Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((note) => `- ${note}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

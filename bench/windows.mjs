@@ -1,5 +1,4 @@
 // Windows of text through whole models, as calibration and evaluation run them: native code beside TensorFlow.js on WASM.
-import { cpus } from 'node:os';
 import { collectStatistics } from '@kvlr/calibration';
 import { openSource } from '@kvlr/checkpoint/node';
 import { loadOnnxModel } from '@kvlr/engine-onnx';
@@ -9,6 +8,7 @@ import { loadModel } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { processorTime } from './engines/processor-time.mjs';
 import { describeMachine } from './lib/describe-machine.mjs';
+import { markdownFooter } from './lib/markdown-footer.mjs';
 import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
@@ -110,7 +110,7 @@ function randomIds(count, vocabSize, seed) {
   });
 }
 
-function toMarkdown({ title, rows: measured, environment: { machine, date, versions }, notes }) {
+function toMarkdown({ title, rows: measured, environment, notes }) {
   const ratio = ({ ratio: middle, lowest, highest }) =>
     `${middle.toFixed(1)}x (${lowest.toFixed(1)} to ${highest.toFixed(1)})`;
   return [
@@ -122,10 +122,6 @@ function toMarkdown({ title, rows: measured, environment: { machine, date, versi
       const cells = [wall, processor].flatMap((kind) => [kind.tfjs.toFixed(0), kind.onnx.toFixed(0), ratio(kind)]);
       return `| ${[model, threads, work, ...cells].join(' | ')} |`;
     }),
-    '',
-    `${machine} (${cpus().length} threads), Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((each) => `- ${each}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

@@ -1,5 +1,7 @@
+import { markdownFooter } from '../lib/markdown-footer.mjs';
+
 /** The table of a GPU's rows. */
-export function gpuMarkdown({ title, rows, environment: { machine, backend, date, versions }, notes }) {
+export function gpuMarkdown({ title, rows, environment, notes }) {
   const text = (value, digits) => (value === undefined ? '' : value.toFixed(digits));
   const lines = rows.map((each) => {
     if (each.problem !== undefined) return `| ${each.name} | ${each.problem} | | | | |`;
@@ -23,10 +25,6 @@ export function gpuMarkdown({ title, rows, environment: { machine, backend, date
     '| | device, ms | clock, ms | |',
     '| :-- | --: | --: | :-- |',
     ...lines,
-    '',
-    `${machine}, ${backend}, Node ${versions.node}, ${date}.`,
-    '',
-    ...notes.map((note) => `- ${note}`),
-    '',
+    ...markdownFooter(environment, notes),
   ].join('\n');
 }

@@ -1,4 +1,4 @@
-import { type DecoderShape, keyValueHeadOf } from '@kvlr/core';
+import { alibiPenalty, type DecoderShape, keyValueHeadOf } from '@kvlr/core';
 
 /** Of so many queries one is asked: what it attends to stands for all of them. */
 const queriesPerSample = 16;
@@ -37,7 +37,7 @@ export function receivedAttention(
         const start = position * numKeyValueHeads * headDim + keyStart;
         let product = 0;
         for (let i = 0; i < headDim; i++) product += queries[queryStart + i]! * keys[start + i]!;
-        weights[position] = scoreAt(product, position - query);
+        weights[position] = scoreAt(product, position, query);
         highest = Math.max(highest, weights[position]!);
       }
       let total = 0;
@@ -53,17 +53,17 @@ export function receivedAttention(
   return received;
 }
 
-/** What softmax is taken of, from the product of a query of the head with a key, `distance` positions behind it. */
+/** What softmax is taken of, from the product of a query of the head with a key, and their positions. */
 function scoresOf(
   { attention, layers }: DecoderShape,
   layer: number,
   head: number,
-): (product: number, distance: number) => number {
+): (product: number, key: number, query: number) => number {
   const { scoreScale, softCap } = attention;
   const { positions } = layers[layer]!;
-  const slope = positions.kind === 'alibi' ? positions.slopes[head]! : 0;
-  return (product, distance) => {
+  const penalty = positions.kind === 'alibi' ? alibiPenalty(positions.slopes[head]!, positions) : () => 0;
+  return (product, key, query) => {
     const score = scoreScale * product;
-    return (softCap === undefined ? score : softCap * Math.tanh(score / softCap)) + slope * distance;
+    return (softCap === undefined ? score : softCap * Math.tanh(score / softCap)) + penalty(key, query);
   };
 }

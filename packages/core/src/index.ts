@@ -58,6 +58,7 @@ export {
 export type { LayerRows, WindowAttention, WindowReader } from './cache/window-reader.ts';
 export { fromBfloat, fromHalf, halfTable, toBfloat, toFiniteHalf, toHalf } from './half-floats.ts';
 export type { ActivationSource, LayerActivations, LogitSource, TapName } from './model/activations.ts';
+export { alibiPenalty, roundToBfloat16 } from './model/alibi-penalty.ts';
 export {
   type Activation,
   type AttentionShape,

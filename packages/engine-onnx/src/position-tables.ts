@@ -1,5 +1,4 @@
-import { decodeBfloat16, encodeBfloat16 } from '@kvlr/checkpoint';
-import type { DecoderShape, LayerShape, PositionShape } from '@kvlr/core';
+import { alibiPenalty, type DecoderShape, type LayerShape } from '@kvlr/core';
 import { ropeFrequencies, ropeTables } from '@kvlr/rope';
 import { positionNames } from './graphs/attention.ts';
 import { type Placement, sees } from './placement.ts';
@@ -35,8 +34,13 @@ export function positionTables(
       };
     }
     case 'alibi': {
+      // Counted from the furthest token, since softmax knows differences only.
+      const last = placement.positions.reduce((most, position) => Math.max(most, position), 0);
       const values = Float32Array.from(
-        positions.slopes.flatMap((slope) => penaltiesOf(slope, positions, placement.positions)),
+        positions.slopes.flatMap((slope) => {
+          const penalty = alibiPenalty(slope, positions);
+          return [...placement.positions].map((position) => penalty(position, last));
+        }),
       );
       return {
         [positionNames.mask]: mask,
@@ -69,18 +73,4 @@ function pickRows(table: Float32Array, rows: Int32Array, width: number): Float32
   const picked = new Float32Array(rows.length * width);
   for (const [place, row] of rows.entries()) picked.set(table.subarray(row * width, (row + 1) * width), place * width);
   return picked;
-}
-
-/** Counted from the furthest token, since softmax knows differences only. */
-function penaltiesOf(
-  slope: number,
-  { roundedScale }: Extract<PositionShape, { kind: 'alibi' }>,
-  places: Int32Array,
-): number[] {
-  const positions = [...places];
-  const last = positions.reduce((most, position) => Math.max(most, position), 0);
-  if (roundedScale === undefined) return positions.map((position) => slope * (position - last));
-  const rounded = decodeBfloat16(encodeBfloat16(Float32Array.from(positions, (position) => slope * position)));
-  const [ofLast] = decodeBfloat16(encodeBfloat16(Float32Array.of(slope * last)));
-  return [...rounded].map((value) => roundedScale * (value - ofLast!));
 }

@@ -1,7 +1,6 @@
-import { type LayerShape, type PositionShape, withPlace } from '@kvlr/core';
+import { type LayerShape, type PositionShape, roundToBfloat16, withPlace } from '@kvlr/core';
 import { parseRopeParameters } from '@kvlr/rope';
 import type { ShapeRules } from '../architectures/architecture.ts';
-import { decodeBfloat16, encodeBfloat16 } from '../dtypes.ts';
 import { type ConfigReader, fieldOf, malformedConfig, unsupportedConfig } from './settings.ts';
 
 type Window = LayerShape['window'];
@@ -48,7 +47,7 @@ export function layerPositions(
     // As transformers' sdpa attention, its default, computes Falcon; its eager attention adds the same numbers twice, to the mask
     // and to the scores.
     const slopes = alibiSlopes(rule, numAttentionHeads);
-    const rounded = { slopes: roundToBfloat16(slopes), roundedScale: 1 / Math.sqrt(headDim) };
+    const rounded = { slopes: slopes.map(roundToBfloat16), roundedScale: 1 / Math.sqrt(headDim) };
     return every(() => ({ kind, ...(rule === 'falcon' ? rounded : { slopes }) }));
   }
   const isWithout = layersWithout(reader, rules.without);
@@ -105,10 +104,6 @@ function layersWithout(reader: ConfigReader, rules: ShapeRules['positions']['wit
     throw malformedConfig(rules.field, `a list of ${numLayers} of 0 and 1`, list);
   }
   return (layer) => list[layer] === 0;
-}
-
-function roundToBfloat16(numbers: readonly number[]): number[] {
-  return [...decodeBfloat16(encodeBfloat16(Float32Array.from(numbers)))];
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type AttentionWeights, type CompressedLayer, type PositionShape, stockLayout } from '@kvlr/core';
+import { type AttentionWeights, alibiPenalty, type CompressedLayer, stockLayout } from '@kvlr/core';
 import { createMatrix, hstack, type Matrix, multiply, multiplyTransposed, rows, splitRows, vstack } from '@kvlr/linalg';
 import { ropeFrequencies, rotate } from '@kvlr/rope';
 import type { SourceLayer } from '../source-layer.ts';
@@ -115,30 +115,16 @@ interface Scoring {
   scale: number;
   softCap: number | undefined;
   window: number;
-  /** Added to the score of the key at position n for the query at m. */
-  penalty: ((m: number, n: number) => number) | undefined;
+  /** Added to the score of a key for a query, at these positions. */
+  penalty: ((key: number, query: number) => number) | undefined;
 }
 
 /** How the scores of one of the source's query heads become weights. */
 export function scoringOf({ shape, layer }: LayerPlace, queryHead: number, tokens: number): Scoring {
   const { scoreScale: scale, softCap } = shape.attention;
   const { positions, window = tokens } = shape.layers[layer]!;
-  return { tokens, scale, softCap, window, penalty: penaltyOf(positions, queryHead) };
-}
-
-function penaltyOf(positions: PositionShape, queryHead: number): Scoring['penalty'] {
-  if (positions.kind !== 'alibi') return undefined;
-  const { roundedScale } = positions;
-  const slope = positions.slopes[queryHead]!;
-  if (roundedScale === undefined) return (m, n) => slope * (n - m);
-  return (_, n) => roundedScale * nearestBfloat16(slope * n);
-}
-
-function nearestBfloat16(value: number): number {
-  const word = new Uint32Array(Float32Array.of(value).buffer);
-  const bits = word[0]!;
-  word[0] = (bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000;
-  return new Float32Array(word.buffer)[0]!;
+  const penalty = positions.kind === 'alibi' ? alibiPenalty(positions.slopes[queryHead]!, positions) : undefined;
+  return { tokens, scale, softCap, window, penalty };
 }
 
 /** Softmax attention of one head for each window, each token seeing itself and what came before in the window of the layer. */
@@ -164,7 +150,7 @@ function softmaxCausal(scores: Float64Array, { tokens, softCap, penalty, window,
     for (let index = start; isScaled && index < end; index++) {
       const score = scoring.scale * scores[index]!;
       const capped = softCap === undefined ? score : softCap * Math.tanh(score / softCap);
-      scores[index] = capped + (penalty?.(row, index - begin) ?? 0);
+      scores[index] = capped + (penalty?.(index - begin, row) ?? 0);
     }
     let highest = Number.NEGATIVE_INFINITY;
     for (let index = start; index < end; index++) highest = Math.max(highest, scores[index]!);

@@ -6,7 +6,8 @@ import { traitsOf } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuShape } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
-import { type DecodeCase, decodeSource, splitShader } from './decode-attention-shader.ts';
+import { type DecodeCase, decodeSource } from './decode-attention-shader.ts';
+import { splitShader } from './decode-workgroup-shader.ts';
 import { LEAST_SPLIT, partSize, planDecode, splitsOf, wordsAtOnce } from './workgroup-plan.ts';
 
 /** The body of `decodeAttention` on WebGPU: one dispatch for a short cache, else one and another that joins its parts. */

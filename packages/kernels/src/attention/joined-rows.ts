@@ -1,7 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type CacheFormat, type CacheWindow, sequenceStruct } from '../cache/cache-format.ts';
 import type { RowSource } from '../projection/row-source.ts';
-import { splitShader } from './decode-attention-shader.ts';
+import { splitShader } from './decode-workgroup-shader.ts';
 import { LEAST_SPLIT, partSize } from './workgroup-plan.ts';
 
 /** Weights of parts that a workgroup holds at most. */

@@ -1,4 +1,4 @@
-import type { DecoderShape, PositionShape } from '@kvlr/core';
+import { alibiPenalty, type DecoderShape, type PositionShape } from '@kvlr/core';
 import { ropeFrequencies } from '@kvlr/rope';
 import {
   add,
@@ -152,7 +152,10 @@ export class PositionTables {
       const count = keys[0]!.length;
       const values = keys.flatMap((positions, sequence) => {
         const newest = this.lengths[sequence]! - 1;
-        return slopes.flatMap((slope) => penaltiesOf(slope, shape, positions, newest));
+        return slopes.flatMap((slope) => {
+          const penalty = alibiPenalty(slope, shape);
+          return positions.map((position) => penalty(position, newest));
+        });
       });
       return tensor(values, [keys.length, slopes.length, 1, count]);
     }) as Tensor4D;
@@ -169,25 +172,6 @@ export class PositionTables {
     this.made.set(key, made);
     return made;
   }
-}
-
-function penaltiesOf(
-  slope: number,
-  { roundedScale }: PositionShape & { kind: 'alibi' },
-  positions: readonly number[],
-  newest: number,
-): number[] {
-  if (roundedScale === undefined) return positions.map((position) => slope * (position - newest));
-  const rounded = (position: number) => roundToBfloat16(slope * position);
-  return positions.map((position) => roundedScale * (rounded(position) - rounded(newest)));
-}
-
-/** The nearest number with the upper half of a float32's bits, of two the even one. */
-function roundToBfloat16(value: number): number {
-  const float = Float32Array.of(value);
-  const [bits] = new Uint32Array(float.buffer);
-  new Uint32Array(float.buffer)[0] = ((bits! + 0x7fff + ((bits! >>> 16) & 1)) >>> 16) << 16;
-  return float[0]!;
 }
 
 /** The pair that each of the rotated numbers of a head belongs to. */

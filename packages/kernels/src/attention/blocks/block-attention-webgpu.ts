@@ -8,8 +8,8 @@ import { rotationAt } from '../../cache/rotation-table.ts';
 import { traitsOf } from '../../webgpu/device-traits.ts';
 import type { GpuSource } from '../../webgpu/program.ts';
 import { runProgram } from '../../webgpu/run-program.ts';
-import { splitShader } from '../decode-attention-shader.ts';
 import { attentionParts } from '../decode-attention-webgpu.ts';
+import { splitShader } from '../decode-workgroup-shader.ts';
 import { headsOfOneSlot, LEAST_SPLIT, partSize, splitsOf } from '../workgroup-plan.ts';
 import type { BlockAttentionAttributes, BlockAttentionInputs } from './block-attention-host.ts';
 
