@@ -29,8 +29,9 @@ import { writeResults } from './lib/write-results.mjs';
 
 const options = readOptions(
   `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,peer,training,large] [--memory-gb 60]
-  [--smoke] [--f16] [--note TEXT] [--output PATH]
+  [--smoke] [--kernels] [--f16] [--note TEXT] [--output PATH]
 --smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA, which the peer's f16 rows need.
+--kernels: under every row of decoding a dispatch of each kind as well.
 --memory-gb: of the device; weights and caches that take more are left out.
 What does not fit into the seconds is left out and said to be. The results are written after every part.`,
   {
@@ -38,6 +39,7 @@ What does not fit into the seconds is left out and said to be. The results are w
     parts: ['chain', 'copy', 'attention', 'host', 'small', 'peer', 'training', 'large'],
     'memory-gb': 60,
     smoke: false,
+    kernels: false,
     f16: false,
     note: undefined,
     output: undefined,
@@ -221,11 +223,24 @@ async function decodeRows(name, shape, heads, weights, dtype, cases) {
         const shapeHere = withKeyValueHeads(shape, numKeyValueHeads);
         // What a step reads is all there is, but for the table of a head of its own.
         const bytes = decodeBytes(shapeHere, { weights, cache: dtype, context, batch });
+        const kernelRows = [];
         await row(`${label}: ${context} tokens, batch ${batch}`, async () => {
           if (bytes > 1e9 * options['memory-gb']) throw new Error(`${(bytes / 1e9).toFixed(0)} GB are too much`);
-          const times = await timeRecordedDecode(model, { context, batch, dtype, lotTokens: 4, lots: smoke ? 2 : 8 });
+          const settings = {
+            context,
+            batch,
+            dtype,
+            lotTokens: 4,
+            lots: smoke ? 2 : 8,
+            kernelRounds: options.kernels ? 3 : 0,
+          };
+          const { kernels = [], ...times } = await timeRecordedDecode(model, settings);
+          for (const { kind, dispatches, ...each } of kernels) {
+            kernelRows.push({ name: `- ${kind}`, ...each, dispatchesPerStep: dispatches });
+          }
           return { ...times, tokensPerSecond: (1000 * batch) / times.wall };
         });
+        report.rows.push(...kernelRows);
       }
       model.dispose();
     } catch (error) {

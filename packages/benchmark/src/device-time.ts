@@ -168,6 +168,8 @@ export interface RecordedDecodeSettings {
   /** Tokens of a lot, and lots that are timed. */
   lotTokens: number;
   lots: number;
+  /** Rounds in which the dispatches of each kind, all layers' one behind another, are timed as well; 0 by default. */
+  kernelRounds?: number;
 }
 
 /** Milliseconds of a token of every sequence, medians over lots. */
@@ -179,6 +181,13 @@ interface LotTimes extends DeviceTimes {
 export interface RecordedDecodeTimes extends LotTimes {
   dispatchesPerStep: number;
   cacheBytes: number;
+  /** A dispatch of each kind, with the number of them in a step; where `kernelRounds` asks for them. */
+  kernels?: KernelTimes[];
+}
+
+interface KernelTimes extends DeviceTimes {
+  kind: string;
+  dispatches: number;
 }
 
 /**
@@ -187,7 +196,7 @@ export interface RecordedDecodeTimes extends LotTimes {
  */
 export async function timeRecordedDecode(
   model: DecoderModel,
-  { context, batch, dtype, lotTokens, lots }: RecordedDecodeSettings,
+  { context, batch, dtype, lotTokens, lots, kernelRounds = 0 }: RecordedDecodeSettings,
 ): Promise<RecordedDecodeTimes> {
   const cache = await model.createCache({ dtype, batch, capacity: context + (lots + 3) * lotTokens });
   const decoding = await model.recordSteps(cache, {}, lotTokens);
@@ -208,11 +217,22 @@ export async function timeRecordedDecode(
       ...(await timeLots(decoding, lotTokens, lots)),
       dispatchesPerStep: decoding.dispatches,
       cacheBytes: cache.usedBytes,
+      ...(kernelRounds > 0 && { kernels: await timeKernels(decoding.recordedStep!, kernelRounds) }),
     };
   } finally {
     decoding.dispose();
     cache.dispose();
   }
+}
+
+/** Dispatches of one kind belong to different layers, so that none finds what it reads in the device's cache memory. */
+async function timeKernels(step: RecordedStep, rounds: number): Promise<KernelTimes[]> {
+  const times: KernelTimes[] = [];
+  for (const [kind, dispatches] of step.kinds) {
+    const all = await timePass((pass) => step.encode(pass, kind), rounds);
+    times.push({ kind, dispatches, ...perCall(all, dispatches) });
+  }
+  return times;
 }
 
 /** Lots of tokens one after another, each begun before the one before it is read; none is under way before. */

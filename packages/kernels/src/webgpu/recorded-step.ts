@@ -5,9 +5,11 @@ import { bookCounts, type KernelCount, recordCounts } from '../fused-kernel.ts';
 
 /** A list of dispatches with all their buffers bound, to be run again and again. */
 export interface RecordedStep {
-  /** Writes the dispatches into a pass. Makes no bind group and no buffer, and writes none. */
-  encode(pass: GPUComputePassEncoder): void;
+  /** Writes the dispatches, or those of one kind alone, into a pass. Makes no bind group and no buffer, and writes none. */
+  encode(pass: GPUComputePassEncoder, kind?: string): void;
   readonly dispatches: number;
+  /** Kinds of dispatches, by kernel and workgroups, with the number of each. */
+  readonly kinds: ReadonlyMap<string, number>;
   /** Bytes of the buffers that are its own: intermediate results and uniforms. */
   readonly byteLength: number;
   /** Frees its buffers, once what was submitted has run. */
@@ -15,6 +17,8 @@ export interface RecordedStep {
 }
 
 interface RecordedDispatch {
+  /** Of the kernel. */
+  name: string;
   pipeline: GPUComputePipeline;
   group: GPUBindGroup;
   workgroups: readonly [x: number, y?: number, z?: number];
@@ -100,19 +104,24 @@ export class Recording {
   }
 
   finish(counts: ReadonlyMap<string, KernelCount>): RecordedStep {
-    const { dispatches, buffers } = this;
+    const { buffers } = this;
+    const dispatches = this.dispatches.map((each) => ({ ...each, kind: kindOf(each) }));
+    const kinds = new Map<string, number>();
+    for (const { kind } of dispatches) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
     return {
       dispatches: dispatches.length,
+      kinds,
       byteLength: buffers.reduce((sum, { size }) => sum + size, 0),
-      encode(pass) {
+      encode(pass, only) {
         let before: GPUComputePipeline | undefined;
-        for (const { pipeline, group, workgroups } of dispatches) {
+        for (const { kind, pipeline, group, workgroups } of dispatches) {
+          if (only !== undefined && kind !== only) continue;
           if (pipeline !== before) pass.setPipeline(pipeline);
           before = pipeline;
           pass.setBindGroup(0, group);
           pass.dispatchWorkgroups(...workgroups);
         }
-        bookCounts(counts);
+        if (only === undefined) bookCounts(counts);
       },
       dispose: () => this.destroy(),
     };
@@ -137,6 +146,10 @@ export class Recording {
     this.buffers.push(buffer);
     return buffer;
   }
+}
+
+function kindOf({ name, workgroups }: RecordedDispatch): string {
+  return `${name}, ${workgroups.join(' x ')} workgroups`;
 }
 
 function refuseStockOp(program: { shaderKey?: string }): never {

@@ -61,9 +61,10 @@ function recordProgram(gpu: WebGPUBackend, program: GpuProgram, recording: Recor
   );
   const pipeline = pipelineOf(gpu.device, program);
   const buffers = [...program.reads.map((read) => read.tensor), ...outputs].map((tensor) => recording.bufferOf(tensor));
-  const { uniforms = [], workgroups } = program;
+  const { name, uniforms = [], workgroups } = program;
   if (uniforms.length > 0) buffers.push(recording.uniforms(bytesOfUniforms(uniforms)));
-  recording.add({ pipeline: pipeline.compute, group: makeBindGroup(gpu.device, pipeline, buffers), workgroups });
+  const group = makeBindGroup(gpu.device, pipeline, buffers);
+  recording.add({ name, pipeline: pipeline.compute, group, workgroups });
   countDispatch();
   return outputs;
 }

@@ -119,6 +119,11 @@ export class RecordedDecoding {
     return this.step?.dispatches ?? 0;
   }
 
+  /** What each kind of dispatch of a step is; undefined before the first is recorded. */
+  get recordedStep(): RecordedStep | undefined {
+    return this.step;
+  }
+
   /** Lots that were started and not read. */
   get underWay(): number {
     return this.lots.length;
