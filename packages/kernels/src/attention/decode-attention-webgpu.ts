@@ -8,7 +8,15 @@ import { runProgram } from '../webgpu/run-program.ts';
 import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
 import { type DecodeCase, decodeSource } from './decode-attention-shader.ts';
 import { splitShader } from './decode-workgroup-shader.ts';
-import { LEAST_SPLIT, partSize, planDecode, splitsOf, wordsAtOnce } from './workgroup-plan.ts';
+import {
+  DECODE_LANES,
+  LEAST_SPLIT,
+  MOST_SPLITS,
+  partSize,
+  planDecode,
+  splitsOf,
+  wordsAtOnce,
+} from './workgroup-plan.ts';
 
 /** The body of `decodeAttention` on WebGPU: one dispatch for a short cache, else one and another that joins its parts. */
 export function decodeAttentionOnGpu(
@@ -37,6 +45,9 @@ export function attentionParts(
     withQueries(inputs, format),
   );
 }
+
+/** Lanes of a workgroup that joins the parts of a head: as many as there are parts at most. */
+const COMBINE_LANES = MOST_SPLITS;
 
 type Complete = (program: GpuProgram & Required<Pick<GpuProgram, 'uniforms'>>) => GpuProgram;
 
@@ -134,7 +145,7 @@ function attend(gpu: WebGPUBackend, inputs: CacheInputs, sizes: DecodeSizes, com
     name: 'combine_attention',
     shape: [numAttentionHeads, valueSlotWidth, window.window, window.sinks],
     reads: [
-      { name: 'parts', type: 'f32', tensor: results },
+      { name: 'parts', type: 'vec4<f32>', tensor: results },
       { name: 'sequences', type: 'struct Sequence', tensor: inputs.sequences },
     ],
     writes: [{ name: 'results', type: 'f32', shape: [batch, numAttentionHeads * valueSlotWidth], dtype: 'float32' }],
@@ -145,6 +156,7 @@ function attend(gpu: WebGPUBackend, inputs: CacheInputs, sizes: DecodeSizes, com
         ...{ allHeads: numAttentionHeads, valueSlotWidth, leastSplit: LEAST_SPLIT },
         ...partSize(valueSlotWidth),
         ...window,
+        columnLanes: Math.min(COMBINE_LANES, 2 ** Math.ceil(Math.log2(valueSlotWidth / 4))),
       },
       code: [sequenceStruct, splitShader, combineParts].join('\n'),
     }),
@@ -165,11 +177,12 @@ function attendInSplits(
   const [batch, capacity] = cache.shape as [number, number];
   const { valueSlotWidth } = format.layout;
   const plan = planDecode(format, numAttentionHeads, variants);
-  const subgroups = traitsOf(gpu).subgroup >= plan.team;
-  const given: DecodeCase = { allHeads: numAttentionHeads, variants, ...window, single, subgroups, appends };
+  const ofDevice = Math.min(traitsOf(gpu).subgroup, DECODE_LANES);
+  const subgroup = ofDevice >= plan.team ? ofDevice : 0;
+  const given: DecodeCase = { allHeads: numAttentionHeads, variants, ...window, single, subgroup, appends };
   const shape: GpuShape = [
     ...formatShape(format),
-    ...[numAttentionHeads, variants, window.window, window.sinks, single, subgroups],
+    ...[numAttentionHeads, variants, window.window, window.sinks, single, subgroup],
     ...(appends ? [appends.headDim, appends.keyWidth, appends.rowWidth] : []),
   ];
   const resultShape = [batch, numAttentionHeads * valueSlotWidth];
@@ -191,10 +204,15 @@ function attendInSplits(
   ).at(-1)!;
 }
 
-/** Joins the parts of one head: weights each by the exponential of its highest score. */
+/**
+ * Joins the parts of one head: weights each by the exponential of its highest score. Some lanes take the columns, four at a time, of
+ * some of the parts each.
+ */
 const combineParts = `
-  const lanes = 64;
-  var<workgroup> highs: array<f32, lanes>;
+  const lanes = ${COMBINE_LANES};
+  var<workgroup> weights: array<f32, lanes>;
+  var<workgroup> reduced: array<f32, lanes>;
+  var<workgroup> sums: array<vec4<f32>, lanes>;
 
   @compute @workgroup_size(lanes)
   fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -204,22 +222,45 @@ const combineParts = `
     let most = entriesOfSplit(entries);
     let used = (entries + most - 1) / most;
     let begin = row * uniforms.splits * partNumbers;
-    var high = -3.0e38;
-    for (var split = lane; split < used; split += lanes) {
-      high = max(high, parts[begin + split * partNumbers + scoreAt]);
+    var part = vec4<f32>(-3.0e38, 0.0, 0.0, 0.0);
+    if (lane < used) { part = parts[(begin + lane * partNumbers + scoreAt) / 4]; }
+    reduced[lane] = part.x;
+    for (var step = lanes / 2; step > 0; step /= 2) {
+      workgroupBarrier();
+      if (lane < step) { reduced[lane] = max(reduced[lane], reduced[lane + step]); }
     }
-    highs[lane] = high;
     workgroupBarrier();
-    for (var other = 0; other < lanes; other++) { high = max(high, highs[other]); }
-    for (var c = lane; c < valueSlotWidth; c += lanes) {
-      var sum = 0.0;
-      var total = 0.0;
-      for (var split = 0; split < used; split++) {
-        let at = begin + split * partNumbers;
-        let weight = exp(parts[at + scoreAt] - high);
-        sum += weight * parts[at + c];
-        total += weight * parts[at + scoreAt + 1];
+    let weight = select(0.0, exp(part.x - reduced[0]), lane < used);
+    workgroupBarrier();
+    weights[lane] = weight;
+    reduced[lane] = weight * part.y;
+    for (var step = lanes / 2; step > 0; step /= 2) {
+      workgroupBarrier();
+      if (lane < step) { reduced[lane] += reduced[lane + step]; }
+    }
+    workgroupBarrier();
+    let total = reduced[0];
+    let team = lane / columnLanes;
+    for (var block = 0; block < scoreAt / 4; block += columnLanes) {
+      let column = block + lane % columnLanes;
+      var sum = vec4<f32>();
+      if (column < scoreAt / 4) {
+        for (var split = team; split < used; split += lanes / columnLanes) {
+          sum += weights[split] * parts[(begin + split * partNumbers) / 4 + column];
+        }
       }
-      results[row * valueSlotWidth + c] = select(0.0, sum / total, total > 0.0);
+      sums[lane] = sum;
+      for (var step = lanes / 2; step >= columnLanes; step /= 2) {
+        workgroupBarrier();
+        if (lane < step) { sums[lane] += sums[lane + step]; }
+      }
+      workgroupBarrier();
+      if (team == 0) {
+        let joined = select(vec4<f32>(), sums[lane] / total, total > 0.0);
+        for (var c = 0; c < 4; c++) {
+          if (4 * column + c < valueSlotWidth) { results[row * valueSlotWidth + 4 * column + c] = joined[c]; }
+        }
+      }
+      workgroupBarrier();
     }
   }`;

@@ -7,6 +7,9 @@ import { LEAST_SPLIT, partSize } from './workgroup-plan.ts';
 /** Weights of parts that a workgroup holds at most. */
 const MOST_WEIGHTS = 640;
 
+/** Lanes that share the weights of a row, and parts that a lane loads at once. */
+const [ROW_LANES, PARTS_AT_ONCE] = [8, 8];
+
 /** Weights that a product of joined parts holds: their number is rounded up, so that a growing cache does not make ever new shaders. */
 function heldWeights(batch: number, heads: number, splits: number): number {
   return batch * heads * 2 ** Math.ceil(Math.log2(splits));
@@ -33,7 +36,7 @@ export function joinedRows(
   const { valueSlotWidth } = layout;
   const weights = heldWeights(batch, allHeads, splits);
   return {
-    numbers: 2 * weights,
+    numbers: 2 * weights + 2 * ROW_LANES * batch * allHeads,
     shape: [batch, allHeads, valueSlotWidth, weights, window.window, window.sinks],
     reads: [
       { name: 'parts', type: 'vec4<f32>', tensor: parts },
@@ -41,7 +44,7 @@ export function joinedRows(
     ],
     uniforms: [{ name: 'splits', type: 'i32', value: splits }],
     constants: {
-      ...{ batch, allHeads, valueSlotWidth, weights, leastSplit: LEAST_SPLIT },
+      ...{ batch, allHeads, valueSlotWidth, weights, leastSplit: LEAST_SPLIT, rowLanes: ROW_LANES },
       ...partSize(valueSlotWidth),
       ...window,
     },
@@ -52,6 +55,9 @@ export function joinedRows(
 const joinShader = `
   /** Of each part its highest score and its sum of weights; then its share of the joined values. */
   var<workgroup> shares: array<vec2<f32>, weights>;
+  /** Of each lane that looks at a row: the highest of its parts, and the sum of their weights. */
+  var<workgroup> laneHighs: array<f32, batch * allHeads * rowLanes>;
+  var<workgroup> laneTotals: array<f32, batch * allHeads * rowLanes>;
 
   /** Parts in use of a sequence. */
   fn partsOf(sequence: i32) -> i32 {
@@ -68,20 +74,39 @@ const joinShader = `
       }
       shares[part] = share;
     }
+    let all = batch * allHeads * rowLanes;
     workgroupBarrier();
-    for (var row = local; row < batch * allHeads; row += invocations) {
-      let begin = row * uniforms.splits;
-      let end = begin + partsOf(row / allHeads);
+    for (var lane = local; lane < all; lane += invocations) {
+      let begin = lane / rowLanes * uniforms.splits;
+      let end = begin + partsOf(lane / (rowLanes * allHeads));
       var high = -3.0e38;
-      for (var part = begin; part < end; part++) { high = max(high, shares[part].x); }
+      for (var part = begin + lane % rowLanes; part < end; part += rowLanes) { high = max(high, shares[part].x); }
+      laneHighs[lane] = high;
+    }
+    workgroupBarrier();
+    for (var lane = local; lane < all; lane += invocations) {
+      let first = lane / rowLanes * rowLanes;
+      let begin = lane / rowLanes * uniforms.splits;
+      let end = begin + partsOf(lane / (rowLanes * allHeads));
+      var high = -3.0e38;
+      for (var other = first; other < first + rowLanes; other++) { high = max(high, laneHighs[other]); }
       var total = 0.0;
-      for (var part = begin; part < end; part++) {
+      for (var part = begin + lane % rowLanes; part < end; part += rowLanes) {
         let share = exp(shares[part].x - high);
         total += share * shares[part].y;
         shares[part].x = share;
       }
+      laneTotals[lane] = total;
+    }
+    workgroupBarrier();
+    for (var lane = local; lane < all; lane += invocations) {
+      let first = lane / rowLanes * rowLanes;
+      let begin = lane / rowLanes * uniforms.splits;
+      let end = begin + partsOf(lane / (rowLanes * allHeads));
+      var total = 0.0;
+      for (var other = first; other < first + rowLanes; other++) { total += laneTotals[other]; }
       let factor = select(0.0, 1.0 / total, total > 0.0);
-      for (var part = begin; part < end; part++) { shares[part].x *= factor; }
+      for (var part = begin + lane % rowLanes; part < end; part += rowLanes) { shares[part].x *= factor; }
     }
   }
 
@@ -91,8 +116,10 @@ const joinShader = `
     let begin = (token * allHeads + column / valueSlotWidth) * uniforms.splits;
     let place = column % valueSlotWidth;
     let end = begin + partsOf(token);
-    for (var part = begin; part < end; part++) {
-      sum += shares[part].x * parts[(part * partNumbers + place) / 4];
+    // Several loads are under way at once.
+    for (var first = begin; first < end; first += ${PARTS_AT_ONCE}) {
+      ${[...Array(PARTS_AT_ONCE).keys()].map((n) => `let part${n} = parts[(min(first + ${n}, end - 1) * partNumbers + place) / 4];`).join(' ')}
+      ${[...Array(PARTS_AT_ONCE).keys()].map((n) => `if (first + ${n} < end) { sum += shares[first + ${n}].x * part${n}; }`).join(' ')}
     }
     return sum;
   }`;

@@ -53,9 +53,12 @@ export const ENTRIES_AT_ONCE = 4;
 /** Entries that are worth a workgroup of their own. */
 export const LEAST_SPLIT = 64;
 /** Parts into which decode attention divides a cache at most. */
-const MOST_SPLITS = 64;
-/** Running sums that a lane of decode attention may keep, so that they stay in registers. */
+export const MOST_SPLITS = 128;
+/** Running sums that a lane of decode attention may keep, so that they stay in registers; and as many as leave room for more workgroups. */
 const DECODE_SUMS = 64;
+const FEW_DECODE_SUMS = 32;
+/** Words of a slot that a lane reads at once at most. */
+export const FEW_WORDS = 8;
 
 /** Words that a lane loads at once: 16 bytes where every slot begins at a multiple of them, which those behind a header do not. */
 export function wordsAtOnce({ keySlotWords, valueSlotWords, dtype }: CacheFormat): 1 | 4 {
@@ -91,10 +94,17 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
   const [keyLoads, valueLoads] = [loads(keySlotWidth), loads(valueSlotWidth)];
   const planOf = (share: HeadShare): DecodePlan & { fits: boolean } => {
     const sums = (team: number) => share.heads * Math.ceil(valueLoads / team) * atOnce * perWord;
+    const loadsOfSlot = Math.max(keyLoads, valueLoads);
+    const isMuch = (lanes: number) =>
+      sums(lanes) > FEW_DECODE_SUMS || Math.ceil(loadsOfSlot / lanes) * atOnce > FEW_WORDS;
     let team = 1;
-    while (team < 8 && team < Math.max(keyLoads, valueLoads)) team *= 2;
-    while (team < 32 && sums(team) > DECODE_SUMS) team *= 2;
-    const keyWordsPerLane = Math.ceil(keyLoads / team) * atOnce;
+    while (team < 32 && team < loadsOfSlot && (team < 8 || isMuch(team))) team *= 2;
+    // More words than a few come in whole blocks of them.
+    const wordsPerLane = (all: number) => {
+      const words = Math.ceil(all / team) * atOnce;
+      return words <= FEW_WORDS ? words : FEW_WORDS * Math.ceil(words / FEW_WORDS);
+    };
+    const keyWordsPerLane = wordsPerLane(keyLoads);
     const queryStride = keyWordsPerLane * team * perWord;
     const headsAtOnce = share.heads > 1 ? 2 : 1;
     const ofSums = share.heads * valueSlotWidth;
@@ -107,7 +117,7 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
       atOnce,
       team,
       keyWordsPerLane,
-      valueWordsPerLane: Math.ceil(valueLoads / team) * atOnce,
+      valueWordsPerLane: wordsPerLane(valueLoads),
       queryStride,
       holdsQueries,
       numbers: holdsQueries ? held : ofSums,
@@ -130,9 +140,12 @@ export function partSize(valueSlotWidth: number): { scoreAt: number; partNumbers
   return { scoreAt, partNumbers: scoreAt + 4 };
 }
 
-/** Parts into which a cache of so many places is divided, one workgroup each for every run of heads, so that the device has enough of them. */
+/**
+ * Parts into which a cache of so many places is divided, one workgroup each for every run of heads: twice as many as fill the device, so
+ * that some wait for memory while others compute.
+ */
 export function splitsOf(capacity: number, headRuns: number, batch: number, { workgroups }: DeviceTraits): number {
-  const wanted = Math.ceil(workgroups / (headRuns * batch));
+  const wanted = Math.ceil((2 * workgroups) / (headRuns * batch));
   return Math.min(MOST_SPLITS, wanted, Math.ceil(capacity / LEAST_SPLIT));
 }
 

@@ -27,6 +27,11 @@ export function numberReader(dtype: EntryDtype): string {
   }`;
 }
 
+/** WGSL expression: the k-th numbers of `words: vec4<u32>`, of four entries; of codes with a header without its scale and offset. */
+export function fourNumbers(dtype: EntryDtype, k: number): string {
+  return slotDtypes[dtype].wgsl.four(k);
+}
+
 /**
  * WGSL with `writeSlot(at, width, lane)`: all `lanes` lanes of a workgroup together write slot[0 .. width - 1] to the words of
  * `cache` from `at` on, four of them at a time where `cache` is made of vec4. Before it a barrier.
@@ -76,10 +81,15 @@ const headerWriter = (most: number) => `
     slotLows[lane] = low;
     slotHighs[lane] = high;
     workgroupBarrier();
-    for (var other = 0; other < lanes; other++) {
-      low = min(low, slotLows[other]);
-      high = max(high, slotHighs[other]);
+    for (var step = lanes / 2; step > 0; step /= 2) {
+      if (lane < step) {
+        slotLows[lane] = min(slotLows[lane], slotLows[lane + step]);
+        slotHighs[lane] = max(slotHighs[lane], slotHighs[lane + step]);
+      }
+      workgroupBarrier();
     }
+    low = slotLows[0];
+    high = slotHighs[0];
     let range = vec2<f32>((high - low) / ${most}.0, low);
     let packedHeader = pack2x16float(clamp(range, vec2<f32>(-65504.0), vec2<f32>(65504.0)));
     let header = unpack2x16float(packedHeader);

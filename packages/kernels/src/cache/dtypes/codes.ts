@@ -11,6 +11,7 @@ function codes(bits: 4 | 8, decode: SlotDtype['decode'], readCodes: (word: Local
     decode,
     wgsl: {
       read: 'header.y + header.x * f32(code)',
+      four: (k) => `vec4<f32>((words >> vec4<u32>(${bits * k})) & vec4<u32>(${most}))`,
       write: `u32(clamp(round((value - header.y) * header.x), 0.0, ${most}.0))`,
     },
     wasm: {

@@ -11,7 +11,7 @@ export const f32: SlotDtype = {
   decode({ floats }, at, values, to, width) {
     for (let c = 0; c < width; c++) values[to + c] = floats[at + c]!;
   },
-  wgsl: { read: 'bitcast<f32>(code)', write: 'bitcast<u32>(value)' },
+  wgsl: { read: 'bitcast<f32>(code)', four: () => 'bitcast<vec4<f32>>(words)', write: 'bitcast<u32>(value)' },
 };
 
 /** Halves, two in a word; beyond their range the greatest. */
@@ -34,6 +34,8 @@ export const f16: SlotDtype = {
   },
   wgsl: {
     read: 'unpack2x16float(code).x',
+    four: (k) =>
+      `vec4<f32>(${['x', 'y', 'z', 'w'].map((entry) => `unpack2x16float(words.${entry})[${k}]`).join(', ')})`,
     write: 'pack2x16float(vec2<f32>(clamp(value, -65504.0, 65504.0), 0.0))',
   },
   wasm: {
@@ -93,6 +95,14 @@ export const fp8: SlotDtype = {
   wgsl: {
     read: `select(1.0, -1.0, (code & 128u) != 0u) * select(
       bitcast<f32>(((code & 127u) << 20u) + 0x3c000000u), f32(code & 7u) / 512.0, (code & 120u) == 0u)`,
+    four(k) {
+      const all = (value: string) => `vec4<u32>(${value})`;
+      const codes = `(words >> ${all(`${8 * k}`)})`;
+      const masked = (mask: string) => `(${codes} & ${all(mask)})`;
+      const normal = `bitcast<vec4<f32>>((${masked('127')} << ${all('20')}) + ${all('0x3c000000')})`;
+      const size = `select(${normal}, vec4<f32>${masked('7')} / 512.0, ${masked('120')} == ${all('0')})`;
+      return `select(vec4<f32>(1.0), vec4<f32>(-1.0), ${masked('128')} != ${all('0')}) * ${size}`;
+    },
     write: `select(0u, 128u, value < 0.0) | select(
       (bitcast<u32>(min(abs(value), ${greatestFloat8}.0)) - 0x3c000000u + 0x7ffffu
         + ((bitcast<u32>(min(abs(value), ${greatestFloat8}.0)) >> 20u) & 1u)) >> 20u,
