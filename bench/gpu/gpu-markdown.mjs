@@ -6,9 +6,10 @@ export function gpuMarkdown({ title, rows, environment, notes }) {
   const lines = rows.map((each) => {
     if (each.problem !== undefined) return `| ${each.name} | ${each.problem} | | | | |`;
     const { device, wall, host, recorded, stepByStep, bytesPerSecond, shareOfCopy } = each;
-    const { tokensPerSecond, dispatchesPerStep, kvlrIsFaster } = each;
+    const { tokensPerSecond, dispatchesPerStep, kvlrIsFaster, byCommand } = each;
     const more = [
       bytesPerSecond && `${text(bytesPerSecond / 1e9, 0)} GB/s`,
+      byCommand && `by the device's own command ${text(byCommand / 1e9, 0)} GB/s`,
       shareOfCopy && `${text(100 * shareOfCopy, 0)} % of copying`,
       tokensPerSecond && `${text(tokensPerSecond, 1)} tokens/s`,
       dispatchesPerStep && `${dispatchesPerStep} dispatches`,

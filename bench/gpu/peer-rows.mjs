@@ -14,6 +14,7 @@ export async function peerRows(label, source, dtype, { context, tokens, rounds }
   const opened = [];
   try {
     for (const one of open) opened.push(await one());
+    console.error(`${label}, ${context} tokens: both are loaded`);
     const decoded = await measureInRounds(
       opened.map((decoder) => async () => (await decoder.decode()).times),
       { rounds },

@@ -1,5 +1,6 @@
 export { loadModel, type OpenModelSettings } from './node/load-model.ts';
 export {
+  dawnExactTimestamps,
   dawnF16OnNvidia,
   type NodeRuntime,
   type NodeRuntimeSettings,

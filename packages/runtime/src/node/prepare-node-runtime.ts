@@ -20,6 +20,9 @@ export interface NodeRuntime {
  */
 export const dawnF16OnNvidia = 'enable-dawn-features=vulkan_enable_f16_on_nvidia';
 
+/** Setting of Dawn that leaves timestamps as the device gives them; without it they are whole multiples of 65,536 ns. */
+export const dawnExactTimestamps = 'disable-dawn-features=timestamp_quantization';
+
 export interface NodeRuntimeSettings {
   /**
    * Settings of Dawn, as its `create` takes them. 'backend=null' is a device that computes nothing, to time the host; see
