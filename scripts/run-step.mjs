@@ -50,9 +50,12 @@ export async function eachInParallel(items, work) {
 /** pnpm 10 through npx, so that Node and npm are all a machine needs. */
 export const pnpm = (argumentList) => ['npx', ['--yes', 'pnpm@10', ...argumentList]];
 
-/** Installs exactly what the lock file names and builds every package. */
-export function installAndBuild() {
+/**
+ * Installs exactly what the lock file names and builds: 'build' every package, 'build:code' the command line alone, without
+ * types and without the demo's page, which are the slow parts.
+ */
+export function installAndBuild(script = 'build') {
   return (
-    runStep(...pnpm(['install', '--frozen-lockfile', '--reporter=append-only'])) || runStep(...pnpm(['run', 'build']))
+    runStep(...pnpm(['install', '--frozen-lockfile', '--reporter=append-only'])) || runStep(...pnpm(['run', script]))
   );
 }

@@ -2,7 +2,7 @@
 import { installAndBuild, runStep } from './run-step.mjs';
 
 const code =
-  installAndBuild() ||
+  installAndBuild('build:code') ||
   runStep('node', [
     'apps/cli/dist/main.js',
     'compress',
@@ -13,5 +13,9 @@ const code =
     '--overwrite',
     ...process.argv.slice(2),
   ]);
-if (code === 0) console.log('\nNext: npx kvlr demo    the two models side by side, in the browser');
+if (code === 0) {
+  console.log(
+    '\nNext: npm run demo    builds the page that shows both models side by side (a minute or two, once), and serves it',
+  );
+}
 process.exit(code);

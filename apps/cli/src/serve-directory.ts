@@ -38,8 +38,8 @@ export async function serveDirectory(
 ): Promise<DirectoryServer> {
   if (!(await isFile(join(directory, 'index.html')))) {
     throw new KvlrError('file-missing', {
-      message: 'expected a page, found none',
-      hint: 'Build the demo first: pnpm build.',
+      message: 'expected the page of the demo, found none',
+      hint: 'In a clone of kvlr, `npm run demo` builds it and serves it.',
       where: { file: join(directory, 'index.html') },
     });
   }

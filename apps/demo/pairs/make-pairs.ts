@@ -35,7 +35,7 @@ const evaluation = { windowsPerSource: 2, length: 257 };
 
 /**
  * Makes the pairs that the page ships: the embedded model with fewer heads, and what each scores with its cache in each codec.
- * Takes about a minute, once: pairs that were made from the same sources stay.
+ * Takes about a minute on two cores, once: pairs that were made from the same sources stay.
  */
 export async function makePairs(): Promise<void> {
   const key = sourcesHash();
@@ -54,7 +54,7 @@ export async function makePairs(): Promise<void> {
 
 async function compressAll(): Promise<{ set: PairSet; files: Map<string, Uint8Array> }> {
   const { compress, MemoryRunStore } = await import('@kvlr/pipeline');
-  const { createWorkerPool } = await import('@kvlr/pipeline/node');
+  const { createWorkerPool, onnxEngine } = await import('@kvlr/pipeline/node');
   const { prepareNodeRuntime } = await import('@kvlr/runtime/node');
   const { createDirectoryFiles } = await import('@kvlr/checkpoint/node');
   const { openCheckpoint } = await import('@kvlr/checkpoint');
@@ -84,7 +84,7 @@ async function compressAll(): Promise<{ set: PairSet; files: Map<string, Uint8Ar
     const made = [recordOf(original, { name: 'all', keep: 1, scores: await scoresOf(original) })];
     for (const [name, keep] of Object.entries(shares)) {
       const run = await compress({
-        ...{ model: original, texts, store, runtime: { backend: 'wasm', workers } },
+        ...{ model: original, texts, store, runtime: { backend: 'wasm', workers, nativeEngine: onnxEngine } },
         recipe: { ...recipe, keyValueHeads: { keep } },
       });
       const own = await encodePair(run.writtenModel, original);
@@ -110,7 +110,7 @@ async function compressAll(): Promise<{ set: PairSet; files: Map<string, Uint8Ar
 /** Packages whose sources decide the numbers, and files of the page that do. */
 const packages = [
   ...['calibration', 'checkpoint', 'compression', 'core', 'evaluation', 'grouping', 'kernels', 'linalg', 'pipeline'],
-  ...['recovery', 'rope', 'runtime'],
+  ...['engine-onnx', 'recovery', 'rope', 'runtime'],
 ];
 const files = ['pair-files.ts', 'pair.ts', 'evaluate-codecs.ts', 'pictures.ts'];
 
