@@ -11,6 +11,7 @@ import { type CompressionPlan, type PlanRequest, planCompression } from './plan.
 import { formatRecipeYaml } from './recipe.ts';
 import { RunContext, type Stage, type StageTime } from './run/context.ts';
 import { artefactNames, MemoryRunStore, type RunStore, writeText } from './run/store.ts';
+import { measureAlternatives } from './stages/alternatives.ts';
 import { type CacheBudget, chooseBudget } from './stages/budget.ts';
 import { type Evaluation, evaluateResult } from './stages/evaluation.ts';
 import { computeFactors } from './stages/factors.ts';
@@ -50,6 +51,8 @@ export interface CompressionRequest extends PlanRequest, RunSettings {
   modelName?: string;
   /** The command line that makes the run again, for the report. */
   repeat?: string;
+  /** Whether the report sets the result beside its closed form, a refit and caches of fewer bits, see `measureAlternatives`. Default false. */
+  alternatives?: boolean;
   /** Licence of the weights as their owner states it, for the model card. */
   modelLicence?: string;
   /** Memory of the machine. Where the estimate is above it, a warning says so before the work begins. */
@@ -112,6 +115,14 @@ export async function compress(request: CompressionRequest): Promise<Compression
     windows.length === 0
       ? undefined
       : await evaluateResult(context, { ...pair, runner, windows, key: keys.evaluation });
+  const alternatives =
+    evaluation && request.alternatives
+      ? await measureAlternatives(context, {
+          ...{ runner, base: model, closedForm: compressed.closedForm, written, windows, bytesPerElement },
+          ...{ settings: recipe.recovery, text: texts.calibration, loadLayer: runner.loadNativeLayer },
+          key: keys.evaluation,
+        })
+      : undefined;
   const { budget, groups, history, course } = compressed;
   const samples = async () => {
     const tokenizer = await model.tokenizer();
@@ -119,7 +130,17 @@ export async function compress(request: CompressionRequest): Promise<Compression
   };
   const report = await writeReport(context, {
     ...{ modelName, modelLicence: request.modelLicence, model, resultShape: written.shape },
-    ...{ recipe, statistics, budget, groups, history, distillation: course, samples, repeat: request.repeat },
+    ...{
+      recipe,
+      statistics,
+      budget,
+      groups,
+      history,
+      distillation: course,
+      samples,
+      alternatives,
+      repeat: request.repeat,
+    },
     evaluation: evaluation ?? {
       base: { modelId: model.id, cache: plan.cache },
       result: { modelId: written.id, cache: cacheSize(written.shape, bytesPerElement) },
@@ -170,6 +191,8 @@ export interface CompressionMeans {
 }
 
 export interface CompressedModel extends Recovery {
+  /** The model before anything followed the closed forms. */
+  closedForm: ModelSource;
   budget: CacheBudget;
   groups: number[][][];
 }
@@ -202,7 +225,7 @@ export async function compressLayers(
   });
   const result =
     recipe.keyScales === 'balanced' ? await withBalancedKeys(recovered.model, statistics!) : recovered.model;
-  return { ...recovered, model: result, budget, groups };
+  return { ...recovered, model: result, closedForm: student, budget, groups };
 }
 
 /** The last stage, where the caller keeps checkpoints. */

@@ -22,6 +22,8 @@ export type {
   RankedMethod,
 } from './documents/comparison-report.ts';
 export type {
+  Alternative,
+  Alternatives,
   CompressionReport,
   LayerHeads,
   LayerReconstruction,

@@ -57,7 +57,7 @@ export async function compressToDirectory(request: DirectoryCompressionRequest):
   const { model } = request;
   return withClaim(model, request, async (claim) => {
     const modelLicence = request.modelLicence ?? (await readLicence(model.files));
-    return compress({ ...request, modelLicence, ...(await runSettings(model, request, claim)) });
+    return compress({ alternatives: true, ...request, modelLicence, ...(await runSettings(model, request, claim)) });
   });
 }
 

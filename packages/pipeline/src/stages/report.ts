@@ -3,6 +3,7 @@ import { type DecoderShape, type LayerStatistics, type ModelSource, throwIfAbort
 import type { Recipe } from '@kvlr/core/schemas';
 import { describeCourse, type LayerHistory } from '@kvlr/recovery';
 import {
+  type Alternatives,
   type CompressionReport,
   compressionHtml,
   compressionMarkdown,
@@ -37,6 +38,7 @@ export interface ReportRequest {
   /** The KV heads of each layer that share one. Absent for a checkpoint that was compressed before. */
   groups?: readonly number[][][];
   evaluation: MeasuredOrNot;
+  alternatives?: Alternatives | undefined;
   /** What both models write. */
   samples?: () => Promise<TextSample[]>;
   /** The command line that makes the run again. */
@@ -78,6 +80,7 @@ export function writeReport(context: RunContext, request: ReportRequest): Promis
       ...(spectra.length > 0 && { spectra }),
       ...(heads.length > 0 && { heads }),
       ...(samples.length > 0 && { samples }),
+      ...(request.alternatives && { alternatives: request.alternatives }),
       ...(request.repeat !== undefined && { repeat: request.repeat }),
       reconstruction: request.history.map(toLayerReconstruction),
       ...(request.distillation && { training: toTrainingCourse(request.distillation) }),

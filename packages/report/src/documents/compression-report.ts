@@ -1,4 +1,4 @@
-import type { CacheSize, DecoderShape, EvaluationResult } from '@kvlr/core';
+import type { CacheSize, DecoderShape, EvaluationResult, Measurement } from '@kvlr/core';
 
 /** Time one stage of the run took. */
 export interface StageTiming {
@@ -43,6 +43,8 @@ export interface CompressionReport {
   reconstruction?: LayerReconstruction[];
   /** What both models write after the same beginnings. */
   samples?: TextSample[];
+  /** What stands beside the result: the way there, and caches of fewer bits. */
+  alternatives?: Alternatives;
   /** The command line that makes the run again, where it was started. */
   repeat?: string;
   /** Training end to end, where there was any. */
@@ -110,6 +112,27 @@ export interface TextSample {
   result: string;
   /** How many of their first characters both have in common. */
   sharedCharacters: number;
+}
+
+/** Heads of an alternative: the original's; the result's after the closed form, after a refit of outputs, after everything. */
+type AlternativeHeads = 'original' | 'closed form' | 'refit' | 'result';
+
+/** Some heads with their cache in some dtype: what they cost, and the bytes that they take. */
+export interface Alternative {
+  heads: AlternativeHeads;
+  /** As `kvlr eval --cache-dtype` calls it; undefined for the cache that the report counts in. */
+  cacheDtype?: 'int8' | 'int4';
+  /** Exact, all layers, scales included. */
+  bytesPerToken: number;
+  /** To the original's perplexity, paired over windows. */
+  perplexityRatio: Measurement;
+}
+
+/** Alternatives measured on the same windows, the original first. */
+export interface Alternatives {
+  points: Alternative[];
+  windowCount: number;
+  windowLength: number;
 }
 
 /** One reading of the error while a layer's block was fitted. */

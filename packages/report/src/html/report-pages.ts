@@ -11,10 +11,12 @@ import {
 import { formatChange, formatMeasurement, formatRatio } from '../format/format.ts';
 import { type Child, element } from '../markup.ts';
 import { affinityPlot } from '../plots/affinity-plot.ts';
+import { alternativesPlot } from '../plots/alternatives-plot.ts';
 import { cachePlot } from '../plots/cache-plot.ts';
 import { comparisonPlot } from '../plots/comparison-plot.ts';
 import { reconstructionKinds, reconstructionPlot, spectrumPlot } from '../plots/layer-plots.ts';
 import { heldOutPerplexityPlot, lossPlot, trainingKinds } from '../plots/training-plot.ts';
+import { alternativesNote, alternativesTable } from '../tables/alternatives-table.ts';
 import {
   comparisonDetailTable,
   comparisonTable,
@@ -81,6 +83,19 @@ function headsSection({ heads = [] }: CompressionReport): Child {
         'layer. Outlined: heads that share one.',
     ),
     htmlTable(headsTable(heads)),
+  );
+}
+
+function alternativesSection({ alternatives }: CompressionReport): Child {
+  if (alternatives === undefined) return undefined;
+  return htmlSection(
+    'Quality against bytes',
+    htmlFigure(
+      'alternatives',
+      (width) => alternativesPlot(alternatives, width),
+      `Lower left is better; upright lines are one standard error to either side. ${alternativesNote(alternatives)}`,
+    ),
+    htmlTable(alternativesTable(alternatives)),
   );
 }
 
@@ -172,6 +187,7 @@ export function compressionHtml(report: CompressionReport): string {
     ],
     body: [
       ...(quality ? [htmlSection('What it costs', htmlTable(quality))] : []),
+      alternativesSection(report),
       cacheSection(report),
       samplesSection(report),
       spectraSection(report),

@@ -5,6 +5,7 @@ import type { CompressionReport } from '../documents/compression-report.ts';
 import type { FrontierReport } from '../documents/frontier-report.ts';
 import { describeCacheElement, describeEvaluation, describeShape, listReferences } from '../format/describe.ts';
 import { stripControlCharacters } from '../format/format.ts';
+import { alternativesNote, alternativesTable } from '../tables/alternatives-table.ts';
 import { attentionTable, benchmarkTables, engineTable } from '../tables/benchmark-tables.ts';
 import {
   comparisonDetailTable,
@@ -62,6 +63,9 @@ export function compressionMarkdown(report: CompressionReport): string {
     escapeMarkdown(`${describeEvaluation(result)} ${describeCacheElement(result.cache.bytesPerElement)}`),
     ...(report.notes ?? []).map((note) => `> ${escapeMarkdown(note)}`),
     ...(quality ? [markdownSection(quality)] : []),
+    ...(report.alternatives
+      ? [markdownSection(alternativesTable(report.alternatives)), escapeMarkdown(alternativesNote(report.alternatives))]
+      : []),
     markdownSection(cacheTable(compressionCacheSeries(report), report.contexts)),
   ];
   if (report.spectra?.length) parts.push(markdownSection(energyTable(report.spectra)));

@@ -2,6 +2,7 @@ import { scaleLog, scaleSymlog } from 'd3-scale';
 import { type FrontierPoint, type FrontierReport, paretoFront, shareOf } from '../documents/frontier-report.ts';
 import { formatPercent, formatRatioMeasurement } from '../format/format.ts';
 import { element, type Markup } from '../markup.ts';
+import { type Box, boxAround, placeLabel } from './place-label.ts';
 import { dashes, label, logarithmicTicks, marker, type Plot, rule, seriesClass, svgDocument } from './plot.ts';
 
 const [left, right, top, height] = [58, 150, 40, 430];
@@ -73,7 +74,11 @@ function frontierPlot(report: FrontierReport, width = 860): Plot {
   ];
   for (const place of new Set([...front, ...stockFront])) {
     const { point } = place;
-    const { x: labelX, y: labelY, anchor } = placeLabel(point.cache, at(place), taken, width);
+    const {
+      x: labelX,
+      y: labelY,
+      anchor,
+    } = placeLabel(point.cache, at(place), taken, { left, right: width, bottom: top + height });
     const className = `halo small ${seriesClass(heads.indexOf(point.headsTitle), 'f')}`;
     shapes.push(label(point.cache, labelX, labelY, { anchor, className }));
   }
@@ -109,39 +114,6 @@ const rounded = (value: number): string => value.toFixed(1);
 
 function ring(x: number, y: number): Markup {
   return element('circle', { cx: rounded(x), cy: rounded(y), r: 8.5, class: `ring ${seriesClass('base', 's')}` });
-}
-
-interface Box {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-}
-
-const boxAround = (x: number, y: number): Box => ({ x: x - 5, y: y - 5, width: 10, height: 10 });
-
-/** Width of a letter of small labels, about. */
-const letter = 6.7;
-
-/** Where the name of a point stands free: right or left of it, above or below; right above it where nothing is free. */
-function placeLabel(text: string, [x, y]: [number, number], taken: Box[], width: number) {
-  const size = { width: letter * text.length, height: 14 };
-  const candidates = [-7, 18, -22, 33, -37, 48].flatMap((dy) =>
-    (['start', 'end'] as const).map((anchor) => {
-      const box = { ...size, x: anchor === 'start' ? x + 11 : x - 11 - size.width, y: y + dy - 11 };
-      return { anchor, box, x: anchor === 'start' ? x + 11 : x - 11, y: y + dy };
-    }),
-  );
-  const overlap = (a: Box, b: Box) =>
-    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
-  const isFree = ({ box }: (typeof candidates)[number]) =>
-    box.x > left &&
-    box.x + box.width < width &&
-    box.y + box.height < top + height &&
-    !taken.some((other) => overlap(box, other));
-  const chosen = candidates.find(isFree) ?? candidates[0]!;
-  taken.push(chosen.box);
-  return chosen;
 }
 
 /** The same as an SVG file. */

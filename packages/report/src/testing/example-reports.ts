@@ -110,6 +110,34 @@ export function exampleCompression(): CompressionReport & { base: EvaluationResu
     samples: [
       { source: 'kjv', prompt: 'And God', base: ' said unto him,', result: ' said to them,', sharedCharacters: 6 },
     ],
+    alternatives: {
+      windowCount: 6,
+      windowLength: 257,
+      points: [
+        { heads: 'original', bytesPerToken: 6144, perplexityRatio: { value: 1, standardError: 0 } },
+        {
+          heads: 'original',
+          cacheDtype: 'int8',
+          bytesPerToken: 3456,
+          perplexityRatio: { value: 1.0001, standardError: 0.0002 },
+        },
+        {
+          heads: 'original',
+          cacheDtype: 'int4',
+          bytesPerToken: 1920,
+          perplexityRatio: { value: 1.012, standardError: 0.003 },
+        },
+        { heads: 'closed form', bytesPerToken: 3072, perplexityRatio: { value: 1.031, standardError: 0.005 } },
+        { heads: 'refit', bytesPerToken: 3072, perplexityRatio: { value: 1.019, standardError: 0.004 } },
+        { heads: 'result', bytesPerToken: 3072, perplexityRatio: { value: 1.012, standardError: 0.002 } },
+        {
+          heads: 'result',
+          cacheDtype: 'int8',
+          bytesPerToken: 1728,
+          perplexityRatio: { value: 1.0121, standardError: 0.002 },
+        },
+      ],
+    },
     repeat: 'npx kvlr compress example/model --recipe recipe.yaml --output again',
     notes: ['Light reconstruction: 120 steps a layer. The full recipe runs longer and does better.'],
   };
