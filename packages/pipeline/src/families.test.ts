@@ -55,6 +55,9 @@ async function withGolden<Result>(
   }
 }
 
+/** The longest prompt in which frequencies of RoPE do not change as it grows, so that a cache gives what the whole prompt does. */
+const lastWindow = (name: string) => readGolden(name).windows.findLast(({ decoded }) => decoded === undefined)!;
+
 const text = (vocabSize: number) => [1, 2, 3, 4].map((seed) => randomTokenIds(32, vocabSize, seed));
 
 /** Logits of a model whose layers are compressed by the closed form of the default recipe, written and opened again. */
@@ -115,7 +118,7 @@ async function planted(model: HuggingFaceCheckpoint, groups: HeadGroups): Promis
 
 describe('golden checkpoints of every family, compressed', () => {
   it.each(goldenNames())('%s: keeps its logits with all of its KV heads', async (name) => {
-    const { tokenIds } = readGolden(name).windows.at(-1)!;
+    const { tokenIds } = lastWindow(name);
     await withGolden(name, async (golden) => {
       const groups = contiguousHeads(golden.shape.numKeyValueHeads, 1);
       const expected = await logitsOf(golden, tokenIds);
@@ -128,7 +131,7 @@ describe('golden checkpoints of every family, compressed', () => {
   /** Those of one KV head have nothing to merge. */
   const merged = goldenNames().filter((name) => !['falcon_mqa', 'gemma', 'llama_headdim'].includes(name));
   it.each(merged)('%s: runs with half of them, and errs', async (name) => {
-    const { tokenIds } = readGolden(name).windows.at(-1)!;
+    const { tokenIds } = lastWindow(name);
     await withGolden(name, async (golden) => {
       const groups = contiguousHeads(golden.shape.numKeyValueHeads, 2);
       const expected = await logitsOf(golden, tokenIds);
@@ -138,17 +141,18 @@ describe('golden checkpoints of every family, compressed', () => {
     });
   });
 
-  /** Clipping is no linear map. */
-  const exact = merged.filter((name) => name !== 'olmo');
+  /** Clipping is no linear map, and a rotation changes the mean that LayerNorm takes away. */
+  const exact = merged.filter((name) => name !== 'olmo' && name !== 'stablelm_qknorm');
   it.each(exact)('%s: loses nothing by a merge that is planted in it', async (name) => {
-    const { tokenIds } = readGolden(name).windows.at(-1)!;
+    const { tokenIds } = lastWindow(name);
     await withGolden(name, async (golden) => {
       const groups = contiguousHeads(golden.shape.numKeyValueHeads, 2);
       const model = await planted(golden, groups);
       const expected = await logitsOf(model, tokenIds);
-      expect(differenceByRange(await compressedLogits(model, golden, groups, tokenIds), expected)).toBeLessThan(
-        tolerance,
-      );
+      const error = differenceByRange(await compressedLogits(model, golden, groups, tokenIds), expected);
+      // The scales of a norm over all keys are fitted to calibration text.
+      const isFitted = golden.shape.attention.queryKeyNorm?.over === 'projection';
+      expect(error).toBeLessThan(isFitted ? 5 * tolerance : tolerance);
     });
   });
 });
@@ -160,7 +164,7 @@ describe('ALiBi', () => {
   ];
 
   it('takes its slopes along where the groups change the order of heads', async () => {
-    const { tokenIds } = readGolden('bloom').windows.at(-1)!;
+    const { tokenIds } = lastWindow('bloom');
     await withGolden('bloom', async (golden) => {
       const model = await planted(golden, groups);
       const expected = await logitsOf(model, tokenIds);
@@ -203,6 +207,7 @@ describe('the whole pipeline', () => {
     ['qwen3', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
     ['gemma3_text', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
     ['olmo2', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
+    ['stablelm_qknorm', 'contiguous', ['Keys are merged approximately: norm between projection and RoPE.']],
     ['olmo', 'contiguous', ['Keys are merged approximately: clipping between projection and RoPE.']],
     [
       'gpt2',
@@ -210,9 +215,12 @@ describe('the whole pipeline', () => {
       ['Loads into kvlr, and llama.cpp through GGUF (gpt2 models hold as many KV heads as query heads).'],
     ],
     ['bloom', 'lost-energy', [`Loads into ${native('bloom')}.`]],
+    ['bloom_heads6', 'contiguous', [`Loads into ${native('bloom')}.`]],
     ['mpt_alibi', 'measured-error', [`Loads into ${native('mpt')}.`]],
     ['gptj', 'measured-error', [`Loads into ${native('gptj')}.`]],
     ['opt_postnorm', 'contiguous', [`Loads into ${native('opt')}.`]],
+    ['llama_dynamic', 'contiguous', []],
+    ['falcon_new', 'contiguous', []],
     ['phi3_partial', 'contiguous', []],
     ['smollm3', 'contiguous', []],
     ['cohere', 'contiguous', []],

@@ -7,6 +7,11 @@ export interface GoldenWindow {
   tokenIds: Int32Array;
   /** [tokens, vocabSize] */
   logits: Float32Array;
+  /**
+   * Logits of the last tokens as they come one by one behind a cache, where they are others than those of the whole prompt: frequencies
+   * of RoPE that change as the text grows turn deeper layers' tokens otherwise. Keys are rotated anew at every step.
+   */
+  decoded?: Float32Array | undefined;
   /** The cache after the prompt: of each layer [heads, tokens, headDim], keys after RoPE. */
   keys: Float32Array[];
   values: Float32Array[];
@@ -52,6 +57,7 @@ export function readGolden(name: string, set: GoldenSet = 'goldens'): Golden {
       return {
         tokenIds: tensors.get(`${prefix}input_ids`) as Int32Array,
         logits: tensors.get(`${prefix}logits`) as Float32Array,
+        decoded: tensors.get(`${prefix}decoded`) as Float32Array | undefined,
         keys: ofLayers(`${prefix}key`),
         values: ofLayers(`${prefix}value`),
       };

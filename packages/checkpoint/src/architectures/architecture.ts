@@ -99,6 +99,8 @@ export interface ShapeRules {
     after?: Setting | undefined;
     /** [false] */
     parallel?: Setting | undefined;
+    /** ['stream'] */
+    residual?: Setting | undefined;
     /** [1] */
     residualScale?: Setting | undefined;
   };
@@ -154,7 +156,10 @@ export interface RefusedSetting {
   reason: string;
 }
 
-/** Names of one tensor, the first that is in the file; '{layer}' is the layer's number, '{prefix}' one of the family's prefixes. */
+/**
+ * Names of one tensor, the first that is in the file; '{layer}' is the layer's number, '{prefix}' one of the family's prefixes. With
+ * '{head}', the head's number, each head's rows lie in a tensor of their own.
+ */
 export type TensorNames = string | readonly string[];
 
 /** Several tensors stored as one, output rows on output rows. Biases lie fused in the same way. */

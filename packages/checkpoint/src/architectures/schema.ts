@@ -66,7 +66,13 @@ const shapeParts = {
       .optional(),
   }),
   feedForward: z.strictObject({ intermediateSize: setting, gated: optional, activation: setting, bias: optional }),
-  blocks: z.strictObject({ before: optional, after: optional, parallel: optional, residualScale: optional }),
+  blocks: z.strictObject({
+    before: optional,
+    after: optional,
+    parallel: optional,
+    residual: optional,
+    residualScale: optional,
+  }),
   positions: z.strictObject({
     kind: setting,
     ...{ theta: optional, windowTheta: optional, rotaryShare: optional, rotaryDim: optional },

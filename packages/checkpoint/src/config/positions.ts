@@ -1,4 +1,4 @@
-import { type LayerShape, type PositionShape, roundToBfloat16, withPlace } from '@kvlr/core';
+import { type DecoderShape, type LayerShape, type PositionShape, roundToBfloat16, withPlace } from '@kvlr/core';
 import { parseRopeParameters } from '@kvlr/rope';
 import type { ShapeRules } from '../architectures/architecture.ts';
 import { type ConfigReader, fieldOf, malformedConfig, unsupportedConfig } from './settings.ts';
@@ -55,6 +55,25 @@ export function layerPositions(
   const hasWindows = windows.some((window) => window !== undefined);
   const windowed = hasWindows ? ropeOf(reader, rules, headDim, 'sliding_attention') : full;
   return every((layer) => (isWithout(layer) ? { kind: 'none' } : windows[layer] === undefined ? full : windowed));
+}
+
+/**
+ * Positions that a model whose config.json gives it this context has. Under dynamic RoPE that is the context of its training, and
+ * frequencies go with texts up to `factor` times as long.
+ */
+export function contextOf(trained: number, positions: readonly PositionShape[]): number {
+  return Math.max(trained, ...positions.map((one) => Math.floor(trained * (dynamicRope(one)?.factor ?? 1))));
+}
+
+/** The context that config.json gives a model of this shape: the other way of `contextOf`. */
+export function trainedContext({ maxPositionEmbeddings, layers }: DecoderShape): number {
+  const dynamic = layers.map(({ positions }) => dynamicRope(positions)).find((rope) => rope !== undefined);
+  return dynamic?.originalMaxPositionEmbeddings ?? maxPositionEmbeddings;
+}
+
+function dynamicRope(positions: PositionShape) {
+  if (positions.kind !== 'rope' || positions.rope.type !== 'dynamic') return undefined;
+  return positions.rope;
 }
 
 /** RoPE of a type of layer. What a family names or assumes otherwise is put where the parser looks for it. */

@@ -5,6 +5,7 @@ import { findArchitecture } from '../architectures/families.ts';
 import { goldens } from '../testing/goldens.ts';
 import { alibiSlopes } from './positions.ts';
 import { modelShapeFromConfig } from './read-config.ts';
+import { configFromModelShape } from './write-config.ts';
 
 const llamaConfig = {
   model_type: 'llama',
@@ -67,12 +68,6 @@ describe('modelShapeFromConfig', () => {
   });
 
   it.each([
-    [
-      'residuals behind the norm',
-      golden('bloom', { apply_residual_connection_post_layernorm: true }),
-      'apply_residual',
-    ],
-    ['a norm of each head', golden('stablelm_parallel', { qk_layernorm: true }), 'qk_layernorm'],
     ['scores by layer', golden('gpt2', { scale_attn_by_inverse_layer_idx: true }), 'scale_attn_by_inverse_layer_idx'],
     ['quantised weights', { quantization_config: { quant_method: 'awq' } }, 'quantization_config'],
     ['quantised weights of MLX', { quantization: { group_size: 64, bits: 4 } }, 'quantization'],
@@ -223,7 +218,8 @@ describe('modelShapeFromConfig of other families', () => {
     ['olmo2', {}, { before: 'none', after: 'branch' }],
     ['opt_prenorm', {}, { before: 'each', after: 'none' }],
     ['opt_postnorm', {}, { before: 'none', after: 'stream' }],
-    ['granite', {}, { residualScale: 0.5 }],
+    ['granite', {}, { residual: 'stream', residualScale: 0.5 }],
+    ['bloom', { apply_residual_connection_post_layernorm: true }, { residual: 'normed' }],
   ])('reads how the blocks of %s with %j stand', (name, config, blocks) => {
     expect(shapeOfGolden(name, config).blocks).toMatchObject(blocks);
   });
@@ -252,6 +248,20 @@ describe('modelShapeFromConfig of other families', () => {
       over: 'head',
       bias: true,
     });
+    expect(shapeOfGolden('stablelm_parallel', { qk_layernorm: true }).attention.queryKeyNorm).toMatchObject({
+      ...{ kind: 'layer', over: 'heads', bias: false },
+    });
+  });
+
+  it('counts positions beyond the context of dynamic RoPE, and writes the context back', async () => {
+    const stretched = { max_position_embeddings: 32, rope_scaling: { type: 'dynamic', factor: 2.7 } };
+    const shape = shapeOf(stretched);
+    expect(shape.maxPositionEmbeddings).toBe(86);
+    expect(ropeOf(shape)).toMatchObject({ type: 'dynamic', factor: 2.7, originalMaxPositionEmbeddings: 32 });
+    expect(shapeOf({ ...stretched, rope_scaling: { type: 'linear', factor: 2.7 } }).maxPositionEmbeddings).toBe(32);
+    const written = configFromModelShape(shape, findArchitecture('llama'), 'float32');
+    expect(written.max_position_embeddings).toBe(32);
+    expect(modelShapeFromConfig(written, findArchitecture('llama'))).toEqual(shape);
   });
 
   it('takes the tanh form of GELU for Gemma, whatever older files call it', () => {

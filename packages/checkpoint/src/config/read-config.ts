@@ -9,7 +9,7 @@ import {
 } from '@kvlr/core';
 import type { ArchitectureDescriptor, NormRules, ShapeRules } from '../architectures/architecture.ts';
 import { decodeNativeConfig, nativePositions, parseNativeLayers, uniformHeads } from './native.ts';
-import { layerPositions, layerWindows } from './positions.ts';
+import { contextOf, layerPositions, layerWindows } from './positions.ts';
 import { ConfigReader, fieldOf, malformedConfig, unsupportedConfig } from './settings.ts';
 
 const activations: Record<string, Activation> = {
@@ -25,6 +25,7 @@ const activations: Record<string, Activation> = {
 const configLimits = { layers: 1000 } as const;
 
 const normsBefore: Record<string, BlockShape['before']> = { each: 'each', shared: 'shared', none: 'none' };
+const residuals: Record<string, BlockShape['residual']> = { stream: 'stream', normed: 'normed' };
 const normsAfter: Record<string, BlockShape['after']> = { none: 'none', branch: 'branch', stream: 'stream' };
 
 /**
@@ -41,7 +42,7 @@ export function modelShapeFromConfig(
   const numLayers = reader.size('numLayers', rules.size.numLayers, configLimits.layers);
   const hiddenSize = reader.size('hiddenSize', rules.size.hiddenSize);
   const vocabSize = reader.count(rules.size.vocabSize);
-  const maxPositionEmbeddings = reader.size('maxPositionEmbeddings', rules.size.maxPositionEmbeddings);
+  const trained = reader.size('maxPositionEmbeddings', rules.size.maxPositionEmbeddings);
   refuseUnsupported(reader, descriptor);
   const heads = readHeads(reader, rules, hiddenSize, numKeyValueHeads);
   const { headDim } = heads;
@@ -53,7 +54,7 @@ export function modelShapeFromConfig(
   const { queryKeyNorm: normOfHeads, ...attentionRules } = attention;
   return {
     architecture: descriptor.name,
-    ...{ numLayers, hiddenSize, vocabSize, maxPositionEmbeddings, ...heads },
+    ...{ numLayers, hiddenSize, vocabSize, maxPositionEmbeddings: contextOf(trained, positions), ...heads },
     numKeyValueHeads: uniformHeads(layouts, headDim) ?? heads.numKeyValueHeads,
     embedding: {
       width: reader.optional(embedding.width) ?? hiddenSize,
@@ -88,6 +89,7 @@ export function modelShapeFromConfig(
       before: reader.choice(blocks.before ?? 'each', normsBefore),
       after: reader.choice(blocks.after ?? 'none', normsAfter),
       parallel: reader.flag(blocks.parallel ?? false),
+      residual: reader.choice(blocks.residual ?? 'stream', residuals),
       residualScale: reader.positive(blocks.residualScale ?? 1),
     },
     layers: layouts.map((cache, layer) => ({

@@ -2,6 +2,7 @@ import { type DecoderShape, KvlrError } from '@kvlr/core';
 import { formatRopeScaling } from '@kvlr/rope';
 import type { ArchitectureDescriptor, ShapeRules } from '../architectures/architecture.ts';
 import { beyondStock, decodeNativeConfig, encodeNativeConfig, hasOtherSlopes, uniformKeyValueHeads } from './native.ts';
+import { trainedContext } from './positions.ts';
 import { modelShapeFromConfig } from './read-config.ts';
 import { writeSetting } from './settings.ts';
 
@@ -77,8 +78,9 @@ function hasOrderOfItsOwn(shape: DecoderShape, written: DecoderShape): boolean {
 function freshConfig(shape: DecoderShape, descriptor: ArchitectureDescriptor): Config {
   const config: Config = { architectures: [descriptor.className], model_type: descriptor.modelTypes[0] };
   const { size, norm, feedForward, head } = descriptor.shape;
+  const sizes = { ...shape, maxPositionEmbeddings: trainedContext(shape) };
   for (const [name, setting] of Object.entries(size)) {
-    writeSetting(config, setting, shape[name as keyof ShapeRules['size']]);
+    writeSetting(config, setting, sizes[name as keyof ShapeRules['size']]);
   }
   writeSetting(config, norm.epsilon, shape.blocks.norm.epsilon);
   writeSetting(config, feedForward.intermediateSize, shape.feedForward.intermediateSize);

@@ -37,6 +37,9 @@ const open = (bytes: Uint8Array) => openFiles(createMemoryFiles({ 'model.gguf': 
 
 /** What llama.cpp cannot be told of the golden checkpoints, which were made to have every setting. */
 const refused: Record<string, RegExp> = {
+  bloom_heads6: /blocks\.residual to be "stream"/,
+  llama_dynamic: /rope\.type to be undefined.*"dynamic"/,
+  olmo3: /layers\.2\.positions\.rope\.frequencies/,
   smollm3: /layers\.1\.positions\.kind to be "rope"/,
   gemma2: /attention\.scoreScale/,
   gemma3_text: /attention\.scoreScale/,

@@ -21,7 +21,8 @@ interface Virtual {
  */
 export class CheckpointTensors implements TensorSource {
   readonly #files: SafetensorsSource;
-  readonly #virtual = new Map<string, Virtual>();
+  /** Where each tensor of another name than a stored one lies; of several pieces from the first row on. */
+  readonly #virtual = new Map<string, Virtual[]>();
   /** Stored tensors that are shown as other ones. */
   readonly #hidden = new Map<string, StoredTensor>();
 
@@ -29,35 +30,50 @@ export class CheckpointTensors implements TensorSource {
     this.#files = files;
     for (const stored of layout.filter((tensor) => !isPlain(tensor))) {
       this.#hidden.set(stored.name, stored);
-      for (const part of stored.parts) this.#virtual.set(part.name, { stored, part });
+      for (const part of stored.parts) {
+        this.#virtual.set(part.name, [...(this.#virtual.get(part.name) ?? []), { stored, part }]);
+      }
     }
   }
 
   list(): TensorInfo[] {
-    return this.#files
-      .list()
-      .flatMap((info) => this.#hidden.get(info.name)?.parts.map(({ name }) => this.info(name)) ?? [info]);
+    return this.#files.list().flatMap((info) => {
+      const parts = this.#hidden.get(info.name)?.parts.filter(({ piece }) => piece === undefined || piece.from === 0);
+      return parts?.map(({ name }) => this.info(name)) ?? [info];
+    });
   }
 
   has(name: string): boolean {
     const virtual = this.#virtual.get(name);
     return virtual === undefined
       ? this.#files.has(name) && !this.#hidden.has(name)
-      : this.#files.has(virtual.stored.name);
+      : virtual.every(({ stored }) => this.#files.has(stored.name));
   }
 
   info(name: string): TensorInfo {
-    const virtual = this.#virtual.get(name);
+    const [virtual] = this.#virtual.get(name) ?? [];
     if (virtual === undefined) return this.#files.info(name);
     const { dtype } = this.#files.info(virtual.stored.name);
-    const { shape } = virtual.part;
-    return { name, dtype, shape: [...shape], byteLength: tensorByteLength(dtype, shape) };
+    const { shape, piece } = virtual.part;
+    const whole = [piece?.of ?? shape[0]!, ...shape.slice(1)];
+    return { name, dtype, shape: whole, byteLength: tensorByteLength(dtype, whole) };
   }
 
   async readBytes(name: string): Promise<Uint8Array> {
-    const virtual = this.#virtual.get(name);
-    if (virtual === undefined) return this.#files.readBytes(name);
-    const { stored, part } = virtual;
+    const pieces = this.#virtual.get(name);
+    if (pieces === undefined) return this.#files.readBytes(name);
+    if (pieces.length === 1) return this.#readPart(pieces[0]!);
+    const whole = new Uint8Array(this.info(name).byteLength);
+    let place = 0;
+    for (const piece of pieces) {
+      const bytes = await this.#readPart(piece);
+      whole.set(bytes, place);
+      place += bytes.length;
+    }
+    return whole;
+  }
+
+  async #readPart({ stored, part }: Virtual): Promise<Uint8Array> {
     const { dtype } = this.#files.info(stored.name);
     const [first, ...more] = part.rows;
     if (stored.transposed || more.length > 0) {
@@ -68,7 +84,7 @@ export class CheckpointTensors implements TensorSource {
   }
 
   async readFloat32(name: string): Promise<Float32Array> {
-    const virtual = this.#virtual.get(name);
+    const [virtual] = this.#virtual.get(name) ?? [];
     if (virtual === undefined) return this.#files.readFloat32(name);
     const values = decodeFloats(this.info(name).dtype, await this.readBytes(name));
     const element = findNonFinite(values);

@@ -28,12 +28,14 @@ export function nativeTensorName(role: keyof typeof nativeNames, layer: number |
   return fillLayer(nativeNames[role], role, layer);
 }
 
-/** A tensor of the decoder and where it lies in a stored one. */
+/** A tensor of the decoder, or some rows of one, and where it lies in a stored one. */
 export interface StoredPart extends DecoderTensor {
   /** Name of the tensor in the model, which differs from the stored one's where that holds more, or lies otherwise. */
   name: string;
   /** Its output rows in the stored matrix, ranges [from, to) in its own order. */
   rows: [from: number, to: number][];
+  /** Where other rows of the decoder's tensor lie elsewhere: the first of these, and how many it has in all. `shape` is that of these. */
+  piece?: { from: number; of: number };
 }
 
 /** A tensor as the files hold it. */
@@ -47,7 +49,7 @@ export interface StoredTensor {
 
 /** Whether a stored tensor is one of the decoder's, in the same shape. */
 export function isPlain({ shape, parts: [first, ...more], transposed }: StoredTensor): boolean {
-  return more.length === 0 && !transposed && shape.length === first!.shape.length;
+  return more.length === 0 && !transposed && first!.piece === undefined && shape.length === first!.shape.length;
 }
 
 /** Where a tensor lies, as the family's description says. */
@@ -90,8 +92,9 @@ export function tensorLayout(
   };
   const tensorName: TensorLayout['tensorName'] = (role, layer) => {
     const { template, transposed, byHeads, fused } = placeOf(role);
-    const name = fillLayer(template, role, layer);
-    return transposed || byHeads || fused !== undefined ? `${name}[${role}]` : name;
+    const name = fillLayer(template, role, layer).replace('{head}', '*');
+    const isOwn = !transposed && !byHeads && fused === undefined && !template.includes('{head}');
+    return isOwn ? name : `${name}[${role}]`;
   };
   return {
     tensorName,
@@ -106,7 +109,11 @@ export function tensorLayout(
         held.tensors.push(tensor);
         byName.set(name, held);
       }
-      return [...byName].map(([name, { place, tensors }]) => storedTensor(name, place, tensors, shape, tensorName));
+      return [...byName].flatMap(([name, { place, tensors }]) =>
+        name.includes('{head}')
+          ? storedByHead(name, tensors[0]!, shape, tensorName)
+          : storedTensor(name, place, tensors, shape, tensorName),
+      );
     },
   };
 }
@@ -142,6 +149,22 @@ function storedTensor(
   return { name, shape: isTransposed ? stored.reverse() : stored, transposed: isTransposed, parts };
 }
 
+/** One stored tensor for each head, of the head's rows. */
+function storedByHead(
+  template: string,
+  tensor: DecoderTensor,
+  { headDim }: DecoderShape,
+  nameOf: TensorLayout['tensorName'],
+): StoredTensor[] {
+  const [of, ...columns] = tensor.shape as [number, ...number[]];
+  return Array.from({ length: of / headDim }, (_, head) => {
+    const shape = [headDim, ...columns];
+    const name = nameOf(tensor.role, tensor.layer);
+    const part: StoredPart = { ...tensor, name, shape, rows: [[0, headDim]], piece: { from: head * headDim, of } };
+    return { name: template.replace('{head}', String(head)), shape, transposed: false, parts: [part] };
+  });
+}
+
 /** Biases are ranked as their weights. */
 function rank(roles: readonly TensorRole[], { role }: DecoderTensor): number {
   return roles.indexOf(role.replace(/Bias$/, 'Weight') as TensorRole);
@@ -156,7 +179,7 @@ function placesOf(
     prefixes.flatMap((prefix) => [names].flat().map((name) => name.replace('{prefix}', prefix)));
   const choose = (names: TensorNames): string => {
     const all = namesOf(names);
-    return all.find((name) => has(name.replace('{layer}', '0'))) ?? all[0]!;
+    return all.find((name) => has(name.replace('{layer}', '0').replace('{head}', '0'))) ?? all[0]!;
   };
   const places = new Map<TensorRole, Place>();
   for (const tensor of fused) {
@@ -167,8 +190,10 @@ function placesOf(
   }
   for (const [role, given] of Object.entries(tensors)) {
     const [names, transposed] = typeof given === 'object' && 'name' in given ? [given.name, true] : [given, false];
-    const byHeads = shape.attention?.queryKeyNorm?.over === 'heads' && /^(query|key)Norm$/.test(role);
-    places.set(role as NamedTensorRole, { template: choose(names), transposed, byHeads });
+    const template = choose(names);
+    const isNormOfHeads = shape.attention?.queryKeyNorm?.over === 'heads' && /^(query|key)Norm$/.test(role);
+    const byHeads = isNormOfHeads && !template.includes('{head}');
+    places.set(role as NamedTensorRole, { template, transposed, byHeads });
   }
   for (const [role, place] of [...places]) {
     const bias = (role.endsWith('Weight') ? role.replace(/Weight$/, 'Bias') : `${role}Bias`) as TensorRole;

@@ -9,7 +9,7 @@ import {
 } from '@kvlr/core';
 import { decodeFloats, dtypeSize, encodeFloats, isWeightDtype, tensorByteLength, type WeightDtype } from '../dtypes.ts';
 import type { TensorPlan } from '../safetensors/write.ts';
-import { isPlain, joinParts, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
+import { isPlain, joinParts, type StoredPart, type StoredTensor, type TensorLayout } from './stored-tensors.ts';
 import { type DeferredTensor, overlayModel } from './variant.ts';
 
 export interface TensorPlanSettings {
@@ -35,17 +35,21 @@ export interface PlannedTensor extends TensorPlan {
  */
 export function planTensors(model: ModelSource, settings: TensorPlanSettings = {}): PlannedTensor[] {
   const layout = settings.layout ?? settings.source?.layout ?? ownLayout(model);
-  const storedOf = new Map<string, StoredTensor>();
+  const storedOf = new Map<string, StoredTensor[]>();
   for (const stored of layout.stored(model.shape)) {
-    for (const { role, layer } of stored.parts) storedOf.set(model.tensorName(role, layer), stored);
+    for (const { role, layer } of stored.parts) {
+      const name = model.tensorName(role, layer);
+      storedOf.set(name, [...(storedOf.get(name) ?? []), stored]);
+    }
   }
   const isLeftOut = leftOut(model, settings.source);
   const planned = new Map<string, PlannedTensor>();
   for (const info of model.tensors.list()) {
-    const stored = storedOf.get(info.name);
-    if (stored !== undefined && !planned.has(stored.name))
-      planned.set(stored.name, planStored(model, stored, settings));
-    if (stored !== undefined || isLeftOut(info.name)) continue;
+    const held = storedOf.get(info.name);
+    for (const stored of held ?? []) {
+      if (!planned.has(stored.name)) planned.set(stored.name, planStored(model, stored, settings));
+    }
+    if (held !== undefined || isLeftOut(info.name)) continue;
     const read = () => model.tensors.readBytes(info.name);
     planned.set(info.name, { name: info.name, dtype: info.dtype, shape: info.shape, parts: [], read });
   }
@@ -94,10 +98,19 @@ function planStored(model: ModelSource, stored: StoredTensor, settings: TensorPl
     parts: stored.parts.map(({ role, layer }) => ({ role, name: model.tensorName(role, layer) })),
     async read() {
       const bytes: Uint8Array[] = [];
-      for (const part of parts) bytes.push(await readAs(model, part, dtype));
+      for (const [place, part] of parts.entries()) {
+        bytes.push(rowsOfPiece(await readAs(model, part, dtype), stored.parts[place]!));
+      }
       return isPlain(stored) ? bytes[0]! : joinParts(stored, bytes, dtypeSize(dtype));
     },
   };
+}
+
+/** The rows of a tensor that a stored one holds. */
+function rowsOfPiece(bytes: Uint8Array, { piece, shape }: StoredPart): Uint8Array {
+  if (piece === undefined) return bytes;
+  const row = bytes.length / piece.of;
+  return bytes.subarray(piece.from * row, (piece.from + shape[0]!) * row);
 }
 
 function plannedDtype(

@@ -78,6 +78,7 @@ function requireUniformHeads(shape: DecoderShape): number {
 /** Throws 'unsupported-feature' for blocks that no family with rotary positions has. */
 function requireBlocks({ blocks, embedding, hiddenSize }: DecoderShape): void {
   const beyond =
+    (blocks.residual === 'normed' && 'blocks whose results are added to the norm of the stream') ||
     (blocks.after === 'stream' && 'norms of the stream behind each block') ||
     (embedding.norm !== undefined && 'a norm of the embedding') ||
     (embedding.width !== hiddenSize && 'a projected embedding');

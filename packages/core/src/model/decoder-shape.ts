@@ -12,7 +12,7 @@ export type RopeScaling =
   | { type: 'default' }
   /** `factor`: stretch of the position axis. */
   | { type: 'linear'; factor: number }
-  /** NTK-aware, by the length of the sequence that is read. */
+  /** NTK-aware, by the length of the sequence that is read, for texts up to `factor` times the original context. */
   | { type: 'dynamic'; factor: number; originalMaxPositionEmbeddings: number }
   | {
       type: 'yarn';
@@ -149,6 +149,8 @@ export interface BlockShape {
   after: 'none' | 'branch' | 'stream';
   /** True when both blocks read the same stream and are added together (GPT-NeoX, GPT-J, Phi). */
   parallel: boolean;
+  /** What a block's result is added to: the stream, or what the block's norm makes of it ('normed': a setting of BLOOM). */
+  residual: 'stream' | 'normed';
   /** Factor of what a block adds to the stream (Granite); 1 elsewhere. */
   residualScale: number;
 }
@@ -185,6 +187,7 @@ export interface DecoderShape {
   numLayers: number;
   hiddenSize: number;
   vocabSize: number;
+  /** Positions that it has; under dynamic RoPE those beyond the context of config.json too. */
   maxPositionEmbeddings: number;
   numAttentionHeads: number;
   /** Heads of the k and v projections per layer. Under latent keys the k projection keeps the source's count. */
@@ -277,7 +280,7 @@ export function llamaShape(settings: LlamaShapeSettings): DecoderShape {
       activation: settings.activation ?? 'silu',
       bias: settings.feedForwardBias ?? false,
     },
-    blocks: { norm, before: 'each', after: 'none', parallel: false, residualScale: 1 },
+    blocks: { norm, before: 'each', after: 'none', parallel: false, residual: 'stream', residualScale: 1 },
     layers: Array.from({ length: numLayers }, () => ({
       cache: stockLayout(numKeyValueHeads, headDim),
       positions: { kind: 'rope', rope: settings.rope, rotaryDim: headDim, pairs: 'half-split' },

@@ -86,10 +86,12 @@ function layerValues(
 ): { result: string; values: AttentionValues } {
   const { blocks } = shape;
   const values = attentionBlock(operations, streamInput, shape, layer);
-  const added = operations.node('Add', [streamInput, values.blockOutput]);
+  const residual = (stream: string, role: 'attentionNorm' | 'feedForwardNorm') =>
+    blocks.residual === 'normed' ? operations.normByRole(stream, role) : stream;
+  const added = operations.node('Add', [residual(streamInput, 'attentionNorm'), values.blockOutput]);
   const between = blocks.after === 'stream' ? operations.normByRole(added, 'attentionOutputNorm') : added;
   const block = feedForwardBlock(operations, blocks.parallel ? streamInput : between, shape);
-  const sum = operations.node('Add', [between, block]);
+  const sum = operations.node('Add', [residual(between, 'feedForwardNorm'), block]);
   return { result: blocks.after === 'stream' ? operations.normByRole(sum, 'feedForwardOutputNorm') : sum, values };
 }
 

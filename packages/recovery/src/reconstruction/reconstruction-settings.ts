@@ -82,12 +82,12 @@ export function resolveReconstructionSettings(
   return settings;
 }
 
-/** Whether the output projection is refitted. Behind a norm of what the block gives there is no closed form. */
+/** Whether the output projection is refitted: where what the block gives is added to the stream as it is. */
 export function refitsOutput(
   { refitOutput }: Pick<ReconstructionSettings, 'refitOutput'>,
   { blocks }: Pick<DecoderShape, 'blocks'>,
 ): boolean {
-  return refitOutput && blocks.after === 'none';
+  return refitOutput && blocks.after === 'none' && blocks.residual === 'stream';
 }
 
 /** Whether a refit is all that is done: what needs no gradients, so that `loadLayer` may run it. */

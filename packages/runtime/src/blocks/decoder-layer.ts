@@ -22,7 +22,7 @@ export function streamAfterAttention(
   weights: LayerTensors,
   shape: DecoderShape,
 ): Tensor2D {
-  const sum: Tensor2D = add(stream, blockOutput);
+  const sum: Tensor2D = add(residual(stream, weights, shape, 'attentionNorm'), blockOutput);
   return shape.blocks.after === 'stream' ? normByRole(sum, shape, weights, 'attentionOutputNorm') : sum;
 }
 
@@ -35,8 +35,19 @@ export function streamAfterFeedForward(
   project?: Project,
 ): Tensor2D {
   const read = shape.blocks.parallel ? stream : between;
-  const sum: Tensor2D = add(between, feedForwardBlock(read, weights, shape, project));
+  const kept = residual(between, weights, shape, 'feedForwardNorm');
+  const sum: Tensor2D = add(kept, feedForwardBlock(read, weights, shape, project));
   return shape.blocks.after === 'stream' ? normByRole(sum, shape, weights, 'feedForwardOutputNorm') : sum;
+}
+
+/** What a block's result is added to. */
+function residual(
+  stream: Tensor2D,
+  weights: LayerTensors,
+  shape: DecoderShape,
+  role: 'attentionNorm' | 'feedForwardNorm',
+): Tensor2D {
+  return shape.blocks.residual === 'normed' ? normByRole(stream, shape, weights, role) : stream;
 }
 
 /**

@@ -42,7 +42,11 @@ export function fusedKernelsFit(shape: DecoderShape): boolean {
   const plainAttention = attention.clip === undefined && attention.queryKeyNorm === undefined;
   const plainScale = Math.abs(attention.scoreScale * Math.sqrt(headDim) - 1) < 1e-12;
   const plainBlocks =
-    blocks.before === 'each' && blocks.after === 'none' && !blocks.parallel && blocks.residualScale === 1;
+    blocks.before === 'each' &&
+    blocks.after === 'none' &&
+    !blocks.parallel &&
+    blocks.residual === 'stream' &&
+    blocks.residualScale === 1;
   const plainEnds =
     embedding.width === shape.hiddenSize &&
     !embedding.norm &&
