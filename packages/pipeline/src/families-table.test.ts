@@ -21,8 +21,9 @@ const configs: [golden: string, changes?: Record<string, unknown>, label?: strin
   ['olmo', { clip_qkv: null }],
   ['olmo', {}, 'olmo, clip_qkv'],
   ['olmo2'],
-  ['olmo2', { model_type: 'olmo3', architectures: ['Olmo3ForCausalLM'], sliding_window: 16 }, 'olmo3'],
+  ['olmo3'],
   ['stablelm_parallel'],
+  ['stablelm_qknorm', {}, 'stablelm, qk_layernorm'],
   ['gemma', { num_key_value_heads: 4 }],
   ['gemma2', { query_pre_attn_scalar: 16 }],
   [
@@ -38,7 +39,8 @@ const configs: [golden: string, changes?: Record<string, unknown>, label?: strin
   ['gptj'],
   ['opt_prenorm'],
   ['bloom'],
-  ['falcon_mqa', { new_decoder_architecture: true, num_kv_heads: 2 }, 'falcon, new_decoder_architecture'],
+  ['bloom_heads6', {}, 'bloom, residual behind the norm'],
+  ['falcon_new', {}, 'falcon, new_decoder_architecture'],
   ['falcon_alibi', {}, 'falcon, older'],
   ['mpt_alibi'],
 ];
@@ -102,8 +104,8 @@ frequency, which commutes with the rotation; keys that nothing rotates (learned 
 a head under partial rotary positions) fold as values do, in the metric of the queries. Heads that differ by such maps merge
 without any loss: \`packages/pipeline/src/families.test.ts\` plants such heads in a checkpoint of every family, and gets its logits back.
 
-Where a norm (Qwen3, Gemma 3, OLMo 2 and 3) or clipping (OLMo 1, MPT with clip_qkv) stands between projection and positions, no merge of
-keys is exact but for heads that differ by rotations of each pair and a factor. Norms are then taken as the constant factors that
+Where a norm (Qwen3, Gemma 3, OLMo 2 and 3, StableLM 2 12B) or clipping (OLMo 1, MPT with clip_qkv) stands between projection and positions, no merge of
+keys is exact but for heads that differ by rotations of each pair and a factor, and under StableLM's LayerNorm not even for those. Norms are then taken as the constant factors that
 they are on average over the calibration text, the scales of the new norms are fitted, and block reconstruction trains projections and
 norms on what is left. Plan and report say "approximate".
 

@@ -242,4 +242,15 @@ describe('the whole pipeline', () => {
     }
     expect(result.evaluation!.result.perplexity.value).toBeLessThan(1e4);
   });
+
+  it.each([
+    ['gemma2', /The closed forms alone: output projections are refitted only where/],
+    ['bloom_heads6', /The closed forms alone: output projections are refitted only where/],
+    ['llama_gqa_bias', /Output projections refitted in closed form/],
+  ])('%s: says whether output projections were refitted', async (name, note) => {
+    const model = await withTokenizer(name);
+    const recipe = { ...tinyRecipe, recovery: { ...tinyRecipe.recovery, preset: 'refit' as const, steps: 0 } };
+    const { report } = await compress({ model, recipe, texts: tinyTexts, runtime: { backend: 'wasm' } });
+    expect(report.notes?.join(' ')).toMatch(note);
+  });
 });

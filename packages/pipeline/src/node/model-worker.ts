@@ -12,8 +12,14 @@ if (port) {
   port.on('message', async (question: WorkerQuestion) => {
     await ready;
     const answer = await serve(question);
+    if (question.task === 'end') return endThread();
     port.postMessage(answer, 'answer' in answer ? arraysOf(answer.answer) : []);
   });
+}
+
+/** Sessions are freed one turn of the event loop behind the question that disposes of them: a thread that ends in the midst takes the process down. */
+function endThread(): void {
+  setImmediate(() => setImmediate(() => process.exit()));
 }
 
 /** The memory of all numbers in an answer: it moves to the other thread and is not copied. */

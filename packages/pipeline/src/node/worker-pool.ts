@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { KvlrError } from '@kvlr/core';
@@ -82,7 +83,11 @@ export function createWorkerPool(count: number): WorkerPool {
   };
 }
 
+/** What a thread without work may take to end by itself. */
+const millisecondsToEnd = 2000;
+
 interface Waiting {
+  task: WorkerTaskName;
   resolve(answer: unknown): void;
   reject(error: unknown): void;
 }
@@ -117,7 +122,7 @@ class WorkerThread {
     if (this.failure) return Promise.reject(this.failure);
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject });
+      this.waiting.set(id, { task, resolve: resolve as Waiting['resolve'], reject });
       this.worker.ref();
       this.worker.postMessage({ id, task, ask } as WorkerQuestion);
     });
@@ -127,6 +132,14 @@ class WorkerThread {
     // Whoever waits for the end must not lose the process meanwhile.
     this.closing = true;
     this.worker.ref();
+    // Native code does not bear being stopped while it frees memory: a thread that does nothing else ends by itself.
+    const isIdle = [...this.waiting.values()].every(({ task }) => task === 'dispose');
+    if (isIdle && this.failure === undefined) {
+      const patience = AbortSignal.timeout(millisecondsToEnd);
+      const ended = once(this.worker, 'exit', { signal: patience }).catch(() => undefined);
+      this.ask('end', {}).catch(() => undefined);
+      await ended;
+    }
     await this.worker.terminate();
   }
 

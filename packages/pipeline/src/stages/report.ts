@@ -1,7 +1,7 @@
 import { subspaceAffinity } from '@kvlr/compression';
 import { type DecoderShape, type LayerStatistics, type ModelSource, throwIfAborted } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { describeCourse, type LayerHistory } from '@kvlr/recovery';
+import { describeCourse, type LayerHistory, refitsAlone } from '@kvlr/recovery';
 import {
   type Alternatives,
   type CompressionReport,
@@ -15,6 +15,7 @@ import {
   type TrainingCourse,
 } from '@kvlr/report';
 import { reportContexts } from '../models/facts.ts';
+import { resolveRecovery } from '../recipe.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames, writeText } from '../run/store.ts';
 import { type CacheBudget, describeBudget, differsByLayer } from './budget.ts';
@@ -134,20 +135,29 @@ function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }
   return `${describeBudget(budget)} (${total}). ${engines}`;
 }
 
+/** How far the layers were brought back, where that is less than can be. */
+function noteOfRecovery(recovery: Recipe['recovery'], shape: DecoderShape): string | undefined {
+  const resolved = resolveRecovery(recovery);
+  if (resolved === undefined) {
+    return 'No block reconstruction: the closed forms alone. A refit or a reconstruction behind them does better.';
+  }
+  const { preset, settings } = resolved;
+  if (settings.steps > 0) {
+    const isLight = preset === 'light';
+    return isLight ? 'Light block reconstruction: fewer and smaller steps than the full one.' : undefined;
+  }
+  return refitsAlone(settings, shape)
+    ? 'Output projections refitted in closed form, no block reconstruction.'
+    : 'The closed forms alone: output projections are refitted only where a block adds to the stream with no norm between. Light or full block reconstruction trains through the norm.';
+}
+
 /** What a reader has to know besides the figures. */
 function notesOf(request: ReportRequest, warnings: readonly string[]): string[] {
   const { recipe, evaluation, distillation, budget } = request;
   const notes: string[] = [...(request.notes ?? [])];
   if (budget && differsByLayer(budget)) notes.push(noteOfBudget(budget, recipe));
-  if (recipe.recovery.preset === 'refit') {
-    notes.push('Output projections refitted in closed form, no block reconstruction: a light or full one does better.');
-  }
-  if (recipe.recovery.preset === 'light') {
-    notes.push('Light block reconstruction: fewer and smaller steps than the full one, which does better.');
-  }
-  if (recipe.recovery.preset === 'none' && !distillation) {
-    notes.push('No block reconstruction: the closed forms alone. A light or full one behind them does better.');
-  }
+  const recovered = noteOfRecovery(recipe.recovery, request.model.shape);
+  if (recovered !== undefined && (recipe.recovery.preset !== 'none' || !distillation)) notes.push(recovered);
   if (distillation) {
     const { points, best } = distillation;
     const tokens = points.at(-1)!.tokens.toLocaleString('en-US');

@@ -39,6 +39,8 @@ export interface WorkerTasks {
   };
   groups: { ask: GroupingQuestion; answer: number[][] };
   dispose: { ask: { model: number }; answer: undefined };
+  /** The last question: the thread ends itself behind what was asked before. */
+  end: { ask: Record<string, never>; answer: undefined };
 }
 
 export type WorkerTaskName = keyof WorkerTasks;
@@ -136,6 +138,8 @@ async function answerQuestion(
       models.delete(ask.model);
       return undefined;
     }
+    case 'end':
+      return undefined;
   }
 }
 
