@@ -1,4 +1,4 @@
-import { blockBits, type CacheDtype, type CacheStorage, type DecoderShape, type Measurement } from '@kvlr/core';
+import { type CacheDtype, type CacheStorage, type DecoderShape, hasBlocks, type Measurement } from '@kvlr/core';
 import type { Pictures } from './pictures.ts';
 
 /** How a cache keeps its numbers, as the page offers it. */
@@ -14,7 +14,7 @@ export interface CacheCodec {
 /** How the runtime is to keep such a cache. Of blocks, which few bits suffice for, the first and the newest tokens stay as they are. */
 export function storageOf(codec: string): CacheStorage {
   const dtype = codec as CacheDtype;
-  return blockBits(dtype) === undefined ? { dtype } : { dtype, exactWindow: 32, exactFirst: 4 };
+  return hasBlocks(dtype) ? { dtype, exactWindow: 32, exactFirst: 4 } : { dtype };
 }
 
 /** What a model scores with its cache kept in one codec, against the original with an exact cache. */

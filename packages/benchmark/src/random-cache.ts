@@ -1,5 +1,5 @@
 import { createNormalRandom, createRandom } from '@kvlr/core';
-import { type BlockFormat, type CacheFormat, writeInPlace } from '@kvlr/kernels';
+import { type AdaptedFormat, type BlockFormat, type CacheFormat, writeInPlace } from '@kvlr/kernels';
 import type { KeyValueCache } from '@kvlr/runtime';
 import type { Tensor3D } from '@tensorflow/tfjs-core';
 
@@ -18,19 +18,22 @@ export function fillCache(cache: KeyValueCache, length: number, seed = 0): void 
 }
 
 /** Fills the first `count` blocks of every sequence with one random block: keys in -1..1, values of order 1. */
-function fillBlocks(words: Tensor3D, format: BlockFormat, count: number, seed: number): void {
+function fillBlocks(words: Tensor3D, format: BlockFormat | AdaptedFormat, count: number, seed: number): void {
   const [batch, places, blockWords] = words.shape;
   const uniform = createRandom(seed);
   const block = Int32Array.from({ length: blockWords }, () => uniform() * 2 ** 32);
-  const { slots, width, bits, slotWords, gains } = format;
-  // Scales of 2 / (2^bits - 1) or a little less, as halves, and the least number -1.
+  if (format.kind === 'channel') setScales(block, format);
+  for (let sequence = 0; sequence < batch; sequence++) {
+    for (let place = 0; place < count; place++) writeInPlace(words, (sequence * places + place) * blockWords, block);
+  }
+}
+
+/** Scales of 2 / (2^bits - 1) or a little less, as halves, the least number -1, and gains of 1. */
+function setScales(block: Int32Array, { slots, width, bits, slotWords, gains }: BlockFormat): void {
   const scale = { 2: 0x3800, 3: 0x3400, 4: 0x3000 }[bits];
   for (let slot = 0; slot < slots; slot++) {
     block.fill(scale | (0xbc00 << 16), slot * slotWords, slot * slotWords + width);
     block.fill(0x3c003c00, slot * slotWords + gains, slot * slotWords + gains + 16);
-  }
-  for (let sequence = 0; sequence < batch; sequence++) {
-    for (let place = 0; place < count; place++) writeInPlace(words, (sequence * places + place) * blockWords, block);
   }
 }
 

@@ -1,5 +1,6 @@
 export { builtInCodecs, codecRegistry } from './cache-codecs.ts';
 export { type CacheName, formatCacheName, parseCacheName } from './cache-name.ts';
+export { type FittedSide, fitSide } from './codecs/klt.ts';
 export { type GaussianLevels, gaussianLevels, nearestLevel } from './numbers/gaussian-levels.ts';
 export { hadamard, hadamardSize } from './numbers/hadamard.ts';
 export { builtInPolicies, policyRegistry } from './policies/cache-policies.ts';

@@ -12,8 +12,10 @@ export {
 export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './artefacts/evaluation-result.ts';
 export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './artefacts/statistics.ts';
 export {
+  type AdaptedDtype,
+  adaptedBitsOf,
+  adaptedDtypes,
   BLOCK_TOKENS,
-  blockBits,
   type CacheDtype,
   type CachedLayers,
   type CacheStorage,
@@ -25,10 +27,12 @@ export {
   cacheEntryWords,
   cacheSize,
   cacheSlotWords,
+  channelBitsOf,
   codedCacheSize,
   type EntryDtype,
   entryDtypes,
   fullBlocks,
+  hasBlocks,
   slotWords,
 } from './cache/cache-bytes.ts';
 export {

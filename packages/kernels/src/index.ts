@@ -2,6 +2,8 @@ export { attendAndProjectAdd, type OutputProjection } from './attention/attend-a
 export { appendAndAttend, decodeAttention, prefillAttention } from './attention/attention.ts';
 export type { AttentionAttributes } from './attention/attention-host.ts';
 export { appendAndAttendBlocks, type BlocksOfCache } from './attention/blocks/block-attention.ts';
+export { type AdaptedFormat, createAdaptedFormat } from './cache/adapted/adapted-format.ts';
+export { packAdaptedBlocks, unpackAdaptedBlocks } from './cache/adapted/move-adapted.ts';
 export { type BlockFormat, createBlockFormat } from './cache/blocks/block-format.ts';
 export type { BlockRun } from './cache/blocks/block-shader.ts';
 export { packBlocks } from './cache/blocks/pack-blocks.ts';

@@ -26,7 +26,7 @@ export {
 export { type DecoderTensors, disposeDecoder, embed, readOut, uploadDecoder } from './blocks/stock-decoder.ts';
 export { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './blocks/weights.ts';
 export { cacheSettingsOf } from './cache/cache-name.ts';
-export type { CacheSettings } from './cache/cache-settings.ts';
+export type { CacheSettings, CacheStatistics } from './cache/cache-settings.ts';
 export { KeyValueCache } from './cache/key-value-cache.ts';
 export {
   DecoderInParts,

@@ -1,6 +1,6 @@
 import { KvlrError } from '@kvlr/core';
-import { generatedCache } from '@kvlr/pipeline';
-import { loadCache } from '@kvlr/pipeline/node';
+import { cacheStatistics, generatedCache, type NamedCache } from '@kvlr/pipeline';
+import { loadCache, openStatistics } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
 import {
   type CacheSettings,
@@ -11,7 +11,8 @@ import {
 } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import type { Command } from 'commander';
-import { withModel } from '../inputs/models.ts';
+import { type OpenedModel, withModel } from '../inputs/models.ts';
+import { loadCalibrationTexts } from '../inputs/texts.ts';
 import {
   addBackendOption,
   addPackingOptions,
@@ -25,6 +26,8 @@ import type { CommandContext, Terminal } from '../terminal/terminal.ts';
 
 interface GenerateOptions extends PackingOptions {
   cache?: string;
+  calibration?: string[];
+  statistics?: string;
   prompt?: string;
   chat?: boolean;
   system?: string;
@@ -48,6 +51,7 @@ Examples:
   kvlr generate ./small --prompt "In the beginning" --temperature 0.8 --top-p 0.95 --seed 1
   kvlr generate --prompt "Call me Ishmael." --weights int8 --cache-dtype int8
   kvlr generate --prompt "Call me Ishmael." --weights int8 --cache channel-3+window=32+first=4
+  kvlr generate --prompt "Call me Ishmael." --cache klt-2+window=32+first=4
   kvlr generate ./my-chat-model --chat --prompt "What is a KV cache?" --stop "###"`;
 
 export function define(command: Command, context: CommandContext): void {
@@ -72,15 +76,22 @@ export function define(command: Command, context: CommandContext): void {
   addBackendOption(addPackingOptions(command))
     .option(
       '--cache <name>',
-      'the same by name, with exact tokens: channel-3+window=32+first=4; on wasm and cpu also any codec or policy of compare --bytes or module of yours, which the host decodes: q8_0:q4_0, ./mine.mjs, f16+policy=snapkv+keep=25%',
+      'the same by name, with exact tokens: channel-3+window=32+first=4; on wasm and cpu also any codec or policy of compare --bytes or module of yours, which the host decodes: q8_0:q4_0, ./mine.mjs, f16+policy=snapkv+keep=25%; klt-2 and the like are fitted to the model first',
     )
+    .option(
+      '--statistics <dir>',
+      'what klt caches are fitted to: statistics of kvlr calibrate (default: gathered first)',
+    )
+    .option('--calibration <files...>', 'texts to gather them on (default: the embedded ones)')
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: GenerateOptions) => {
       requireChatForSystem(options);
-      const cache = await cacheSettings(options);
+      const named = options.cache === undefined ? undefined : await loadCache(options.cache);
       const prompt = options.prompt ?? (await readPrompt(context.terminal));
-      await withModel(path, context, async ({ checkpoint }) => {
+      await withModel(path, context, async (opened) => {
+        const { checkpoint } = opened;
         await prepareNodeRuntime();
+        const cache = named ? await cacheSettings(named, opened, options, context) : { dtype: options.cacheDtype };
         const { backend, weights } = options;
         const model = await loadLanguageModel(checkpoint, {
           backend,
@@ -98,10 +109,26 @@ export function define(command: Command, context: CommandContext): void {
     });
 }
 
-/** A cache that kernels have, or any other codec by name or module, which the host decodes. */
-async function cacheSettings({ cache: name, cacheDtype }: GenerateOptions): Promise<CacheSettings> {
-  if (name === undefined) return { dtype: cacheDtype };
-  return generatedCache(await loadCache(name));
+/**
+ * A cache that kernels have, or any other codec by name or module, which the host decodes. What it has to know of the model comes from
+ * statistics of `kvlr calibrate`, or is gathered first.
+ */
+async function cacheSettings(
+  named: NamedCache,
+  { checkpoint, name }: OpenedModel,
+  options: GenerateOptions,
+  { onEvent, signal }: CommandContext,
+): Promise<CacheSettings> {
+  const { statistics: directory } = options;
+  const statistics = await cacheStatistics({
+    model: checkpoint,
+    modelName: name,
+    cache: named,
+    ...(directory !== undefined && { kept: { statistics: await openStatistics(directory), name: directory } }),
+    texts: () => loadCalibrationTexts(options),
+    ...{ onEvent, signal },
+  });
+  return generatedCache(named, statistics);
 }
 
 function requireChatForSystem({ system, chat }: GenerateOptions): void {

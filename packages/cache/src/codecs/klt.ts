@@ -1,7 +1,8 @@
 import { type CacheCodec, KvlrError, type SideFormat, type SideRequest, type SlotShape } from '@kvlr/core';
 import { createMatrix, eigSymmetric, type Matrix, multiply, symmetricPower } from '@kvlr/linalg';
-import { BitReader, BitWriter, bytesOf, wordsOf } from '../numbers/bit-codes.ts';
-import { type GaussianLevels, gaussianLevels, nearestLevel } from '../numbers/gaussian-levels.ts';
+import { bytesOf, packCodes, unpackCodes, wordsOf } from '../numbers/bit-codes.ts';
+import { gaussianLevels, nearestLevel } from '../numbers/gaussian-levels.ts';
+import { BLOCK } from './channel.ts';
 
 const MOST_BITS = 8;
 
@@ -65,77 +66,22 @@ export function spreadBits(variances: Float64Array, total: number): Uint8Array {
   return bits;
 }
 
-/** Transform coding of one side: every slot in its adapted basis, each number there in as many bits as it is worth. No scales. */
-function adaptedSlots(bitsPerNumber: number): SideFormat {
-  const wordsOfToken = ({ slots, width }: SlotShape) => Math.ceil((bitsPerNumber * slots * width) / 32);
-  return {
-    blockTokens: 1,
-    keys: 'projected',
-    needsStatistics: true,
-    byteLength: (shape, tokens) => 4 * tokens * wordsOfToken(shape),
-    tableBytes: ({ slots, width }) => slots * width * (4 * (width + 2) + 1),
-    create(request) {
-      const { slots, width } = request;
-      const { mean, bases } = basesOf(request);
-      const variances = Float64Array.from({ length: slots * width }, (_, i) => {
-        return bases[Math.floor(i / width)]!.variances[i % width]!;
-      });
-      const bits = spreadBits(variances, Math.floor(bitsPerNumber * slots * width));
-      const deviations = variances.map(Math.sqrt);
-      const quantisers = Array.from(bits, (count): GaussianLevels => gaussianLevels(count));
-      const step = wordsOfToken(request);
-      const y = new Float64Array(width);
-      return {
-        encode(rows, tokens) {
-          const words = new Uint32Array(tokens * step);
-          for (let token = 0; token < tokens; token++) {
-            const writer = new BitWriter(words, token * step);
-            for (let slot = 0; slot < slots; slot++) {
-              const from = (token * slots + slot) * width;
-              const { data } = bases[slot]!.forward;
-              y.fill(0);
-              for (let i = 0; i < width; i++) {
-                const x = rows[from + i]! - mean[slot * width + i]!;
-                for (let c = 0; c < width; c++) y[c]! += x * data[i * width + c]!;
-              }
-              for (let c = 0; c < width; c++) {
-                const channel = slot * width + c;
-                if (bits[channel] === 0) continue;
-                writer.write(nearestLevel(quantisers[channel]!, y[c]! / deviations[channel]!), bits[channel]!);
-              }
-            }
-            writer.finish();
-          }
-          return bytesOf(words);
-        },
-        decode(bytes, tokens) {
-          const words = wordsOf(bytes);
-          const rows = new Float32Array(tokens * slots * width);
-          for (let token = 0; token < tokens; token++) {
-            const reader = new BitReader(words, token * step);
-            for (let slot = 0; slot < slots; slot++) {
-              for (let c = 0; c < width; c++) {
-                const channel = slot * width + c;
-                const count = bits[channel]!;
-                y[c] = count === 0 ? 0 : deviations[channel]! * quantisers[channel]!.levels[reader.read(count)]!;
-              }
-              const to = (token * slots + slot) * width;
-              const { data } = bases[slot]!.backward;
-              for (let i = 0; i < width; i++) {
-                let x = mean[slot * width + i]!;
-                for (let c = 0; c < width; c++) x += data[i * width + c]! * y[c]!;
-                rows[to + i] = x;
-              }
-            }
-          }
-          return rows;
-        },
-      };
-    },
-  };
+/** One side of a layer in its adapted bases. */
+export interface FittedSide {
+  /** [slots, width] */
+  mean: Float64Array;
+  /** Of each slot. */
+  bases: readonly AdaptedBasis[];
+  /** Of each number in the new basis, 0 to 8, [slots, width]. */
+  bits: Uint8Array;
 }
 
-function basesOf({ slots, width, statistics, layer, side }: SideRequest) {
+/**
+ * Bases and bits of one side, `bitsPerNumber` on average over all of its slots.
+ *
+ * @throws KvlrError 'invalid-argument' without statistics.
+ */
+export function fitSide({ slots, width, statistics, layer, side }: SideRequest, bitsPerNumber: number): FittedSide {
   if (statistics === undefined) {
     throw new KvlrError('invalid-argument', {
       message: 'expected statistics of the layer for a codec that adapts to them, got none',
@@ -149,7 +95,98 @@ function basesOf({ slots, width, statistics, layer, side }: SideRequest) {
     const part = (of: Float64Array) => createMatrix(width, width, of.slice(slot * size, (slot + 1) * size));
     return adaptedBasis(part(covariance), part(errorWeight));
   });
-  return { mean, bases };
+  const variances = Float64Array.from({ length: slots * width }, (_, i) => {
+    return bases[Math.floor(i / width)]!.variances[i % width]!;
+  });
+  return { mean, bases, bits: spreadBits(variances, Math.floor(bitsPerNumber * slots * width)) };
+}
+
+/**
+ * Transform coding of one side: every slot in its adapted basis, each number there in as many bits as it is worth. No scales. A block of 32
+ * tokens is one channel behind another, each as many words as it has bits.
+ */
+function adaptedSlots(bitsPerNumber: number): SideFormat {
+  const wordsOfBlock = ({ slots, width }: SlotShape) => Math.floor(bitsPerNumber * slots * width);
+  return {
+    blockTokens: BLOCK,
+    keys: 'projected',
+    needsStatistics: true,
+    byteLength: (shape, tokens) => 4 * (tokens / BLOCK) * wordsOfBlock(shape),
+    tableBytes: ({ slots, width }) => slots * width * (4 * (2 * width + 1) + 4),
+    create(request) {
+      const { slots, width } = request;
+      const channels = slots * width;
+      const { mean, bases, bits } = fitSide(request, bitsPerNumber);
+      const deviations = Float64Array.from({ length: channels }, (_, channel) => {
+        return Math.sqrt(bases[Math.floor(channel / width)]!.variances[channel % width]!);
+      });
+      const step = wordsOfBlock(request);
+      const codes = new Uint8Array(BLOCK);
+      /** One slot of a block in its basis, [width, 32]. */
+      const turned = new Float64Array(width * BLOCK);
+      return {
+        encode(rows, tokens) {
+          const words = new Uint32Array((tokens / BLOCK) * step);
+          let at = 0;
+          for (let first = 0; first < tokens; first += BLOCK) {
+            for (let slot = 0; slot < slots; slot++) {
+              const { data } = bases[slot]!.forward;
+              turned.fill(0);
+              for (let t = 0; t < BLOCK; t++) {
+                const from = (first + t) * channels + slot * width;
+                for (let i = 0; i < width; i++) {
+                  const x = rows[from + i]! - mean[slot * width + i]!;
+                  for (let c = 0; c < width; c++) turned[c * BLOCK + t]! += x * data[i * width + c]!;
+                }
+              }
+              for (let c = 0; c < width; c++) {
+                const channel = slot * width + c;
+                const count = bits[channel]!;
+                if (count === 0) continue;
+                const quantiser = gaussianLevels(count);
+                for (let t = 0; t < BLOCK; t++) {
+                  codes[t] = nearestLevel(quantiser, turned[c * BLOCK + t]! / deviations[channel]!);
+                }
+                packCodes(codes, count, words, at);
+                at += count;
+              }
+            }
+          }
+          return bytesOf(words);
+        },
+        decode(bytes, tokens) {
+          const words = wordsOf(bytes);
+          const rows = new Float32Array(tokens * channels);
+          const row = new Float64Array(width);
+          let at = 0;
+          for (let first = 0; first < tokens; first += BLOCK) {
+            for (let slot = 0; slot < slots; slot++) {
+              for (let c = 0; c < width; c++) {
+                const channel = slot * width + c;
+                const count = bits[channel]!;
+                if (count > 0) unpackCodes(words, at, count, codes);
+                const { levels } = gaussianLevels(count);
+                for (let t = 0; t < BLOCK; t++) {
+                  turned[c * BLOCK + t] = count === 0 ? 0 : deviations[channel]! * levels[codes[t]!]!;
+                }
+                at += count;
+              }
+              const { data } = bases[slot]!.backward;
+              for (let t = 0; t < BLOCK; t++) {
+                row.set(mean.subarray(slot * width, (slot + 1) * width));
+                for (let c = 0; c < width; c++) {
+                  const y = turned[c * BLOCK + t]!;
+                  for (let i = 0; i < width; i++) row[i]! += data[i * width + c]! * y;
+                }
+                rows.set(row, (first + t) * channels + slot * width);
+              }
+            }
+          }
+          return rows;
+        },
+      };
+    },
+  };
 }
 
 const klt = (bits: number): CacheCodec => {

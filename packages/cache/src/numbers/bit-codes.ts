@@ -20,7 +20,7 @@ export function unpackCodes(words: Uint32Array, at: number, bits: number, codes:
 }
 
 /** Writes numbers of 0 to 8 bits into words, in the order of `packCodes`. */
-export class BitWriter {
+class BitWriter {
   private word = 0;
   private used = 0;
 
@@ -45,7 +45,7 @@ export class BitWriter {
 }
 
 /** Reads what `BitWriter` wrote. */
-export class BitReader {
+class BitReader {
   private bit = 0;
 
   constructor(

@@ -30,13 +30,25 @@ const channelBits = { 'channel-4': 4, 'channel-3': 3, 'channel-2': 2 } as const;
  */
 export type ChannelDtype = keyof typeof channelBits;
 
+/** Bits of a number on average, where a cache keeps whole blocks of tokens in a basis that is fitted to the model. */
+const adaptedBits = { 'klt-4': 4, 'klt-3': 3, 'klt-2.5': 2.5, 'klt-2': 2, 'klt-1.5': 1.5 } as const;
+
+/**
+ * Blocks of 32 tokens: codes of each number in a basis fitted to calibration text, each of 0 to 8 bits. What is in no block yet are
+ * halves, token by token.
+ */
+export type AdaptedDtype = keyof typeof adaptedBits;
+
 /** How a cache keeps its numbers. */
-export type CacheDtype = EntryDtype | ChannelDtype;
+export type CacheDtype = EntryDtype | ChannelDtype | AdaptedDtype;
 
 /** Every dtype of tokens one by one. */
 export const entryDtypes = Object.keys(storedNumbers) as readonly EntryDtype[];
 
-/** Every dtype of a cache. */
+/** Every dtype that is fitted to what calibration knows of a model. */
+export const adaptedDtypes = Object.keys(adaptedBits) as readonly AdaptedDtype[];
+
+/** Every dtype of a cache that needs to know nothing of the model. */
 export const cacheDtypes = [...entryDtypes, ...(Object.keys(channelBits) as ChannelDtype[])] as readonly CacheDtype[];
 
 /** Tokens of a block. */
@@ -51,20 +63,30 @@ export interface CacheStorage {
   exactFirst?: number;
 }
 
-/** Bits of a number, where tokens are stored in blocks; undefined where each stands by itself. */
-export function blockBits(dtype: CacheDtype): 2 | 3 | 4 | undefined {
+/** Bits of a number, where tokens are stored in blocks by channel; undefined elsewhere. */
+export function channelBitsOf(dtype: CacheDtype): 2 | 3 | 4 | undefined {
   return channelBits[dtype as ChannelDtype];
+}
+
+/** Bits of a number on average, where tokens are stored in blocks in a fitted basis; undefined elsewhere. */
+export function adaptedBitsOf(dtype: CacheDtype): number | undefined {
+  return adaptedBits[dtype as AdaptedDtype];
+}
+
+/** Whether tokens are stored in blocks. */
+export function hasBlocks(dtype: CacheDtype): boolean {
+  return dtype in channelBits || dtype in adaptedBits;
 }
 
 /** Blocks that are full when a sequence has so many tokens. */
 export function fullBlocks({ dtype, exactWindow = 0, exactFirst = 0 }: CacheStorage, tokens: number): number {
-  if (blockBits(dtype) === undefined) return 0;
+  if (!hasBlocks(dtype)) return 0;
   return Math.floor(Math.max(0, tokens - exactFirst - exactWindow) / BLOCK_TOKENS);
 }
 
 /** Room for sequences of up to so many tokens: entries of tokens one by one, and blocks. */
 export function cacheCapacity(storage: CacheStorage, tokens: number): { entries: number; blocks: number } {
-  if (blockBits(storage.dtype) === undefined) return { entries: tokens, blocks: 0 };
+  if (!hasBlocks(storage.dtype)) return { entries: tokens, blocks: 0 };
   const { exactWindow = 0, exactFirst = 0 } = storage;
   // A block is coded when its last token is there.
   const entries = Math.min(tokens, exactFirst + exactWindow + BLOCK_TOKENS);
@@ -86,16 +108,23 @@ export function cacheSlotWords(width: number, dtype: EntryDtype): number {
 /** 32-bit words that one token's entry takes in one layer's cache by itself, scales included. Those that wait for a block are halves. */
 export function cacheEntryWords(layout: LayerCacheLayout, dtype: CacheDtype): number {
   const { keySlots, keySlotWidth, valueSlots, valueSlotWidth } = layout;
-  const entryDtype = blockBits(dtype) === undefined ? (dtype as EntryDtype) : 'f16';
+  const entryDtype = hasBlocks(dtype) ? 'f16' : (dtype as EntryDtype);
   return keySlots * cacheSlotWords(keySlotWidth, entryDtype) + valueSlots * cacheSlotWords(valueSlotWidth, entryDtype);
 }
 
 /**
- * 32-bit words of a block in one layer's cache. Keys: for each channel a word with scale and least number, and b words of codes;
- * values: for each slot 32 gains of half precision, and for each channel b words of codes.
+ * 32-bit words of a block in one layer's cache, 0 for a dtype without blocks. By channel, keys: for each channel a word with scale and
+ * least number, and b words of codes; values: for each slot 32 gains of half precision, and for each channel b words of codes. In a fitted
+ * basis as many words as there are bits of all numbers of a token, rounded down for keys and for values.
  */
-export function cacheBlockWords(layout: LayerCacheLayout, bits: number): number {
+export function cacheBlockWords(layout: LayerCacheLayout, dtype: CacheDtype): number {
   const { keySlots, keySlotWidth, valueSlots, valueSlotWidth } = layout;
+  const mean = adaptedBitsOf(dtype);
+  if (mean !== undefined) {
+    return Math.floor(mean * keySlots * keySlotWidth) + Math.floor(mean * valueSlots * valueSlotWidth);
+  }
+  const bits = channelBitsOf(dtype);
+  if (bits === undefined) return 0;
   return keySlots * keySlotWidth * (1 + bits) + valueSlots * (BLOCK_TOKENS / 2 + valueSlotWidth * bits);
 }
 
@@ -103,10 +132,8 @@ export function cacheBlockWords(layout: LayerCacheLayout, bits: number): number 
 export function cacheBytes(shape: CachedLayers, settings: CacheStorage & { capacity: number; batch?: number }): number {
   const { dtype, capacity, batch = 1 } = settings;
   const { entries, blocks } = cacheCapacity(settings, capacity);
-  const bits = blockBits(dtype);
   const words = shape.layers.reduce(
-    (sum, { cache }) =>
-      sum + entries * cacheEntryWords(cache, dtype) + (bits === undefined ? 0 : blocks * cacheBlockWords(cache, bits)),
+    (sum, { cache }) => sum + entries * cacheEntryWords(cache, dtype) + blocks * cacheBlockWords(cache, dtype),
     0,
   );
   return 4 * words * batch;
@@ -128,11 +155,9 @@ export function cacheSize(shape: CachedLayers, bytesPerElement: number): CacheSi
  */
 export function codedCacheSize(shape: CachedLayers, dtype: CacheDtype): CacheSize {
   const { elementsPerTokenByLayer } = cacheSize(shape, 1);
-  const bits = blockBits(dtype);
   const bytesPerToken = shape.layers.reduce(
     (sum, { cache }) =>
-      sum +
-      (bits === undefined ? 4 * cacheEntryWords(cache, dtype) : (4 * cacheBlockWords(cache, bits)) / BLOCK_TOKENS),
+      sum + (hasBlocks(dtype) ? (4 * cacheBlockWords(cache, dtype)) / BLOCK_TOKENS : 4 * cacheEntryWords(cache, dtype)),
     0,
   );
   const elements = elementsPerTokenByLayer.reduce((sum, width) => sum + width, 0);

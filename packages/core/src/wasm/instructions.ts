@@ -120,7 +120,9 @@ export const i8x16 = {
   /** Bytes of a table by their places; 0 for places beyond 15. */
   swizzle: binaryVector(0x0e),
   ne: binaryVector(0x24),
+  shl: shift(0x6b),
   shr_u: shift(0x6d),
+  sub: binaryVector(0x71),
 };
 
 export const i16x8 = {

@@ -130,6 +130,12 @@ describe('vectors', () => {
 
   it.each<[string, Code, number[]]>([
     ['shr_u', i8x16.shr_u(a, 4), Array.from(bytes, (value) => value >> 4)],
+    ['shl', i8x16.shl(a, 4), Array.from(bytes, (value) => (value << 4) & 0xff)],
+    [
+      'sub',
+      i8x16.sub(a, v128.const(0x10101010, 0x10101010, 0x10101010, 0x10101010)),
+      Array.from(bytes, (value) => (value - 16) & 0xff),
+    ],
     [
       'ne',
       i8x16.ne(a, v128.const(words[0]!, 0, words[2]!, 0)),

@@ -156,6 +156,11 @@ export class OnlineSoftmax {
     this.totals[row] = total;
   }
 
+  /** The sum of a row's weights so far. */
+  total(row: number): number {
+    return this.totals[row]!;
+  }
+
   /** Divides a row's sums by the sum of its weights. */
   finish(row: number, at: number, width: number): void {
     const inverse = 1 / this.totals[row]!;

@@ -34,6 +34,32 @@ export function readRotation(table: Float32Array, position: number, half: number
   }
 }
 
+/** Rotates numbers at..at + 2 * half of a key in place by what `readRotation` gave. */
+export function rotateKey(keys: Float32Array, at: number, half: number, rotation: Float32Array): void {
+  for (let j = 0; j < half; j++) {
+    const [first, second] = [keys[at + j]!, keys[at + half + j]!];
+    const [cosine, sine] = [rotation[j]!, rotation[half + j]!];
+    keys[at + j] = first * cosine - second * sine;
+    keys[at + half + j] = second * cosine + first * sine;
+  }
+}
+
+/** Takes a rotation back, and the factor that the table's rows hold the root of. */
+export function rotateKeyBack(
+  keys: Float32Array,
+  at: number,
+  half: number,
+  rotation: Float32Array,
+  inverse: number,
+): void {
+  for (let j = 0; j < half; j++) {
+    const [first, second] = [keys[at + j]!, keys[at + half + j]!];
+    const [cosine, sine] = [inverse * rotation[j]!, inverse * rotation[half + j]!];
+    keys[at + j] = first * cosine + second * sine;
+    keys[at + half + j] = second * cosine - first * sine;
+  }
+}
+
 /** WGSL: `rotationAt(position, j)` gives cosine and sine from `rotation: array<f32>`, with `half` a constant. */
 export const rotationAt = `
   fn rotationAt(position: i32, j: i32) -> vec2<f32> {

@@ -41,9 +41,9 @@ export const cacheEngines = {
   onnx: halves('ONNX Runtime', undefined),
   kvlr: {
     title: 'kvlr',
-    codecs: ['f16', 'int8', 'fp8', 'channel-4', 'int4', 'channel-3', 'channel-2'],
+    codecs: ['f16', 'int8', 'fp8', 'channel-4', 'klt-4', 'int4', 'channel-3', 'klt-3', 'channel-2', 'klt-2', 'klt-1.5'],
     mixesSides: false,
-    exactTokens: ['channel-4', 'channel-3', 'channel-2'],
+    exactTokens: ['channel-4', 'channel-3', 'klt-3', 'channel-2', 'klt-2', 'klt-1.5'],
     flags: (cache) => `--cache ${formatCacheName(cache)}`,
   },
 } satisfies Record<string, CacheEngine>;

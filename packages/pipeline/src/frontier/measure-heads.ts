@@ -1,9 +1,7 @@
-import { type RowSamples, requireCacheFits, sideStatistics } from '@kvlr/cache';
+import { requireCacheFits } from '@kvlr/cache';
 import { roundModel } from '@kvlr/checkpoint';
-import { readAttentionWeights } from '@kvlr/compression';
 import {
   type CachedLayers,
-  type CacheSide,
   cacheSize,
   codecTableBytes,
   type DecoderShape,
@@ -11,7 +9,6 @@ import {
   type LogitSource,
   type ModelSource,
   meanCodedCacheBytes,
-  type SideStatistics,
 } from '@kvlr/core';
 import { evaluate } from '@kvlr/evaluation';
 import type { FrontierPoint } from '@kvlr/report';
@@ -26,11 +23,12 @@ import type { RunContext, Stage } from '../run/context.ts';
 import { MemoryRunStore, subStore } from '../run/store.ts';
 import { withBalancedKeys } from '../stages/key-scales.ts';
 import { sampleWindows } from '../stages/statistics.ts';
+import { type LayerStatisticsOf, needsStatistics, readerKnowledge } from './cache-statistics.ts';
 import type { NamedCache } from './caches.ts';
 import { enginesWith } from './engines.ts';
 
 /** Raised when codecs or windows are read another way: what was measured before is measured again. */
-const pointForm = 3;
+const pointForm = 4;
 
 /** What all points of a comparison share. */
 export interface SharedByPoints extends BegunComparison, Pick<PlanRequest, 'model' | 'modelLocation'> {
@@ -48,9 +46,6 @@ interface MeasuredHeads {
   /** By the cache's name, and the hash of its modules where it has any. */
   points: Record<string, Measured>;
 }
-
-/** Second moments of a layer over the calibration text. */
-type LayerStatisticsOf = (layer: number) => Promise<LayerStatistics>;
 
 /** A row's model, made when it is first needed, and what calibration knows of it. */
 interface Heads {
@@ -153,9 +148,6 @@ function nameOfHeads({ name, entries: { keyValueHeads, headWidth } }: ComparedRo
 
 const keyOf = (cache: string, hash: string | undefined): string => (hash === undefined ? cache : `${cache} ${hash}`);
 
-const needsStatistics = ({ cache }: NamedCache): boolean =>
-  cache.codec.keys.needsStatistics || cache.codec.values.needsStatistics;
-
 /** '8 heads of 32', for ordinary and latent layouts. */
 export function describeHeads({ layers }: CachedLayers): string {
   const kinds = layers.map(({ cache: { keySlots, keySlotWidth, valueSlots, valueSlotWidth } }) =>
@@ -225,21 +217,4 @@ function compressedHeads(
       return async (layer) => layers[layer]!;
     },
   };
-}
-
-/** What codecs that adapt to a layer are told, from the statistics and output projections of these heads. */
-async function readerKnowledge(model: ModelSource, statistics: LayerStatisticsOf, samples: readonly RowSamples[]) {
-  const { shape } = model;
-  const layers: Record<'projected' | 'rotated' | 'values', SideStatistics>[] = [];
-  for (let layer = 0; layer < shape.numLayers; layer++) {
-    const weights = await readAttentionWeights(model, layer);
-    const request = { shape, layer, weights, statistics: await statistics(layer) };
-    layers.push({
-      projected: sideStatistics({ ...request, side: 'keys', keys: 'projected' }),
-      rotated: { ...sideStatistics({ ...request, side: 'keys', keys: 'rotated' }), samples: samples[layer]?.keys },
-      values: { ...sideStatistics({ ...request, side: 'values', keys: 'rotated' }), samples: samples[layer]?.values },
-    });
-  }
-  return ({ cache: { codec } }: NamedCache): Record<CacheSide, SideStatistics>[] =>
-    layers.map(({ values, ...keys }) => ({ keys: keys[codec.keys.keys], values }));
 }

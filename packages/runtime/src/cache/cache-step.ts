@@ -1,4 +1,4 @@
-import { BLOCK_TOKENS, blockBits } from '@kvlr/core';
+import { BLOCK_TOKENS, hasBlocks } from '@kvlr/core';
 import {
   type AppendAttributes,
   appendAndAttend,
@@ -68,7 +68,7 @@ export function beginCacheStep(cache: KeyValueCache, added: readonly number[], t
   const { numAttentionHeads, headDim } = cache.shape;
   const held = cache.lengths;
   const places = window.window + window.sinks;
-  const blocked = blockBits(cache.dtype) !== undefined;
+  const blocked = hasBlocks(cache.dtype);
   const roundTheRing = tokens > 1 && window.window > 0 && held.some((length, b) => length + added[b]! > places);
   const shifts = held.map((length) => (roundTheRing ? Math.max(0, length - places) : 0));
   const rows = held.map((length, b): SequenceRow => [length, added[b]!, shifts[b]!]);
@@ -160,7 +160,10 @@ function beginBehindBlocks(cache: KeyValueCache, added: readonly number[]) {
       const attended =
         longest === 0 || blocks === undefined
           ? appendAndAttend(inputs, attributes, longestEntries)
-          : appendAndAttendBlocks(inputs, attributes, { blocks, format, exactFirst, longest });
+          : appendAndAttendBlocks(inputs, attributes, {
+              ...{ blocks, format, exactFirst, longest },
+              tables: cache.tablesOf(layer),
+            });
       packNewBlocks(cache, layer, added, rotation);
       return attended as Tensor2D;
     },

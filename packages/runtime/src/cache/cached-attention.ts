@@ -1,10 +1,11 @@
 import { requireCacheFits } from '@kvlr/cache';
-import { blockBits, type CodedCache, type DecoderShape, KvlrError } from '@kvlr/core';
+import { type CodedCache, type DecoderShape, hasBlocks, KvlrError } from '@kvlr/core';
 import { frequenciesGoByLength } from '@kvlr/rope';
 import { concat, mul, reshape, slice, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { type HeadRows, keysOfCache, queryHeads, rebuildKeys, scoresOf, weigh } from '../blocks/attention-block.ts';
 import { type Rotation, rotate } from '../blocks/sequence-context.ts';
 import type { TensorsByRole } from '../blocks/weights.ts';
+import type { CacheStatistics } from './cache-settings.ts';
 import type { CacheStep } from './cache-step.ts';
 
 /**
@@ -21,15 +22,19 @@ export function fusedAttentionFits(shape: DecoderShape, layer: number): boolean 
 
 /**
  * Throws 'unsupported-feature' where a coded cache cannot hold the texts of a model: on WebGPU, since codecs run on the host; for codecs that
- * are fitted to calibration text; for other heads than stock ones, and attention that the fused kernels do not compute; and what
+ * are fitted to calibration text, without its statistics; for other heads than stock ones, and attention that the fused kernels do not compute; and what
  * `requireCacheFits` refuses.
  */
-export function requireCodedFits(shape: DecoderShape, { codec, policy }: CodedCache, backend: string): void {
+export function requireCodedFits(
+  shape: DecoderShape,
+  { codec, policy }: CodedCache,
+  { backend, statistics }: { backend: string; statistics?: CacheStatistics | undefined },
+): void {
   const refused =
     backend === 'webgpu'
       ? ['the backend wasm or cpu, whose host stores them', 'webgpu']
-      : codec.keys.needsStatistics || codec.values.needsStatistics
-        ? ['a codec without statistics of calibration text', 'one that needs them']
+      : statistics === undefined && (codec.keys.needsStatistics || codec.values.needsStatistics)
+        ? ['statistics of calibration text, which the codec is fitted to,', 'none']
         : !shape.layers.every(({ cache }, layer) => cache.keys === 'stock' && fusedAttentionFits(shape, layer))
           ? ['KV heads as projections give them, and rotary or no positions', 'others']
           : undefined;
@@ -82,7 +87,7 @@ function attendOnStockOps(
   // Keys that are rotated when they are read are right however the text grows.
   const isStock = layout.keys === 'stock';
   // So are those of a cache that keeps keys as they are before RoPE.
-  const beforeRope = blockBits(cache.dtype) !== undefined;
+  const beforeRope = hasBlocks(cache.dtype);
   const late = isStock && positionShape.kind === 'rope' && (beforeRope || frequenciesGoByLength(positionShape.rope));
   const cached = keysOfCache(rows.key, tensors, { shape, cache: layout, batch, rotation: late ? undefined : rotation });
   const projected = concat([rows.query, cached, rows.value], 1) as Tensor2D;

@@ -8,6 +8,7 @@ import {
   slotsOfSide,
   toHalf,
 } from '@kvlr/core';
+import type { CacheStatistics } from './cache-settings.ts';
 
 const sides: readonly CacheSide[] = ['keys', 'values'];
 
@@ -17,12 +18,15 @@ export class CodedStore {
   /** By sequence, then layer. */
   private readonly rows: Record<CacheSide, CodedRows>[][];
 
-  constructor({ layers }: DecoderShape, cache: CodedCache, batch: number) {
+  constructor({ layers }: DecoderShape, cache: CodedCache, batch: number, statistics: CacheStatistics | undefined) {
     this.cache = cache;
     const codecs = layers.map(({ cache: layout }, layer) => {
       const create = (side: CacheSide) => {
         const slots = slotsOfSide(layout, side);
-        return { codec: cache.codec[side].create({ ...slots, layer, side }), width: slots.slots * slots.width };
+        return {
+          codec: cache.codec[side].create({ ...slots, layer, side, statistics: statistics?.[layer]?.[side] }),
+          width: slots.slots * slots.width,
+        };
       };
       return { keys: create('keys'), values: create('values') };
     });

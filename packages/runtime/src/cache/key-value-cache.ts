@@ -12,9 +12,20 @@ import {
 } from '@kvlr/core';
 import { type CacheWindow, copyEntries, entriesOfLength } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
-import { backend, getBackend, type Tensor3D, tensor, tensor2d, tidy, zeros } from '@tensorflow/tfjs-core';
+import {
+  backend,
+  getBackend,
+  type Tensor1D,
+  type Tensor3D,
+  tensor,
+  tensor1d,
+  tensor2d,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import {
   type CacheSettings,
+  type CacheStatistics,
   type LayerFormat,
   layerFormats,
   type ResolvedCacheSettings,
@@ -39,6 +50,8 @@ export class KeyValueCache {
   /** What is held in the codes of a codec, in place of tensors. */
   readonly coded: CodedStore | PolicyStore | undefined;
   private layers: LayerTensors[];
+  /** Of formats in fitted bases. */
+  private readonly tables: (Tensor1D | undefined)[];
   private isHeld = false;
   private isDisposed = false;
   private places: number;
@@ -46,13 +59,16 @@ export class KeyValueCache {
   constructor(shape: DecoderShape, settings: CacheSettings = {}) {
     this.shape = shape;
     this.settings = resolveCacheSettings(settings);
-    const { batch, dtype, capacity, pageTokens } = this.settings;
+    const { batch, dtype, capacity, pageTokens, statistics } = this.settings;
     this.tokenIds = Array.from({ length: batch }, () => []);
     this.packedBlocks = Array(batch).fill(0);
-    this.formats = layerFormats(shape, dtype);
+    this.formats = layerFormats(shape, dtype, statistics);
     this.places = capacity ?? pageTokens;
-    this.coded = this.settings.coded && codedStore(shape, this.settings.coded, batch);
+    this.coded = this.settings.coded && codedStore(shape, this.settings.coded, batch, statistics);
     this.layers = this.allocate();
+    this.tables = this.formats.map(({ blocks }) =>
+      blocks?.kind === 'adapted' ? tensor1d(blocks.tables, 'int32') : undefined,
+    );
   }
 
   get dtype(): CacheDtype {
@@ -149,6 +165,11 @@ export class KeyValueCache {
     return this.layers[layer]!.blocks?.words;
   }
 
+  /** What kernels know of the bases that a layer's blocks are in; undefined for other dtypes. */
+  tablesOf(layer: number): Tensor1D | undefined {
+    return this.tables[layer];
+  }
+
   /** What one layer holds: words [batch, places, words of a place], and how many places of each sequence are taken. */
   partsOf(layer: number): CachePart[] {
     return this.partsOfTensors(this.layers[layer]!);
@@ -235,6 +256,7 @@ export class KeyValueCache {
   dispose(): void {
     for (const layer of this.layers) disposeLayer(layer);
     this.layers = [];
+    for (const tables of this.tables.splice(0)) tables?.dispose();
     this.isDisposed = true;
   }
 
@@ -284,10 +306,15 @@ export class KeyValueCache {
   }
 }
 
-function codedStore(shape: DecoderShape, cache: CodedCache, batch: number): CodedStore | PolicyStore {
+function codedStore(
+  shape: DecoderShape,
+  cache: CodedCache,
+  batch: number,
+  statistics: CacheStatistics | undefined,
+): CodedStore | PolicyStore {
   const { policy } = cache;
   return policy === undefined
-    ? new CodedStore(shape, cache, batch)
+    ? new CodedStore(shape, cache, batch, statistics)
     : new PolicyStore(shape, { ...cache, policy }, batch);
 }
 

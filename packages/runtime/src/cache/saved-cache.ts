@@ -1,4 +1,4 @@
-import { BLOCK_TOKENS, type DecoderShape, KvlrError } from '@kvlr/core';
+import { adaptedBitsOf, BLOCK_TOKENS, type DecoderShape, KvlrError } from '@kvlr/core';
 import { writeInPlace } from '@kvlr/kernels';
 import type { CacheSettings } from './cache-settings.ts';
 import { KeyValueCache } from './key-value-cache.ts';
@@ -23,9 +23,10 @@ interface SavedCacheHeader {
  * sequence its entries, and its blocks, little-endian. `loadCache` brings them back.
  */
 export async function saveCache(cache: KeyValueCache, modelId: string): Promise<Uint8Array> {
-  if (cache.coded) {
+  if (cache.coded || adaptedBitsOf(cache.dtype) !== undefined) {
+    const got = cache.coded ? `one of the codec "${cache.coded.cache.codec.title}"` : `one of ${cache.dtype}`;
     throw new KvlrError('unsupported-feature', {
-      message: `expected a cache of a dtype to save, got one of the codec "${cache.coded.cache.codec.title}".`,
+      message: `expected a cache of a dtype that is not fitted to the model to save, got ${got}.`,
       hint: 'Keep the text instead, or take a dtype such as int4 or channel-3.',
       where: { argument: 'cache' },
     });

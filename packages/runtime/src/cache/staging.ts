@@ -1,5 +1,12 @@
 import { BLOCK_TOKENS } from '@kvlr/core';
-import { copyEntries, packBlocks, type SequenceRow, unpackBlocks } from '@kvlr/kernels';
+import {
+  copyEntries,
+  packAdaptedBlocks,
+  packBlocks,
+  type SequenceRow,
+  unpackAdaptedBlocks,
+  unpackBlocks,
+} from '@kvlr/kernels';
 import { type Rank, type Tensor, type Tensor2D, type Tensor3D, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from './key-value-cache.ts';
 
@@ -84,10 +91,11 @@ function packFullBlocks(
   const format = cache.formats[layer]!;
   const runs = tensorOfRows(counts.map((count, b) => [cache.packedBlocks[b]!, count, shifts[b]!]));
   const { exactFirst } = cache.settings;
-  packBlocks(
-    { entries, blocks, runs, rotation },
-    { format: format.blocks!, entryFormat: format.entries, exactFirst, longest },
-  );
+  const shared = { entryFormat: format.entries, exactFirst, longest };
+  if (format.blocks!.kind === 'adapted') {
+    const tables = cache.tablesOf(layer)!;
+    packAdaptedBlocks({ entries, blocks, runs, rotation, tables }, { format: format.blocks!, ...shared });
+  } else packBlocks({ entries, blocks, runs, rotation }, { format: format.blocks!, ...shared });
   runs.dispose();
 }
 
@@ -121,10 +129,11 @@ export function stageBlocks(cache: KeyValueCache, added: readonly number[], toke
       const longest = Math.max(...before);
       if (blocks === undefined || longest === 0) return words;
       const runs = tensorOfRows(before.map((count) => [0, count, 0]));
-      unpackBlocks(
-        { blocks, entries: words, runs, rotation },
-        { format: format!, entryFormat: entries, exactFirst, longest },
-      );
+      const shared = { entryFormat: entries, exactFirst, longest };
+      if (format!.kind === 'adapted') {
+        const tables = cache.tablesOf(layer)!;
+        unpackAdaptedBlocks({ blocks, entries: words, runs, rotation, tables }, { format: format!, ...shared });
+      } else unpackBlocks({ blocks, entries: words, runs, rotation }, { format: format!, ...shared });
       runs.dispose();
       return words;
     },

@@ -59,13 +59,13 @@ export interface LoadProgress {
  */
 export async function loadModel(source: ModelSource, settings: LoadModelSettings = {}): Promise<DecoderModel> {
   const { weights, cache: cacheSettings = {}, signal, onProgress, memoryLimit } = settings;
-  const { dtype, coded } = resolveCacheSettings(cacheSettings);
+  const { dtype, coded, statistics } = resolveCacheSettings(cacheSettings);
   throwIfAborted(signal);
   const backend = await selectBackend(settings);
   const { shape, id } = source;
   requireLayouts(shape);
-  layerFormats(shape, dtype);
-  if (coded) requireCodedFits(shape, coded, backend.backend);
+  layerFormats(shape, dtype, statistics);
+  if (coded) requireCodedFits(shape, coded, { backend: backend.backend, statistics });
   requireMemory(shape, backend.backend, { weights, cache: cacheSettings, memoryLimit });
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };

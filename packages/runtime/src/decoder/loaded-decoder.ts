@@ -169,7 +169,10 @@ export class LoadedDecoder implements DecoderModel {
     await this.activate();
     const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
     this.checkCacheSize(wanted);
-    if (wanted.coded) requireCodedFits(this.shape, wanted.coded, this.backend.backend);
+    if (wanted.coded) {
+      const { statistics } = wanted;
+      requireCodedFits(this.shape, wanted.coded, { backend: this.backend.backend, statistics });
+    }
     return guard.run(async () => {
       if (this.backend.backend === 'webgpu') requireBindable(largestCacheBuffer(this.shape, wanted));
       return new KeyValueCache(this.shape, wanted);

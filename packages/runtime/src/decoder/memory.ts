@@ -1,4 +1,4 @@
-import { blockBits, cacheBytes, type DecoderShape, decoderTensors, KvlrError, layerTensors } from '@kvlr/core';
+import { cacheBytes, type DecoderShape, decoderTensors, hasBlocks, KvlrError, layerTensors } from '@kvlr/core';
 import type { WeightFormat } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend } from '@tensorflow/tfjs-core';
@@ -34,8 +34,7 @@ export function estimateMemory(shape: DecoderShape, request: MemoryRequest = {})
   const cacheSize = cacheBytes(shape, { ...storage, capacity, batch });
   const rows = PREFILL_TOKENS * batch;
   // Prompts attend to one layer's blocks unpacked.
-  const unpacked =
-    blockBits(storage.dtype) === undefined ? 0 : largestCacheBuffer(shape, { dtype: 'f16', capacity, batch });
+  const unpacked = hasBlocks(storage.dtype) ? largestCacheBuffer(shape, { dtype: 'f16', capacity, batch }) : 0;
   const scratchBytes =
     4 * rows * (2 * widest + 3 * hiddenSize + feedForward.intermediateSize) + 4 * batch * vocabSize + unpacked;
   return {

@@ -1,4 +1,4 @@
-import { BLOCK_TOKENS, blockBits, type DecoderShape, type LayerActivations, type TapName } from '@kvlr/core';
+import { BLOCK_TOKENS, type DecoderShape, hasBlocks, type LayerActivations, type TapName } from '@kvlr/core';
 import {
   embedTokens,
   type NormWeights,
@@ -32,8 +32,8 @@ export class PackedDecoder implements WindowRunner {
   constructor(shape: DecoderShape, weights: PackedWeights, cache: CacheSettings = {}) {
     this.shape = shape;
     this.weights = weights;
-    const { dtype, exactWindow, exactFirst, coded } = resolveCacheSettings(cache);
-    this.windowCache = { dtype, exactWindow, exactFirst, coded };
+    const { dtype, exactWindow, exactFirst, coded, statistics } = resolveCacheSettings(cache);
+    this.windowCache = { dtype, exactWindow, exactFirst, coded, statistics };
   }
 
   /** Logits of one new token of every sequence, [batch, vocabSize], from ids on the device. The cache counts them with `advance`. */
@@ -91,7 +91,7 @@ export class PackedDecoder implements WindowRunner {
    */
   async logitsBehind(cache: KeyValueCache, ids: readonly number[], pause: () => Promise<void>): Promise<Tensor2D> {
     cache.reserve(ids.length);
-    const partTokens = hasBlocks(cache) ? BLOCK_TOKENS : PREFILL_TOKENS;
+    const partTokens = comesInBlocks(cache) ? BLOCK_TOKENS : PREFILL_TOKENS;
     const parts: Tensor2D[] = [];
     try {
       for (let start = 0; start < ids.length; start += partTokens) {
@@ -117,7 +117,7 @@ export class PackedDecoder implements WindowRunner {
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
     const cache = new KeyValueCache(this.shape, { capacity: tokenIds.length, ...this.windowCache });
     try {
-      if (hasBlocks(cache)) {
+      if (comesInBlocks(cache)) {
         const rows = await this.logitsBehind(cache, Array.from(tokenIds), async () => {});
         return await download(rows);
       }
@@ -274,12 +274,9 @@ export async function warmUp(
 }
 
 /** Whether tokens are stored in blocks, so that what a token sees of the others depends on where a step ends. */
-function hasBlocks({ dtype, settings: { coded } }: KeyValueCache): boolean {
+function comesInBlocks({ dtype, settings: { coded } }: KeyValueCache): boolean {
   const { codec, window = 0, first = 0 } = coded ?? {};
   return (
-    blockBits(dtype) !== undefined ||
-    window + first > 0 ||
-    (codec?.keys.blockTokens ?? 1) > 1 ||
-    (codec?.values.blockTokens ?? 1) > 1
+    hasBlocks(dtype) || window + first > 0 || (codec?.keys.blockTokens ?? 1) > 1 || (codec?.values.blockTokens ?? 1) > 1
   );
 }

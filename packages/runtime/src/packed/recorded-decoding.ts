@@ -1,4 +1,4 @@
-import { blockBits, type CacheDtype, type DecoderShape } from '@kvlr/core';
+import { type CacheDtype, type DecoderShape, hasBlocks } from '@kvlr/core';
 import {
   FEW_TOKENS,
   type RecordedStep,
@@ -41,7 +41,7 @@ interface Lot {
 export function stepIsRecordable(shape: DecoderShape, cacheDtype: CacheDtype): boolean {
   return (
     getBackend() === 'webgpu' &&
-    blockBits(cacheDtype) === undefined &&
+    !hasBlocks(cacheDtype) &&
     fusedKernelsFit(shape) &&
     !shape.feedForward.bias &&
     shape.layers.every((_, layer) => fusedAttentionFits(shape, layer))

@@ -113,7 +113,7 @@ export function attendBlocksOnHost(
 }
 
 /** Fills the rotations of the first position of each block, and those of 0 to 31 positions (see `BlockTileSettings`). */
-function fillRotations(
+export function fillRotations(
   table: Float32Array,
   exactFirst: number,
   blocks: number,

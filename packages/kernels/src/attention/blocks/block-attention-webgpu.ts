@@ -14,7 +14,7 @@ import { headsOfOneSlot, LEAST_SPLIT, partSize, splitsOf } from '../workgroup-pl
 import type { BlockAttentionAttributes, BlockAttentionInputs } from './block-attention-host.ts';
 
 /** Lanes of a workgroup: as many as tokens of the blocks that it reads at once. */
-const LANES = 128;
+export const LANES = 128;
 /** Numbers of workgroup memory to plan with, and running sums of a lane that stay in registers. */
 const [WORKGROUP_NUMBERS, LANE_SUMS] = [3700, 64];
 const noWindow = { window: 0, sinks: 0 };
@@ -54,18 +54,27 @@ export function attendBlocksOnGpu(
     workgroups: [allHeads / heads, splits, batch],
     source: () => blockSource(format, { allHeads, heads, exactFirst }),
   });
+  return combineParts(gpu, { ofEntries, ofBlocks: ofBlocks!, sequences }, { allHeads, width, batch });
+}
+
+/** Joins what was attended to among entries and among blocks, and frees both: [batch, allHeads * width]. */
+export function combineParts(
+  gpu: WebGPUBackend,
+  { ofEntries, ofBlocks, sequences }: Record<'ofEntries' | 'ofBlocks' | 'sequences', TensorInfo>,
+  { allHeads, width, batch }: Record<'allHeads' | 'width' | 'batch', number>,
+): TensorInfo {
   const [attended] = runProgram(gpu, {
     name: 'combine_block_attention',
     shape: [allHeads, width],
     reads: [
       { name: 'ofEntries', type: 'f32', tensor: ofEntries },
-      { name: 'ofBlocks', type: 'f32', tensor: ofBlocks! },
+      { name: 'ofBlocks', type: 'f32', tensor: ofBlocks },
       { name: 'sequences', type: 'struct Sequence', tensor: sequences },
     ],
     writes: [{ name: 'results', type: 'f32', shape: [batch, allHeads * width], dtype: 'float32' }],
     uniforms: [
       { name: 'splits', type: 'i32', value: ofEntries.shape[2]! },
-      { name: 'blockSplits', type: 'i32', value: splits },
+      { name: 'blockSplits', type: 'i32', value: ofBlocks.shape[2]! },
     ],
     workgroups: [allHeads, batch],
     source: () => ({
@@ -73,12 +82,12 @@ export function attendBlocksOnGpu(
       code: [sequenceStruct, splitShader, blocksOfSplit, combine].join('\n'),
     }),
   });
-  for (const parts of [ofEntries, ofBlocks!]) gpu.disposeData(parts.dataId);
+  for (const parts of [ofEntries, ofBlocks]) gpu.disposeData(parts.dataId);
   return attended!;
 }
 
 /** Query heads of one slot that share a workgroup. */
-function headsTogether({ layout, width }: BlockFormat, allHeads: number): number {
+export function headsTogether({ layout, width }: Pick<BlockFormat, 'layout' | 'width'>, allHeads: number): number {
   const most = headsOfOneSlot(layout, allHeads);
   const sums = Math.ceil((4 * width) / LANES);
   const fits = (heads: number) =>
@@ -89,7 +98,7 @@ function headsTogether({ layout, width }: BlockFormat, allHeads: number): number
 }
 
 /** WGSL: blocks of a sequence, and how many of them one split takes. */
-const blocksOfSplit = `
+export const blocksOfSplit = `
   fn blocksOf(given: Sequence) -> i32 { return select(given.shift / 32, 0, given.added == 0); }
   fn splitSize(blockCount: i32, splitCount: i32) -> i32 { return max(4, (blockCount + splitCount - 1) / splitCount); }`;
 

@@ -1,7 +1,11 @@
-import { createNormalRandom, fullBlocks, stockLayout } from '@kvlr/core';
+import { fitSide } from '@kvlr/cache';
+import { type AdaptedDtype, adaptedBitsOf, createNormalRandom, fullBlocks, stockLayout } from '@kvlr/core';
 import { differenceByRange } from '@kvlr/testkit';
 import { memory, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { decodeAdaptedSlot } from '../../cache/adapted/adapted-codec.ts';
+import { type AdaptedFormat, createAdaptedFormat } from '../../cache/adapted/adapted-format.ts';
+import { packAdaptedBlocks, unpackAdaptedBlocks } from '../../cache/adapted/move-adapted.ts';
 import { decodeBlockKeys, decodeBlockValues } from '../../cache/blocks/block-codec.ts';
 import { type BlockBits, type BlockFormat, createBlockFormat } from '../../cache/blocks/block-format.ts';
 import { packBlocks } from '../../cache/blocks/pack-blocks.ts';
@@ -14,7 +18,7 @@ import { testedBackends, useBackend, withoutGpuErrors } from '../../testing/test
 import { appendAndAttendBlocks } from './block-attention.ts';
 
 interface Case {
-  bits: BlockBits;
+  bits: BlockBits | AdaptedDtype;
   heads: number;
   slots: number;
   width: number;
@@ -45,7 +49,49 @@ const cases: Record<string, Case> = {
     held: [100, 330],
   },
   'heads of ten': { bits: 4, heads: 2, slots: 1, width: 10, exactFirst: 1, exactWindow: 0, held: [97] },
+  'fitted, up to eight bits': {
+    bits: 'klt-4',
+    heads: 4,
+    slots: 2,
+    width: 32,
+    exactFirst: 0,
+    exactWindow: 0,
+    held: [300, 70],
+  },
+  'fitted, few bits, exact tokens': {
+    bits: 'klt-1.5',
+    heads: 6,
+    slots: 2,
+    width: 24,
+    exactFirst: 4,
+    exactWindow: 20,
+    held: [199],
+  },
+  'fitted, heads of ten': {
+    bits: 'klt-3',
+    heads: 2,
+    slots: 1,
+    width: 10,
+    exactFirst: 1,
+    exactWindow: 0,
+    held: [97],
+  },
+  'fitted, wide, one KV head': {
+    bits: 'klt-2',
+    heads: 4,
+    slots: 1,
+    width: 128,
+    exactFirst: 3,
+    exactWindow: 33,
+    held: [100, 230],
+  },
   'heads of 256': { bits: 4, heads: 8, slots: 1, width: 256, exactFirst: 0, exactWindow: 5, held: [101] },
+};
+
+/** Relative errors that codes of so many bits may leave. Fitted ones leave out what counts for little. */
+const stepsOf: Record<string | number, number> = {
+  ...{ 4: 0.16, 3: 0.35, 2: 0.8 },
+  ...{ 'klt-4': 0.5, 'klt-3': 0.9, 'klt-2': 1, 'klt-1.5': 1.1 },
 };
 
 /** With a factor as in YaRN: each row of a table has its root. */
@@ -65,11 +111,36 @@ function rotated(row: ArrayLike<number>, start: number, width: number, position:
   });
 }
 
+/** Bases for what `makeCache` draws, with directions of little variance and of little weight. */
+function fittedFormat({ slots, width }: Case, dtype: AdaptedDtype): AdaptedFormat {
+  const fit = (side: 'keys' | 'values') => {
+    const normal = createNormalRandom(side === 'keys' ? 11 : 13);
+    const spread = (least: number) => {
+      const matrix = new Float64Array(slots * width * width);
+      for (let slot = 0; slot < slots; slot++) {
+        const factor = Float64Array.from({ length: width * width }, () => normal() / Math.sqrt(width));
+        for (let i = 0; i < width; i++) {
+          for (let j = 0; j < width; j++) {
+            let sum = i === j ? least : 0;
+            for (let k = 0; k < width / 2; k++) sum += factor[i * width + k]! * factor[j * width + k]!;
+            matrix[(slot * width + i) * width + j] = sum;
+          }
+        }
+      }
+      return matrix;
+    };
+    const mean = Float64Array.from({ length: slots * width }, () => 0.1 * normal());
+    const statistics = { mean, covariance: spread(0.3), errorWeight: spread(0.05) };
+    return fitSide({ slots, width, layer: 0, side, statistics }, adaptedBitsOf(dtype)!);
+  };
+  return createAdaptedFormat(stockLayout(slots, width), dtype, { keys: fit('keys'), values: fit('values') });
+}
+
 /** A cache whose tokens are entries at first, and its blocks once they are packed. */
 function makeCache(given: Case) {
   const { bits, slots, width, exactFirst, exactWindow, held } = given;
   const layout = stockLayout(slots, width);
-  const format = createBlockFormat(layout, bits);
+  const format = typeof bits === 'number' ? createBlockFormat(layout, bits) : fittedFormat(given, bits);
   const entryFormat = createCacheFormat(layout, 'f16');
   const normal = createNormalRandom(3);
   const longest = Math.max(...held);
@@ -82,14 +153,17 @@ function makeCache(given: Case) {
       encodeSlot(viewCache(words), at, 'f16', numbers, 0, width);
     }
   }
-  const blockCounts = held.map((tokens) => fullBlocks({ dtype: `channel-${bits}`, exactFirst, exactWindow }, tokens));
+  const blockCounts = held.map((tokens) =>
+    fullBlocks({ dtype: typeof bits === 'number' ? `channel-${bits}` : bits, exactFirst, exactWindow }, tokens),
+  );
   const places = Math.max(...blockCounts);
   const table = createRotationTable(frequenciesOf(width), 400).map((value) => Math.sqrt(factor) * value);
   const rotation = tensor(table, [table.length / width, width]);
   const entries = tensor(words, [held.length, longest + 1, entryFormat.entryWords], 'int32');
   const blocks = zeros([held.length, places, format.blockWords], 'int32');
   const runs = (rows: number[][]) => tensor(rows.flat(), [held.length, 3], 'int32');
-  return { format, entryFormat, blockCounts, places, rotation, entries, blocks, runs };
+  const tables = format.kind === 'adapted' ? tensor(format.tables, [format.tables.length], 'int32') : undefined;
+  return { format, entryFormat, blockCounts, places, rotation, entries, blocks, runs, tables };
 }
 
 interface DecodedToken {
@@ -100,17 +174,22 @@ interface DecodedToken {
 /** What blocks and entries hold of a sequence, as rotated keys, and values. */
 function tokensOf(
   given: Case,
-  { format, entryFormat }: { format: BlockFormat; entryFormat: CacheFormat },
+  { format, entryFormat }: { format: BlockFormat | AdaptedFormat; entryFormat: CacheFormat },
   words: { blocks: Int32Array; entries: Int32Array },
   sequence: { blockStart: number; entryStart: number; blocks: number; length: number },
 ): DecodedToken[] {
   const { slots, width, exactFirst } = given;
   const decoded = Array.from({ length: sequence.blocks }, (_, block) =>
     Array.from({ length: slots }, (_, slot) => {
-      const at = (sequence.blockStart + block) * format.blockWords + slot * format.slotWords;
+      const at = (sequence.blockStart + block) * format.blockWords;
       const [keys, values] = [new Float32Array(32 * width), new Float32Array(32 * width)];
-      decodeBlockKeys(words.blocks, at, format, keys);
-      decodeBlockValues(words.blocks, at, format, values);
+      if (format.kind === 'adapted') {
+        decodeAdaptedSlot(words.blocks, at, format, ['keys', slot], keys);
+        decodeAdaptedSlot(words.blocks, at, format, ['values', slot], values);
+      } else {
+        decodeBlockKeys(words.blocks, at + slot * format.slotWords, format, keys);
+        decodeBlockValues(words.blocks, at + slot * format.slotWords, format, values);
+      }
       return { keys, values };
     }),
   );
@@ -156,19 +235,25 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
       await withoutGpuErrors(async () => {
         const { heads, slots, width, exactFirst, held } = given;
         const cache = makeCache(given);
-        const { format, entryFormat, blockCounts, places, rotation, entries, blocks, runs } = cache;
-        const shared = { format, entryFormat, exactFirst, longest: places };
+        const { format, entryFormat, blockCounts, places, rotation, entries, blocks, runs, tables } = cache;
+        const shared = { entryFormat, exactFirst, longest: places };
         const packRuns = runs(blockCounts.map((count) => [0, count, 0]));
-        packBlocks({ entries, blocks, runs: packRuns, rotation }, shared);
+        if (format.kind === 'channel') {
+          packBlocks({ entries, blocks, runs: packRuns, rotation }, { format, ...shared });
+        } else {
+          packAdaptedBlocks({ entries, blocks, runs: packRuns, rotation, tables: tables! }, { format, ...shared });
+        }
         const source = await wordsOf(entries);
         const capacity = entries.shape[1]!;
         const blockWords = await wordsOf(blocks);
 
         // Unpacked, they are what they were, within the steps of the codes.
         const unpacked = zeros(entries.shape, 'int32');
-        unpackBlocks({ blocks, entries: unpacked, runs: packRuns, rotation }, shared);
+        const unpacking = { blocks, entries: unpacked, runs: packRuns, rotation };
+        if (format.kind === 'channel') unpackBlocks(unpacking, { format, ...shared });
+        else unpackAdaptedBlocks({ ...unpacking, tables: tables! }, { format, ...shared });
         const unpackedWords = await wordsOf(unpacked);
-        const steps = { 4: 0.16, 3: 0.35, 2: 0.8 }[given.bits];
+        const steps = stepsOf[given.bits]!;
         for (const position of [exactFirst, exactFirst + 31 + 32 * (blockCounts[0]! - 1)]) {
           const [original, again] = [source, unpackedWords].map((words) =>
             decodedEntry(words, entryFormat, position * entryFormat.entryWords),
@@ -206,7 +291,7 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
               ...{ format: entryFormat, window: { window: 0, sinks: 0 }, ring: false },
               ...{ numAttentionHeads: heads, headDim: width, tokens: 1 },
             },
-            { blocks, format, exactFirst, longest: places },
+            { blocks, format, exactFirst, longest: places, tables },
           ),
         );
         const received = await attended.data<'float32'>();
@@ -227,6 +312,7 @@ describe.each(await testedBackends())('blocks on $backend', ({ backend, skip }) 
         for (const each of [packRuns, unpacked, rest, sequences, projected, attended, entries, blocks, rotation]) {
           each.dispose();
         }
+        tables?.dispose();
       });
       expect(memory().numTensors).toBe(before);
     },

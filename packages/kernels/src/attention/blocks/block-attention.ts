@@ -1,8 +1,16 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { AdaptedFormat } from '../../cache/adapted/adapted-format.ts';
 import type { BlockFormat } from '../../cache/blocks/block-format.ts';
 import { rotateAndAppend } from '../../cache/rotate-and-append.ts';
 import type { AppendAttributes, AppendInputs } from '../../cache/rotate-and-append-host.ts';
 import { defineFusedKernel } from '../../fused-kernel.ts';
+import {
+  type AdaptedAttentionAttributes,
+  type AdaptedAttentionInputs,
+  attendAdaptedOnHost,
+} from '../adapted/adapted-attention-host.ts';
+import { attendAdaptedOnGpu } from '../adapted/adapted-attention-webgpu.ts';
+import { plainLevelMath, vectorLevelMath } from '../adapted/level-math.ts';
 import { plainRowMath } from '../row-math.ts';
 import { vectorRowMath } from '../row-math-wasm.ts';
 import {
@@ -25,11 +33,24 @@ const attend = defineFusedKernel<BlockAttentionInputs, BlockAttentionAttributes>
     attendBlocksOnHost(backend, plainRowMath, (settings) => new PlainBlockTile(settings), inputs, attributes),
 });
 
+const attendAdapted = defineFusedKernel<AdaptedAttentionInputs, AdaptedAttentionAttributes>({
+  name: 'KvlrAdaptedAttention',
+  bytesRead: ({ entries, blocks }, { longest }) =>
+    4 * blocks.shape[0]! * (longest * blocks.shape[2]! + entries.shape[1]! * entries.shape[2]!),
+  webgpu: ({ inputs, attributes, backend }) => attendAdaptedOnGpu(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) =>
+    attendAdaptedOnHost(backend, vectorRowMath(backend), vectorLevelMath(backend), inputs, attributes),
+  cpu: ({ inputs, attributes, backend }) =>
+    attendAdaptedOnHost(backend, plainRowMath, plainLevelMath, inputs, attributes),
+});
+
 /** Blocks beside a cache of entries, and where they begin. */
 export interface BlocksOfCache {
   /** int32 [batch, blocks, blockWords] */
   blocks: Tensor;
-  format: BlockFormat;
+  format: BlockFormat | AdaptedFormat;
+  /** Of a format in fitted bases: its tables, int32. */
+  tables?: Tensor | undefined;
   /** Tokens before the first block. */
   exactFirst: number;
   /** Blocks that the fullest sequence holds. */
@@ -44,14 +65,15 @@ export interface BlocksOfCache {
 export function appendAndAttendBlocks(
   inputs: { [Name in keyof AppendInputs]: Tensor },
   attributes: AppendAttributes,
-  { blocks, format, exactFirst, longest }: BlocksOfCache,
+  { blocks, format, tables, exactFirst, longest }: BlocksOfCache,
 ): Tensor {
   const queries = rotateAndAppend(inputs, attributes);
   const { cache: entries, sequences, rotation } = inputs;
-  const [attended] = attend(
-    { queries, entries, blocks, sequences, rotation },
-    { format, entryFormat: attributes.format, exactFirst, longest },
-  );
+  const shared = { entryFormat: attributes.format, exactFirst, longest };
+  const [attended] =
+    format.kind === 'adapted'
+      ? attendAdapted({ queries, entries, blocks, sequences, rotation, tables: tables! }, { format, ...shared })
+      : attend({ queries, entries, blocks, sequences, rotation }, { format, ...shared });
   queries.dispose();
   return attended!;
 }

@@ -49,6 +49,6 @@ describe.each([4, 3, 2] as const)('blocks of %i bits', (bits) => {
     const layout = stockLayout(2, 64);
     const codec = builtInCodecs[`channel-${bits}`];
     const promised = codedCacheBytes({ layers: [{ cache: layout }] }, { codec, window: 0, first: 0 }, 96);
-    expect(3 * 4 * cacheBlockWords(layout, bits)).toBe(promised);
+    expect(3 * 4 * cacheBlockWords(layout, `channel-${bits}`)).toBe(promised);
   });
 });

@@ -1,9 +1,9 @@
 import { gaussianLevels, hadamard, nearestLevel } from '@kvlr/cache';
 import { BLOCK_TOKENS, halfTable, toFiniteHalf } from '@kvlr/core';
-import { type BlockBits, type BlockFormat, codePlanes, valueLevels } from './block-format.ts';
+import { type BlockFormat, codePlanes, valueLevels } from './block-format.ts';
 
 /** Writes the codes of 32 tokens as the words from `at` on. */
-export function writeCodes(words: Int32Array, at: number, bits: BlockBits, codes: Uint8Array): void {
+export function writeCodes(words: Int32Array, at: number, bits: number, codes: Uint8Array): void {
   words.fill(0, at, at + bits);
   for (const plane of codePlanes(bits)) {
     const bytes = 4 * plane.bits;
@@ -17,7 +17,7 @@ export function writeCodes(words: Int32Array, at: number, bits: BlockBits, codes
 }
 
 /** Reads what `writeCodes` wrote. */
-export function readCodes(words: Int32Array, at: number, bits: BlockBits, codes: Uint8Array): void {
+export function readCodes(words: Int32Array, at: number, bits: number, codes: Uint8Array): void {
   codes.fill(0);
   for (const plane of codePlanes(bits)) {
     const bytes = 4 * plane.bits;

@@ -12,6 +12,7 @@ export type BlockBits = 2 | 3 | 4;
  * the codes. Keys are before RoPE.
  */
 export interface BlockFormat {
+  readonly kind: 'channel';
   readonly layout: LayerCacheLayout;
   readonly bits: BlockBits;
   /** Slots, each of a key and a value of `width` numbers. */
@@ -41,8 +42,9 @@ export function createBlockFormat(layout: LayerCacheLayout, bits: BlockBits): Bl
   const valueCodes = gains + BLOCK_TOKENS / 2;
   const slotWords = valueCodes + width * bits;
   return {
+    kind: 'channel',
     ...{ layout, bits, slots: keySlots, width },
-    ...{ keyCodes, gains, valueCodes, slotWords, blockWords: cacheBlockWords(layout, bits) },
+    ...{ keyCodes, gains, valueCodes, slotWords, blockWords: cacheBlockWords(layout, `channel-${bits}`) },
   };
 }
 
@@ -76,13 +78,14 @@ export interface CodePlane {
   shift: number;
 }
 
-/** Codes of three bits are their two lower bits, then the highest. */
-export function codePlanes(bits: BlockBits): CodePlane[] {
-  if (bits === 3) {
-    return [
-      { bits: 2, offset: 0, shift: 0 },
-      { bits: 1, offset: 2, shift: 2 },
-    ];
+/** Planes of codes of 1 to 8 bits: lower bits first, as many in a plane as there can be. Of three bits two, then the highest. */
+export function codePlanes(bits: number): CodePlane[] {
+  const planes: CodePlane[] = [];
+  for (let shift = 0; shift < bits; ) {
+    const left = bits - shift;
+    const ofPlane = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    planes.push({ bits: ofPlane, offset: shift, shift });
+    shift += ofPlane;
   }
-  return [{ bits, offset: 0, shift: 0 }];
+  return planes;
 }

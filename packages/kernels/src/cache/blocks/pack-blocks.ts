@@ -4,7 +4,7 @@ import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
 import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
 import { slotsOf } from '../cache-format.ts';
-import { readRotation } from '../rotation-table.ts';
+import { readRotation, rotateKeyBack } from '../rotation-table.ts';
 import { decodeSlot, viewCache } from '../slot-codec.ts';
 import { encodeBlockSlot } from './block-codec.ts';
 import { type BlockMoveAttributes, type BlockMoveInputs, MOVE_LANES, moveOnGpu } from './block-moves.ts';
@@ -59,12 +59,7 @@ function packOnHost(
             width,
           );
           readRotation(table, position, half, rotation);
-          for (let j = row; j < row + half; j++) {
-            const [first, second] = [keys[j]!, keys[j + half]!];
-            const [cosine, sine] = [inverse * rotation[j - row]!, inverse * rotation[j - row + half]!];
-            keys[j] = first * cosine + second * sine;
-            keys[j + half] = second * cosine - first * sine;
-          }
+          rotateKeyBack(keys, row, half, rotation, inverse);
         }
         const at = (sequence * places + block) * format.blockWords + slot * format.slotWords;
         encodeBlockSlot(blocks, at, format, keys, values);

@@ -4,7 +4,7 @@ import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
 import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
 import { slotsOf } from '../cache-format.ts';
-import { readRotation } from '../rotation-table.ts';
+import { readRotation, rotateKey } from '../rotation-table.ts';
 import { encodeSlot, viewCache } from '../slot-codec.ts';
 import { decodeBlockKeys, decodeBlockValues } from './block-codec.ts';
 import { type BlockMoveAttributes, type BlockMoveInputs, moveOnGpu } from './block-moves.ts';
@@ -53,12 +53,7 @@ function unpackOnHost(
           const position = exactFirst + BLOCK_TOKENS * block + n;
           const row = n * width;
           readRotation(table, position, half, rotation);
-          for (let j = row; j < row + half; j++) {
-            const [first, second] = [keys[j]!, keys[j + half]!];
-            const [cosine, sine] = [rotation[j - row]!, rotation[j - row + half]!];
-            keys[j] = first * cosine - second * sine;
-            keys[j + half] = second * cosine + first * sine;
-          }
+          rotateKey(keys, row, half, rotation);
           const entry = (sequence * capacity + position - shift) * entryWords;
           const { dtype } = entryFormat;
           encodeSlot(entries, entry + slot * keySlots.slotWords, dtype, keys, row, width);
