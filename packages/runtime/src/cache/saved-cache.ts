@@ -26,7 +26,7 @@ export async function saveCache(cache: KeyValueCache, modelId: string): Promise<
   if (cache.coded || adaptedBitsOf(cache.dtype) !== undefined) {
     const got = cache.coded ? `one of the codec "${cache.coded.cache.codec.title}"` : `one of ${cache.dtype}`;
     throw new KvlrError('unsupported-feature', {
-      message: `expected a cache of a dtype that is not fitted to the model to save, got ${got}.`,
+      message: `expected a cache of a dtype to save, one that is not fitted to the model, got ${got}.`,
       hint: 'Keep the text instead, or take a dtype such as int4 or channel-3.',
       where: { argument: 'cache' },
     });
