@@ -1,6 +1,16 @@
-import { createNormalRandom, createRandom } from '@kvlr/core';
+import {
+  adaptedBitsOf,
+  type CacheDtype,
+  type CacheSide,
+  createNormalRandom,
+  createRandom,
+  type DecoderShape,
+  type LayerCacheLayout,
+  type SideStatistics,
+  slotsOfSide,
+} from '@kvlr/core';
 import { type AdaptedFormat, type BlockFormat, type CacheFormat, writeInPlace } from '@kvlr/kernels';
-import type { KeyValueCache } from '@kvlr/runtime';
+import type { CacheSettings, CacheStatistics, KeyValueCache } from '@kvlr/runtime';
 import type { Tensor3D } from '@tensorflow/tfjs-core';
 
 /**
@@ -15,6 +25,31 @@ export function fillCache(cache: KeyValueCache, length: number, seed = 0): void 
     fillWords(ofEntries!.words, entries, ofEntries!.counts[0]!, seed + layer);
     if (ofBlocks) fillBlocks(ofBlocks.words, blocks!, ofBlocks.counts[0]!, seed + layer);
   });
+}
+
+const known = new WeakMap<DecoderShape, CacheStatistics>();
+
+/**
+ * A cache of this dtype for a model of these sizes. What fitted dtypes are fitted to are numbers that matter less and less: the standard
+ * deviation of the last of a head is a tenth of the first one's, and so is its weight.
+ */
+export function benchmarkedCache(shape: DecoderShape, dtype: CacheDtype): Pick<CacheSettings, 'dtype' | 'statistics'> {
+  if (adaptedBitsOf(dtype) === undefined) return { dtype };
+  const statistics = known.get(shape) ?? shape.layers.map(({ cache }) => fallingStatistics(cache));
+  known.set(shape, statistics);
+  return { dtype, statistics };
+}
+
+function fallingStatistics(layout: LayerCacheLayout): CacheStatistics[number] {
+  const ofSide = (side: CacheSide): SideStatistics => {
+    const { slots, width } = slotsOfSide(layout, side);
+    const diagonal = Float64Array.from({ length: slots * width * width }, (_, i) => {
+      const [row, column] = [Math.floor(i / width) % width, i % width];
+      return row === column ? 100 ** (-row / width) : 0;
+    });
+    return { mean: new Float64Array(slots * width), covariance: diagonal, errorWeight: diagonal };
+  };
+  return { keys: ofSide('keys'), values: ofSide('values') };
 }
 
 /** Fills the first `count` blocks of every sequence with one random block: keys in -1..1, values of order 1. */

@@ -4,7 +4,7 @@ import type { SplitTime } from '@kvlr/report';
 import type { DecoderModel, KeyValueCache } from '@kvlr/runtime';
 import { type Tensor2D, zeros } from '@tensorflow/tfjs-core';
 import { timeLots } from './device-time.ts';
-import { fillCache, randomTokenIds } from './random-cache.ts';
+import { benchmarkedCache, fillCache, randomTokenIds } from './random-cache.ts';
 
 export interface DecodeSubject {
   /** Times of the steps in milliseconds. Every call starts from the same context again. */
@@ -34,7 +34,11 @@ export interface DecodeSettings {
  */
 export async function prepareDecode(model: DecoderModel, settings: DecodeSettings): Promise<DecodeSubject> {
   const { context, tokens, batch, dtype, seed } = settings;
-  const cache = await model.createCache({ dtype, batch, capacity: context + tokens + 1 });
+  const cache = await model.createCache({
+    ...benchmarkedCache(model.shape, dtype),
+    batch,
+    capacity: context + tokens + 1,
+  });
   try {
     fillCache(cache, context, seed);
   } catch (error) {
@@ -135,7 +139,7 @@ export interface PrefillSettings {
 export async function timePrefill(model: DecoderModel, settings: PrefillSettings): Promise<number> {
   const { promptTokens, batch, dtype, seed } = settings;
   const prompts = Array.from({ length: batch }, (_, b) => randomTokenIds(promptTokens, model.vocabSize, seed + b));
-  const cache = await model.createCache({ dtype, batch, capacity: promptTokens });
+  const cache = await model.createCache({ ...benchmarkedCache(model.shape, dtype), batch, capacity: promptTokens });
   try {
     const started = performance.now();
     if (batch > 1) await model.extend(cache, prompts);

@@ -16,7 +16,7 @@ import {
   replacePath,
   requireWritable,
 } from '@kvlr/checkpoint/node';
-import { KvlrError, type ModelSource } from '@kvlr/core';
+import { adaptedDtypes, cacheDtypes, KvlrError, type ModelSource } from '@kvlr/core';
 import { type BenchmarkReport, benchmarkMarkdown, formatRatio } from '@kvlr/report';
 import { benchmarkTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -101,7 +101,10 @@ export function define(command: Command, context: CommandContext): void {
     .option('--note <text>', 'a remark for the report, such as what else the machine did')
     .option('-o, --output <files...>', 'write the report, as .json or .md by their names')
     .option('--overwrite', 'replace earlier reports at these places');
-  addSeedOption(addBackendOption(addPackingOptions(command)), 'seed of tokens, caches and random weights (default: 0)')
+  addSeedOption(
+    addBackendOption(addPackingOptions(command, [...cacheDtypes, ...adaptedDtypes])),
+    'seed of tokens, caches and random weights (default: 0)',
+  )
     .addHelpText('after', afterHelp)
     .action(async (ckpt: string | undefined, options: BenchOptions) => {
       checkArguments(ckpt, options);

@@ -28,11 +28,11 @@ type WeightFormat = 'f32' | 'f16' | 'int8' | 'int4';
 
 const weightFormats: WeightFormat[] = ['f32', 'f16', 'int8', 'int4'];
 
-/** Adds --weights and --cache-dtype. */
-export function addPackingOptions(command: Command): Command {
+/** Adds --weights and --cache-dtype, of the dtypes that need to know nothing of a model or of these. */
+export function addPackingOptions(command: Command, dtypes: readonly CacheDtype[] = cacheDtypes): Command {
   return command
     .addOption(new Option('--weights <format>', 'how the weights are packed').choices(weightFormats).default('f32'))
-    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(cacheDtypes).default('f32'));
+    .addOption(new Option('--cache-dtype <type>', 'how the KV cache is kept').choices(dtypes).default('f32'));
 }
 
 /** What computes, and with how many threads. */
