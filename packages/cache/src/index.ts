@@ -8,4 +8,4 @@ export type { PolicyCache } from './policies/held-slot.ts';
 export { PolicyLayer, type PolicyLayerShape, type PolicyStep } from './policies/policy-layer.ts';
 export { type RowSamples, type RowSamplesRequest, rowSampler } from './row-samples.ts';
 export { rotationPartners, type SideStatisticsRequest, sideStatistics } from './side-statistics.ts';
-export { requireCacheFits, type WindowReaderRequest, windowReader } from './window-reader.ts';
+export { requireCacheFits, requireWindowsFit, type WindowReaderRequest, windowReader } from './window-reader.ts';

@@ -30,6 +30,7 @@ export interface WindowReaderRequest {
  */
 export function windowReader({ shape, cache, statistics }: WindowReaderRequest): WindowReader {
   requireCacheFits(shape, cache);
+  requireWindowsFit(cache);
   const { codec, policy } = cache;
   if (policy !== undefined) return policyReader({ ...cache, policy });
   const codecs = shape.layers.map(({ cache: layout }, layer) => {
@@ -71,6 +72,17 @@ function policyReader(cache: PolicyCache): WindowReader {
     coded: () => ({ from: 0, to: 0 }),
     attend: (window: WindowAttention) => new PolicyLayer(window, cache).attend(window),
   };
+}
+
+/** Throws 'unsupported-feature' for a policy that is asked at the end of a text: windows have none where their tokens are scored. */
+export function requireWindowsFit({ policy: settings }: Pick<CodedCache, 'policy'>): void {
+  const { readsAgain, title } = settings?.policy ?? {};
+  if (!readsAgain) return;
+  throw new KvlrError('unsupported-feature', {
+    message: `expected a policy that is asked while a text is read for whole windows, got "${title}", which reads it again first`,
+    hint: 'Generate with it, or measure it by kvlr eval --long-context.',
+    where: { argument: 'policy' },
+  });
 }
 
 function codedRange(cache: CodedCache, side: CacheSide, tokens: number): { from: number; to: number } {

@@ -1,6 +1,7 @@
 import { type CachePolicy, Registry, type StandardSchema } from '@kvlr/core';
 import { mergeSimilar } from './merge-similar.ts';
 import { mostAttended, newestFirst } from './most-attended.ts';
+import { mostReconstructing } from './most-reconstructing.ts';
 import { retrievalHeads } from './retrieval-heads.ts';
 import { spreadByEntropy } from './spread-by-entropy.ts';
 
@@ -11,6 +12,7 @@ export const builtInPolicies = {
   kvmerger: mergeSimilar,
   razor: retrievalHeads,
   uncomp: spreadByEntropy,
+  kvzip: mostReconstructing,
 } satisfies Record<string, CachePolicy>;
 
 /** A registry of the built-in policies; with a schema, modules that export a policy can be asked for by path. */

@@ -75,7 +75,7 @@ export class HeldSlot {
   }
 
   /** What a policy is told of the tokens that are not exact; no more than `budget` of them may stay. */
-  middle(attention: SeenAttention, budget: number): HeldTokens {
+  middle(attention: SeenAttention, budget: number, greatest?: Float32Array): HeldTokens {
     const { layer, slot, keyWidth, valueWidth, cache } = this.request;
     const { from, to } = this.middleRange();
     const queries = Math.min(cache.policy.policy.observedQueries, attention.queries);
@@ -89,6 +89,7 @@ export class HeldSlot {
       values: values.slice(from * valueWidth, to * valueWidth),
       attentionSum: this.attentionSum.slice(from, to),
       counts: this.counts.slice(from, to),
+      ...(greatest && { greatest: greatest.slice(from, to) }),
       attention: Float32Array.from({ length: queries * columns }, (_, i) => {
         const row = attention.queries - queries + Math.floor(i / columns);
         return attention.rows[row * tokens + from + (i % columns)]!;
@@ -97,12 +98,12 @@ export class HeldSlot {
   }
 
   /** Asks the policy where there are more tokens than `budget`, exact ones included, and codes what is to be coded by now. */
-  settle(attention: SeenAttention, budget: number): void {
+  settle(attention: SeenAttention, budget: number, greatest?: Float32Array): void {
     const { cache, keyWidth, valueWidth } = this.request;
     const { policy } = cache.policy;
     const { tokens } = this;
     const { from, to } = this.middleRange();
-    const asked = this.middle(attention, Math.min(to - from, Math.max(0, budget - (tokens - (to - from)))));
+    const asked = this.middle(attention, Math.min(to - from, Math.max(0, budget - (tokens - (to - from)))), greatest);
     let kept: KeptTokens = { places: Int32Array.from({ length: to - from }, (_, place) => place) };
     if (budget < tokens) kept = asked.budget === 0 ? { places: new Int32Array(0) } : policy.keep(asked);
     requirePlaces(cache.policy, kept, asked);

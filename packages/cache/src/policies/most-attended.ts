@@ -54,7 +54,7 @@ function pool(values: Float64Array, size: number): Float64Array {
 }
 
 /** Places of the `count` highest values, ascending; of equals the later. */
-function highest(values: Float64Array, count: number): Int32Array {
+export function highest(values: Float64Array, count: number): Int32Array {
   const order = range(values.length).sort((a, b) => values[b]! - values[a]! || b - a);
   return order.slice(0, count).sort();
 }

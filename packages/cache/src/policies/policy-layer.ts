@@ -11,13 +11,15 @@ export type PolicyStep = Pick<WindowAttention, 'tokens' | 'queries' | 'keys' | '
 /**
  * One layer of one sequence under a policy. Whatever the steps, the policy is asked when `policyTokens` more tokens have been read: the
  * queries between two questions read what its last answer left and the tokens since, which are halves. Tokens are coded when it has been
- * asked.
+ * asked. A policy that reads texts again is asked by `settle` alone.
  */
 export class PolicyLayer {
   private readonly slots: HeldSlot[];
   private seen = 0;
   /** By slot: attention of the queries since the last question, [queries, tokens held by then], ragged. */
   private recent: Float32Array[][];
+  /** By slot: the greatest attention that the tokens held when `watch` was called have had since. */
+  private greatest: Float32Array[] | undefined;
 
   constructor(
     private readonly shape: PolicyLayerShape,
@@ -44,9 +46,32 @@ export class PolicyLayer {
       });
       this.seen += to - from;
       from = to;
-      if (this.seen % policyTokens === 0) this.ask();
+      if (this.seen % policyTokens === 0 && !this.cache.policy.policy.readsAgain) this.ask();
     }
     return attended;
+  }
+
+  /** What each slot holds, as attention reads it. */
+  slotRows(): { keys: Float32Array; values: Float32Array }[] {
+    return this.slots.map((slot) => slot.read());
+  }
+
+  /** Notes from now on the greatest attention that each of the tokens held now has. */
+  watch(): void {
+    this.greatest = this.slots.map(({ tokens }) => new Float32Array(tokens));
+  }
+
+  /** What was noted since `watch`, by slot. */
+  watched(): Float32Array[] {
+    return this.greatest ?? [];
+  }
+
+  /** Asks the policy, which learns the greatest attention that tokens had when the text was read again. */
+  settle(greatest: readonly Float32Array[]): void {
+    const budget = policyBudget(this.cache.policy, this.cache, this.seen);
+    this.slots.forEach((slot, place) => {
+      slot.settle({ rows: new Float32Array(0), queries: 0 }, budget, greatest[place]);
+    });
   }
 
   copyFrom(other: PolicyLayer): void {
@@ -87,6 +112,10 @@ export class PolicyLayer {
           scores[place] = Math.exp(scores[place]! - most);
           sum += scores[place]!;
         }
+        const noted = this.greatest?.[slot];
+        for (let place = 0; noted && place < noted.length; place++) {
+          noted[place] = Math.max(noted[place]!, scores[place]! / sum);
+        }
         const target = (token * heads + head) * valueWidth;
         for (let place = 0; place < seen; place++) {
           const weight = scores[place]! / sum;
@@ -97,7 +126,7 @@ export class PolicyLayer {
       row.forEach((weight, place) => {
         sums[place]! += weight;
       });
-      this.recent[slot]!.push(row);
+      if (!this.cache.policy.policy.readsAgain) this.recent[slot]!.push(row);
     }
     held.addAttention(sums);
   }

@@ -18,6 +18,11 @@ export interface HeldTokens {
   queries: number;
   /** Attention that each token has had from all queries so far, averaged likewise, [T]. */
   attentionSum: Float32Array;
+  /**
+   * For policies with `readsAgain`: the greatest attention that each token has had while the text was read again behind all of it, of any
+   * query and any query head of the slot, [T].
+   */
+  greatest?: Float32Array | undefined;
   /** Tokens that each stands for, [T]: 1, or what a policy said of merged ones. */
   counts: Float32Array;
   /** Most tokens that may stay, at least 1. */
@@ -52,6 +57,11 @@ export interface CachePolicy {
   observedQueries: number;
   /** Whether tokens may stand for several others: then each has its count beside it, four bytes. */
   countsTokens?: boolean | undefined;
+  /**
+   * Whether it is asked when a text has been read, and read once more behind all of it, in place of after every so many tokens. Tokens that
+   * are generated behind the text stay.
+   */
+  readsAgain?: boolean | undefined;
   /**
    * How a layer's budget is spread over its slots: a weight from 0 for each, in their order. Left out: all slots keep as many tokens. Budgets
    * of what is asked are those of an even spread.

@@ -29,8 +29,13 @@ export function policyBudget({ keep }: PolicySettings, { first, window }: ExactT
 /** Tokens that a cache holds of a text of `tokens`: with a policy its budget when it was last asked, and what came since. */
 export function heldTokens(cache: Pick<CodedCache, 'policy' | keyof ExactTokens>, tokens: number): number {
   if (cache.policy === undefined) return tokens;
-  const asked = policyTokens * Math.floor(tokens / policyTokens);
+  const asked = askedTokens(cache.policy, tokens);
   return policyBudget(cache.policy, cache, asked) + tokens - asked;
+}
+
+/** Tokens of a text when its policy was last asked. One that reads texts again is asked at their end. */
+function askedTokens({ policy }: PolicySettings, tokens: number): number {
+  return policy.readsAgain ? tokens : policyTokens * Math.floor(tokens / policyTokens);
 }
 
 /** Bytes of what a policy must know of a token in a slot to be asked again: its position, the attention that it has had, and its count. */
@@ -81,7 +86,7 @@ function layerBytesUnderPolicy(
   tokens: number,
 ): number {
   const held = heldTokens(cache, tokens);
-  const asked = policyTokens * Math.floor(tokens / policyTokens);
+  const asked = askedTokens(cache.policy, tokens);
   const settled = policyBudget(cache.policy, cache, asked);
   const coded = asked === 0 ? 0 : Math.max(0, settled - cache.first - cache.window);
   const ofSides = sides.reduce((sum, side) => {

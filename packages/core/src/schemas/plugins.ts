@@ -81,6 +81,7 @@ export const cachePolicySchema = z.looseObject({
   source: z.string().optional(),
   observedQueries: z.int().min(0).max(32),
   countsTokens: z.boolean().optional(),
+  readsAgain: z.boolean().optional(),
   keep: functionSchema<unknown>(),
   spread: functionSchema<unknown>().optional(),
 });

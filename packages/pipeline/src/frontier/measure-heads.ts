@@ -1,4 +1,4 @@
-import { requireCacheFits } from '@kvlr/cache';
+import { requireCacheFits, requireWindowsFit } from '@kvlr/cache';
 import { roundModel } from '@kvlr/checkpoint';
 import {
   type CachedLayers,
@@ -170,6 +170,7 @@ function chooseFitting(caches: readonly NamedCache[], shape: DecoderShape, title
   const fitting = caches.filter(({ name, cache }) => {
     try {
       requireCacheFits(shape, cache);
+      requireWindowsFit(cache);
       return true;
     } catch (error) {
       notes.push(`${title}: ${name} is left out; ${error instanceof Error ? error.message : error}.`);

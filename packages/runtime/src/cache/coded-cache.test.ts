@@ -73,7 +73,11 @@ describe.each(['cpu', 'wasm'] as const)('a coded cache on %s', (backend) => {
     model.dispose();
   });
 
-  it.each(Object.keys(builtInPolicies) as (keyof typeof builtInPolicies)[])(
+  // kvzip reads texts again, which windows do not.
+  const ofWindows = (Object.keys(builtInPolicies) as (keyof typeof builtInPolicies)[]).filter(
+    (name) => name !== 'kvzip',
+  );
+  it.each(ofWindows)(
     'under %s reads what windows read, prompts and tokens one by one, and takes the bytes that are counted',
     async (name) => {
       const cache = under(name, 'int8');
@@ -95,6 +99,38 @@ describe.each(['cpu', 'wasm'] as const)('a coded cache on %s', (backend) => {
       });
     },
   );
+
+  it('under kvzip drops tokens when a text has been read, in all layers, and none while it goes on', () => {
+    const cache = under('kvzip', 'int8', 0.25);
+    return using(backend, { coded: cache }, async (model) => {
+      const exact = await model.createCache({ coded: { ...cache, policy: undefined } });
+      const held = await model.createCache({ batch: 2 });
+      const text = ids.slice(0, 50);
+      const logits = await model.extend(held, [text, ids.slice(0, 43)]);
+      // It decides behind the whole text: what is chosen after it has seen everything.
+      expect(differenceByRange(logits.slice(0, source.shape.vocabSize), await model.extend(exact, text))).toBeLessThan(
+        0.05,
+      );
+      const bytesOf = (tokens: number) => codedCacheBytes(source.shape, cache, tokens);
+      expect(held.byteLength).toBe(bytesOf(50) + bytesOf(43));
+      const before = held.byteLength;
+      await model.extend(held, [[1], [2]]);
+      const { keySlots, keySlotWidth, valueSlotWidth } = source.shape.layers[0]!.cache;
+      const token = source.shape.numLayers * keySlots * (2 * (keySlotWidth + valueSlotWidth) + 8);
+      expect(held.byteLength - before).toBe(2 * token);
+      const tokens: number[] = [];
+      for await (const { tokenId } of model.generate(text, { maxNewTokens: 6 })) tokens.push(tokenId);
+      expect(tokens).toHaveLength(6);
+      const long = await model.createCache();
+      const most = source.shape.maxPositionEmbeddings;
+      const full = () =>
+        model.extend(
+          long,
+          Array.from({ length: most }, (_, i) => i % 40),
+        );
+      await expectKvlrError(full, 'unsupported-feature', `shorter than the ${most} positions`);
+    });
+  });
 
   it('holds sequences side by side, forks, and forgets', () =>
     using(backend, { coded: codedOf('channel-2') }, async (model) => {

@@ -123,6 +123,7 @@ export class KeyValueCache {
 
   /** Bytes that one sequence of so many tokens takes. */
   bytesOfLength(length: number): number {
+    if (this.coded && length === this.length && this.batch === 1) return this.coded.byteLength;
     if (this.coded) return codedCacheBytes(this.shape, this.coded.cache, length);
     return this.bytesOf(length, fullBlocks(this.settings, length));
   }
@@ -223,10 +224,14 @@ export class KeyValueCache {
     }
   }
 
-  /** A cache of its own with the same contents, to continue the same text in another way. */
-  fork(): KeyValueCache {
+  /**
+   * A cache of its own with the same contents, to continue the same text in another way.
+   *
+   * @param openEnded Whether it may hold more than this one's capacity. Default: no.
+   */
+  fork(openEnded = false): KeyValueCache {
     this.requireUse();
-    const copy = new KeyValueCache(this.shape, this.forkSettings());
+    const copy = new KeyValueCache(this.shape, this.forkSettings(openEnded));
     copy.reserve(this.places);
     copy.tokenIds.splice(0, this.batch, ...this.tokenIds.map((ids) => [...ids]));
     copy.packedBlocks = [...this.packedBlocks];
@@ -272,9 +277,9 @@ export class KeyValueCache {
     );
   }
 
-  private forkSettings(): CacheSettings {
+  private forkSettings(openEnded: boolean): CacheSettings {
     const { capacity, ...settings } = this.settings;
-    return { ...settings, ...(settings.window === 0 && capacity !== undefined && { capacity }) };
+    return { ...settings, ...(!openEnded && settings.window === 0 && capacity !== undefined && { capacity }) };
   }
 
   private allocate(): LayerTensors[] {

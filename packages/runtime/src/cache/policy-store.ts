@@ -30,6 +30,30 @@ export class PolicyStore {
     this.layers = this.allocate();
   }
 
+  /** Whether its policy is asked by `settle` alone, once a text has been read again. */
+  get readsAgain(): boolean {
+    return this.cache.policy.policy.readsAgain === true;
+  }
+
+  /** Notes from now on the greatest attention that tokens held now have. */
+  watch(): void {
+    for (const layer of this.layers.flat()) layer.watch();
+  }
+
+  /** What was noted since `watch`: by sequence, layer, slot. */
+  watched(): Float32Array[][][] {
+    return this.layers.map((of) => of.map((layer) => layer.watched()));
+  }
+
+  /** Asks the policy in every layer. */
+  settle(greatest: readonly Float32Array[][][]): void {
+    this.layers.forEach((of, sequence) => {
+      of.forEach((layer, place) => {
+        layer.settle(greatest[sequence]![place]!);
+      });
+    });
+  }
+
   /** Takes over what a store of the same form holds. */
   copyFrom({ layers }: PolicyStore): void {
     layers.forEach((of, sequence) => {

@@ -27,6 +27,7 @@ import {
 } from '../generation/generation-settings.ts';
 import type { PackedDecoder } from '../packed/packed-decoder.ts';
 import { savePacked } from '../packed/packed-file.ts';
+import { readAgain } from '../packed/read-again.ts';
 import { RecordedDecoding, type RecordedSampling, stepIsRecordable } from '../packed/recorded-decoding.ts';
 import { largestCacheBuffer, requireBindable } from './memory.ts';
 
@@ -199,7 +200,12 @@ export class LoadedDecoder implements DecoderModel {
     try {
       const fused = await this.fused();
       const added = lists.map((ids) => Array.from(ids));
-      return await guard.run(async () => download(await fused.extend(cache, added, () => this.activate())));
+      return await guard.run(async () => {
+        const logits = await download(await fused.extend(cache, added, () => this.activate()));
+        // A single token is generated, not read.
+        if (added.some((ids) => ids.length > 1)) await readAgain(fused, cache, () => this.activate());
+        return logits;
+      });
     } finally {
       release();
     }
@@ -284,13 +290,18 @@ export class LoadedDecoder implements DecoderModel {
     await this.begin(promptIds);
     const fused = await this.fused();
     const { dtype = 'f32' } = settings.cache ?? cacheSettings;
+    const activate = () => this.activate();
     const model: GenerationModel = {
       shape: this.shape,
       cacheSettings,
       tokensPerReadback: this.backend.backend === 'webgpu' ? TOKENS_PER_READBACK : 1,
       createCache: (wanted) => this.createCache(wanted),
       guarded: (work) => guard.run(work),
-      prefill: (cache, ids) => fused.extend(cache, [ids], () => this.activate()),
+      async prefill(cache, ids) {
+        const logits = await fused.extend(cache, [ids], activate);
+        if (ids.length > 1) await readAgain(fused, cache, activate);
+        return logits;
+      },
       step: (cache, ids) => fused.stepOnDevice(cache, ids),
       ...(stepIsRecordable(this.shape, dtype) && { record: recordSteps(fused) }),
       activate: () => this.activate(),
