@@ -1,4 +1,4 @@
-import { requireCacheFits } from '@kvlr/cache';
+import { builtInCodecs, requireCacheFits } from '@kvlr/cache';
 import { type CodedCache, type DecoderShape, hasBlocks, KvlrError } from '@kvlr/core';
 import { frequenciesGoByLength } from '@kvlr/rope';
 import { concat, mul, reshape, slice, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
@@ -20,33 +20,57 @@ export function fusedAttentionFits(shape: DecoderShape, layer: number): boolean 
   return rotaryDim === shape.headDim && pairs === 'half-split' && !frequenciesGoByLength(rope);
 }
 
+/** Where a coded cache is to be. */
+export interface CodedPlace {
+  backend: string;
+  /** Default 1. */
+  batch?: number | undefined;
+  statistics?: CacheStatistics | undefined;
+}
+
 /**
- * Throws 'unsupported-feature' where a coded cache cannot hold the texts of a model: on WebGPU, since codecs run on the host; for codecs that
- * are fitted to calibration text, without its statistics; for other heads than stock ones, and attention that the fused kernels do not compute; and what
- * `requireCacheFits` refuses.
+ * Throws 'unsupported-feature' where a coded cache cannot hold the texts of a model: on WebGPU but for policies over halves, since codecs run
+ * on the host; for codecs that are fitted to calibration text, without its statistics; for other heads than stock ones, and attention that the
+ * fused kernels do not compute; and what `requireCacheFits` refuses.
  */
-export function requireCodedFits(
-  shape: DecoderShape,
-  { codec, policy }: CodedCache,
-  { backend, statistics }: { backend: string; statistics?: CacheStatistics | undefined },
-): void {
+export function requireCodedFits(shape: DecoderShape, cache: CodedCache, place: CodedPlace): void {
+  const { codec, policy } = cache;
+  const { backend, statistics } = place;
   const refused =
     backend === 'webgpu'
-      ? ['the backend wasm or cpu, whose host stores them', 'webgpu']
+      ? refusedOnWebGpu(cache, place)
       : statistics === undefined && (codec.keys.needsStatistics || codec.values.needsStatistics)
         ? ['statistics of calibration text, which the codec is fitted to,', 'none']
-        : !shape.layers.every(({ cache }, layer) => cache.keys === 'stock' && fusedAttentionFits(shape, layer))
-          ? ['KV heads as projections give them, and rotary or no positions', 'others']
-          : undefined;
-  if (refused !== undefined) {
+        : undefined;
+  const stock = shape.layers.every(
+    ({ cache: layout }, layer) => layout.keys === 'stock' && fusedAttentionFits(shape, layer),
+  );
+  const [expected, received] = refused ?? ['KV heads as projections give them, and rotary or no positions', 'others'];
+  if (refused !== undefined || !stock) {
     throw new KvlrError('unsupported-feature', {
-      message: `expected ${refused[0]} for texts in a cache of "${codec.title}", got ${refused[1]}.`,
+      message: `expected ${expected} for texts in a cache of "${codec.title}", got ${received}.`,
       hint: 'Take a dtype that kernels have, such as int4 or channel-3, or another backend.',
       where: { argument: 'coded' },
       data: { codec: codec.title, backend },
     });
   }
   requireCacheFits(shape, { codec, policy });
+}
+
+function refusedOnWebGpu(
+  { codec, policy: settings }: CodedCache,
+  { batch = 1 }: CodedPlace,
+): [expected: string, received: string] | undefined {
+  if (settings === undefined) return ['the backend wasm or cpu, whose host stores them,', 'webgpu'];
+  const { policy } = settings;
+  const { keys, values } = builtInCodecs.f16;
+  if (codec.keys !== keys || codec.values !== values) {
+    return ['f16 under a policy on WebGPU, whose kernels read halves,', 'another codec'];
+  }
+  if (policy.spread !== undefined || policy.countsTokens === true) {
+    return ['a policy on WebGPU by which as many tokens stay in every slot, each for itself,', `"${policy.title}"`];
+  }
+  return batch > 1 ? ['one sequence under a policy on WebGPU', String(batch)] : undefined;
 }
 
 /**

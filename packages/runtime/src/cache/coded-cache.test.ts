@@ -155,7 +155,6 @@ it('what a coded cache cannot hold is refused before anything is loaded', async 
   const refused: [CodedCache, string, RegExp][] = [
     [codedOf('int8'), 'webgpu', /wasm or cpu.*, got webgpu/],
     [under('snapkv', 'channel-2'), 'wasm', /tokens that are stored one by one/],
-    [under('snapkv', 'f16'), 'webgpu', /wasm or cpu.*, got webgpu/],
     [codedOf('klt-2'), 'wasm', /statistics of calibration text.*, got none/],
   ];
   for (const [cache, backend, message] of refused) {

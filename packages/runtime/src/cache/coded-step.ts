@@ -11,7 +11,7 @@ const everything = { window: 0, sinks: 0 };
 
 /**
  * The part of a step that attends through the codes of any `CacheCodec`: a layer's cache is decoded whole, on the host, for every step. Under a
- * policy attention is computed there too.
+ * policy attention is computed there too, but on WebGPU, where the kernels attend to what it lets stay.
  */
 export function codedAttention(
   cache: KeyValueCache,
@@ -19,7 +19,11 @@ export function codedAttention(
   added: readonly number[],
   tokens: number,
 ): { attend(layer: number, projected: Tensor2D, rotation: Tensor): Tensor2D } {
-  const { shape, lengths } = cache;
+  const { shape, lengths, onDevice } = cache;
+  if (onDevice) {
+    const step = { length: lengths[0]!, count: added[0]! };
+    return { attend: (layer, projected, rotation) => onDevice.attend(layer, projected, rotation, step) };
+  }
   return {
     attend(layer, projected, rotation) {
       const format = cache.formats[layer]!.entries;

@@ -10,7 +10,7 @@ import {
   fullBlocks,
   KvlrError,
 } from '@kvlr/core';
-import { type CacheWindow, copyEntries, entriesOfLength } from '@kvlr/kernels';
+import { type CacheFormat, type CacheWindow, copyEntries, entriesOfLength } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import {
   backend,
@@ -32,6 +32,7 @@ import {
   resolveCacheSettings,
 } from './cache-settings.ts';
 import { CodedStore } from './coded-store.ts';
+import { DevicePolicy } from './device-policy.ts';
 import { PolicyStore } from './policy-store.ts';
 
 /**
@@ -49,6 +50,8 @@ export class KeyValueCache {
   packedBlocks: number[];
   /** What is held in the codes of a codec, in place of tensors. */
   readonly coded: CodedStore | PolicyStore | undefined;
+  /** On WebGPU: the entries of what a policy lets stay. */
+  readonly onDevice: DevicePolicy | undefined;
   private layers: LayerTensors[];
   /** Of formats in fitted bases. */
   private readonly tables: (Tensor1D | undefined)[];
@@ -65,6 +68,10 @@ export class KeyValueCache {
     this.formats = layerFormats(shape, dtype, statistics);
     this.places = capacity ?? pageTokens;
     this.coded = this.settings.coded && codedStore(shape, this.settings.coded, batch, statistics);
+    this.onDevice =
+      this.coded instanceof PolicyStore && getBackend() === 'webgpu'
+        ? new DevicePolicy(shape, policyFormats(shape), this.coded)
+        : undefined;
     this.layers = this.allocate();
     this.tables = this.formats.map(({ blocks }) =>
       blocks?.kind === 'adapted' ? tensor1d(blocks.tables, 'int32') : undefined,
@@ -108,22 +115,22 @@ export class KeyValueCache {
 
   /**
    * Bytes of device memory, exactly: core's `cacheBytes` of these settings, capacity and batch. Of a coded cache the bytes of what is held,
-   * on the host: core's `codedCacheBytes`.
+   * on the host: core's `codedCacheBytes`; under a policy on WebGPU those on the device besides.
    */
   get byteLength(): number {
-    if (this.coded) return this.coded.byteLength;
+    if (this.coded) return this.coded.byteLength + (this.onDevice?.byteLength ?? 0);
     return cacheBytes(this.shape, { ...this.settings, capacity: this.capacity });
   }
 
   /** Bytes of the tokens that are held. */
   get usedBytes(): number {
-    if (this.coded) return this.coded.byteLength;
+    if (this.coded) return this.coded.byteLength + (this.onDevice?.pendingBytes ?? 0);
     return this.lengths.reduce((sum, length, b) => sum + this.bytesOf(length, this.packedBlocks[b]!), 0);
   }
 
   /** Bytes that one sequence of so many tokens takes. */
   bytesOfLength(length: number): number {
-    if (this.coded && length === this.length && this.batch === 1) return this.coded.byteLength;
+    if (this.coded && length === this.length && this.batch === 1) return this.usedBytes;
     if (this.coded) return codedCacheBytes(this.shape, this.coded.cache, length);
     return this.bytesOf(length, fullBlocks(this.settings, length));
   }
@@ -221,6 +228,7 @@ export class KeyValueCache {
     if (length === 0) {
       this.packedBlocks.fill(0);
       this.coded?.clear();
+      this.onDevice?.clear();
     }
   }
 
@@ -238,6 +246,7 @@ export class KeyValueCache {
     copy.copyFrom(this.layers, false);
     if (this.coded instanceof CodedStore) (copy.coded as CodedStore).copyFrom(this.coded);
     if (this.coded instanceof PolicyStore) (copy.coded as PolicyStore).copyFrom(this.coded);
+    if (this.onDevice) copy.onDevice!.copyFrom(this.onDevice);
     return copy;
   }
 
@@ -248,9 +257,15 @@ export class KeyValueCache {
     );
   }
 
+  /** Lets a policy decide on the device's entries, if it is time. Call behind every `advance`. */
+  async settle(): Promise<void> {
+    await this.onDevice?.settle();
+  }
+
   /** Counts new tokens as held, once every layer has appended them. */
   advance(added: readonly (readonly number[])[]): void {
     this.packedBlocks = this.blocksAfter(added.map((ids) => ids.length));
+    this.onDevice?.advance(added[0]!.length);
     added.forEach((ids, sequence) => {
       const own = this.tokenIds[sequence]!;
       // A call with hundreds of thousands of arguments would overflow the stack.
@@ -262,6 +277,7 @@ export class KeyValueCache {
     for (const layer of this.layers) disposeLayer(layer);
     this.layers = [];
     for (const tables of this.tables.splice(0)) tables?.dispose();
+    this.onDevice?.dispose();
     this.isDisposed = true;
   }
 
@@ -309,6 +325,11 @@ export class KeyValueCache {
       ...(blocks === undefined ? [] : [{ words: blocks.words, counts: this.packedBlocks }]),
     ];
   }
+}
+
+/** Halves, whatever dtype there would be without a policy. */
+function policyFormats(shape: DecoderShape): CacheFormat[] {
+  return layerFormats(shape, 'f16', undefined).map(({ entries }) => entries);
 }
 
 function codedStore(

@@ -65,7 +65,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   const { shape, id } = source;
   requireLayouts(shape);
   layerFormats(shape, dtype, statistics);
-  if (coded) requireCodedFits(shape, coded, { backend: backend.backend, statistics });
+  if (coded) requireCodedFits(shape, coded, { backend: backend.backend, batch: cacheSettings.batch, statistics });
   requireMemory(shape, backend.backend, { weights, cache: cacheSettings, memoryLimit });
   const guard = new DeviceGuard(settings.debug ?? false);
   const common = { shape, id, backend, guard, cacheSettings, weightFormat: weights ?? 'f32' };

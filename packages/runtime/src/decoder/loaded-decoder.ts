@@ -171,8 +171,8 @@ export class LoadedDecoder implements DecoderModel {
     const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
     this.checkCacheSize(wanted);
     if (wanted.coded) {
-      const { statistics } = wanted;
-      requireCodedFits(this.shape, wanted.coded, { backend: this.backend.backend, statistics });
+      const { batch, statistics } = wanted;
+      requireCodedFits(this.shape, wanted.coded, { backend: this.backend.backend, batch, statistics });
     }
     return guard.run(async () => {
       if (this.backend.backend === 'webgpu') requireBindable(largestCacheBuffer(this.shape, wanted));
@@ -245,7 +245,7 @@ export class LoadedDecoder implements DecoderModel {
   ): Promise<RecordedDecoding | undefined> {
     this.checkCache(cache);
     const fused = await this.fused();
-    return stepIsRecordable(this.shape, cache.dtype)
+    return stepIsRecordable(this.shape, cache.dtype) && cache.coded === undefined
       ? new RecordedDecoding(fused, cache, sampling, lotTokens, true)
       : undefined;
   }
@@ -289,7 +289,7 @@ export class LoadedDecoder implements DecoderModel {
     checkPromptLength(this.shape, promptIds?.length, (settings.cache?.settings ?? cacheSettings).window ?? 0);
     await this.begin(promptIds);
     const fused = await this.fused();
-    const { dtype = 'f32' } = settings.cache ?? cacheSettings;
+    const { dtype = 'f32', coded } = settings.cache?.settings ?? cacheSettings;
     const activate = () => this.activate();
     const model: GenerationModel = {
       shape: this.shape,
@@ -303,7 +303,7 @@ export class LoadedDecoder implements DecoderModel {
         return logits;
       },
       step: (cache, ids) => fused.stepOnDevice(cache, ids),
-      ...(stepIsRecordable(this.shape, dtype) && { record: recordSteps(fused) }),
+      ...(coded === undefined && stepIsRecordable(this.shape, dtype) && { record: recordSteps(fused) }),
       activate: () => this.activate(),
     };
     yield* generateTokens(model, promptIds, settings);

@@ -55,16 +55,17 @@ export class TokenSampler implements TextInTheMaking {
   }
 
   async take(count: number): Promise<SampledToken[]> {
-    for (let place = 0; place < count; place++) this.next();
+    for (let place = 0; place < count; place++) await this.next();
     return this.read();
   }
 
   /** Chooses the next token, after having run the one before. */
-  private next(): void {
+  private async next(): Promise<void> {
     if (this.logits === undefined) {
       this.cache.reserve(1);
       this.logits = this.step(this.cache, this.newest!);
       this.cache.advance([[UNREAD]]);
+      await this.cache.settle();
     }
     const logits = this.logits;
     const { temperature = 0, topK = 0, topP = 1, repetitionPenalty = 1, seed = 0 } = this.settings;

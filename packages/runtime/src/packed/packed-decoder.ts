@@ -68,11 +68,14 @@ export class PackedDecoder implements WindowRunner {
     cache.reserve(longest);
     const lastRows: Tensor2D[] = [];
     try {
-      for (let start = 0; start < longest; start += PREFILL_TOKENS) {
+      for (let start = 0; start < longest; ) {
         if (start > 0) await pause();
-        const parts = added.map((ids) => ids.slice(start, start + PREFILL_TOKENS));
+        const end = start + (cache.onDevice?.room ?? PREFILL_TOKENS);
+        const parts = added.map((ids) => ids.slice(start, end));
         const rows = this.extendByPart(cache, added, parts, start);
         if (rows !== undefined) lastRows.push(rows);
+        await cache.settle();
+        start = end;
       }
       return tidy(() => {
         const order = this.orderOfLastRows(added);
@@ -94,9 +97,9 @@ export class PackedDecoder implements WindowRunner {
     const partTokens = comesInBlocks(cache) ? BLOCK_TOKENS : PREFILL_TOKENS;
     const parts: Tensor2D[] = [];
     try {
-      for (let start = 0; start < ids.length; start += partTokens) {
+      for (let start = 0; start < ids.length; ) {
         if (start > 0) await pause();
-        const part = ids.slice(start, start + partTokens);
+        const part = ids.slice(start, start + (cache.onDevice?.room ?? partTokens));
         const rows = rowsOfPart(part.length);
         const padded = tensor1d([...part, ...Array(rows - part.length).fill(0)], 'int32');
         parts.push(
@@ -107,6 +110,8 @@ export class PackedDecoder implements WindowRunner {
         );
         padded.dispose();
         cache.advance([part]);
+        await cache.settle();
+        start += part.length;
       }
       return tidy(() => concat(parts));
     } finally {
@@ -274,9 +279,13 @@ export async function warmUp(
 }
 
 /** Whether tokens are stored in blocks, so that what a token sees of the others depends on where a step ends. */
-function comesInBlocks({ dtype, settings: { coded } }: KeyValueCache): boolean {
+function comesInBlocks({ dtype, onDevice, settings: { coded } }: KeyValueCache): boolean {
   const { codec, window = 0, first = 0 } = coded ?? {};
   return (
-    hasBlocks(dtype) || window + first > 0 || (codec?.keys.blockTokens ?? 1) > 1 || (codec?.values.blockTokens ?? 1) > 1
+    onDevice !== undefined ||
+    hasBlocks(dtype) ||
+    window + first > 0 ||
+    (codec?.keys.blockTokens ?? 1) > 1 ||
+    (codec?.values.blockTokens ?? 1) > 1
   );
 }

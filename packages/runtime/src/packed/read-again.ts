@@ -26,6 +26,7 @@ export async function readAgain(
       where: { argument: 'coded' },
     });
   }
+  await cache.onDevice?.settle(true);
   let greatest: Float32Array[][][] | undefined;
   for (let start = 0; start < cache.length; start += room) {
     await pause();
@@ -38,6 +39,7 @@ export async function readAgain(
       const reading = copy.coded as PolicyStore;
       reading.watch();
       (await decoder.extend(copy, again, pause)).dispose();
+      await copy.onDevice?.settle(true);
       const noted = reading.watched();
       greatest = greatest === undefined ? noted : greaterOf(greatest, noted);
     } finally {
@@ -45,6 +47,7 @@ export async function readAgain(
     }
   }
   if (greatest !== undefined) store.settle(greatest);
+  cache.onDevice?.upload();
 }
 
 function greaterOf(one: Float32Array[][][], other: Float32Array[][][]): Float32Array[][][] {
