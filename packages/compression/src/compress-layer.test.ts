@@ -1,7 +1,7 @@
 import { type AttentionWeights, cacheLayout, type KvlrErrorCode, stockLayout } from '@kvlr/core';
 import { createTinyModel, expectClose, expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { compressLayer } from './compress-layer.ts';
+import { compressLayer } from './compress-by-name.ts';
 import { compressionMethods } from './methods/methods.ts';
 import { readAttentionWeights } from './source-layer.ts';
 import { readSourceLayer } from './testing/compress-model.ts';

@@ -14,16 +14,14 @@ import { widenHeads } from '@kvlr/rope';
 import { valueSlotsOfRank } from './budgets/ranks.ts';
 import { decoderLookup, foldOutput, foldOutputBias, foldSharedHeads } from './fold.ts';
 import { keysAreLinear } from './key-parts.ts';
-import { resolveMethod } from './methods/combine.ts';
 import { meanNorms, permutedNorms } from './methods/through-norms.ts';
 import type { CompressionMethod, ValueMethod } from './ports.ts';
 import { requireSourceLayer, type SourceLayer } from './source-layer.ts';
 
-export interface CompressLayerRequest extends SourceLayer {
+export interface LayerByMethod extends SourceLayer {
   /** KV heads that share one head, as a grouping strategy gave them; equal sizes, every head once. */
   groups: HeadGroups;
-  /** A registered name or a method of one's own. */
-  method: string | CompressionMethod;
+  method: CompressionMethod;
   /**
    * Width of the result's heads in widths of the source's, m: keys of rank m per frequency, values of rank m D. A token's entry
    * takes G m D numbers for keys and for values. At most the size of a group, at which nothing is lost. Default 1.
@@ -37,16 +35,18 @@ export interface CompressLayerRequest extends SourceLayer {
 }
 
 /**
+ * `compressLayer` with a method that is at hand: the registry, and with it every other method, stays out of a bundle.
+ *
  * Compresses the attention of one layer to one KV head per group, in Float64. Nothing is rounded: the weights that come
  * out compute, in exact arithmetic, what the factors of the method compute. Those of wide heads do so in a decoder of the shape
  * that `widenHeads` of @kvlr/rope gives.
  *
- * @throws KvlrError 'usage' for an unknown method, 'grouping-invalid', 'tensor-shape' when weights or statistics do not
+ * @throws KvlrError 'grouping-invalid', 'tensor-shape' when weights or statistics do not
  *   fit the shape, 'invalid-argument' when the method needs statistics and there are none, or cannot fill heads of this width,
  *   'unsupported-feature' when the model's heads cannot be widened, 'numerical' when the result is not finite.
  */
-export function compressLayer(request: CompressLayerRequest): CompressedLayer {
-  const method = resolveMethod(request.method);
+export function compressLayerByMethod(request: LayerByMethod): CompressedLayer {
+  const { method } = request;
   requireSourceLayer(request, request.groups);
   const { shape, layer, weights, groups, ranks, headWidth = 1 } = request;
   if (ranks !== undefined) requireFreeRanks(method, ranks, request);
@@ -121,7 +121,7 @@ export function canWidenHeads(shape: DecoderShape): boolean {
 function requireWideHeads(
   method: CompressionMethod,
   headWidth: number,
-  { shape, layer, groups, ranks }: CompressLayerRequest,
+  { shape, layer, groups, ranks }: LayerByMethod,
 ): void {
   const refuse = (message: string, hint: string) => {
     const data = { method: method.title, headWidth };
@@ -156,7 +156,7 @@ function requireWideHeads(
 function requireFreeRanks(
   method: CompressionMethod,
   { keys, values }: LayerBudget,
-  { shape, layer, groups }: CompressLayerRequest,
+  { shape, layer, groups }: LayerByMethod,
 ): void {
   const { numKeyValueHeads, headDim } = shape;
   const width = numKeyValueHeads * headDim;

@@ -4,7 +4,7 @@ export { type KnapsackItem, solveKnapsack } from './budgets/knapsack.ts';
 export { budgetPolicies, type NamedBudget } from './budgets/policies.ts';
 export { lostRankEnergy, rankCandidates } from './budgets/ranks.ts';
 export { spreadBudget } from './budgets/spread-budget.ts';
-export { allowsWideHeads, type CompressLayerRequest, canWidenHeads, compressLayer } from './compress-layer.ts';
+export { type CompressLayerRequest, compressLayer } from './compress-by-name.ts';
 export { lostEnergy, lostKeyEnergy, lostValueEnergy } from './costs/lost-energy.ts';
 export { mergeCosts } from './costs/merge-costs.ts';
 export { type MergeError, mergeError } from './costs/merge-error.ts';
@@ -21,15 +21,6 @@ export {
   resolveMethod,
   type ValueSide,
 } from './methods/combine.ts';
-export {
-  type AveragedKeySettings,
-  alignedKeys,
-  averagedKeys,
-  jointKeys,
-  meanPoolKeys,
-  type PhasorKeySettings,
-  phasorKeys,
-} from './methods/keys.ts';
 export { compressionMethods } from './methods/methods.ts';
 export {
   type KeyPlugin,
@@ -39,28 +30,4 @@ export {
   type ValuePlugin,
   valuesFromPlugin,
 } from './methods/plugins.ts';
-export {
-  foldedKeys,
-  type LatentKeySettings,
-  latentKeys,
-  type RebuiltKeySettings,
-  rebuiltKeys,
-} from './methods/rope-strategies.ts';
-export {
-  alignedValues,
-  attendedValueFactors,
-  centredValues,
-  meanPoolValues,
-  type SubspaceValueSettings,
-  subspaceValues,
-} from './methods/values.ts';
-export type {
-  CompressedKeys,
-  CompressionMethod,
-  GroupFactors,
-  KeyMethod,
-  KeyProjections,
-  RopeStrategy,
-  ValueMethod,
-} from './ports.ts';
-export { type GroupAttendedMoments, type LayerData, readAttentionWeights, type SourceLayer } from './source-layer.ts';
+export * from './parts.ts';

@@ -2,7 +2,7 @@ import { applyCompression } from '@kvlr/checkpoint';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { expectClose, goldenNames, readGolden } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { compressLayer } from './compress-layer.ts';
+import { compressLayer } from './compress-by-name.ts';
 import { readAttentionWeights } from './source-layer.ts';
 
 /** The checkpoints that transformers has run: packages/runtime holds its logits against kvlr's. */

@@ -2,7 +2,7 @@ import { createNormalRandom } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
 import { createTinyModel } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { compressLayer } from '../compress-layer.ts';
+import { compressLayer } from '../compress-by-name.ts';
 import { attendedValueFactors } from '../methods/values.ts';
 import type { SourceLayer } from '../source-layer.ts';
 import { readSourceLayer } from '../testing/compress-model.ts';

@@ -2,7 +2,7 @@ import { applyCompression } from '@kvlr/checkpoint';
 import { loadModel } from '@kvlr/runtime';
 import { createTinyModel, differenceByRange, expectClose, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { compressLayer } from '../compress-layer.ts';
+import { compressLayer } from '../compress-by-name.ts';
 import { compressionMethods } from '../methods/methods.ts';
 import type { CompressionMethod } from '../ports.ts';
 import { readSourceLayer } from '../testing/compress-model.ts';

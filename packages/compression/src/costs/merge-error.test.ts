@@ -5,7 +5,7 @@ import { loadModel } from '@kvlr/runtime';
 import { createPlantedModel, createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
 import type { BlockInputs } from '../attended/attention.ts';
-import { compressLayer } from '../compress-layer.ts';
+import { compressLayer } from '../compress-by-name.ts';
 import { readSourceLayer } from '../testing/compress-model.ts';
 import { mergeError } from './merge-error.ts';
 

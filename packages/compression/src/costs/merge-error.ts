@@ -3,7 +3,7 @@ import { queryHeadsOf } from '@kvlr/core';
 import { addTo, frobeniusSquared } from '@kvlr/linalg';
 import { widenHeads } from '@kvlr/rope';
 import { attendedValues, type BlockInputs, projectHeads, stockAttention } from '../attended/attention.ts';
-import { compressLayer } from '../compress-layer.ts';
+import { compressLayer } from '../compress-by-name.ts';
 import { selectHeads } from '../heads.ts';
 import type { CompressionMethod } from '../ports.ts';
 import type { SourceLayer } from '../source-layer.ts';

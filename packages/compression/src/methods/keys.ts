@@ -34,7 +34,7 @@ export const meanPoolKeys: KeyMethod = (layer, heads) => meanPoolFactors(heads.l
  * One key per group: the mean of its heads' keys, after a rotation of each head at each frequency that makes them agree.
  * Rotations of one frequency commute with RoPE, so nothing else is lost. Without RoPE any orthogonal map will do.
  */
-export const alignedKeys: KeyMethod = byPart({
+export const alignedKeys: KeyMethod = /* @__PURE__ */ byPart({
   rotated: (layer, heads, _, coordinates) => {
     const gammas = complexMoments(layer, heads, 'activations', coordinates);
     return perFrequency(
@@ -90,7 +90,7 @@ function phasors({ moment, field, weights }: PhasorKeySettings): PartMethod {
   };
 }
 
-const weightedPhasors = phasors({ moment: 'activations', field: 'complex', weights: 'query' });
+const weightedPhasors = /* @__PURE__ */ phasors({ moment: 'activations', field: 'complex', weights: 'query' });
 
 export interface SubspaceKeySettings {
   moment: MomentSource;
@@ -118,7 +118,7 @@ export function stillKeys(settings: SubspaceKeySettings): KeyMethod {
 }
 
 /** Of keys less their mean, which softmax ignores. */
-const centredSubspace = subspaceKeys({ moment: 'centred', metric: 'query' });
+const centredSubspace = /* @__PURE__ */ subspaceKeys({ moment: 'centred', metric: 'query' });
 
 export interface AveragedKeySettings {
   /** Length of text over which distances of query and key are averaged. Left out: the model's context, at most 2048. */
@@ -156,7 +156,7 @@ const smallestGain = 1e-6;
  * Where slow begins is decided for each group by the statistics: the split that loses least of the scores on average over
  * distances, as 'rope-averaged' counts it.
  */
-export const jointKeys: KeyMethod = byPart({ rotated: jointPairs, still: centredSubspace });
+export const jointKeys: KeyMethod = /* @__PURE__ */ byPart({ rotated: jointPairs, still: centredSubspace });
 
 function jointPairs(
   layer: SourceLayer,

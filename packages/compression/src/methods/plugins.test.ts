@@ -1,6 +1,7 @@
 import { createTinyModel, differenceByRange, expectKvlrError, oracleLogits, randomTokenIds } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { allowsWideHeads, compressLayer } from '../compress-layer.ts';
+import { compressLayer } from '../compress-by-name.ts';
+import { allowsWideHeads } from '../compress-layer.ts';
 import type { CompressionMethod, KeyMethod, RopeStrategy, ValueMethod } from '../ports.ts';
 import { compressModel, readSourceLayer } from '../testing/compress-model.ts';
 import { combineMethod, type KeySide, resolveMethod } from './combine.ts';

@@ -31,8 +31,8 @@ export function subspaceValues({ moment: source, metric }: SubspaceValueSettings
   };
 }
 
-const outputValues = subspaceValues({ moment: 'activations', metric: 'output' });
-const centredOutputValues = subspaceValues({ moment: 'centred', metric: 'output' });
+const outputValues = /* @__PURE__ */ subspaceValues({ moment: 'activations', metric: 'output' });
+const centredOutputValues = /* @__PURE__ */ subspaceValues({ moment: 'centred', metric: 'output' });
 
 /**
  * As `subspaceValues` of activations in the output metric, where the mean value costs nothing: directions are spent on what
@@ -52,7 +52,7 @@ export const centredValues: ValueMethod = (layer, heads, width) => {
   return { ...factors, lostMeans };
 };
 
-const receivedOutputValues = subspaceValues({ moment: 'received', metric: 'output' });
+const receivedOutputValues = /* @__PURE__ */ subspaceValues({ moment: 'received', metric: 'output' });
 
 /**
  * As `subspaceValues` in the output metric, of values that count by the attention that they get: what the block adds up. An attention

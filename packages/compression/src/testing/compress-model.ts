@@ -1,7 +1,7 @@
 import { applyCompression } from '@kvlr/checkpoint';
 import { createNormalRandom, type HeadGroups, type ModelSource } from '@kvlr/core';
 import { oracleStatistics } from '@kvlr/testkit';
-import { compressLayer } from '../compress-layer.ts';
+import { compressLayer } from '../compress-by-name.ts';
 import type { CompressionMethod } from '../ports.ts';
 import { readAttentionWeights, type SourceLayer } from '../source-layer.ts';
 
