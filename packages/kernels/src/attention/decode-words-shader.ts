@@ -178,12 +178,13 @@ class Slots {
       ${this.headerSize === 1 ? `let ${name}Headers = wordsAt(${name}At);` : ''}`;
   }
 
+  /** WGSL: what numbers as `eachNumber` gives them, 1 + code / 2^bits, are multiplied by; then `offsets` are added. */
   scales(slot: number): string {
-    return this.ofHeaders(slot, 'x');
+    return `${2 ** (32 / this.perWord)}.0 * ${this.ofHeaders(slot, 'x')}`;
   }
 
   offsets(slot: number): string {
-    return this.ofHeaders(slot, 'y');
+    return `(${this.ofHeaders(slot, 'y')} - ${this.scales(slot)})`;
   }
 
   /** WGSL: the words of a block of a slot in four entries. */

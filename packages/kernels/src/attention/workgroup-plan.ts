@@ -54,9 +54,8 @@ export const ENTRIES_AT_ONCE = 4;
 export const LEAST_SPLIT = 64;
 /** Parts into which decode attention divides a cache at most. */
 export const MOST_SPLITS = 128;
-/** Running sums that a lane of decode attention may keep, so that they stay in registers; and as many as leave room for more workgroups. */
+/** Running sums that a lane of decode attention may keep, so that they stay in registers. */
 const DECODE_SUMS = 64;
-const FEW_DECODE_SUMS = 32;
 /** Words of a slot that a lane reads at once at most. */
 export const FEW_WORDS = 8;
 
@@ -95,8 +94,7 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
   const planOf = (share: HeadShare): DecodePlan & { fits: boolean } => {
     const sums = (team: number) => share.heads * Math.ceil(valueLoads / team) * atOnce * perWord;
     const loadsOfSlot = Math.max(keyLoads, valueLoads);
-    const isMuch = (lanes: number) =>
-      sums(lanes) > FEW_DECODE_SUMS || Math.ceil(loadsOfSlot / lanes) * atOnce > FEW_WORDS;
+    const isMuch = (lanes: number) => sums(lanes) > DECODE_SUMS || Math.ceil(loadsOfSlot / lanes) * atOnce > FEW_WORDS;
     let team = 1;
     while (team < 32 && team < loadsOfSlot && (team < 8 || isMuch(team))) team *= 2;
     // More words than a few come in whole blocks of them.

@@ -27,7 +27,7 @@ export function numberReader(dtype: EntryDtype): string {
   }`;
 }
 
-/** WGSL expression: the k-th numbers of `words: vec4<u32>`, of four entries; of codes with a header without its scale and offset. */
+/** WGSL expression: the k-th numbers of `words: vec4<u32>`, of four entries; of codes of b bits with a header 1 + code / 2^b instead. */
 export function fourNumbers(dtype: EntryDtype, k: number): string {
   return slotDtypes[dtype].wgsl.four(k);
 }

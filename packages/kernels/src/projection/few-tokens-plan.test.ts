@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { planFewTokens, rowsOfGroup } from './few-tokens-plan.ts';
 
-const h100 = { subgroup: 32, workgroups: 264 };
+const h100 = { subgroup: 32, workgroups: 264, workgroupBytes: 49152 };
 
 it('gives every multiprocessor two workgroups, and as many rows to each as that leaves', () => {
   const rowsOf = (rows: number, columns: number, tokens = 1) =>
@@ -21,15 +21,16 @@ it('fits into registers and memory, and has a lane for every chunk or as many as
       fc.integer({ min: 1, max: 16 }),
       fc.constantFrom(1, 2),
       fc.integer({ min: 0, max: 1280 }),
-      (rows, groups, parts, tokens, matrices, taken) => {
+      fc.constantFrom(16384, 32768, 49152, 65536),
+      (rows, groups, parts, tokens, matrices, taken, workgroupBytes) => {
         const given = { rows, chunks: (groups * 8) / parts, parts, tokens, matrices, taken };
-        const plan = planFewTokens(given, h100);
+        const plan = planFewTokens(given, { ...h100, workgroupBytes });
         const { lanes, teams, rowsOfTeam, heldChunks } = plan;
         expect(lanes * teams).toBeLessThanOrEqual(256);
         expect(rowsOfTeam * tokens * matrices).toBeLessThanOrEqual(32);
         // Held numbers, or the sums of all lanes in fours, and what is taken; squares, greatest results and rows of all teams.
         const memory = Math.max(4 * tokens * parts * heldChunks, 4 * lanes * teams) + taken + 3 * tokens * teams;
-        expect(4 * memory).toBeLessThanOrEqual(16384);
+        expect(4 * memory).toBeLessThanOrEqual(workgroupBytes);
         expect(lanes).toBeLessThanOrEqual(32);
         expect(lanes === 32 || lanes >= heldChunks).toBe(true);
       },

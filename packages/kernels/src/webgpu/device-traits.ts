@@ -6,6 +6,8 @@ export interface DeviceTraits {
   subgroup: number;
   /** Workgroups with which every multiprocessor has something to do, and another to wait behind: two for each. */
   workgroups: number;
+  /** Bytes of memory that a workgroup may have: 16 KiB everywhere, more on many cards. */
+  workgroupBytes: number;
 }
 
 /**
@@ -27,5 +29,6 @@ export function traitsOf({ device }: WebGPUBackend): DeviceTraits {
   return {
     subgroup: device.features.has('subgroups' as GPUFeatureName) ? subgroupMinSize : 0,
     workgroups: workgroupsByVendor[vendor] ?? 264,
+    workgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
   };
 }

@@ -18,7 +18,7 @@ export interface SlotDtype {
   wgsl: {
     /** Expression: the number that `code: u32` means; of codes with `header: vec2<f32>`, scale and offset. */
     read: string;
-    /** Expression: the k-th numbers of `words: vec4<u32>`, a vec4; of codes with a header the codes, without scale and offset. */
+    /** Expression: the k-th numbers of `words: vec4<u32>`, a vec4; of codes of b bits with a header 1 + code / 2^b, without scale and offset. */
     four(k: number): string;
     /** Expression: the code of `value: f32`; of codes with `header`, the inverse of the scale, and the offset. */
     write: string;
