@@ -36,7 +36,7 @@ export async function compareBytes(request: BytesComparisonRequest): Promise<Fro
   return means.runner.use(model, inputs, async (baseModel) => {
     const baseLogits = cachedLogits(baseModel);
     const base = await evaluateOriginal(context, { model, recipe, texts: begun.texts, baseLogits });
-    const shared = { ...begun, model, modelLocation, baseLogits, contexts };
+    const shared = { ...begun, model, modelLocation, baseLogits, contexts, timed: true };
     const measured = [];
     for (const row of [undefined, ...rows.rows]) measured.push(await measureHeads(context, row, caches, shared));
     const report: FrontierReport = {

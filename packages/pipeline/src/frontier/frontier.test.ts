@@ -39,6 +39,9 @@ describe('compareBytes', () => {
     expect(points[1]!.klDivergence.value).toBeLessThan(points[3]!.klDivergence.value);
     expect(points[5]!.klDivergence.value).toBeGreaterThan(points[0]!.klDivergence.value);
     expect(points[0]!.engines).toContain('llama.cpp');
+    // Kernels have all of these but squat.
+    const timed = points.slice(0, 5).map(({ tokensPerSecond }) => (tokensPerSecond ?? 0) > 0);
+    expect(timed).toEqual([true, true, true, true, false]);
     expect(await readText(store, artefactNames.frontierMarkdown)).toContain('channel-2+window=4+first=2');
     expect(await readText(store, artefactNames.frontierPicture)).toMatch(/^<svg/);
 

@@ -26,6 +26,7 @@ import { sampleWindows } from '../stages/statistics.ts';
 import { type LayerStatisticsOf, needsStatistics, readerKnowledge } from './cache-statistics.ts';
 import type { NamedCache } from './caches.ts';
 import { enginesWith } from './engines.ts';
+import { timeCaches } from './time-caches.ts';
 
 /** Raised when codecs or windows are read another way: what was measured before is measured again. */
 const pointForm = 4;
@@ -35,10 +36,15 @@ export interface SharedByPoints extends BegunComparison, Pick<PlanRequest, 'mode
   baseLogits: LogitSource;
   /** Tokens of context at which bytes are counted. */
   contexts: readonly number[];
+  /** Whether tokens a second are measured too. */
+  timed?: boolean | undefined;
 }
 
 /** What is kept of a point: bytes follow from the shape. */
-type Measured = Pick<FrontierPoint, 'perplexity' | 'perplexityRatio' | 'klDivergence' | 'topOneAgreement' | 'windows'>;
+type Measured = Pick<
+  FrontierPoint,
+  'perplexity' | 'perplexityRatio' | 'klDivergence' | 'topOneAgreement' | 'windows' | 'tokensPerSecond'
+>;
 
 /** What a run directory keeps of one row of heads. */
 interface MeasuredHeads {
@@ -121,6 +127,21 @@ export async function measureHeads(
           topOneAgreement,
           windows,
         };
+        await stage.save(artefact, { shape, points: measured });
+      }
+      if (shared.timed) {
+        const speeds = await timeCaches(means.runner, source, {
+          caches: missing.map((named) => ({
+            named,
+            statistics: needsStatistics(named) ? knowledge?.(named) : undefined,
+          })),
+          prompt: texts.evaluation[0]!.tokenIds.slice(0, -1),
+          signal: context.signal,
+        });
+        for (const { name: cache, hash } of missing) {
+          const point = measured[keyOf(cache, hash)]!;
+          measured[keyOf(cache, hash)] = { ...point, tokensPerSecond: speeds.get(cache) };
+        }
         await stage.save(artefact, { shape, points: measured });
       }
     }

@@ -21,6 +21,7 @@ import {
   type BackendName,
   type BackendRequest,
   DecoderInParts,
+  type DecoderModel,
   loadModel,
   selectBackend,
 } from '@kvlr/runtime';
@@ -184,6 +185,16 @@ export class ModelRunner {
         texts.push(ids);
       }
       return texts;
+    } finally {
+      model.dispose();
+    }
+  }
+
+  /** Loads a whole model as for generation, weights as they are. */
+  async useGenerating<Value>(source: ModelSource, work: (model: DecoderModel) => Promise<Value>): Promise<Value> {
+    const model = await loadModel(source, { backend: this.choice.backend, weights: 'f32' });
+    try {
+      return await work(model);
     } finally {
       model.dispose();
     }

@@ -23,6 +23,8 @@ export interface FrontierPoint {
   klDivergence: Measurement;
   topOneAgreement: Measurement;
   windows?: WindowScores | undefined;
+  /** Of generation behind a context of the windows' length, where the runtime's kernels read such a cache; measured in the same run. */
+  tokensPerSecond?: number | undefined;
 }
 
 /** Perplexity at equal bytes: heads, bits and exact tokens in one table. */

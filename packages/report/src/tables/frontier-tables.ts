@@ -26,6 +26,7 @@ export function frontierTable(report: FrontierReport): ReportTable {
   const { contexts, points } = report;
   const fronts = contexts.map((_, context) => new Set(paretoFront(points, context)));
   const sorted = [...points].sort((a, b) => b.bytes[0]! - a.bytes[0]!);
+  const timed = points.some(({ tokensPerSecond }) => tokensPerSecond !== undefined);
   return {
     caption: 'Bytes against quality',
     columns: [
@@ -36,6 +37,7 @@ export function frontierTable(report: FrontierReport): ReportTable {
       right('Change'),
       right('KL, nats'),
       right('Same top token'),
+      ...(timed ? [right('Tokens/s')] : []),
       left('Engines'),
     ],
     rows: sorted.map((point) => [
@@ -46,6 +48,7 @@ export function frontierTable(report: FrontierReport): ReportTable {
       formatRatioMeasurement(point.perplexityRatio, 2),
       formatMeasurement(point.klDivergence),
       formatShareMeasurement(point.topOneAgreement),
+      ...(timed ? [point.tokensPerSecond === undefined ? '' : formatCount(Math.round(point.tokensPerSecond))] : []),
       point.engines.join(', '),
     ]),
   };
@@ -101,11 +104,17 @@ export function planTable({ candidates, chosen }: CachePlan): ReportTable {
 }
 
 /** How the tables are to be read. */
-export function frontierNotes({ base, notes }: FrontierReport): string[] {
+export function frontierNotes({ base, points, notes }: FrontierReport): string[] {
+  const timed = points.some(({ tokensPerSecond }) => tokensPerSecond !== undefined);
   return [
     describeEvaluation(base),
     'Change is perplexity over that of the base with an exact cache, paired over windows. Bytes are exact shares of the base at two bytes a number: scales, padding, exact tokens and blocks that are not full yet included, on average over the last 32 lengths. ◆ marks what nothing beats in bytes and perplexity at that context.',
     'Windows are as long as the first context; the same perplexities stand at longer ones, where exact tokens weigh less.',
+    ...(timed
+      ? [
+          'Tokens/s: generation behind a context as long as the windows, float32 weights, on the backend of this run, the median of tokens that caches took turns at; noisy where other work runs beside, and empty where the kernels have no such cache.',
+        ]
+      : []),
     'Engines: those that load the heads and have the cache.',
     ...notes,
   ];
