@@ -54,6 +54,27 @@ describe('kvlr generate', () => {
     expect(chat.out).not.toContain('The sea');
   });
 
+  it('fits a cache to the model, on texts or on statistics that are there', async () => {
+    const statistics = join(model, '..', 'statistics');
+    const texts = ['--calibration', tiny.calibration];
+    const calibrated = await runCli([
+      ...['calibrate', model, '-o', statistics, '--windows', '2', '--window-length', '40', '--backend', 'cpu'],
+      ...texts,
+    ]);
+    expect(calibrated.exitCode).toBe(0);
+    const settings = ['-n', '60', '--cache', 'klt-2+first=4'];
+    const [fromTexts, fromStatistics, exact] = [
+      await generateJson(...settings, ...texts),
+      await generateJson(...settings, '--statistics', statistics),
+      await generateJson('-n', '60', '--cache-dtype', 'f16'),
+    ];
+    expect(fromStatistics.tokenIds).toHaveLength(60);
+    expect(fromStatistics.cacheBytes).toBeLessThan(exact.cacheBytes);
+    expect(fromTexts.cacheBytes).toBe(fromStatistics.cacheBytes);
+    const asked = await generate('--cache', 'f16+policy=kvzip+keep=50%');
+    expect(asked.exitCode).toBe(0);
+  });
+
   it('reads what is piped into it where no prompt is given', async () => {
     const piped = ['generate', model, '-n', '8', '--backend', 'cpu', '--json'];
     const { out } = await runCli(piped, undefined, 'The sea\n');

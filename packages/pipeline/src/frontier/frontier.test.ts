@@ -2,9 +2,11 @@ import { fileURLToPath } from 'node:url';
 import type { KvlrEvent } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
+import { calibrate, readStatistics } from '../calibrate.ts';
 import { loadCache } from '../node/load-plugins.ts';
 import { artefactNames, MemoryRunStore } from '../run/store.ts';
-import { readText, tinyRun } from '../testing/tiny-run.ts';
+import { readText, tinyRecipe, tinyRun } from '../testing/tiny-run.ts';
+import { cacheStatistics } from './cache-statistics.ts';
 import { resolveCache } from './caches.ts';
 import { predictCost, rankCandidates } from './choose-cache.ts';
 import { compareBytes } from './compare-bytes.ts';
@@ -123,6 +125,38 @@ it('modules that are no codecs and policies are refused in words', async () => {
   await expectKvlrError(() => loadCache(budget), 'plugin-invalid', 'a default export that is a cache codec');
   await expectKvlrError(() => resolveCache('f16+policy=snapvk+keep=25%'), 'usage', 'cache policy');
   await expectKvlrError(() => loadCache(`f16+policy=${budget}+keep=25%`), 'plugin-invalid', 'a cache policy');
+});
+
+it('a fitted cache is fitted to texts, or to statistics of the same model that are there', async () => {
+  const { model, texts, runtime } = await tinyRun();
+  const store = new MemoryRunStore();
+  await calibrate({
+    model,
+    texts: texts.calibration,
+    store,
+    runtime,
+    calibration: { ...tinyRecipe.calibration, seed: 0 },
+  });
+  const request = { model, modelName: 'tiny', texts: async () => texts.calibration, runtime };
+  const klt = await resolveCache('klt-2');
+  expect(await cacheStatistics({ ...request, cache: await resolveCache('int8') })).toBeUndefined();
+  const gathered = await cacheStatistics({ ...request, cache: klt });
+  const kept = { statistics: await readStatistics(store, 'kept'), name: 'kept' };
+  const read = await cacheStatistics({ ...request, cache: klt, kept });
+  expect(read).toHaveLength(model.shape.numLayers);
+  expect(read![0]!.keys.mean).toHaveLength(gathered![0]!.keys.mean.length);
+  const other = await tinyRun({ seed: 9 });
+  const mixed = () => cacheStatistics({ ...request, model: other.model, cache: klt, kept });
+  await expectKvlrError(mixed, 'run-mismatch', 'the same model as tiny');
+});
+
+it('windows leave out a policy that reads texts again, and say so', async () => {
+  const run = await tinyRun();
+  const rows = { title: '', rows: [], notes: [] };
+  const caches = [await resolveCache('f16'), await resolveCache('f16+policy=kvzip+keep=50%')];
+  const { points, notes } = await compareBytes({ ...run, rows, caches, contexts: [] });
+  expect(points.map(({ cache }) => cache)).toEqual(['f16']);
+  expect(notes[0]).toMatch(/kvzip.* is left out; .*reads it again/);
 });
 
 describe('engines', () => {
