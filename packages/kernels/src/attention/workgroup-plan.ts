@@ -58,6 +58,8 @@ export const MOST_SPLITS = 128;
 const DECODE_SUMS = 64;
 /** Words of a slot that a lane reads at once at most. */
 export const FEW_WORDS = 8;
+/** Numbers of a slot that a lane reads at most where there are lanes for more. */
+const FEW_NUMBERS = 16;
 
 /** Words that a lane loads at once: 16 bytes where every slot begins at a multiple of them, which those behind a header do not. */
 export function wordsAtOnce({ keySlotWords, valueSlotWords, dtype }: CacheFormat): 1 | 4 {
@@ -94,7 +96,10 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
   const planOf = (share: HeadShare): DecodePlan & { fits: boolean } => {
     const sums = (team: number) => share.heads * Math.ceil(valueLoads / team) * atOnce * perWord;
     const loadsOfSlot = Math.max(keyLoads, valueLoads);
-    const isMuch = (lanes: number) => sums(lanes) > DECODE_SUMS || Math.ceil(loadsOfSlot / lanes) * atOnce > FEW_WORDS;
+    const isMuch = (lanes: number) => {
+      const words = Math.ceil(loadsOfSlot / lanes) * atOnce;
+      return sums(lanes) > DECODE_SUMS || words > FEW_WORDS || words * perWord > FEW_NUMBERS;
+    };
     let team = 1;
     while (team < 32 && team < loadsOfSlot && (team < 8 || isMuch(team))) team *= 2;
     // More words than a few come in whole blocks of them.
