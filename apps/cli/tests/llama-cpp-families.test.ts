@@ -68,6 +68,7 @@ describe('llama.cpp with an exported model', () => {
     ['olmo', 1e-4],
     ['olmo2', 1e-4],
     ['stablelm_parallel', 1e-4],
+    ['stablelm_qknorm', 1e-4],
     ['gemma', 1e-2],
     ['gpt_neox_parallel', 1e-2],
     ['gpt_neox_seq', 1e-2],
@@ -75,6 +76,7 @@ describe('llama.cpp with an exported model', () => {
     ['bloom', 1e-2],
     ['mpt_alibi', 1e-2],
     ['falcon_mqa', 1e-2],
+    ['falcon_new', 1e-2],
     ['granite', 1e-4],
     ['cohere', 1e-4],
   ] as const)('predicts what transformers predicts: %s', async (name, tolerance) => {

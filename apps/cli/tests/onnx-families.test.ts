@@ -50,8 +50,18 @@ const families = [
     'olmo',
     'olmo2',
   ],
-  ...['stablelm_parallel', 'gemma', 'gemma2', 'gemma3_text', 'granite', 'starcoder2', 'cohere'],
-  ...['gpt_neox_parallel', 'gpt_neox_seq', 'falcon_mqa'],
+  ...[
+    'olmo3',
+    'stablelm_parallel',
+    'stablelm_qknorm',
+    'gemma',
+    'gemma2',
+    'gemma3_text',
+    'granite',
+    'starcoder2',
+    'cohere',
+  ],
+  ...['gpt_neox_parallel', 'gpt_neox_seq', 'falcon_mqa', 'falcon_new'],
 ];
 
 describe('ONNX Runtime with an exported model', () => {
