@@ -1,5 +1,5 @@
 import { describeEngines } from '@kvlr/checkpoint';
-import { type Checkpoint, cacheSize, countParameters, type DecoderShape } from '@kvlr/core';
+import { type Checkpoint, cacheSize, countParameters, type DecoderShape, type PositionShape } from '@kvlr/core';
 import {
   attentionDtype,
   cacheElementBytes,
@@ -125,11 +125,19 @@ function describeKeyValueHeads(shape: DecoderShape): string {
   }
 }
 
-function describePositions({ layers, embedding }: DecoderShape): string {
+function describePositions({ layers, embedding, headDim }: DecoderShape): string {
   const others = { alibi: 'ALiBi', none: embedding.learnedPositions ? 'learned positions' : 'no positions' };
-  const kinds = layers.map(({ positions }) =>
-    positions.kind === 'rope' ? `RoPE ${positions.rope.type}` : others[positions.kind],
-  );
+  const kindOf = (positions: PositionShape): string => {
+    if (positions.kind !== 'rope') return others[positions.kind];
+    const { rope, rotaryDim } = positions;
+    const part = rotaryDim < headDim ? ` on ${rotaryDim} of ${headDim} numbers` : '';
+    const from = rope.type === 'dynamic' ? ` beyond ${rope.originalMaxPositionEmbeddings.toLocaleString('en-US')}` : '';
+    return `RoPE ${rope.type}${from}${part}`;
+  };
+  const kinds = layers.map(({ positions, window }) => {
+    const within = window === undefined ? '' : ` in windows of ${window.toLocaleString('en-US')}`;
+    return kindOf(positions) + within;
+  });
   return [...new Set(kinds)].join(', ');
 }
 
