@@ -86,7 +86,9 @@ describe('recoverCheckpoint', () => {
     expect(report.training!.bestTokens).toBe(course!.best.tokens);
   });
 
-  it('refuses to train nothing, and a teacher that reads other tokens', async () => {
+  it('refuses to train nothing, to evaluate nothing, and a teacher that reads other tokens', async () => {
+    const evaluation = { windowsPerSource: 0, windowLength: 33 };
+    await expect(recoverCheckpoint(await request({ evaluation }))).rejects.toMatchObject({ code: 'recipe-invalid' });
     await expect(recoverCheckpoint(await request({ recovery: recoveryOf({ preset: 'none' }) }))).rejects.toMatchObject({
       code: 'recipe-invalid',
     });

@@ -150,6 +150,13 @@ async function prepareRecovery(request: CheckpointRecoveryRequest, onEvent: Even
   requireWork(request, recovery);
   if (teacher) await checkTeacher(model, teacher, onEvent);
   const texts = await prepareTexts(await model.tokenizer(), request.texts, evaluation);
+  if (texts.evaluation.length === 0) {
+    throw new KvlrError('recipe-invalid', {
+      message: 'expected windows to evaluate the result on, got evaluation.windowsPerSource 0',
+      hint: 'Evaluate on one window of each source at least.',
+      where: { argument: 'evaluation.windowsPerSource' },
+    });
+  }
   if (teacher) await requireSameTokens(request, teacher, texts.calibration.tokenIds);
   reconstructionWindows(texts.calibration, recovery);
   const trainingWindows = request.instructions && (await windowsOf(request.instructions, model, recovery));
