@@ -27,6 +27,7 @@ import {
 } from '@kvlr/runtime';
 import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
 import { wholeModelBytes } from './facts.ts';
+import { inTurns } from './in-turns.ts';
 import {
   type LoadedPart,
   type LoadPart,
@@ -53,6 +54,8 @@ export class ModelRunner {
     private readonly request: Omit<RunnerRequest, keyof EngineRequest>,
     /** Runs windows in the place of the backend. */
     private readonly engine: { native?: NativeEngine; reason: string },
+    /** Threads beside a device that runs the windows itself. */
+    private readonly helpers: ModelWorkers | undefined,
   ) {}
 
   /**
@@ -66,7 +69,8 @@ export class ModelRunner {
     const onProcessors = choice.backend !== 'webgpu' || chosen.native !== undefined;
     const usesWorkers = onProcessors && workers !== undefined && workers.count > 1;
     const settings = { ...backendRequest, backend: choice.backend, workers: usesWorkers ? workers : undefined };
-    return new ModelRunner(choice, settings, chosen);
+    const helpers = onProcessors || (workers?.count ?? 0) <= 1 ? undefined : workers;
+    return new ModelRunner(choice, settings, chosen, helpers);
   }
 
   /** What runs windows, for estimates. */
@@ -269,7 +273,7 @@ export class ModelRunner {
     const place = { backend: this.choice.backend, native: this.engine.native !== undefined };
     if (workers) return (part) => workers.loadPart(source, part, place);
     const parts = once(open);
-    return async (part) => loadHere(await parts(), source, part);
+    return async (part) => loadHere(await parts(), source, part, this.helpers);
   }
 
   /** Whether windows run through the whole model at once: in native code, where it is small enough to lie there in several copies. */
@@ -329,8 +333,16 @@ async function collectInGroups(
   return merged!;
 }
 
+/** Windows that a device with threads beside it has at once: it computes one while others are read. */
+const windowsOnDevice = 3;
+
 /** A part of a model on the device of this thread. */
-async function loadHere(decoder: ModelParts, source: ModelSource, part: number | 'head'): Promise<LoadedPart> {
+async function loadHere(
+  decoder: ModelParts,
+  source: ModelSource,
+  part: number | 'head',
+  helpers: ModelWorkers | undefined,
+): Promise<LoadedPart> {
   const unasked = async (): Promise<never> => {
     throw new KvlrError('invalid-argument', {
       message: 'expected windows to be passed through a layer, or read out by the head.',
@@ -341,9 +353,20 @@ async function loadHere(decoder: ModelParts, source: ModelSource, part: number |
     return { concurrency: 1, pass: unasked, logits, dispose };
   }
   const layer = await decoder.loadLayer(part);
+  if (helpers === undefined) {
+    return {
+      concurrency: 1,
+      pass: (request) => passGroup(layer, source, part, request),
+      logits: unasked,
+      dispose: () => layer.dispose(),
+    };
+  }
+  const turn = inTurns(windowsOnDevice);
+  const inTurn = { ...layer, pass: (...asked: Parameters<typeof layer.pass>) => turn(() => layer.pass(...asked)) };
   return {
-    concurrency: 1,
-    pass: (request) => passGroup(layer, source, part, request),
+    // Every thread has a group, and the device the next one.
+    concurrency: helpers.count + 1,
+    pass: (request) => passGroup(inTurn, source, part, request, helpers.gatherMoments),
     logits: unasked,
     dispose: () => layer.dispose(),
   };

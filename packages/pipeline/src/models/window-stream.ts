@@ -8,6 +8,7 @@ import {
   type TapName,
 } from '@kvlr/core';
 import type { LayerOnDevice } from '@kvlr/runtime';
+import type { MomentsQuestion } from './workers.ts';
 
 /** What some windows give in one layer: their residual streams behind it and, where asked for, what is seen of it. */
 export interface PassedWindows {
@@ -36,6 +37,9 @@ export interface LoadedPart {
   dispose(): void;
 }
 
+/** Gathers the second moments of a layer over windows. */
+export type GatherMoments = (question: MomentsQuestion) => Promise<LayerStatistics>;
+
 /** Port: puts a layer of a model, by its number, or its head where windows can pass through it. */
 export type LoadPart = (part: number | 'head') => Promise<LoadedPart>;
 
@@ -48,13 +52,24 @@ export interface StreamStore {
   close(): Promise<void>;
 }
 
-/** Passes a group of windows through a layer on the device of this thread. */
+/**
+ * Passes a group of windows through a layer on the device of this thread.
+ *
+ * @param elsewhere Gathers the moments of the group in the place of this thread, to the same numbers.
+ */
 export async function passGroup(
   layer: LayerOnDevice,
   { shape }: Pick<ModelSource, 'shape'>,
   index: number,
   { streams, gathers = false, taps = [] }: PassRequest,
+  elsewhere?: GatherMoments,
 ): Promise<PassedWindows> {
+  if (gathers && elsewhere && taps.length === 0) {
+    const shown = await Promise.all(streams.map((stream) => layer.pass(stream, momentTaps)));
+    const windows = shown.map(({ activations }) => activations);
+    const statistics = await elsewhere({ shape, layer: index, windows });
+    return { streams: shown.map(({ after }) => after), statistics };
+  }
   const moments = gathers ? new LayerMoments(shape, index) : undefined;
   const wanted = [...new Set([...taps, ...(gathers ? momentTaps : [])])];
   const passed: Float32Array[] = [];

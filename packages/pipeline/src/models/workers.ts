@@ -6,6 +6,7 @@ import type {
   CacheStorage,
   CalibrationStatistics,
   DecoderShape,
+  LayerActivations,
   LayerStatistics,
   LogitSource,
   ModelSource,
@@ -21,6 +22,8 @@ export interface ModelWorkers {
   loadPart(source: ModelSource, part: number | 'head', place: PartPlace): Promise<LoadedPart>;
   /** Puts a whole model on every worker. The caller disposes it. */
   load(source: ModelSource, place: WorkerPlace): Promise<ModelInWorkers>;
+  /** Second moments of a layer over windows, gathered on one worker, which takes the memory of the activations over. */
+  gatherMoments(question: MomentsQuestion): Promise<LayerStatistics>;
   /** Groups of one layer, on one worker. */
   group(question: GroupingQuestion): Promise<number[][]>;
 }
@@ -53,6 +56,13 @@ export interface ModelInWorkers extends LogitSource {
   /** Statistics of these windows, gathered on one worker. */
   collectStatistics(request: Pick<CalibrationRequest, 'windows' | 'provenance'>): Promise<CalibrationStatistics>;
   dispose(): void;
+}
+
+/** What windows gave in one layer, elsewhere: the taps `momentTaps` of each. */
+export interface MomentsQuestion {
+  shape: DecoderShape;
+  layer: number;
+  windows: readonly LayerActivations[];
 }
 
 /** Which KV heads of one layer are to share one, as data: it crosses threads. */

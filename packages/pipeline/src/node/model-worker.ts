@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { arraysOf } from '../workers/shared-memory.ts';
 import { serveTasks, type WorkerQuestion } from '../workers/tasks.ts';
 import { loadCache } from './load-plugins.ts';
 import { onnxEngineOfWorker } from './onnx-engine.ts';
@@ -20,10 +21,4 @@ if (port) {
 /** Sessions are freed one turn of the event loop behind the question that disposes of them: a thread that ends in the midst takes the process down. */
 function endThread(): void {
   setImmediate(() => setImmediate(() => process.exit()));
-}
-
-/** The memory of all numbers in an answer: it moves to the other thread and is not copied. */
-function arraysOf(value: unknown): ArrayBuffer[] {
-  if (ArrayBuffer.isView(value)) return [value.buffer as ArrayBuffer];
-  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(arraysOf) : [];
 }

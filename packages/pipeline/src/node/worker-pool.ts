@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { KvlrError } from '@kvlr/core';
 import type { LoadedPart } from '../models/window-stream.ts';
 import type { ModelInWorkers, ModelWorkers } from '../models/workers.ts';
-import { shareModel, shareQuestion } from '../workers/shared-memory.ts';
+import { arraysOf, shareModel, shareQuestion } from '../workers/shared-memory.ts';
 import type { WorkerAnswer, WorkerQuestion, WorkerTaskName, WorkerTasks } from '../workers/tasks.ts';
 
 export interface WorkerPool extends ModelWorkers {
@@ -28,8 +28,8 @@ export function createWorkerPool(count: number): WorkerPool {
     });
   }
   const threads = Array.from({ length: count }, () => new WorkerThread());
-  const askIdlest = <Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']) =>
-    threads.reduce((best, thread) => (thread.load < best.load ? thread : best)).ask(task, ask);
+  const idlest = () => threads.reduce((best, thread) => (thread.load < best.load ? thread : best));
+  const askIdlest = <Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']) => idlest().ask(task, ask);
   const askAll = <Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']) =>
     Promise.all(threads.map((thread) => thread.ask(task, ask)));
   let models = 0;
@@ -76,6 +76,7 @@ export function createWorkerPool(count: number): WorkerPool {
         dispose,
       };
     },
+    gatherMoments: (question) => idlest().ask('moments', question, arraysOf(question.windows)),
     group: (question) => askIdlest('groups', shareQuestion(question)),
     async close() {
       await Promise.all(threads.map((thread) => thread.close()));
@@ -118,13 +119,18 @@ class WorkerThread {
     return this.waiting.size;
   }
 
-  ask<Name extends WorkerTaskName>(task: Name, ask: WorkerTasks[Name]['ask']): Promise<WorkerTasks[Name]['answer']> {
+  /** @param moved Memory of the question that the thread takes over, where it is not copied. */
+  ask<Name extends WorkerTaskName>(
+    task: Name,
+    ask: WorkerTasks[Name]['ask'],
+    moved: ArrayBuffer[] = [],
+  ): Promise<WorkerTasks[Name]['answer']> {
     if (this.failure) return Promise.reject(this.failure);
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { task, resolve: resolve as Waiting['resolve'], reject });
       this.worker.ref();
-      this.worker.postMessage({ id, task, ask } as WorkerQuestion);
+      this.worker.postMessage({ id, task, ask } as WorkerQuestion, moved);
     });
   }
 

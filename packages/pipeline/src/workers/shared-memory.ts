@@ -111,3 +111,10 @@ function shareFields<Fields extends object>(fields: Fields): Fields {
   });
   return Object.fromEntries(shared) as Fields;
 }
+
+/** The memory of all numbers in a value, each once: it may move to another thread in place of a copy. */
+export function arraysOf(value: unknown): ArrayBuffer[] {
+  if (ArrayBuffer.isView(value)) return [value.buffer as ArrayBuffer];
+  if (typeof value !== 'object' || value === null) return [];
+  return [...new Set(Object.values(value).flatMap(arraysOf))];
+}

@@ -1,11 +1,12 @@
 import { windowReader } from '@kvlr/cache';
-import { type CalibrationRequest, collectStatistics } from '@kvlr/calibration';
+import { type CalibrationRequest, collectStatistics, LayerMoments } from '@kvlr/calibration';
 import {
   type ActivationSource,
   type CalibrationStatistics,
   KvlrError,
   type KvlrErrorCode,
   type KvlrErrorPlace,
+  type LayerStatistics,
   type LogitSource,
   type ModelSource,
 } from '@kvlr/core';
@@ -13,7 +14,13 @@ import { DecoderInParts, type HeadOnDevice, type LayerOnDevice, loadModel } from
 import type { NamedCache } from '../frontier/caches.ts';
 import type { NativeEngine } from '../models/engine.ts';
 import { type PassedWindows, type PassRequest, passGroup } from '../models/window-stream.ts';
-import { type GroupingQuestion, type PartPlace, type WorkerPlace, windowSettings } from '../models/workers.ts';
+import {
+  type GroupingQuestion,
+  type MomentsQuestion,
+  type PartPlace,
+  type WorkerPlace,
+  windowSettings,
+} from '../models/workers.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { groupLayer } from '../stages/grouping.ts';
 import { type SharedModel, sourceOfSharedModel } from './shared-memory.ts';
@@ -37,6 +44,7 @@ export interface WorkerTasks {
     ask: { model: number } & Pick<CalibrationRequest, 'windows' | 'provenance'>;
     answer: CalibrationStatistics;
   };
+  moments: { ask: MomentsQuestion; answer: LayerStatistics };
   groups: { ask: GroupingQuestion; answer: number[][] };
   dispose: { ask: { model: number }; answer: undefined };
   /** The last question: the thread ends itself behind what was asked before. */
@@ -126,6 +134,11 @@ async function answerQuestion(
     case 'statistics': {
       const { windows, provenance } = ask;
       return collectStatistics({ activations: find(models, ask.model, 'activations'), windows, provenance });
+    }
+    case 'moments': {
+      const moments = new LayerMoments(ask.shape, ask.layer);
+      for (const window of ask.windows) moments.add(window);
+      return moments.statistics();
     }
     case 'groups': {
       const { strategy, inputs } = ask;

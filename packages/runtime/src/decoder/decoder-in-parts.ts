@@ -148,8 +148,8 @@ export class DecoderInParts {
       const { after, stages } = decoderLayer(before, weights, { shape, layer, context });
       return [after, ...taps.map((tap) => (tap === 'stream' ? before : stages[tap]).clone())];
     });
-    const after = await download(behind!);
-    return { after, activations: await downloadTaps(layer, tokens, taps, tapped) };
+    const [after, activations] = await Promise.all([download(behind!), downloadTaps(layer, tokens, taps, tapped)]);
+    return { after, activations };
   }
 
   /** Rows of the head's table give columns of the logits: so the table passes through the device in pieces. */

@@ -1,0 +1,50 @@
+import type { LayerStatistics, ModelSource } from '@kvlr/core';
+import { selectBackend } from '@kvlr/runtime';
+import { prepareNodeRuntime } from '@kvlr/runtime/node';
+import { createTinyModel, randomTokenIds, softwareGpuSettings, useSoftwareGpu } from '@kvlr/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ModelRunner } from '../models/runner.ts';
+import { createWorkerPool, type WorkerPool } from './worker-pool.ts';
+
+useSoftwareGpu();
+await prepareNodeRuntime({ dawn: softwareGpuSettings });
+const device = await selectBackend({ backend: 'webgpu' }).catch(() => undefined);
+
+/** The threads run the built package: `npm run build` comes before these tests. */
+describe.skipIf(device === undefined)('a GPU with threads beside it', () => {
+  const source = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true });
+  const windows = Array.from({ length: 11 }, (_, window) => randomTokenIds(10, 50, window));
+  const provenance = { modelId: source.id, textHash: 'text', seed: 0 };
+  let workers: WorkerPool;
+  beforeAll(() => {
+    workers = createWorkerPool(2);
+  });
+  afterAll(() => workers.close());
+
+  async function gather(model: ModelSource, helpers?: WorkerPool) {
+    const runner = await ModelRunner.create({ backend: 'webgpu', engine: 'tfjs', workers: helpers });
+    const layers: LayerStatistics[] = [];
+    const completed: number[] = [];
+    await runner.gatherStatistics(model, {
+      ...{ windows, provenance },
+      keep: async (layer) => void layers.push(layer),
+      onEvent: (event) => event.type === 'progress' && completed.push(event.completed),
+    });
+    return { layers, completed };
+  }
+
+  it('gathers the statistics of one thread, bit for bit', async () => {
+    const alone = await gather(source);
+    expect(alone.completed).toEqual([4, 8, 11, 15, 19, 22]);
+    expect(await gather(source, workers)).toEqual(alone);
+  });
+
+  it('names layer and tap of a number that is none, found on a thread', async () => {
+    const broken = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2 });
+    broken.dense.get(broken.tensorName('valueWeight', 1))!.data[3] = Number.NaN;
+    await expect(gather(broken, workers)).rejects.toMatchObject({
+      code: 'non-finite',
+      where: { layer: 1, argument: 'value' },
+    });
+  });
+});
