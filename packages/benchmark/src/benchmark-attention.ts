@@ -7,6 +7,7 @@ import { backend, getBackend, type Tensor, type Tensor3D, tensor, tidy } from '@
 import { activeDevice, timePass } from './device-time.ts';
 import { fillWords } from './random-cache.ts';
 import { measureInRounds, pairRounds, percentile, summariseTimes } from './statistics.ts';
+import { timeCopy } from './time-copy.ts';
 
 export interface AttentionRequest extends RunControl, Pick<BackendRequest, 'backend' | 'wasmPaths'> {
   numAttentionHeads: number;
@@ -57,13 +58,19 @@ async function measureCopy(request: AttentionRequest, { adapter }: BackendChoice
   const { rounds = 5, signal } = request;
   const onGpu = getBackend() === 'webgpu' && !adapter?.software;
   const copyBytes = request.copyBytes ?? (onGpu ? Math.min(2 ** 30, activeDevice().limits.maxBufferSize) : 2 ** 26);
-  const copy = prepareCopy(copyBytes);
-  try {
-    const [times] = await measureInRounds([() => copy.run(4)], { rounds, signal });
-    return (2 * copyBytes * 1000) / percentile(times!, 0.5);
-  } finally {
-    copy.dispose();
+  if (getBackend() === 'webgpu') {
+    const { byShader, byCommand } = await timeCopy(copyBytes, rounds);
+    return Math.max(byShader, byCommand);
   }
+  const [source, target] = [new Float32Array(copyBytes / 4).fill(1), new Float32Array(copyBytes / 4)];
+  const copies = 4;
+  const copy = async () => {
+    const started = performance.now();
+    for (let n = 0; n < copies; n++) target.set(source);
+    return [(performance.now() - started) / copies];
+  };
+  const [times] = await measureInRounds([copy], { rounds, signal });
+  return (2 * copyBytes * 1000) / percentile(times!.flat(), 0.5);
 }
 
 async function measureContext(request: AttentionRequest, dtype: EntryDtype, context: number): Promise<AttentionRow[]> {
@@ -160,50 +167,5 @@ function prepareAttention({ format, numAttentionHeads, headDim, context }: Atten
     dispose() {
       for (const each of [cache, queries, sequences]) each.dispose();
     },
-  };
-}
-
-interface CopySubject {
-  /** Milliseconds of one copy, from so many in a row. */
-  run(copies: number): Promise<number>;
-  dispose(): void;
-}
-
-/** A block of memory that is copied to another where the active backend keeps its tensors: GPU buffers, else host memory. */
-function prepareCopy(bytes: number): CopySubject {
-  return getBackend() === 'webgpu' ? copyOnGpu((backend() as WebGPUBackend).device, bytes) : copyOnHost(bytes);
-}
-
-function copyOnGpu(device: GPUDevice, size: number): CopySubject {
-  const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-  const source = device.createBuffer({ size, usage });
-  const target = device.createBuffer({ size, usage });
-  return {
-    async run(copies) {
-      await device.queue.onSubmittedWorkDone();
-      const started = performance.now();
-      const encoder = device.createCommandEncoder();
-      for (let copy = 0; copy < copies; copy++) encoder.copyBufferToBuffer(source, 0, target, 0, size);
-      device.queue.submit([encoder.finish()]);
-      await device.queue.onSubmittedWorkDone();
-      return (performance.now() - started) / copies;
-    },
-    dispose() {
-      source.destroy();
-      target.destroy();
-    },
-  };
-}
-
-function copyOnHost(bytes: number): CopySubject {
-  const source = new Float32Array(bytes / 4).fill(1);
-  const target = new Float32Array(bytes / 4);
-  return {
-    async run(copies) {
-      const started = performance.now();
-      for (let copy = 0; copy < copies; copy++) target.set(source);
-      return (performance.now() - started) / copies;
-    },
-    dispose() {},
   };
 }

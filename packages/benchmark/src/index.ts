@@ -1,17 +1,7 @@
 export { type AttentionRequest, benchmarkAttention } from './benchmark-attention.ts';
 export { benchmarkDecoders } from './benchmark-decoders.ts';
 export type { BenchmarkRequest, BenchmarkSubject } from './benchmark-request.ts';
-export {
-  type AttentionTimeSettings,
-  activeDevice,
-  type DeviceTimes,
-  type RecordedDecodeSettings,
-  type RecordedDecodeTimes,
-  timeAttention,
-  timeCopy,
-  timeDispatchChain,
-  timeRecordedDecode,
-} from './device-time.ts';
+export { activeDevice, type DeviceTimes, timeDispatchChain } from './device-time.ts';
 export {
   type DecodeBytesSettings,
   decodeBytes,
@@ -31,6 +21,8 @@ export {
 } from './random-model.ts';
 export { createRandomPacked } from './random-packed.ts';
 export { measureInRounds, pairRounds, percentile, type RoundSettings, summariseTimes } from './statistics.ts';
+export { type AttentionTimeSettings, timeAttention } from './time-attention.ts';
+export { timeCopy } from './time-copy.ts';
 export {
   type DecodeSettings,
   type DecodeSubject,
@@ -38,3 +30,4 @@ export {
   prepareDecode,
   timePrefill,
 } from './time-decode.ts';
+export { type RecordedDecodeSettings, type RecordedDecodeTimes, timeRecordedDecode } from './time-recorded-decode.ts';

@@ -3,8 +3,8 @@ import { kernelCounters } from '@kvlr/kernels';
 import type { SplitTime } from '@kvlr/report';
 import type { DecoderModel, KeyValueCache } from '@kvlr/runtime';
 import { type Tensor2D, zeros } from '@tensorflow/tfjs-core';
-import { timeLots } from './device-time.ts';
 import { benchmarkedCache, fillCache, randomTokenIds } from './random-cache.ts';
+import { timeLots } from './time-recorded-decode.ts';
 
 export interface DecodeSubject {
   /** Times of the steps in milliseconds. Every call starts from the same context again. */
