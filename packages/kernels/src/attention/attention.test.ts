@@ -9,7 +9,7 @@ import { createRotationTable } from '../cache/rotation-table.ts';
 import { decodedEntry } from '../testing/oracles.ts';
 import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { appendAndAttend, prefillAttention } from './attention.ts';
-import { DECODE_LANES, planDecode, planPrefill, prefillNumbers } from './workgroup-plan.ts';
+import { DECODE_LANES, PREFILL_TILE, planDecode, planPrefill, prefillFours } from './workgroup-plan.ts';
 
 interface Case {
   heads: number;
@@ -36,6 +36,7 @@ const cases = {
   'one KV head of 128': { heads: 8, headDim: 128, layout: stockLayout(1, 128), tokens: 20 },
   'groups of 256': { heads: 4, headDim: 256, layout: stockLayout(2, 256), tokens: 20 },
   'one KV head of 256': { heads: 8, headDim: 256, layout: stockLayout(1, 256), tokens: 20 },
+  'a wide latent': { heads: 2, headDim: 8, layout: { ...latent(1, 42, 1), valueSlotWidth: 326 }, tokens: 20 },
   'a slot as wide as they come': { heads: 2, headDim: 2048, layout: stockLayout(1, 2048), tokens: 5 },
 } satisfies Record<string, Case>;
 type CaseName = keyof typeof cases;
@@ -125,12 +126,19 @@ const gpuCases = [
 ] as const;
 
 /** A cache and what its kernels are called with. */
-function attentionOf(given: Case, dtype: EntryDtype, batch: number, capacity: number, window: CacheWindow) {
+function attentionOf(
+  given: Case,
+  dtype: EntryDtype,
+  batch: number,
+  capacity: number,
+  window: CacheWindow,
+  ring = window.window > 0,
+) {
   const { layout, heads, headDim } = given;
   const model = modelOf(given);
   const format = createCacheFormat(layout, dtype);
   const cache = zeros([batch, capacity, format.entryWords], 'int32');
-  const rotation = tensor(createRotationTable(model.frequencies, 400), [258, headDim]);
+  const rotation = tensor(createRotationTable(model.frequencies, 768), [259, headDim]);
   const encoders =
     layout.keys === 'latent'
       ? {
@@ -150,9 +158,11 @@ function attentionOf(given: Case, dtype: EntryDtype, batch: number, capacity: nu
         [batch, 3],
         'int32',
       );
-      const shared = { format, window, ring: window.window > 0, numAttentionHeads: heads, headDim, tokens: length };
+      const shared = { format, window, ring, numAttentionHeads: heads, headDim, tokens: length };
       const inputs = { projected, cache, sequences, rotation, ...encoders };
-      const longest = Math.max(...held.map((tokens, b) => entriesOfLength(tokens + added[b]!, window)));
+      const longest = Math.max(
+        ...held.map((tokens, b) => (ring ? entriesOfLength(tokens + added[b]!, window) : tokens + added[b]!)),
+      );
       const attended = tidy(() => {
         if (length === 1) return appendAndAttend(inputs, shared, longest);
         const queries = rotateAndAppend(inputs, shared);
@@ -208,6 +218,56 @@ describe.each(await testedBackends())('attention over a cache on $backend', ({ b
     },
   );
 
+  it.skipIf(skip).each([
+    ['groups', 'f16', { window: 0, sinks: 0 }],
+    ['one latent', 'f32', { window: 70, sinks: 3 }],
+    ['all heads', 'int8', { window: 250, sinks: 66 }],
+    ['groups of 256', 'f32', { window: 20, sinks: 0 }],
+    ['a wide latent', 'f16', { window: 0, sinks: 0 }],
+  ] as const)('%s, %s: stretches of a long prompt, %o', async (name, dtype, window) => {
+    await useBackend(backend);
+    await withoutGpuErrors(async () => {
+      const given: Case = cases[name];
+      const { heads, layout } = given;
+      const { model, format, cache, attend, dispose } = attentionOf(given, dtype, 2, 600, window, false);
+      const held = [0, 0];
+      // As many entries as are worth several parts, from a stretch on that ends amid a tile.
+      for (const length of [250, 39, 230]) {
+        const rows = model.rows(2 * length * model.rowWidth);
+        const added = [length, length - 7];
+        const result = await attend(rows, held, added, length);
+        const width = heads * layout.valueSlotWidth;
+        for (const [b, count] of added.entries()) {
+          const entries = await entriesOf(cache, format, b, held[b]! + count);
+          for (const token of [0, Math.floor(count / 3), count - 1]) {
+            const position = held[b]! + token;
+            const seen = entries
+              .slice(0, position + 1)
+              .map((entry, place) => ({ entry, isSink: place < window.sinks, place }))
+              .filter(({ isSink, place }) => window.window === 0 || isSink || position - place < window.window);
+            const seenFrom = seen.map(({ isSink }) =>
+              isSink && window.window > 0 ? Math.min(position, window.sinks + window.window - 1) : position,
+            );
+            const row = b * length + token;
+            const source = rows.subarray(row * model.rowWidth, (row + 1) * model.rowWidth);
+            const expected = oracle(
+              given,
+              model,
+              source,
+              seenFrom,
+              seen.map(({ entry }) => entry),
+            );
+            expect(differenceByRange(result.slice(row * width, (row + 1) * width), expected)).toBeLessThan(1e-5);
+          }
+          const padding = result.slice((b * length + count) * width, (b + 1) * length * width);
+          expect(padding.every((value) => value === 0)).toBe(true);
+          held[b]! += count;
+        }
+      }
+      dispose();
+    });
+  });
+
   it.skipIf(skip).each(['groups of 256', 'a slot as wide as they come'] as const)(
     '%s: a token at a time over sinks and a window',
     async (name) => {
@@ -252,8 +312,12 @@ it('fits in the workgroup memory that every GPU grants, whatever the heads', () 
         expect(decode.numbers).toBeGreaterThanOrEqual(queries(decode.heads, decode.holdsQueries));
         expect(decode.numbers).toBeGreaterThanOrEqual(decode.heads * valueSlotWidth);
         expect(4 * decodeNumbers).toBeLessThanOrEqual(16384);
-        const prefill = planPrefill(format, variants);
-        expect(4 * prefillNumbers(prefill, layout, variants)).toBeLessThanOrEqual(16384);
+        const prefill = planPrefill(format);
+        const { staged, weights } = prefillFours(prefill);
+        expect(16 * (staged + weights)).toBeLessThanOrEqual(16384);
+        const columns = 4 * PREFILL_TILE.columnLanes * prefill.sumsOfLane * prefill.valueBlocks;
+        expect(columns).toBeGreaterThanOrEqual(valueSlotWidth);
+        expect(PREFILL_TILE.entries % prefill.valueEntries).toBe(0);
       },
     ),
     { numRuns: 2000 },

@@ -152,47 +152,58 @@ export function splitsOf(capacity: number, headRuns: number, batch: number, { wo
   return Math.min(MOST_SPLITS, wanted, Math.ceil(capacity / LEAST_SPLIT));
 }
 
-export const PREFILL_LANES = 128;
-/** Running sums that a lane of prefill attention may keep, so that they stay in registers. */
-const PREFILL_SUMS = 32;
-const MIN_TILE = 8;
+/**
+ * Prefill attention takes `rows` rows (tokens times heads of one slot) over tiles of `entries` entries, 4 rows and 4 entries to each of
+ * its lanes: lane 16 r + c has rows r, r + 8, r + 16 and r + 24.
+ */
+export const PREFILL_TILE = { rows: 32, entries: 64, rowLanes: 8, columnLanes: 16 } as const;
+export const PREFILL_LANES = PREFILL_TILE.rowLanes * PREFILL_TILE.columnLanes;
+/** Fours of a key slot that are in workgroup memory at once, and from one entry to the next: odd, so that they lie in different banks. */
+export const KEY_FOURS = { atOnce: 4, stride: 5 } as const;
+/** Running sums of a row that a lane of prefill attention keeps at most, in fours, so that they stay in registers. */
+const MOST_PREFILL_SUMS = 4;
+/** Fours of workgroup memory for keys and queries, and later for values: what the weights of a tile leave of 16 KiB. */
+const STAGED_FOURS = 512;
 
 export interface PrefillPlan {
-  /** Query rows (tokens times heads of one slot) of a workgroup. */
-  rows: number;
-  /** Entries of the cache in workgroup memory at once. */
-  tile: number;
-  /** Whether workgroup memory holds the queries; those of very wide slots are read where they lie. */
-  holdsQueries: boolean;
+  /** Workgroups that share the columns of a wide value slot; each computes all weights. */
+  valueBlocks: number;
+  /** Fours of the sum of a row that a lane keeps. */
+  sumsOfLane: number;
+  /** Entries whose values are in workgroup memory at once. */
+  valueEntries: number;
 }
 
-/** Slots in memory in fours, zeros behind the last number; an odd number of fours, so that rows begin in different banks. */
-export function foursOfSlots({ keySlotWidth, valueSlotWidth }: LayerCacheLayout) {
-  const [keyFours, valueFours] = [Math.ceil(keySlotWidth / 4), Math.ceil(valueSlotWidth / 4)];
-  return { keyFours, valueFours, stride: Math.max(keyFours, valueFours) | 1 };
+/** How prefill attention divides the columns of a value slot. */
+export function planPrefill({ layout }: CacheFormat): PrefillPlan {
+  const { columnLanes } = PREFILL_TILE;
+  const fours = Math.ceil(layout.valueSlotWidth / 4);
+  const valueBlocks = Math.ceil(fours / (columnLanes * MOST_PREFILL_SUMS));
+  const sumsOfLane = Math.ceil(fours / (columnLanes * valueBlocks));
+  const valueEntries = 2 ** Math.floor(Math.log2(STAGED_FOURS / (columnLanes * sumsOfLane)));
+  return { valueBlocks, sumsOfLane, valueEntries };
 }
 
-/** Numbers of workgroup memory that a plan takes. */
-export function prefillNumbers({ rows, tile, holdsQueries }: PrefillPlan, layout: LayerCacheLayout, variants: number) {
-  const { keyFours, stride } = foursOfSlots(layout);
-  const queries = holdsQueries ? 4 * variants * rows * keyFours : 4;
-  return queries + rows * (tile + 1) + 4 * tile * stride + PREFILL_LANES;
+/** Fours of workgroup memory of a plan: those that are staged, and the weights of a tile. */
+export function prefillFours({ sumsOfLane, valueEntries }: PrefillPlan) {
+  const { rows, entries, columnLanes } = PREFILL_TILE;
+  const keysAndQueries = entries * KEY_FOURS.stride + rows * KEY_FOURS.atOnce;
+  return {
+    staged: Math.max(keysAndQueries, valueEntries * columnLanes * sumsOfLane),
+    weights: (rows * entries) / 4,
+  };
 }
 
-/** The largest square-like tiles that fit in workgroup memory. */
-export function planPrefill({ layout }: CacheFormat, variants: number): PrefillPlan {
-  const { valueFours } = foursOfSlots(layout);
-  const sumsFit = (rows: number) => 4 * rows * valueFours <= PREFILL_LANES * PREFILL_SUMS;
-  const sizes = [32, 16, 8, 4, 2, 1];
-  for (const least of [MIN_TILE, 1]) {
-    for (const rows of sizes) {
-      const fits = (tile: number) =>
-        prefillNumbers({ rows, tile, holdsQueries: true }, layout, variants) <= WORKGROUP_NUMBERS;
-      const tile = sizes.find(fits);
-      if (tile !== undefined && tile >= least && sumsFit(rows)) return { rows, tile, holdsQueries: true };
-    }
-  }
-  return { rows: 1, tile: 1, holdsQueries: false };
+/** Entries that are worth a workgroup of their own. */
+const LEAST_PREFILL_SPLIT = 256;
+
+/**
+ * Parts into which the cache is divided, where a stretch of a prompt has too few rows to fill the device: for six workgroups on each
+ * multiprocessor, so that some load while others compute.
+ */
+export function prefillSplits(entries: number, workgroups: number, device: DeviceTraits): number {
+  const wanted = Math.ceil((3 * device.workgroups) / workgroups);
+  return Math.max(1, Math.min(wanted, Math.floor(entries / LEAST_PREFILL_SPLIT)));
 }
 
 /** How the cache lies in memory, as constants of the attention shaders. */
