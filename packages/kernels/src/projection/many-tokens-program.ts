@@ -3,17 +3,46 @@ import type { GpuProgram, GpuWrite } from '../webgpu/program.ts';
 import type { ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
 import { projectionParts, projectionReads, projectionShape } from './projection-shader.ts';
 
-const tileTokens = 32;
 /** Columns per step, in vec4: 32 columns, one group of int8 and int4. */
 const depth = 8;
-/** One vec4 more per row, so that rows begin in different banks. 64 + 32 rows of 9 vec4 take 13.5 KiB of the 16 that all devices have. */
+/** One vec4 more per row, so that rows begin in different banks. */
 const stride = depth + 1;
 const invocations = 128;
 
+/** A part of the result that a workgroup computes: rows of the matrices by tokens. */
+interface Tile {
+  rows: number;
+  tokens: number;
+  /** Neighbouring invocations take neighbouring tokens, so many of them; the others of a workgroup other rows. */
+  tokenLanes: number;
+}
+
+/** An invocation owns 8 rows and 8 tokens: as many multiply-adds a load from workgroup memory as both take equally long. */
+const largeTile: Tile = { rows: 64, tokens: 128, tokenLanes: 16 };
+const tiles: readonly Tile[] = [
+  { rows: 64, tokens: 32, tokenLanes: 8 },
+  { rows: 32, tokens: 32, tokenLanes: 8 },
+];
+
+/** Bytes of workgroup memory of a tile; those of `tiles` fit in the 16 KiB that all devices have. */
+function bytesOf({ rows, tokens }: Tile): number {
+  return 16 * (rows + tokens) * stride + 4 * tokens * depth;
+}
+
+/** The largest tile that leaves the device enough workgroups. */
+function chooseTile(
+  groups: (tile: Tile) => number,
+  tokens: number,
+  { workgroups, workgroupBytes }: DeviceTraits,
+): Tile {
+  const isFilled = tokens >= largeTile.tokens && groups(largeTile) >= workgroups / 2;
+  if (isFilled && bytesOf(largeTile) <= workgroupBytes) return largeTile;
+  return tiles.find((tile) => groups(tile) >= workgroups) ?? tiles.at(-1)!;
+}
+
 /**
- * Prefill: a tile of 64 rows of the matrix (half of them its pair's, where it has one), dequantised once, meets a tile of 32 tokens in
- * workgroup memory; a tile of 32 rows where there would be too few workgroups otherwise. Each of 128 invocations owns 4 or 2 rows, 16
- * apart, and 4 tokens, 8 apart.
+ * Prefill: a tile of rows of the matrix (half of them its pair's, where it has one), dequantised once, meets a tile of tokens in workgroup
+ * memory. Each invocation owns some rows and some tokens, as many apart as there are lanes for them, and keeps a sum for each pair.
  */
 export function manyTokensProgram(
   inputs: ProjectionInputs,
@@ -21,105 +50,137 @@ export function manyTokensProgram(
   shard: number,
   tokens: number,
   result: GpuWrite,
-  { workgroups }: DeviceTraits,
+  traits: DeviceTraits,
 ): GpuProgram {
   const hasNorm = inputs.normWeight !== undefined;
   const isPaired = inputs.pairedWords.length > 0;
   const shardRows = attributes.shards[shard]!.rows;
-  const groupsOf = (count: number) => [Math.ceil(shardRows / count), Math.ceil(tokens / tileTokens)] as const;
-  const rowsOf = (tile: number) => (isPaired ? tile / 2 : tile);
-  const [wide, high] = groupsOf(rowsOf(64));
-  const tileRows = wide * high < workgroups ? 32 : 64;
-  const rowsOfMatrix = rowsOf(tileRows);
+  const rowsOf = (tile: Tile) => (isPaired ? tile.rows / 2 : tile.rows);
+  const groupsOf = (tile: Tile) => [Math.ceil(shardRows / rowsOf(tile)), Math.ceil(tokens / tile.tokens)] as const;
+  const tile = chooseTile((each) => groupsOf(each)[0] * groupsOf(each)[1], tokens, traits);
   return {
     name: 'project_many',
-    shape: [...projectionShape(inputs, attributes, shard), tileRows],
+    shape: [...projectionShape(inputs, attributes, shard), tile.rows, tile.tokens],
     reads: projectionReads(inputs, attributes, shard),
     writes: [result],
     uniforms: [
       { name: 'tokens', type: 'i32', value: tokens },
       { name: 'epsilon', type: 'f32', value: attributes.epsilon },
     ],
-    workgroups: groupsOf(rowsOfMatrix),
+    workgroups: groupsOf(tile),
     source: () => {
       const { matrices, constants, code } = projectionParts(inputs, attributes, shard);
       const { chunks, parts } = matrices[0]!;
-      const chunksPerStep = depth / parts;
-      const steps = Math.ceil(chunks / chunksPerStep);
-      const four = [0, 1, 2, 3];
-      const tileRowsOfThread = four.slice(0, tileRows / 16);
-      const rowsOfThread = tileRowsOfThread.slice(0, rowsOfMatrix / 16);
-      const stageMatrix = (name: string, firstTileRow: number) => `
+      const sizes = { tile, rowsOfMatrix: rowsOf(tile), matrices: matrices.length, chunks, parts };
+      return { constants, code: `${code} ${manyTokensShader(sizes, hasNorm)}` };
+    },
+  };
+}
+
+interface ManyTokensSizes {
+  tile: Tile;
+  /** Of the tile's rows those of one matrix. */
+  rowsOfMatrix: number;
+  matrices: number;
+  chunks: number;
+  parts: number;
+}
+
+function manyTokensShader({ tile, rowsOfMatrix, matrices, chunks, parts }: ManyTokensSizes, hasNorm: boolean): string {
+  const { tokenLanes } = tile;
+  const rowLanes = invocations / tokenLanes;
+  const chunksPerStep = depth / parts;
+  const range = (count: number) => Array.from({ length: count }, (_, n) => n);
+  const rows = range(tile.rows / rowLanes);
+  const rowsOfThread = rows.slice(0, rowsOfMatrix / rowLanes);
+  const tokenFours = range(tile.tokens / tokenLanes / 4);
+  const loads = range((tile.tokens * depth) / invocations);
+  const tokensAtOnce = invocations / depth;
+
+  const stageMatrix = (name: string, firstTileRow: number) => `
           for (var task = local; task < ${rowsOfMatrix * chunksPerStep}; task += ${invocations}) {
             let tileRow = task / ${chunksPerStep};
             let chunk = step * ${chunksPerStep} + task % ${chunksPerStep};
             let row = firstOfTile + tileRow;
             var values = array<vec4<f32>, ${parts}>();
             if (row < shardRows && chunk < ${chunks}) { values = ${name}Chunk(row, chunk); }
-            ${Array.from(
-              { length: parts },
-              (_, part) =>
-                `weights[(${firstTileRow} + tileRow) * ${stride} + task % ${chunksPerStep} * ${parts} + ${part}] = values[${part}];`,
-            ).join('\n')}
+            let place = (${firstTileRow} + tileRow) * ${stride} + task % ${chunksPerStep} * ${parts};
+            ${range(parts)
+              .map((part) => `weights[place + ${part}] = values[${part}];`)
+              .join('\n')}
           }`;
-      const shader = `
-      var<workgroup> weights: array<vec4<f32>, ${tileRows * stride}>;
-      var<workgroup> activations: array<vec4<f32>, ${tileTokens * stride}>;
-      var<workgroup> squareSums: array<f32, ${tileTokens * depth}>;
-      ${code}
+  const stageTokens = (load: number) => `{
+            let token = firstToken + local / ${depth} + ${load * tokensAtOnce};
+            let column = step * ${4 * depth} + local % ${depth} * 4;
+            var value = vec4<f32>();
+            if (token < uniforms.tokens && column < columns) { value = xAt(token, column); }
+            squares${load} += dot(value, value);
+            ${hasNorm ? 'if (column < columns) { value *= normAt(0, column); }' : ''}
+            activations[(local / ${depth} + ${load * tokensAtOnce}) * ${stride} + local % ${depth}] = value;
+          }`;
+  const xOf = (token: number) => `activations[(tx + ${tokenLanes * token}) * ${stride} + k]`;
+  const finishToken = (token: number) => `{
+          let token = firstToken + tx + ${tokenLanes * token};
+          if (token < uniforms.tokens) {
+            var square = 0.0;
+            for (var k = 0; k < ${depth}; k++) { square += squareSums[(tx + ${tokenLanes * token}) * ${depth} + k]; }
+            ${rowsOfThread
+              .map((row) => {
+                const sum = (of: number) => `sum${of}_${token >> 2}[${token & 3}]`;
+                const second = matrices > 1 ? sum(row + rowsOfMatrix / rowLanes) : '0.0';
+                return `{
+              let row = firstOfTile + ty + ${rowLanes * row};
+              if (row < shardRows) { result[token * rows + row + firstRow] = valueOf(token, row, ${sum(row)}, ${second}, square); }
+            }`;
+              })
+              .join('\n')}
+          }
+        }`;
+  return `
+      var<workgroup> weights: array<vec4<f32>, ${tile.rows * stride}>;
+      var<workgroup> activations: array<vec4<f32>, ${tile.tokens * stride}>;
+      var<workgroup> squareSums: array<f32, ${tile.tokens * depth}>;
       @compute @workgroup_size(${invocations})
       fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
         let local = i32(index);
         let firstOfTile = i32(group.x) * ${rowsOfMatrix};
-        let firstToken = i32(group.y) * ${tileTokens};
-        let tx = local % 8;
-        let ty = local / 8;
-        ${tileRowsOfThread.map((row) => `var sum${row} = vec4<f32>();`).join(' ')}
-        var squares = vec2<f32>();
-        for (var step = 0; step < ${steps}; step++) {
+        let firstToken = i32(group.y) * ${tile.tokens};
+        let tx = local % ${tokenLanes};
+        let ty = local / ${tokenLanes};
+        ${rows.map((row) => tokenFours.map((four) => `var sum${row}_${four} = vec4<f32>();`).join(' ')).join('\n')}
+        ${loads.map((load) => `var squares${load} = 0.0;`).join(' ')}
+        for (var step = 0; step < ${Math.ceil(chunks / chunksPerStep)}; step++) {
           workgroupBarrier();
-          ${matrices.map((_, matrix) => stageMatrix(matrix ? 'second' : 'first', matrix * rowsOfMatrix)).join('')}
-          for (var half = 0; half < 2; half++) {
-            let token = firstToken + ty + half * 16;
-            let column = step * 32 + tx * 4;
-            var value = vec4<f32>();
-            if (token < uniforms.tokens && column < columns) { value = xAt(token, column); }
-            squares[half] += dot(value, value);
-            ${hasNorm ? 'if (column < columns) { value *= normAt(0, column); }' : ''}
-            activations[(ty + half * 16) * ${stride} + tx] = value;
-          }
+          ${range(matrices)
+            .map((matrix) => stageMatrix(matrix ? 'second' : 'first', matrix * rowsOfMatrix))
+            .join('')}
+          ${loads.map(stageTokens).join('\n')}
           workgroupBarrier();
           for (var k = 0; k < ${depth}; k++) {
-            ${four.map((token) => `let x${token} = activations[(tx + ${8 * token}) * ${stride} + k];`).join('\n')}
-            ${tileRowsOfThread
+            ${rows.map((row) => `let w${row} = weights[(ty + ${rowLanes * row}) * ${stride} + k];`).join('\n')}
+            ${tokenFours
               .map(
-                (row) => `{
-              let w = weights[(ty + ${16 * row}) * ${stride} + k];
-              sum${row} += vec4<f32>(dot(w, x0), dot(w, x1), dot(w, x2), dot(w, x3));
+                (four) => `{
+              ${range(4)
+                .map((n) => `let x${n} = ${xOf(4 * four + n)};`)
+                .join(' ')}
+              ${rows
+                .map(
+                  (row) =>
+                    `sum${row}_${four} += vec4<f32>(${range(4)
+                      .map((n) => `dot(w${row}, x${n})`)
+                      .join(', ')});`,
+                )
+                .join('\n')}
             }`,
               )
-              .join('')}
+              .join('\n')}
           }
         }
-        squareSums[ty * ${depth} + tx] = squares.x;
-        squareSums[(ty + 16) * ${depth} + tx] = squares.y;
+        ${loads.map((load) => `squareSums[(local / ${depth} + ${load * tokensAtOnce}) * ${depth} + local % ${depth}] = squares${load};`).join('\n')}
         workgroupBarrier();
-        for (var place = 0; place < 4; place++) {
-          let token = firstToken + tx + 8 * place;
-          if (token >= uniforms.tokens) { continue; }
-          var square = 0.0;
-          for (var k = 0; k < ${depth}; k++) { square += squareSums[(tx + 8 * place) * ${depth} + k]; }
-          ${rowsOfThread
-            .map(
-              (row) => `if (firstOfTile + ty + ${16 * row} < shardRows) {
-            result[token * rows + firstOfTile + ty + ${16 * row} + firstRow] = valueOf(token, firstOfTile + ty + ${16 * row},
-              sum${row}[place], ${matrices.length > 1 ? `sum${row + rowsOfMatrix / 16}[place]` : '0.0'}, square);
-          }`,
-            )
-            .join('\n')}
-        }
+        ${range(tile.tokens / tokenLanes)
+          .map(finishToken)
+          .join('\n')}
       }`;
-      return { constants, code: shader };
-    },
-  };
 }

@@ -33,6 +33,7 @@ const shapes = {
   tall: [2, 17000, 36, 1],
   wide: [16, 9, 260, 1],
   'tall and forty': [40, 8500, 20, 1],
+  'tall and many': [130, 8500, 20, 1],
 } satisfies Record<string, Shape>;
 
 type ShapeName = keyof typeof shapes;
@@ -80,7 +81,7 @@ for (const { backend, skip } of await testedBackends()) {
     it.each(
       casesFor(backend, {
         f32: ['five', 'seventeen', 'tall'],
-        f16: ['five', 'seventeen', 'wide'],
+        f16: ['five', 'seventeen', 'wide', 'tall and many'],
         int8: ['five', 'seventeen', 'tall', 'wide', 'tall and forty'],
         int4: ['three', 'sixteen', 'forty', 'tall', 'wide'],
       }),
@@ -136,7 +137,7 @@ for (const { backend, skip } of await testedBackends()) {
       },
     );
 
-    it.each(casesFor(backend, { int8: ['three', 'tall'], int4: ['seventeen', 'tall and forty'] }))(
+    it.each(casesFor(backend, { int8: ['three', 'tall'], int4: ['seventeen', 'tall and forty', 'tall and many'] }))(
       '$format, $name tokens: norm, gate, up and activation agree',
       async ({ format, name }) => {
         await useBackend(backend);
