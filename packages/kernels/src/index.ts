@@ -1,7 +1,7 @@
 export { attendAndProjectAdd, type OutputProjection } from './attention/attend-and-project.ts';
 export { appendAndAttend, decodeAttention, prefillAttention } from './attention/attention.ts';
 export type { AttentionAttributes } from './attention/attention-host.ts';
-export { appendAndAttendBlocks, type BlocksOfCache } from './attention/blocks/block-attention.ts';
+export { appendAndAttendBlocks, type BlocksOfCache } from './attention/block-attention.ts';
 export { type AdaptedFormat, createAdaptedFormat } from './cache/adapted/adapted-format.ts';
 export { packAdaptedBlocks, unpackAdaptedBlocks } from './cache/adapted/move-adapted.ts';
 export { type BlockFormat, createBlockFormat } from './cache/blocks/block-format.ts';

@@ -18,7 +18,8 @@ import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { PositionTables } from '../blocks/sequence-context.ts';
 import { codedAttention } from './coded-step.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
-import { packNewBlocks, stageBlocks, stageRing, tensorOfRows } from './staging.ts';
+import { tensorOfRows } from './rows-tensor.ts';
+import { packNewBlocks, stageBlocks, stageRing } from './staging.ts';
 
 /** What appending needs besides the new rows. */
 interface AppendTensors {

@@ -5,7 +5,7 @@ import { concat, type Rank, slice, type Tensor, type Tensor2D, tensor2d, tensor3
 import type { CodedStore } from './coded-store.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
 import { PolicyStore } from './policy-store.ts';
-import { tensorOfRows } from './staging.ts';
+import { tensorOfRows } from './rows-tensor.ts';
 
 const everything = { window: 0, sinks: 0 };
 

@@ -12,7 +12,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { packHalves, unpackHalves } from './halves.ts';
 import type { PolicyStore } from './policy-store.ts';
-import { tensorOfRows } from './staging.ts';
+import { tensorOfRows } from './rows-tensor.ts';
 
 const everything = { window: 0, sinks: 0 };
 

@@ -7,8 +7,9 @@ import {
   unpackAdaptedBlocks,
   unpackBlocks,
 } from '@kvlr/kernels';
-import { type Rank, type Tensor, type Tensor2D, type Tensor3D, tensor2d, zeros } from '@tensorflow/tfjs-core';
+import { type Rank, type Tensor, type Tensor3D, zeros } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from './key-value-cache.ts';
+import { tensorOfRows } from './rows-tensor.ts';
 
 /**
  * A layer's cache laid out token by token in the order of positions, with room for the new tokens of a step, which attend to it; what
@@ -192,8 +193,4 @@ export function packNewBlocks(cache: KeyValueCache, layer: number, added: readon
     moves.map(([count, , to]) => [count, to, to]),
   );
   between.dispose();
-}
-
-export function tensorOfRows(rows: readonly (readonly number[])[]): Tensor2D {
-  return tensor2d(rows.flat(), [rows.length, 3], 'int32');
 }

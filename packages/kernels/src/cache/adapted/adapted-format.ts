@@ -10,7 +10,7 @@ const LEVELS = 2 ** (MOST_BITS + 1) - 2;
 export const levelsBefore = (bits: number): number => 2 ** bits - 2;
 
 /** Neighbouring channels of equal bits. */
-export interface ChannelRun {
+interface ChannelRun {
   bits: number;
   /** The first one, counted among those with codes, and how many there are. */
   first: number;

@@ -13,7 +13,7 @@ import type { AdaptedFormat } from './adapted-format.ts';
 import { adaptedConstants, adaptedReader, adaptedWriter, tableReader } from './adapted-shader.ts';
 
 /** Entries and blocks between which tokens move; one of the two is written in place. */
-export interface AdaptedMoveInputs {
+interface AdaptedMoveInputs {
   /** Tokens one by one, int32 [batch, capacity, entryWords], in f16. */
   entries: TensorInfo;
   /** int32 [batch, blocks, blockWords] */

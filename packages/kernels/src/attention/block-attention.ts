@@ -1,26 +1,26 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { AdaptedFormat } from '../../cache/adapted/adapted-format.ts';
-import type { BlockFormat } from '../../cache/blocks/block-format.ts';
-import { rotateAndAppend } from '../../cache/rotate-and-append.ts';
-import type { AppendAttributes, AppendInputs } from '../../cache/rotate-and-append-host.ts';
-import { defineFusedKernel } from '../../fused-kernel.ts';
+import type { AdaptedFormat } from '../cache/adapted/adapted-format.ts';
+import type { BlockFormat } from '../cache/blocks/block-format.ts';
+import { rotateAndAppend } from '../cache/rotate-and-append.ts';
+import type { AppendAttributes, AppendInputs } from '../cache/rotate-and-append-host.ts';
+import { defineFusedKernel } from '../fused-kernel.ts';
 import {
   type AdaptedAttentionAttributes,
   type AdaptedAttentionInputs,
   attendAdaptedOnHost,
-} from '../adapted/adapted-attention-host.ts';
-import { attendAdaptedOnGpu } from '../adapted/adapted-attention-webgpu.ts';
-import { plainLevelMath, vectorLevelMath } from '../adapted/level-math.ts';
-import { plainRowMath } from '../row-math.ts';
-import { vectorRowMath } from '../row-math-wasm.ts';
+} from './adapted/adapted-attention-host.ts';
+import { attendAdaptedOnGpu } from './adapted/adapted-attention-webgpu.ts';
+import { plainLevelMath, vectorLevelMath } from './adapted/level-math.ts';
 import {
   attendBlocksOnHost,
   type BlockAttentionAttributes,
   type BlockAttentionInputs,
-} from './block-attention-host.ts';
-import { attendBlocksOnGpu } from './block-attention-webgpu.ts';
-import { PlainBlockTile } from './block-tile.ts';
-import { vectorBlockTiles } from './block-tile-wasm.ts';
+} from './blocks/block-attention-host.ts';
+import { attendBlocksOnGpu } from './blocks/block-attention-webgpu.ts';
+import { PlainBlockTile } from './blocks/block-tile.ts';
+import { vectorBlockTiles } from './blocks/block-tile-wasm.ts';
+import { plainRowMath } from './row-math.ts';
+import { vectorRowMath } from './row-math-wasm.ts';
 
 const attend = defineFusedKernel<BlockAttentionInputs, BlockAttentionAttributes>({
   name: 'KvlrBlockAttention',

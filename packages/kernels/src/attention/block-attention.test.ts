@@ -3,18 +3,18 @@ import { type AdaptedDtype, adaptedBitsOf, createNormalRandom, fullBlocks, stock
 import { differenceByRange } from '@kvlr/testkit';
 import { memory, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { decodeAdaptedSlot } from '../../cache/adapted/adapted-codec.ts';
-import { type AdaptedFormat, createAdaptedFormat } from '../../cache/adapted/adapted-format.ts';
-import { packAdaptedBlocks, unpackAdaptedBlocks } from '../../cache/adapted/move-adapted.ts';
-import { decodeBlockKeys, decodeBlockValues } from '../../cache/blocks/block-codec.ts';
-import { type BlockBits, type BlockFormat, createBlockFormat } from '../../cache/blocks/block-format.ts';
-import { packBlocks } from '../../cache/blocks/pack-blocks.ts';
-import { unpackBlocks } from '../../cache/blocks/unpack-blocks.ts';
-import { type CacheFormat, createCacheFormat } from '../../cache/cache-format.ts';
-import { createRotationTable } from '../../cache/rotation-table.ts';
-import { encodeSlot, viewCache } from '../../cache/slot-codec.ts';
-import { decodedEntry } from '../../testing/oracles.ts';
-import { testedBackends, useBackend, withoutGpuErrors } from '../../testing/tested-backends.ts';
+import { decodeAdaptedSlot } from '../cache/adapted/adapted-codec.ts';
+import { type AdaptedFormat, createAdaptedFormat } from '../cache/adapted/adapted-format.ts';
+import { packAdaptedBlocks, unpackAdaptedBlocks } from '../cache/adapted/move-adapted.ts';
+import { decodeBlockKeys, decodeBlockValues } from '../cache/blocks/block-codec.ts';
+import { type BlockBits, type BlockFormat, createBlockFormat } from '../cache/blocks/block-format.ts';
+import { packBlocks } from '../cache/blocks/pack-blocks.ts';
+import { unpackBlocks } from '../cache/blocks/unpack-blocks.ts';
+import { type CacheFormat, createCacheFormat } from '../cache/cache-format.ts';
+import { createRotationTable } from '../cache/rotation-table.ts';
+import { encodeSlot, viewCache } from '../cache/slot-codec.ts';
+import { decodedEntry } from '../testing/oracles.ts';
+import { testedBackends, useBackend, withoutGpuErrors } from '../testing/tested-backends.ts';
 import { appendAndAttendBlocks } from './block-attention.ts';
 
 interface Case {
