@@ -54,6 +54,23 @@ describe('evaluate', () => {
     expect(result.againstBase).toBeUndefined();
   });
 
+  it('takes the losses of a source that has them, and no logits', async () => {
+    const windows = randomWindows(4, 12, 30);
+    const expected = await oracleLosses(tiny, windows);
+    const logits = () => Promise.reject(new Error('not to be asked'));
+    const ofWindow = (inputs: Int32Array, targets: Int32Array) => {
+      const window = windows.findIndex(({ tokenIds }) => tokenIds.slice(0, -1).join() === inputs.join());
+      expect(targets).toEqual(windows[window]!.tokenIds.slice(1));
+      return Float32Array.from(expected[window]!);
+    };
+    const source: LogitSource = { vocabSize: 30, logits, losses: async (...asked) => ofWindow(...asked) };
+    const result = await evaluate({ model: source, modelId: 'tiny', windows, cache });
+    expect(result.perplexity.value).toBeCloseTo(Math.exp(mean(expected.flat())), 4);
+    const short = { ...source, losses: async () => new Float32Array(3) };
+    const refused = evaluate({ model: short, modelId: 'tiny', windows, cache });
+    await expect(refused).rejects.toMatchObject({ code: 'tensor-shape', data: { expected: 11, received: 3 } });
+  });
+
   it('agrees with perplexities computed from an independent decoder, overall and by source', async () => {
     const windows = randomWindows(6, 12, 30);
     const losses = await oracleLosses(tiny, windows);

@@ -137,17 +137,28 @@ async function scoreWindow(request: EvaluationRequest, window: EvaluationWindow)
   const { source, tokenIds } = window;
   const inputs = tokenIds.slice(0, -1);
   const targets = tokenIds.slice(1);
-  const logits = await readLogits(model, inputs);
   if (!base) {
-    const negativeLogLikelihood = scoreLogits(logits, targets, model.vocabSize);
+    const negativeLogLikelihood = await readLoss(model, inputs, targets);
     requireFinite(negativeLogLikelihood, request.modelId, window);
     return { source, negativeLogLikelihood };
   }
+  const logits = await readLogits(model, inputs);
   const baseLogits = await readLogits(base, inputs);
   const comparison = compareLogits(logits, baseLogits, targets, model.vocabSize);
   requireFinite(comparison.baseNegativeLogLikelihood, request.baseModelId ?? 'base', window);
   requireFinite(comparison.negativeLogLikelihood, request.modelId, window);
   return { source, negativeLogLikelihood: comparison.negativeLogLikelihood, comparison };
+}
+
+/** Sum over a window, in Float64; what each position loses may come from the device. */
+async function readLoss(model: LogitSource, inputs: Int32Array, targets: Int32Array): Promise<number> {
+  if (model.losses === undefined) return scoreLogits(await readLogits(model, inputs), targets, model.vocabSize);
+  const losses = await model.losses(inputs, targets);
+  if (losses.length === targets.length) return losses.reduce((sum, loss) => sum + loss, 0);
+  throw new KvlrError('tensor-shape', {
+    message: `expected ${targets.length} losses, one a position, got ${losses.length}`,
+    data: { expected: targets.length, received: losses.length },
+  });
 }
 
 async function readLogits(model: LogitSource, inputs: Int32Array): Promise<Float32Array> {

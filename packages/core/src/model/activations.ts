@@ -45,4 +45,9 @@ export interface LogitSource {
   /** Windows that may be asked for at once, each answered by a processor of its own. Default 1. */
   readonly concurrency?: number;
   logits(tokenIds: Int32Array): Promise<Float32Array>;
+  /**
+   * -log softmax(logits)[target] of each position, [T], in nats, float32: computed on the device, which then need not hand the logits over.
+   * Absent where the host computes anyway.
+   */
+  losses?(tokenIds: Int32Array, targets: Int32Array): Promise<Float32Array>;
 }

@@ -54,7 +54,9 @@ export class ModelRunner {
     private readonly request: Omit<RunnerRequest, keyof EngineRequest>,
     /** Runs windows in the place of the backend. */
     private readonly engine: { native?: NativeEngine; reason: string },
-    /** Threads beside a device that runs the windows itself. */
+    /** Whether a GPU runs them. */
+    private readonly onDevice: boolean,
+    /** Threads beside it. */
     private readonly helpers: ModelWorkers | undefined,
   ) {}
 
@@ -70,7 +72,7 @@ export class ModelRunner {
     const usesWorkers = onProcessors && workers !== undefined && workers.count > 1;
     const settings = { ...backendRequest, backend: choice.backend, workers: usesWorkers ? workers : undefined };
     const helpers = onProcessors || (workers?.count ?? 0) <= 1 ? undefined : workers;
-    return new ModelRunner(choice, settings, chosen, helpers);
+    return new ModelRunner(choice, settings, chosen, !onProcessors, helpers);
   }
 
   /** What runs windows, for estimates. */
@@ -145,6 +147,7 @@ export class ModelRunner {
     control: RunControl = {},
   ): Promise<Value> {
     if (this.takesWhole(source)) return this.useWhole(source, work);
+    if (this.fitsDevice(source)) return this.useOnDevice(source, work);
     const total = source.shape.numLayers;
     const progress = { type: 'progress', stage: 'evaluation', total, unit: 'layers' } as const;
     const take = async (stream: WindowStream) => {
@@ -281,6 +284,26 @@ export class ModelRunner {
     return this.engine.native !== undefined && 4 * countParameters(source) <= wholeModelBytes;
   }
 
+  /** Whether windows run through the whole model on a GPU: they stay there from the first layer to the last. */
+  private fitsDevice(source: ModelSource): boolean {
+    return this.onDevice && 4 * countParameters(source) <= wholeModelBytes;
+  }
+
+  private async useOnDevice<Value>(source: ModelSource, work: (model: LogitSource) => Promise<Value>): Promise<Value> {
+    const model = await loadModel(source, { backend: this.choice.backend });
+    const { losses } = model;
+    try {
+      return await work({
+        vocabSize: model.vocabSize,
+        concurrency: windowsOnDevice,
+        logits: (tokenIds) => model.logits(tokenIds),
+        ...(losses && { losses: (tokenIds, targets) => losses(tokenIds, targets) }),
+      });
+    } finally {
+      model.dispose();
+    }
+  }
+
   private async useWhole<Value>(source: ModelSource, work: (model: WholeModel) => Promise<Value>): Promise<Value> {
     const { workers } = this.request;
     const place = { backend: this.choice.backend, native: true };
@@ -333,7 +356,7 @@ async function collectInGroups(
   return merged!;
 }
 
-/** Windows that a device with threads beside it has at once: it computes one while others are read. */
+/** Windows that a GPU has at once: it computes one while others are read. */
 const windowsOnDevice = 3;
 
 /** A part of a model on the device of this thread. */

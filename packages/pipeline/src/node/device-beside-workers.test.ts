@@ -1,5 +1,6 @@
 import type { LayerStatistics, ModelSource } from '@kvlr/core';
-import { selectBackend } from '@kvlr/runtime';
+import { scoreLogits } from '@kvlr/evaluation';
+import { DecoderInParts, selectBackend } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, randomTokenIds, softwareGpuSettings, useSoftwareGpu } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -46,5 +47,35 @@ describe.skipIf(device === undefined)('a GPU with threads beside it', () => {
       code: 'non-finite',
       where: { layer: 1, argument: 'value' },
     });
+  });
+
+  it('has the logits and losses of one layer after another, windows side by side', async () => {
+    const runner = await ModelRunner.create({ backend: 'webgpu', engine: 'tfjs' });
+    const parts = await DecoderInParts.open(source, { backend: 'webgpu' });
+    const streams: Float32Array[] = [];
+    for await (const stream of parts.embed(windows)) streams.push(stream);
+    for (const layer of source.shape.layers.keys()) {
+      const loaded = await parts.loadLayer(layer);
+      for (const [place, stream] of streams.entries()) streams[place] = (await loaded.pass(stream, [])).after;
+      loaded.dispose();
+    }
+    const head = await parts.loadHead();
+    const expected: Float32Array[] = [];
+    for (const stream of streams) expected.push(await head.logits(stream));
+    head.dispose();
+    const targets = (window: Int32Array) => window.map((id) => (id + 7) % 50);
+    const { logits, losses } = await runner.use(source, windows, async (model) => {
+      expect(model.concurrency).toBeGreaterThan(1);
+      return {
+        logits: await Promise.all(windows.map((window) => model.logits(window))),
+        losses: await Promise.all(windows.map((window) => model.losses!(window, targets(window)))),
+      };
+    });
+    expect(logits).toEqual(expected);
+    for (const [place, window] of windows.entries()) {
+      const sum = losses[place]!.reduce((total, loss) => total + loss, 0);
+      const reference = scoreLogits(expected[place]!, targets(window), source.shape.vocabSize);
+      expect(Math.abs(sum / reference - 1)).toBeLessThan(1e-5);
+    }
   });
 });

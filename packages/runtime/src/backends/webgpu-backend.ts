@@ -1,6 +1,7 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { engine, findBackendFactory, registerBackend, removeBackend, util } from '@tensorflow/tfjs-core';
 import { hostNavigator } from './host-navigator.ts';
+import { keepBindings } from './kept-bindings.ts';
 
 /** What the kernels make use of, or measurements do, where the adapter has it. tfjs itself asks for the first two. */
 const DEVICE_FEATURES = ['timestamp-query', 'bgra8unorm-storage', 'subgroups', 'shader-f16'];
@@ -35,7 +36,7 @@ export async function importWebGpu(): Promise<void> {
       requiredFeatures: DEVICE_FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
       requiredLimits: Object.fromEntries(DEVICE_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
     });
-    return writeUploads(new WebGPUBackend(device, adapter.info));
+    return keepBindings(writeUploads(new WebGPUBackend(device, adapter.info)));
   };
   registerBackend('webgpu', make, WEBGPU_PRIORITY);
 }

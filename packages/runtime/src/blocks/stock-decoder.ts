@@ -6,10 +6,24 @@ import {
   type TapName,
   throwIfAborted,
 } from '@kvlr/core';
-import { add, gather, matMul, type Tensor, type Tensor1D, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import {
+  add,
+  gather,
+  logSumExp,
+  matMul,
+  mul,
+  oneHot,
+  sub,
+  sum,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  tensor1d,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import { decoderLayer } from './decoder-layer.ts';
 import { normByRole, scaled, softCapped } from './operations.ts';
-import { createSequenceContext } from './sequence-context.ts';
+import { createSequenceContext, type SequenceContext } from './sequence-context.ts';
 import { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './weights.ts';
 
 /** Teacher-forced windows: what evaluation and calibration ask of a decoder. Calls come checked, on the active backend. */
@@ -108,26 +122,22 @@ export function logitsOfProducts(products: Tensor2D, { shape, globals }: Decoder
 /** Whole windows through the differentiable blocks on tfjs's own operations, in float32: every decoder that a shape can describe. */
 export class StockDecoder implements WindowRunner {
   readonly tensors: DecoderTensors;
+  private context: SequenceContext | undefined;
 
   constructor(tensors: DecoderTensors) {
     this.tensors = tensors;
   }
 
-  async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    const { shape, layers } = this.tensors;
-    const context = createSequenceContext({ shape, batch: 1, tokens: tokenIds.length });
-    try {
-      const result = tidy(() => {
-        let stream = this.embed(tokenIds);
-        layers.forEach((weights, layer) => {
-          stream = tidy(() => decoderLayer(stream, weights, { shape, layer, context }).after);
-        });
-        return readOut(stream, this.tensors);
-      });
-      return await download(result);
-    } finally {
-      context.dispose();
-    }
+  logits(tokenIds: Int32Array): Promise<Float32Array> {
+    return this.readWindow(tokenIds, (logits) => logits);
+  }
+
+  /** -log softmax(logits)[target] of each position, [tokens]. */
+  losses(tokenIds: Int32Array, targets: Int32Array): Promise<Float32Array> {
+    return this.readWindow(tokenIds, (logits) => {
+      const chosen = mul(logits, oneHot(tensor1d(targets, 'int32'), this.tensors.shape.vocabSize));
+      return sub(logSumExp(logits, 1), sum(chosen, 1));
+    });
   }
 
   async forEachLayer(
@@ -157,7 +167,30 @@ export class StockDecoder implements WindowRunner {
   }
 
   dispose(): void {
+    this.context?.dispose();
+    this.context = undefined;
     disposeDecoder(this.tensors);
+  }
+
+  private async readWindow(tokenIds: Int32Array, read: (logits: Tensor2D) => Tensor): Promise<Float32Array> {
+    const { shape, layers } = this.tensors;
+    const context = this.contextOf(tokenIds.length);
+    const result = tidy(() => {
+      let stream = this.embed(tokenIds);
+      layers.forEach((weights, layer) => {
+        stream = tidy(() => decoderLayer(stream, weights, { shape, layer, context }).after);
+      });
+      return read(readOut(stream, this.tensors));
+    });
+    return download(result);
+  }
+
+  /** Masks and rotations of windows of this length: kept, since most windows are as long as those before. */
+  private contextOf(tokens: number): SequenceContext {
+    if (this.context?.tokens === tokens) return this.context;
+    this.context?.dispose();
+    this.context = createSequenceContext({ shape: this.tensors.shape, batch: 1, tokens });
+    return this.context;
   }
 
   private embed(tokenIds: Int32Array): Tensor2D {

@@ -96,6 +96,7 @@ export async function loadModel(source: ModelSource, settings: LoadModelSettings
   return new LoadedDecoder({
     ...common,
     windows: stock,
+    losses: backend.backend === 'webgpu' ? (tokenIds, targets) => stock.losses(tokenIds, targets) : undefined,
     codedLogits: (tokenIds, reader) => codedLogits(tokenIds, stock.tensors, reader),
     async fused() {
       const read = readFromDevice(stock.tensors);

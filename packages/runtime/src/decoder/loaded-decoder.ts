@@ -103,6 +103,8 @@ export interface LoadedDecoderParts {
   windows: WindowRunner;
   /** The same through a coded cache; absent where weights are packed. */
   codedLogits?: ((tokenIds: Int32Array, reader: WindowReader) => Promise<Float32Array>) | undefined;
+  /** See `LogitSource`; absent where the host computes. */
+  losses?: ((tokenIds: Int32Array, targets: Int32Array) => Promise<Float32Array>) | undefined;
   /** Runs tokens behind a cache; may be made when first asked for. */
   fused: () => Promise<PackedDecoder>;
   dispose: () => void;
@@ -115,6 +117,7 @@ export class LoadedDecoder implements DecoderModel {
   readonly id: string;
   readonly backend: BackendChoice;
   readonly weightFormat: WeightFormat;
+  readonly losses?: (tokenIds: Int32Array, targets: Int32Array) => Promise<Float32Array>;
   private parts: LoadedDecoderParts | undefined;
 
   constructor(parts: LoadedDecoderParts) {
@@ -124,6 +127,14 @@ export class LoadedDecoder implements DecoderModel {
     this.backend = parts.backend;
     this.weightFormat = parts.weightFormat;
     this.parts = parts;
+    const { losses } = parts;
+    if (losses === undefined) return;
+    this.losses = async (tokenIds, targets) => {
+      this.checkPositions(tokenIds?.length);
+      this.checkTokens(targets);
+      const { guard } = await this.begin(tokenIds);
+      return guard.run(() => losses(tokenIds, targets));
+    };
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
