@@ -15,7 +15,7 @@ const code =
   ]);
 if (code === 0) {
   console.log(
-    '\nNext: npm run demo    builds the page that shows both models side by side (a minute or two, once), and serves it',
+    '\nNext: npm run demo    the page that shows both models side by side; the first time it is built, in a minute or two',
   );
 }
 process.exit(code);
