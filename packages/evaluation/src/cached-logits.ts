@@ -18,7 +18,7 @@ export interface CachedLogits extends LogitSource {
 /**
  * Wraps a source of logits and remembers its answers, so that many candidates can be evaluated against one base that runs once.
  * What comes first is kept until the limit is reached, and the rest is computed each time: evaluations read the windows in the
- * same order, for which evicting the oldest would never hit. Callers must not change the arrays they get.
+ * same order, for which evicting the oldest would never hit. Losses pass through: they are no logits to be kept. Callers must not change the arrays they get.
  */
 export function cachedLogits(source: LogitSource, settings: LogitCacheSettings = {}): CachedLogits {
   const maxBytes = settings.maxBytes ?? 640 * 2 ** 20;
@@ -27,6 +27,7 @@ export function cachedLogits(source: LogitSource, settings: LogitCacheSettings =
   return {
     vocabSize: source.vocabSize,
     concurrency: source.concurrency ?? 1,
+    ...(source.losses && { losses: (tokenIds, targets) => source.losses!(tokenIds, targets) }),
     get cachedBytes() {
       return cachedBytes;
     },

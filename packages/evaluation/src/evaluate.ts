@@ -22,11 +22,16 @@ export interface EvaluationRequest extends RunControl {
   /** The original model. `cachedLogits` spares running it again for every candidate. */
   base?: LogitSource;
   baseModelId?: string;
+  /** Compares the logits of a window in the place of this thread, to the same numbers. Both arrays stay the caller's. */
+  compare?: CompareLogits | undefined;
   /** Windows of equal length, at least 2 tokens, in any order. */
   windows: readonly EvaluationWindow[];
   /** Size of the model's cache, from core's `cacheSize`. */
   cache: CacheSize;
 }
+
+/** `compareLogits`, wherever it runs. */
+export type CompareLogits = (...compared: Parameters<typeof compareLogits>) => Promise<LogitComparison>;
 
 interface WindowScore {
   source: string;
@@ -133,7 +138,7 @@ function summariseComparison(
 }
 
 async function scoreWindow(request: EvaluationRequest, window: EvaluationWindow): Promise<WindowScore> {
-  const { model, base } = request;
+  const { model, base, compare = compareLogits } = request;
   const { source, tokenIds } = window;
   const inputs = tokenIds.slice(0, -1);
   const targets = tokenIds.slice(1);
@@ -144,7 +149,7 @@ async function scoreWindow(request: EvaluationRequest, window: EvaluationWindow)
   }
   const logits = await readLogits(model, inputs);
   const baseLogits = await readLogits(base, inputs);
-  const comparison = compareLogits(logits, baseLogits, targets, model.vocabSize);
+  const comparison = await compare(logits, baseLogits, targets, model.vocabSize);
   requireFinite(comparison.baseNegativeLogLikelihood, request.baseModelId ?? 'base', window);
   requireFinite(comparison.negativeLogLikelihood, request.modelId, window);
   return { source, negativeLogLikelihood: comparison.negativeLogLikelihood, comparison };

@@ -8,6 +8,7 @@ export {
 } from './estimates.ts';
 export {
   type CacheBytes,
+  type CompareLogits,
   cacheBytesByContext,
   type EvaluationRequest,
   type EvaluationWindow,

@@ -46,7 +46,7 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
   }
   const runner = await ModelRunner.create(request.runtime ?? {}, request.onEvent);
   const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
-  const settings = { modelId: model.id, baseModelId: base?.id, windows, cache };
+  const settings = { modelId: model.id, baseModelId: base?.id, windows, cache, compare: runner.compareLogits };
   const inputs = windows.map(({ tokenIds }) => tokenIds.slice(0, -1));
   return evaluationStage(request, windows, ({ control }) =>
     runner.use(

@@ -15,6 +15,7 @@ import {
   type RunControl,
   throwIfAborted,
 } from '@kvlr/core';
+import type { CompareLogits } from '@kvlr/evaluation';
 import type { LoadLayer, NativeTraining } from '@kvlr/recovery';
 import {
   type BackendChoice,
@@ -114,6 +115,11 @@ export class ModelRunner {
     } finally {
       await stream.dispose();
     }
+  }
+
+  /** Compares logits on threads beside a GPU; undefined where there are none. */
+  get compareLogits(): CompareLogits | undefined {
+    return this.helpers?.compareLogits;
   }
 
   /** Layers forwards and backwards in native code; undefined where they are trained on TensorFlow.js. */
@@ -292,12 +298,14 @@ export class ModelRunner {
   private async useOnDevice<Value>(source: ModelSource, work: (model: LogitSource) => Promise<Value>): Promise<Value> {
     const model = await loadModel(source, { backend: this.choice.backend });
     const { losses } = model;
+    const turn = inTurns(windowsOnDevice);
     try {
       return await work({
         vocabSize: model.vocabSize,
-        concurrency: windowsOnDevice,
-        logits: (tokenIds) => model.logits(tokenIds),
-        ...(losses && { losses: (tokenIds, targets) => losses(tokenIds, targets) }),
+        // More than the device has are under way where threads compare what it gives.
+        concurrency: windowsOnDevice + (this.helpers === undefined ? 0 : Math.min(this.helpers.count, mostCompared)),
+        logits: (tokenIds) => turn(() => model.logits(tokenIds)),
+        ...(losses && { losses: (tokenIds, targets) => turn(() => losses(tokenIds, targets)) }),
       });
     } finally {
       model.dispose();
@@ -358,6 +366,9 @@ async function collectInGroups(
 
 /** Windows that a GPU has at once: it computes one while others are read. */
 const windowsOnDevice = 3;
+
+/** Windows whose logits are compared on threads at once: each takes memory for all its logits, twice. */
+const mostCompared = 8;
 
 /** A part of a model on the device of this thread. */
 async function loadHere(

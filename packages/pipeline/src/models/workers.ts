@@ -12,6 +12,7 @@ import type {
   ModelSource,
   SideStatistics,
 } from '@kvlr/core';
+import type { CompareLogits } from '@kvlr/evaluation';
 import type { BackendName, LoadModelSettings } from '@kvlr/runtime';
 import type { LoadedPart } from './window-stream.ts';
 
@@ -24,6 +25,8 @@ export interface ModelWorkers {
   load(source: ModelSource, place: WorkerPlace): Promise<ModelInWorkers>;
   /** Second moments of a layer over windows, gathered on one worker, which takes the memory of the activations over. */
   gatherMoments(question: MomentsQuestion): Promise<LayerStatistics>;
+  /** Compares the logits of a window with those of a base, on one worker. */
+  compareLogits: CompareLogits;
   /** Groups of one layer, on one worker. */
   group(question: GroupingQuestion): Promise<number[][]>;
 }

@@ -1,5 +1,5 @@
-import type { LayerStatistics, ModelSource } from '@kvlr/core';
-import { scoreLogits } from '@kvlr/evaluation';
+import { cacheSize, type LayerStatistics, type ModelSource } from '@kvlr/core';
+import { evaluate, scoreLogits } from '@kvlr/evaluation';
 import { DecoderInParts, selectBackend } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, randomTokenIds, softwareGpuSettings, useSoftwareGpu } from '@kvlr/testkit';
@@ -77,5 +77,22 @@ describe.skipIf(device === undefined)('a GPU with threads beside it', () => {
       const reference = scoreLogits(expected[place]!, targets(window), source.shape.vocabSize);
       expect(Math.abs(sum / reference - 1)).toBeLessThan(1e-5);
     }
+  });
+
+  it('compares with a base on threads to the numbers of one', async () => {
+    const compare = async (helpers?: WorkerPool) => {
+      const runner = await ModelRunner.create({ backend: 'webgpu', engine: 'tfjs', workers: helpers });
+      const cut = windows.map((tokenIds) => ({ source: 'text', tokenIds }));
+      const inputs = windows.map((tokenIds) => tokenIds.slice(0, -1));
+      const cache = cacheSize(source.shape, 4);
+      return runner.use(source, inputs, (model) =>
+        runner.use(createTinyModel({ seed: 5 }), inputs, (base) =>
+          evaluate({ model, base, modelId: 'model', windows: cut, cache, compare: runner.compareLogits }),
+        ),
+      );
+    };
+    const together = await compare(workers);
+    expect(together.againstBase!.klDivergence.value).toBeGreaterThan(0);
+    expect(together).toEqual(await compare());
   });
 });

@@ -77,6 +77,7 @@ export function createWorkerPool(count: number): WorkerPool {
       };
     },
     gatherMoments: (question) => idlest().ask('moments', question, arraysOf(question.windows)),
+    compareLogits: (...compared) => askIdlest('compare', compared),
     group: (question) => askIdlest('groups', shareQuestion(question)),
     async close() {
       await Promise.all(threads.map((thread) => thread.close()));

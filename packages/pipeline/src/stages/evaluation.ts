@@ -50,7 +50,7 @@ export function evaluateResult(context: RunContext, request: EvaluationStageRequ
       const baseLogits = cachedLogits(baseModel);
       const baseResult = await evaluate({ ...first, ...settingsOf(base), model: baseLogits });
       const evaluateWritten = async (writtenModel: LogitSource): Promise<Evaluation> => {
-        const against = { base: baseLogits, baseModelId: base.id };
+        const against = { base: baseLogits, baseModelId: base.id, compare: runner.compareLogits };
         const result = await evaluate({ ...second, ...settingsOf(written), model: writtenModel, ...against });
         if (written === exact) return { base: baseResult, result };
         const difference = await runner.use(exact, inputs.slice(0, 1), (exactModel) =>

@@ -10,6 +10,7 @@ import {
   type LogitSource,
   type ModelSource,
 } from '@kvlr/core';
+import { compareLogits, type LogitComparison } from '@kvlr/evaluation';
 import { DecoderInParts, type HeadOnDevice, type LayerOnDevice, loadModel } from '@kvlr/runtime';
 import type { NamedCache } from '../frontier/caches.ts';
 import type { NativeEngine } from '../models/engine.ts';
@@ -45,6 +46,7 @@ export interface WorkerTasks {
     answer: CalibrationStatistics;
   };
   moments: { ask: MomentsQuestion; answer: LayerStatistics };
+  compare: { ask: Parameters<typeof compareLogits>; answer: LogitComparison };
   groups: { ask: GroupingQuestion; answer: number[][] };
   dispose: { ask: { model: number }; answer: undefined };
   /** The last question: the thread ends itself behind what was asked before. */
@@ -140,6 +142,8 @@ async function answerQuestion(
       for (const window of ask.windows) moments.add(window);
       return moments.statistics();
     }
+    case 'compare':
+      return compareLogits(...ask);
     case 'groups': {
       const { strategy, inputs } = ask;
       const named = { strategy: groupingStrategies.get(strategy).strategy, label: strategy };
