@@ -1,5 +1,6 @@
 import { LayerMoments, mergeLayers, momentTaps } from '@kvlr/calibration';
 import {
+  type DecoderShape,
   type LayerActivations,
   type LayerStatistics,
   type LogitSource,
@@ -8,7 +9,6 @@ import {
   type TapName,
 } from '@kvlr/core';
 import type { LayerOnDevice } from '@kvlr/runtime';
-import type { MomentsQuestion } from './workers.ts';
 
 /** What some windows give in one layer: their residual streams behind it and, where asked for, what is seen of it. */
 export interface PassedWindows {
@@ -35,6 +35,13 @@ export interface LoadedPart {
   /** Logits of a window, where the part is the head. */
   logits(stream: Float32Array): Promise<Float32Array>;
   dispose(): void;
+}
+
+/** What windows gave in one layer, elsewhere: the taps `momentTaps` of each. */
+export interface MomentsQuestion {
+  shape: DecoderShape;
+  layer: number;
+  windows: readonly LayerActivations[];
 }
 
 /** Gathers the second moments of a layer over windows. */

@@ -6,7 +6,6 @@ import type {
   CacheStorage,
   CalibrationStatistics,
   DecoderShape,
-  LayerActivations,
   LayerStatistics,
   LogitSource,
   ModelSource,
@@ -14,7 +13,7 @@ import type {
 } from '@kvlr/core';
 import type { CompareLogits } from '@kvlr/evaluation';
 import type { BackendName, LoadModelSettings } from '@kvlr/runtime';
-import type { LoadedPart } from './window-stream.ts';
+import type { GatherMoments, LoadedPart } from './window-stream.ts';
 
 /** Port: processors that run windows of a model side by side. `createWorkerPool` of `@kvlr/pipeline/node` is one. */
 export interface ModelWorkers {
@@ -24,7 +23,7 @@ export interface ModelWorkers {
   /** Puts a whole model on every worker. The caller disposes it. */
   load(source: ModelSource, place: WorkerPlace): Promise<ModelInWorkers>;
   /** Second moments of a layer over windows, gathered on one worker, which takes the memory of the activations over. */
-  gatherMoments(question: MomentsQuestion): Promise<LayerStatistics>;
+  gatherMoments: GatherMoments;
   /** Compares the logits of a window with those of a base, on one worker. */
   compareLogits: CompareLogits;
   /** Groups of one layer, on one worker. */
@@ -59,13 +58,6 @@ export interface ModelInWorkers extends LogitSource {
   /** Statistics of these windows, gathered on one worker. */
   collectStatistics(request: Pick<CalibrationRequest, 'windows' | 'provenance'>): Promise<CalibrationStatistics>;
   dispose(): void;
-}
-
-/** What windows gave in one layer, elsewhere: the taps `momentTaps` of each. */
-export interface MomentsQuestion {
-  shape: DecoderShape;
-  layer: number;
-  windows: readonly LayerActivations[];
 }
 
 /** Which KV heads of one layer are to share one, as data: it crosses threads. */

@@ -14,14 +14,8 @@ import { compareLogits, type LogitComparison } from '@kvlr/evaluation';
 import { DecoderInParts, type HeadOnDevice, type LayerOnDevice, loadModel } from '@kvlr/runtime';
 import type { NamedCache } from '../frontier/caches.ts';
 import type { NativeEngine } from '../models/engine.ts';
-import { type PassedWindows, type PassRequest, passGroup } from '../models/window-stream.ts';
-import {
-  type GroupingQuestion,
-  type MomentsQuestion,
-  type PartPlace,
-  type WorkerPlace,
-  windowSettings,
-} from '../models/workers.ts';
+import { type MomentsQuestion, type PassedWindows, type PassRequest, passGroup } from '../models/window-stream.ts';
+import { type GroupingQuestion, type PartPlace, type WorkerPlace, windowSettings } from '../models/workers.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { groupLayer } from '../stages/grouping.ts';
 import { type SharedModel, sourceOfSharedModel } from './shared-memory.ts';
