@@ -1,16 +1,13 @@
 import type { DeviceTraits } from '../webgpu/device-traits.ts';
 
-/** Numbers of x that workgroup memory holds at once at most: of 4 KiB less than there are, and of so many that several workgroups find room. */
-const MOST_HELD_NUMBERS = 10240;
-const heldNumbers = (workgroupBytes: number) => Math.min(MOST_HELD_NUMBERS, workgroupBytes / 4 - 1024);
+/** Numbers of x that workgroup memory holds at once: 12 of the 16 KiB that all devices have. */
+const HELD_NUMBERS = 3072;
 const MOST_INVOCATIONS = 256;
 /** Neighbours that share a row at most, and a workgroup has at least: as many as run in step on most cards. */
 const MOST_LANES = 32;
 /** Running sums of an invocation, so that they stay in registers. */
 const MOST_SUMS = 32;
 const MOST_ROWS_AT_ONCE = 4;
-/** Teams of a workgroup with several tokens, whose lanes bring x. */
-const LEAST_TEAMS = 4;
 /** Numbers that a workgroup keeps of its teams, one for each token, of three kinds: squares, greatest results and their rows. */
 const MOST_OF_TEAMS = 256;
 
@@ -51,9 +48,9 @@ export function rowsOfGroup({ teams, rowsOfTeam }: FewTokensPlan): number {
  */
 export function planFewTokens(
   { rows, chunks, parts, tokens, matrices, taken = 0 }: FewTokensCase,
-  { subgroup, workgroups, workgroupBytes }: DeviceTraits,
+  { subgroup, workgroups }: DeviceTraits,
 ): FewTokensPlan {
-  const room = Math.floor((heldNumbers(workgroupBytes) - taken) / (4 * parts * tokens));
+  const room = Math.floor((HELD_NUMBERS - taken) / (4 * parts * tokens));
   const heldChunks = room >= chunks ? chunks : room >= MOST_LANES ? room - (room % MOST_LANES) : powerBelow(room);
   const lanes = Math.min(MOST_LANES, powerAbove(heldChunks));
   const rowsAtOnce = Math.min(MOST_ROWS_AT_ONCE, powerBelow(MOST_SUMS / (tokens * matrices)));
@@ -63,9 +60,7 @@ export function planFewTokens(
   const wanted = tokens > 1 ? workgroups / 2 : workgroups;
   let rowsHere = mostTeams * rowsAtOnce;
   while (rowsHere > least && Math.ceil(rows / rowsHere) < wanted) rowsHere /= 2;
-  // What a lane loads of x serves all of its rows, which counts where there are several tokens.
-  const fewTeams = tokens > 1 ? Math.max(LEAST_TEAMS, rowsHere / rowsAtOnce) : rowsHere;
-  const teams = Math.min(mostTeams, rowsHere, fewTeams);
+  const teams = Math.min(mostTeams, rowsHere);
   return { lanes, teams, rowsOfTeam: rowsHere / teams, heldChunks, subgroups: subgroup >= lanes };
 }
 
