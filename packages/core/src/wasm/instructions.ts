@@ -39,22 +39,28 @@ function signed(value: number): Code {
 /** A byte offset that is added to an address; alignment is only a hint, and left out. */
 const memoryArgument = (offset: number): Code => [0, ...unsigned(offset)];
 
+// Marked, so that bundlers leave out the types whose instructions nobody uses.
 const binary =
-  (opcode: number) =>
-  (left: Code, right: Code): Code => [...left, ...right, opcode];
+  /* @__NO_SIDE_EFFECTS__ */
+    (opcode: number) =>
+    (left: Code, right: Code): Code => [...left, ...right, opcode];
 const vector = (opcode: number): Code => [0xfd, ...unsigned(opcode)];
 const unaryVector =
-  (opcode: number) =>
-  (value: Code): Code => [...value, ...vector(opcode)];
+  /* @__NO_SIDE_EFFECTS__ */
+    (opcode: number) =>
+    (value: Code): Code => [...value, ...vector(opcode)];
 const binaryVector =
-  (opcode: number) =>
-  (left: Code, right: Code): Code => [...left, ...right, ...vector(opcode)];
+  /* @__NO_SIDE_EFFECTS__ */
+    (opcode: number) =>
+    (left: Code, right: Code): Code => [...left, ...right, ...vector(opcode)];
 const shift =
-  (opcode: number) =>
-  (value: Code, by: number): Code => [...value, ...i32.const(by), ...vector(opcode)];
+  /* @__NO_SIDE_EFFECTS__ */
+    (opcode: number) =>
+    (value: Code, by: number): Code => [...value, ...i32.const(by), ...vector(opcode)];
 const loadVector =
-  (opcode: number) =>
-  (address: Code, offset = 0): Code => [...address, ...vector(opcode), ...memoryArgument(offset)];
+  /* @__NO_SIDE_EFFECTS__ */
+    (opcode: number) =>
+    (address: Code, offset = 0): Code => [...address, ...vector(opcode), ...memoryArgument(offset)];
 
 export const local = {
   get: (index: Local): Code => [0x20, ...unsigned(index)],
