@@ -15,7 +15,7 @@ import type { FrontierPoint } from '@kvlr/report';
 import type { BegunComparison } from '../compare/begin.ts';
 import type { ComparedRow } from '../compare/rows.ts';
 import { compressLayers } from '../compress.ts';
-import { once } from '../models/runner.ts';
+import { once } from '../models/once.ts';
 import { type PlanRequest, planWithTexts } from '../plan.ts';
 import { describeRecovery } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';

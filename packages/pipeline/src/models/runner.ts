@@ -1,17 +1,13 @@
 import { type RowSamples, rowSampler, windowReader } from '@kvlr/cache';
-import { type CalibrationRequest, collectStatistics, mergeStatistics } from '@kvlr/calibration';
+import type { CalibrationRequest } from '@kvlr/calibration';
 import {
-  type ActivationSource,
   type CacheDtype,
-  type CalibrationStatistics,
   type CodedCache,
   countParameters,
   type EventListener,
-  KvlrError,
   type LayerStatistics,
   type LogitSource,
   type ModelSource,
-  mapInOrder,
   type RunControl,
   throwIfAborted,
 } from '@kvlr/core';
@@ -26,19 +22,14 @@ import {
   loadModel,
   selectBackend,
 } from '@kvlr/runtime';
+import { collectInGroups, type WholeModel } from './collect-in-groups.ts';
 import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
 import { wholeModelBytes } from './facts.ts';
 import { inTurns } from './in-turns.ts';
-import {
-  type LoadedPart,
-  type LoadPart,
-  MemoryStreamStore,
-  passGroup,
-  type StreamStore,
-  WindowStream,
-  windowsPerGroup,
-} from './window-stream.ts';
-import { type CodedWindows, type ModelInWorkers, type ModelWorkers, windowSettings } from './workers.ts';
+import { loadHere, windowsOnDevice } from './load-here.ts';
+import { once } from './once.ts';
+import { type LoadPart, MemoryStreamStore, type StreamStore, WindowStream } from './window-stream.ts';
+import { type CodedWindows, type ModelWorkers, windowSettings } from './workers.ts';
 
 /** Where models are run. */
 export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'>, EngineRequest {
@@ -47,6 +38,9 @@ export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'>, EngineRe
   /** Makes a place for the residual streams of windows between two layers. Default: memory. */
   streams?: (() => StreamStore) | undefined;
 }
+
+/** Windows whose logits are compared on threads at once: each takes memory for all its logits, twice. */
+const mostCompared = 8;
 
 /** Loads models for as long as they are used, on one backend or in native code, so that only what is in use takes memory. */
 export class ModelRunner {
@@ -324,125 +318,9 @@ export class ModelRunner {
   }
 }
 
-type WholeModel = LogitSource & (ModelInWorkers | ActivationSource);
-
 export interface GatherRequest extends Pick<CalibrationRequest, 'windows' | 'provenance' | 'onEvent' | 'signal'> {
   /** The first layer whose statistics are wanted. */
   from?: number;
   /** Given the statistics of one layer after another. */
   keep(statistics: LayerStatistics): Promise<void>;
-}
-
-/**
- * Statistics of all windows, gathered in groups of a few windows that may run side by side and are merged in their order: the
- * numbers are the same, bit for bit, whoever gathers them and however many at once.
- */
-async function collectInGroups(
-  model: WholeModel,
-  { windows, provenance, onEvent, signal }: Omit<CalibrationRequest, 'activations'>,
-): Promise<CalibrationStatistics> {
-  const collect = (group: readonly Int32Array[]) =>
-    'collectStatistics' in model
-      ? model.collectStatistics({ windows: group, provenance })
-      : collectStatistics({ activations: model, windows: group, provenance, ...(signal && { signal }) });
-  const groups = Array.from({ length: Math.max(1, Math.ceil(windows.length / windowsPerGroup)) }, (_, group) =>
-    windows.slice(group * windowsPerGroup, (group + 1) * windowsPerGroup),
-  );
-  let merged: CalibrationStatistics | undefined;
-  let completed = 0;
-  await mapInOrder({
-    items: groups,
-    concurrency: model.concurrency ?? 1,
-    signal,
-    work: collect,
-    onResult: (next, group) => {
-      merged = merged ? mergeStatistics([merged, next]) : next;
-      completed += groups[group]!.length;
-      onEvent?.({ type: 'progress', stage: 'statistics', completed, total: windows.length, unit: 'windows' });
-    },
-  });
-  return merged!;
-}
-
-/** Windows that a GPU has at once: it computes one while others are read. */
-const windowsOnDevice = 3;
-
-/** Windows whose logits are compared on threads at once: each takes memory for all its logits, twice. */
-const mostCompared = 8;
-
-/** A part of a model on the device of this thread. */
-async function loadHere(
-  decoder: ModelParts,
-  source: ModelSource,
-  part: number | 'head',
-  helpers: ModelWorkers | undefined,
-): Promise<LoadedPart> {
-  const unasked = async (): Promise<never> => {
-    throw new KvlrError('invalid-argument', {
-      message: 'expected windows to be passed through a layer, or read out by the head.',
-    });
-  };
-  if (part === 'head') {
-    const { logits, dispose } = await decoder.loadHead();
-    return { concurrency: 1, pass: unasked, logits, dispose };
-  }
-  const layer = await decoder.loadLayer(part);
-  if (helpers === undefined) {
-    return {
-      concurrency: 1,
-      pass: (request) => passGroup(layer, source, part, request),
-      logits: unasked,
-      dispose: () => layer.dispose(),
-    };
-  }
-  const turn = inTurns(windowsOnDevice);
-  const inTurn = { ...layer, pass: (...asked: Parameters<typeof layer.pass>) => turn(() => layer.pass(...asked)) };
-  return {
-    // Every thread has a group, and the device the next one.
-    concurrency: helpers.count + 1,
-    pass: (request) => passGroup(inTurn, source, part, request, helpers.gatherMoments),
-    logits: unasked,
-    dispose: () => layer.dispose(),
-  };
-}
-
-/** Runs work that may need a model on some windows: they pass it when it is first asked for, and it is freed when the work is done. */
-export async function useOnDemand<Value>(
-  runner: Pick<ModelRunner, 'use'>,
-  model: ModelSource,
-  windows: () => Promise<readonly Int32Array[]>,
-  work: (load: () => Promise<LogitSource>) => Promise<Value>,
-): Promise<Value> {
-  let finish = () => {};
-  const finished = new Promise<void>((resolve) => {
-    finish = resolve;
-  });
-  let inUse: Promise<void> | undefined;
-  const load = once(
-    () =>
-      new Promise<LogitSource>((resolve, reject) => {
-        const use = async () =>
-          runner.use(model, await windows(), (loaded) => {
-            resolve(loaded);
-            return finished;
-          });
-        inUse = use();
-        inUse.catch(reject);
-      }),
-  );
-  try {
-    return await work(load);
-  } finally {
-    finish();
-    await inUse;
-  }
-}
-
-/** Wraps a computation that several may need, or none, so that it is done at most once. */
-export function once<Value>(compute: () => Promise<Value>): () => Promise<Value> {
-  let pending: Promise<Value> | undefined;
-  return () => {
-    pending ??= compute();
-    return pending;
-  };
 }

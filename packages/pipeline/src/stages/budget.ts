@@ -20,7 +20,8 @@ import {
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, evaluate } from '@kvlr/evaluation';
 import { divisorsOf } from '../heads.ts';
-import { once, useOnDemand } from '../models/runner.ts';
+import { once } from '../models/once.ts';
+import { useOnDemand } from '../models/use-on-demand.ts';
 import { type ArtefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext, Stage } from '../run/context.ts';
 import { type BudgetChoice, budgetPolicies } from '../run/plugin-choices.ts';

@@ -18,7 +18,8 @@ import {
 import type { Recipe } from '@kvlr/core/schemas';
 import { createMatrix, eigSymmetric } from '@kvlr/linalg';
 import type { LayerSpectra } from '@kvlr/report';
-import { ModelRunner, once, type RunnerRequest } from '../models/runner.ts';
+import { once } from '../models/once.ts';
+import { ModelRunner, type RunnerRequest } from '../models/runner.ts';
 import type { WindowStream } from '../models/window-stream.ts';
 import { type ArtefactKey, bundleCodec, type Codec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';

@@ -1,7 +1,8 @@
 import type { LogitSource } from '@kvlr/core';
 import { createTinyModel } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { type ModelRunner, useOnDemand } from './runner.ts';
+import type { ModelRunner } from './runner.ts';
+import { useOnDemand } from './use-on-demand.ts';
 
 const model = createTinyModel();
 const noWindows = async () => [];
