@@ -23,8 +23,8 @@ const [windowsPerSource, longestWindow] = [2, 257];
 /** Windows that a refit for comparison is solved on, and held out, at most. */
 const refitWindows = { training: 12, heldOut: 2 };
 
-/** Parameters times tokens, at most, that a cache of few bits is measured on: it runs in kvlr's own kernels, a minute on a core. */
-const mostCodedWork = 5e11;
+/** Parameters times tokens, at most, that a cache of few bits is measured on: in kvlr's own kernels it is a minute or two on a core. */
+const mostCodedWork = 5e10;
 
 export interface AlternativesRequest extends Pick<RecoveryRequest, 'settings' | 'text' | 'loadLayer'> {
   runner: ModelRunner;
