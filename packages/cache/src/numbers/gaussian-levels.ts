@@ -31,7 +31,7 @@ export function gaussianLevels(bits: number): GaussianLevels {
 }
 
 /** The code of x: how many thresholds lie at or below it. */
-export function nearestLevel({ thresholds }: GaussianLevels, x: number): number {
+export function nearestLevel({ thresholds }: { thresholds: Float32Array | Float64Array }, x: number): number {
   let low = 0;
   let high = thresholds.length;
   while (low < high) {

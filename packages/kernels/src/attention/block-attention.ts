@@ -9,14 +9,15 @@ import {
   type AdaptedAttentionInputs,
   attendAdaptedOnHost,
 } from './adapted/adapted-attention-host.ts';
-import { attendAdaptedOnGpu } from './adapted/adapted-attention-webgpu.ts';
+import { adaptedCode } from './adapted/adapted-attention-webgpu.ts';
 import { plainLevelMath, vectorLevelMath } from './adapted/level-math.ts';
+import { attendInBlocksOnGpu } from './blocks/attend-in-blocks.ts';
 import {
   attendBlocksOnHost,
   type BlockAttentionAttributes,
   type BlockAttentionInputs,
 } from './blocks/block-attention-host.ts';
-import { attendBlocksOnGpu } from './blocks/block-attention-webgpu.ts';
+import { channelCode } from './blocks/block-attention-webgpu.ts';
 import { PlainBlockTile } from './blocks/block-tile.ts';
 import { vectorBlockTiles } from './blocks/block-tile-wasm.ts';
 import { plainRowMath } from './row-math.ts';
@@ -26,7 +27,8 @@ const attend = defineFusedKernel<BlockAttentionInputs, BlockAttentionAttributes>
   name: 'KvlrBlockAttention',
   bytesRead: ({ entries, blocks }, { longest }) =>
     4 * blocks.shape[0]! * (longest * blocks.shape[2]! + entries.shape[1]! * entries.shape[2]!),
-  webgpu: ({ inputs, attributes, backend }) => attendBlocksOnGpu(backend, inputs, attributes),
+  webgpu: ({ inputs, attributes, backend }) =>
+    attendInBlocksOnGpu(backend, inputs, attributes, channelCode(attributes.format)),
   wasm: ({ inputs, attributes, backend }) =>
     attendBlocksOnHost(backend, vectorRowMath(backend), vectorBlockTiles(backend), inputs, attributes),
   cpu: ({ inputs, attributes, backend }) =>
@@ -37,7 +39,8 @@ const attendAdapted = defineFusedKernel<AdaptedAttentionInputs, AdaptedAttention
   name: 'KvlrAdaptedAttention',
   bytesRead: ({ entries, blocks }, { longest }) =>
     4 * blocks.shape[0]! * (longest * blocks.shape[2]! + entries.shape[1]! * entries.shape[2]!),
-  webgpu: ({ inputs, attributes, backend }) => attendAdaptedOnGpu(backend, inputs, attributes),
+  webgpu: ({ inputs, attributes, backend }) =>
+    attendInBlocksOnGpu(backend, inputs, attributes, adaptedCode(attributes.format, inputs.tables)),
   wasm: ({ inputs, attributes, backend }) =>
     attendAdaptedOnHost(backend, vectorRowMath(backend), vectorLevelMath(backend), inputs, attributes),
   cpu: ({ inputs, attributes, backend }) =>

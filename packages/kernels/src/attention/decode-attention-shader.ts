@@ -1,6 +1,7 @@
 import { type CacheFormat, sequenceStruct } from '../cache/cache-format.ts';
 import type { GpuSource } from '../webgpu/program.ts';
-import { each, range, wordsOfLane } from './decode-words-shader.ts';
+import { each, range } from '../webgpu/shader-text.ts';
+import { wordsOfLane } from './decode-words-shader.ts';
 import { appendNewest, loadQueries, rotateQueries, splitShader, workOfGroup } from './decode-workgroup-shader.ts';
 import {
   cacheConstants,

@@ -1,5 +1,6 @@
 import type { CacheFormat } from '../cache/cache-format.ts';
 import { fourNumbers } from '../cache/slot-codec-webgpu.ts';
+import { each, range } from '../webgpu/shader-text.ts';
 import { cacheConstants, type DecodePlan, FEW_WORDS } from './workgroup-plan.ts';
 
 // The words of a cache that a lane of decode attention reads, written out one by one.
@@ -229,14 +230,4 @@ class Slots {
     const name = this.nameOf(slot);
     return `vec4<f32>(${each(4, (entry) => `unpack2x16float(${name}Headers[${entry}]).${part}`, ', ')})`;
   }
-}
-
-/** 0 to count - 1. */
-export function range(count: number): number[] {
-  return Array.from({ length: count }, (_, n) => n);
-}
-
-/** A text for each number below a count. */
-export function each(count: number, text: (n: number) => string, between = '\n'): string {
-  return range(count).map(text).join(between);
 }

@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type CacheFormat, type CacheWindow, sequenceStruct } from '../cache/cache-format.ts';
 import type { RowSource } from '../projection/row-source.ts';
+import { each } from '../webgpu/shader-text.ts';
 import { splitShader } from './decode-workgroup-shader.ts';
 import { LEAST_SPLIT, partSize } from './workgroup-plan.ts';
 
@@ -118,8 +119,8 @@ const joinShader = `
     let end = begin + partsOf(token);
     // Several loads are under way at once.
     for (var first = begin; first < end; first += ${PARTS_AT_ONCE}) {
-      ${[...Array(PARTS_AT_ONCE).keys()].map((n) => `let part${n} = parts[(min(first + ${n}, end - 1) * partNumbers + place) / 4];`).join(' ')}
-      ${[...Array(PARTS_AT_ONCE).keys()].map((n) => `if (first + ${n} < end) { sum += shares[first + ${n}].x * part${n}; }`).join(' ')}
+      ${each(PARTS_AT_ONCE, (n) => `let part${n} = parts[(min(first + ${n}, end - 1) * partNumbers + place) / 4];`)}
+      ${each(PARTS_AT_ONCE, (n) => `if (first + ${n} < end) { sum += shares[first + ${n}].x * part${n}; }`)}
     }
     return sum;
   }`;

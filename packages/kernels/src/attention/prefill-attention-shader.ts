@@ -1,7 +1,7 @@
 import { type CacheFormat, sequenceStruct } from '../cache/cache-format.ts';
 import { numberReader, slotHeader } from '../cache/slot-codec-webgpu.ts';
 import type { GpuSource } from '../webgpu/program.ts';
-import { each, range } from './decode-words-shader.ts';
+import { each, range } from '../webgpu/shader-text.ts';
 import { blockOfGroup, fourNumbersAt, queryFour, slotFour, writeFour } from './prefill-rows-shader.ts';
 import {
   cacheConstants,

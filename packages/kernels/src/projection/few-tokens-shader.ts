@@ -1,4 +1,5 @@
 import { orderShader } from '../webgpu/order-shader.ts';
+import { each } from '../webgpu/shader-text.ts';
 import type { FewTokensPlan } from './few-tokens-plan.ts';
 import type { ProjectionParts } from './projection-shader.ts';
 
@@ -40,8 +41,6 @@ export function fewTokensShader({
   const { lanes, teams, rowsOfTeam, heldChunks, subgroups } = plan;
   const invocations = lanes * teams;
   const { chunks, parts } = matrices[0]!;
-  const range = (count: number) => Array.from({ length: count }, (_, n) => n);
-  const each = (count: number, text: (n: number) => string) => range(count).map(text).join('\n');
   const sums = new Sums();
   const names = ['first', 'second'].slice(0, matrices.length);
   const addRows = each(

@@ -1,5 +1,6 @@
 import type { DeviceTraits } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuWrite } from '../webgpu/program.ts';
+import { range } from '../webgpu/shader-text.ts';
 import type { ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
 import { projectionParts, projectionReads, projectionShape } from './projection-shader.ts';
 
@@ -90,7 +91,6 @@ function manyTokensShader({ tile, rowsOfMatrix, matrices, chunks, parts }: ManyT
   const { tokenLanes } = tile;
   const rowLanes = invocations / tokenLanes;
   const chunksPerStep = depth / parts;
-  const range = (count: number) => Array.from({ length: count }, (_, n) => n);
   const rows = range(tile.rows / rowLanes);
   const rowsOfThread = rows.slice(0, rowsOfMatrix / rowLanes);
   const tokenFours = range(tile.tokens / tokenLanes / 4);

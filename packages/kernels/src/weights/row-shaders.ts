@@ -1,5 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { GpuRead } from '../webgpu/program.ts';
+import { codesAsFractions } from '../webgpu/shader-text.ts';
 import { rowLayout, type WeightFormat } from './pack-weights.ts';
 
 /** The bindings of packed weights for `weightShader`; `name` tells the matrices of one shader apart. */
@@ -70,15 +71,12 @@ function readChunk(format: WeightFormat, name: string, scaleWords: number): stri
   }
 }
 
-/**
- * WGSL: 1 + code / 2^bits of the codes of a word that begin at these bits, a vec4. They become the first bits of a mantissa, which takes
- * half the time of converting integers, and is exact.
- */
+/** WGSL: the codes of a word that begin at these bits. */
 function fractions(word: string, bits: number, firstBits: readonly number[]): string {
-  const places = firstBits.map((bit) => 23 - bits - bit);
-  const shifted = places.map((place) => `${word} ${place < 0 ? '>>' : '<<'} ${Math.abs(place)}u`).join(', ');
-  const mask = (2 ** bits - 1) * 2 ** (23 - bits);
-  return `bitcast<vec4<f32>>((vec4<u32>(${shifted}) & vec4<u32>(${mask}u)) | vec4<u32>(0x3f800000u))`;
+  return codesAsFractions(
+    bits,
+    firstBits.map((firstBit) => [word, firstBit]),
+  );
 }
 
 /** The binding of a float tensor [rows, columns] for `rowShader`. */

@@ -2,38 +2,26 @@ import { BLOCK_TOKENS } from '@kvlr/core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { codedChannels } from '../../cache/adapted/adapted-codec.ts';
 import { type AdaptedFormat, tableParts, tableStart } from '../../cache/adapted/adapted-format.ts';
-import { type CacheFormat, sequenceAt } from '../../cache/cache-format.ts';
+import { sequenceAt } from '../../cache/cache-format.ts';
 import { viewCache } from '../../cache/slot-codec.ts';
 import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
 import { OnlineSoftmax, SlotTile, TILE_ENTRIES, type ValueTile } from '../attention-host.ts';
-import { fillRotations } from '../blocks/block-attention-host.ts';
+import {
+  type BlockAttentionAttributes,
+  type BlockAttentionInputs,
+  EntriesBehind,
+  fillRotations,
+} from '../blocks/block-attention-host.ts';
 import { type RowMath, type Rows, SPARE_SCORES } from '../row-math.ts';
 import { headsOfOneSlot } from '../workgroup-plan.ts';
 import type { LevelMath } from './level-math.ts';
 
-export interface AdaptedAttentionInputs {
-  /** As `rotateAndAppend` gives them: rotated and scaled, float32 [batch, 1, numAttentionHeads, width]. */
-  queries: TensorInfo;
-  /** Tokens that are in no block, int32 [batch, capacity, entryWords], the new one included. */
-  entries: TensorInfo;
-  /** int32 [batch, blocks, blockWords] */
-  blocks: TensorInfo;
-  /** int32 [batch, 3], see `SequenceRow`: places of entries fall behind by the 32 tokens of each block. */
-  sequences: TensorInfo;
-  /** `createRotationTable` that keys are rotated with. */
-  rotation: TensorInfo;
+export interface AdaptedAttentionInputs extends BlockAttentionInputs {
   /** The tables of the format, int32. */
   tables: TensorInfo;
 }
 
-export interface AdaptedAttentionAttributes {
-  format: AdaptedFormat;
-  entryFormat: CacheFormat;
-  /** Tokens before the first block. */
-  exactFirst: number;
-  /** Most blocks of a sequence. */
-  longest: number;
-}
+export type AdaptedAttentionAttributes = BlockAttentionAttributes<AdaptedFormat>;
 
 /**
  * Attention of one new token of each sequence over blocks in fitted bases and over the entries that are in none, on wasm and cpu: one
@@ -87,6 +75,7 @@ export function attendAdaptedOnHost(
   const cache = viewCache(hostWords(backend, inputs.entries));
   const keys = new SlotTile(math, cache, entryFormat, 'keys', keyNumbers);
   const values = new SlotTile(math, cache, entryFormat, 'values', valueNumbers);
+  const entriesBehind = new EntriesBehind(math, { queries, keys, values, scores, width });
   const softmax = new OnlineSoftmax(math, result, together);
   const { mean, backward } = tableParts(width);
   const rowsOf = (numbers: Float32Array, count: number): Rows => ({
@@ -131,17 +120,7 @@ export function attendAdaptedOnHost(
         math.score(sums, 0, basis, result, from + h * width);
         for (let i = 0; i < width; i++) result[from + h * width + i]! += total * tables[ofValues + mean + i]!;
       }
-      const entries = held + added - shift;
-      for (let start = 0; start < entries; start += TILE_ENTRIES) {
-        const count = Math.min(TILE_ENTRIES, entries - start);
-        keys.load(sequence * capacity + start, count, slot);
-        values.load(sequence * capacity + start, count, slot);
-        for (let h = 0; h < together; h++) {
-          math.score(queries, from + h * width, keys.rows(0, count), scores, 0);
-          softmax.add(h, from + h * width, scores, 0, count, values);
-        }
-      }
-      for (let h = 0; h < together; h++) softmax.finish(h, from + h * width, width);
+      entriesBehind.add(softmax, { first: sequence * capacity, count: held + added - shift, slot, from, together });
     }
   }
   for (const each of scratch) backend.disposeData(each.dataId);

@@ -24,8 +24,11 @@ export interface BlockAttentionInputs {
   rotation: TensorInfo;
 }
 
-export interface BlockAttentionAttributes {
-  format: BlockFormat;
+/** What attention has to know of blocks of any kind. */
+export type BlockLayout = Pick<BlockFormat, 'layout' | 'width'>;
+
+export interface BlockAttentionAttributes<Format extends BlockLayout = BlockFormat> {
+  format: Format;
   entryFormat: CacheFormat;
   /** Tokens before the first block. */
   exactFirst: number;
@@ -72,6 +75,7 @@ export function attendBlocksOnHost(
   const cache = viewCache(hostWords(backend, inputs.entries));
   const keys = new SlotTile(math, cache, entryFormat, 'keys', keyNumbers);
   const values = new SlotTile(math, cache, entryFormat, 'values', valueNumbers);
+  const entriesBehind = new EntriesBehind(math, { queries, keys, values, scores, width });
   const tile = makeTile({ format, words: hostWords(backend, inputs.blocks), starts, turns }, ofTile);
   const together = headsOfOneSlot(format.layout, heads);
   const softmax = new OnlineSoftmax(math, result, together);
@@ -95,21 +99,56 @@ export function attendBlocksOnHost(
         hadamard(rotated, 0, width);
         result.set(rotated, at);
       }
-      const entries = held + added - shift;
-      for (let start = 0; start < entries; start += TILE_ENTRIES) {
-        const count = Math.min(TILE_ENTRIES, entries - start);
-        keys.load(sequence * capacity + start, count, slot);
-        values.load(sequence * capacity + start, count, slot);
-        for (let h = 0; h < together; h++) {
-          math.score(queries, from + h * width, keys.rows(0, count), scores, 0);
-          softmax.add(h, from + h * width, scores, 0, count, values);
-        }
-      }
-      for (let h = 0; h < together; h++) softmax.finish(h, from + h * width, width);
+      entriesBehind.add(softmax, { first: sequence * capacity, count: held + added - shift, slot, from, together });
     }
   }
   for (const each of scratch) backend.disposeData(each.dataId);
   return attended;
+}
+
+/** What the entries behind the blocks of a slot are attended to with. */
+interface EntriesOfCache {
+  queries: Float32Array;
+  keys: SlotTile;
+  values: SlotTile;
+  scores: Float32Array;
+  /** Numbers of a slot. */
+  width: number;
+}
+
+/** The entries behind blocks, which end a softmax over both. */
+export class EntriesBehind {
+  constructor(
+    private readonly math: RowMath,
+    private readonly given: EntriesOfCache,
+  ) {}
+
+  /**
+   * Adds so many entries of a slot from place `first` of the cache on, and finishes the rows of its heads: those of queries and results are
+   * `together` from `from` on.
+   */
+  add(
+    softmax: OnlineSoftmax,
+    {
+      first,
+      count: entries,
+      slot,
+      from,
+      together,
+    }: { first: number; count: number; slot: number; from: number; together: number },
+  ): void {
+    const { queries, keys, values, scores, width } = this.given;
+    for (let start = 0; start < entries; start += TILE_ENTRIES) {
+      const count = Math.min(TILE_ENTRIES, entries - start);
+      keys.load(first + start, count, slot);
+      values.load(first + start, count, slot);
+      for (let h = 0; h < together; h++) {
+        this.math.score(queries, from + h * width, keys.rows(0, count), scores, 0);
+        softmax.add(h, from + h * width, scores, 0, count, values);
+      }
+    }
+    for (let h = 0; h < together; h++) softmax.finish(h, from + h * width, width);
+  }
 }
 
 /** Fills the rotations of the first position of each block, and those of 0 to 31 positions (see `BlockTileSettings`). */

@@ -1,3 +1,4 @@
+import { nearestLevel } from '@kvlr/cache';
 import { BLOCK_TOKENS, type CacheSide } from '@kvlr/core';
 import { readCodes, writeCodes } from '../blocks/block-codec.ts';
 import { type AdaptedFormat, levelsBefore, levelTables, tableParts, tableStart } from './adapted-format.ts';
@@ -19,29 +20,17 @@ export function encodeAdaptedSlot(
   const { thresholds } = levelTables(format);
   for (const { bits, first, count, at: word } of format.runs[side][slot]!) {
     const from = thresholds + levelsBefore(bits);
-    const quantiser = floats.subarray(from, from + 2 ** bits - 1);
+    const quantiser = { thresholds: floats.subarray(from, from + 2 ** bits - 1) };
     for (let c = 0; c < count; c++) {
       const row = start + forward + (first + c) * width;
       for (let n = 0; n < BLOCK_TOKENS; n++) {
         let y = 0;
         for (let i = 0; i < width; i++) y += floats[row + i]! * (rows[n * width + i]! - floats[start + mean + i]!);
-        codes[n] = codeOf(quantiser, y);
+        codes[n] = nearestLevel(quantiser, y);
       }
       writeCodes(words, at + word + c * bits, bits, codes);
     }
   }
-}
-
-/** How many thresholds lie at or below a number. */
-function codeOf(thresholds: Float32Array, x: number): number {
-  let low = 0;
-  let high = thresholds.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (x < thresholds[middle]!) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** What the codes of one side of one slot stand for, in units of their deviations: [channels with codes, 32]. */

@@ -1,18 +1,8 @@
 import { halfTable, toFiniteHalf } from '@kvlr/core';
 import { type Code, f32x4, i16x8, i32x4, type Local, local, v128 } from '@kvlr/core/wasm';
 import { advance, bitsInLanes, halfToFloat } from '../../wasm-heap.ts';
+import { codesAsFractions } from '../../webgpu/shader-text.ts';
 import type { HostCache, SlotDtype } from './slot-dtype.ts';
-
-/**
- * WGSL: of four words the codes that begin at a bit, as 1 + code / 2^bits: they become the first bits of a mantissa, which takes half the
- * time of converting integers.
- */
-function codesAsFractions(bits: number, firstBit: number): string {
-  const place = 23 - bits - firstBit;
-  const shifted = `(words ${place < 0 ? '>>' : '<<'} vec4<u32>(${Math.abs(place)}u))`;
-  const mask = (2 ** bits - 1) * 2 ** (23 - bits);
-  return `bitcast<vec4<f32>>((${shifted} & vec4<u32>(${mask}u)) | vec4<u32>(0x3f800000u))`;
-}
 
 /** Codes of one token's slot: number = offset + scale * code. The first word holds scale and offset as halves. */
 function codes(bits: 4 | 8, decode: SlotDtype['decode'], readCodes: (word: Local, into: Local) => Code): SlotDtype {
@@ -22,7 +12,11 @@ function codes(bits: 4 | 8, decode: SlotDtype['decode'], readCodes: (word: Local
     decode,
     wgsl: {
       read: 'header.y + header.x * f32(code)',
-      four: (k) => codesAsFractions(bits, bits * k),
+      four: (k) =>
+        codesAsFractions(
+          bits,
+          ['x', 'y', 'z', 'w'].map((entry) => [`words.${entry}`, bits * k]),
+        ),
       write: `u32(clamp(round((value - header.y) * header.x), 0.0, ${most}.0))`,
     },
     wasm: {
