@@ -2,42 +2,27 @@ import { BLOCK_TOKENS } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
-import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
-import { runProgram } from '../../webgpu/run-program.ts';
-import { type BlockRun, blockRun } from '../blocks/block-shader.ts';
-import { type CacheFormat, slotsOf } from '../cache-format.ts';
-import { readRotation, rotateKey, rotateKeyBack, rotationAt } from '../rotation-table.ts';
-import { decodeSlot, encodeSlot, viewCache } from '../slot-codec.ts';
+import {
+  type BlockMoveAttributes,
+  type BlockMoveInputs,
+  type BlockSlotCodec,
+  MOVE_LANES,
+  type MoveDirection,
+  moveOnGpu,
+  moveOnHost,
+} from '../blocks/block-moves.ts';
 import { decodeAdaptedSlot, encodeAdaptedSlot } from './adapted-codec.ts';
 import type { AdaptedFormat } from './adapted-format.ts';
 import { adaptedConstants, adaptedReader, adaptedWriter, tableReader } from './adapted-shader.ts';
 
-/** Entries and blocks between which tokens move; one of the two is written in place. */
-interface AdaptedMoveInputs {
-  /** Tokens one by one, int32 [batch, capacity, entryWords], in f16. */
-  entries: TensorInfo;
-  /** int32 [batch, blocks, blockWords] */
-  blocks: TensorInfo;
-  /** int32 [batch, 3], see `BlockRun`. */
-  runs: TensorInfo;
-  /** `createRotationTable` that keys of entries are rotated with. */
-  rotation: TensorInfo;
+interface AdaptedMoveInputs extends BlockMoveInputs {
   /** The tables of the format, int32. */
   tables: TensorInfo;
 }
 
-export interface AdaptedMoveAttributes {
-  format: AdaptedFormat;
-  entryFormat: CacheFormat;
-  /** Tokens before the first block. */
-  exactFirst: number;
-  /** The longest run. */
-  longest: number;
-}
+export type AdaptedMoveAttributes = BlockMoveAttributes<AdaptedFormat>;
 
-type Direction = 'pack' | 'unpack';
-
-const kernelOf = (direction: Direction, name: string) =>
+const kernelOf = (direction: MoveDirection, name: string) =>
   defineFusedKernel<AdaptedMoveInputs, AdaptedMoveAttributes>({
     name,
     bytesRead: ({ entries, blocks }, { longest }) =>
@@ -46,9 +31,11 @@ const kernelOf = (direction: Direction, name: string) =>
       (direction === 'pack'
         ? entries.shape[0]! * BLOCK_TOKENS * entries.shape[2]!
         : blocks.shape[0]! * blocks.shape[2]!),
-    webgpu: ({ inputs, attributes, backend }) => moveOnGpu(direction, backend, inputs, attributes),
-    wasm: ({ inputs, attributes, backend }) => moveOnHost(direction, backend, inputs, attributes),
-    cpu: ({ inputs, attributes, backend }) => moveOnHost(direction, backend, inputs, attributes),
+    webgpu: ({ inputs, attributes, backend }) => moveAdaptedOnGpu(direction, backend, inputs, attributes),
+    wasm: ({ inputs, attributes, backend }) =>
+      moveOnHost(direction, backend, inputs, attributes, slotCodec(attributes.format)),
+    cpu: ({ inputs, attributes, backend }) =>
+      moveOnHost(direction, backend, inputs, attributes, slotCodec(attributes.format)),
   });
 const pack = kernelOf('pack', 'KvlrPackAdaptedBlocks');
 const unpack = kernelOf('unpack', 'KvlrUnpackAdaptedBlocks');
@@ -65,102 +52,38 @@ export function unpackAdaptedBlocks(inputs: MoveTensors, attributes: AdaptedMove
   if (attributes.longest > 0) unpack(inputs, attributes);
 }
 
-function moveOnHost(
-  direction: Direction,
-  backend: HostBackend,
-  inputs: AdaptedMoveInputs,
-  { format, entryFormat, exactFirst }: AdaptedMoveAttributes,
-): TensorInfo[] {
-  const { width } = format;
-  const [batch, capacity, entryWords] = inputs.entries.shape as [number, number, number];
-  const places = inputs.blocks.shape[1]!;
-  const entries = viewCache(hostWords(backend, inputs.entries));
-  const blocks = hostWords(backend, inputs.blocks);
-  const runs = hostWords(backend, inputs.runs);
-  const table = hostFloats(backend, inputs.rotation);
-  const inverse = 1 / table[0]! ** 4;
-  const half = width / 2;
-  const rotation = new Float32Array(width);
-  const rows = new Float32Array(BLOCK_TOKENS * width);
-  const turn = (firstPosition: number) => {
-    for (let n = 0; n < BLOCK_TOKENS; n++) {
-      readRotation(table, firstPosition + n, half, rotation);
-      if (direction === 'pack') rotateKeyBack(rows, n * width, half, rotation, inverse);
-      else rotateKey(rows, n * width, half, rotation);
-    }
+function slotCodec(format: AdaptedFormat): BlockSlotCodec {
+  const sides = (keys: Float32Array, values: Float32Array) => [['keys', keys] as const, ['values', values] as const];
+  return {
+    encode(words, at, slot, keys, values) {
+      for (const [side, rows] of sides(keys, values)) encodeAdaptedSlot(words, at, format, [side, slot], rows);
+    },
+    decode(words, at, slot, keys, values) {
+      for (const [side, rows] of sides(keys, values)) decodeAdaptedSlot(words, at, format, [side, slot], rows);
+    },
   };
-  for (let sequence = 0; sequence < batch; sequence++) {
-    const [firstBlock, count, shift] = runs.subarray(3 * sequence, 3 * sequence + 3) as unknown as BlockRun;
-    for (let block = firstBlock; block < firstBlock + count; block++) {
-      const at = (sequence * places + block) * format.blockWords;
-      const position = exactFirst + BLOCK_TOKENS * block;
-      const entry = (sequence * capacity + position - shift) * entryWords;
-      for (const side of ['keys', 'values'] as const) {
-        const { offset, slotWords } = slotsOf(entryFormat, side);
-        for (let slot = 0; slot < format.slots; slot++) {
-          const wordOf = (n: number) => entry + n * entryWords + offset + slot * slotWords;
-          if (direction === 'pack') {
-            for (let n = 0; n < BLOCK_TOKENS; n++)
-              decodeSlot(entries, wordOf(n), entryFormat.dtype, rows, n * width, width);
-            if (side === 'keys') turn(position);
-            encodeAdaptedSlot(blocks, at, format, [side, slot], rows);
-          } else {
-            decodeAdaptedSlot(blocks, at, format, [side, slot], rows);
-            if (side === 'keys') turn(position);
-            for (let n = 0; n < BLOCK_TOKENS; n++)
-              encodeSlot(entries, wordOf(n), entryFormat.dtype, rows, n * width, width);
-          }
-        }
-      }
-    }
-  }
-  return [];
 }
 
-/** Invocations of a workgroup: one for a slot of a block, keys and values. */
-const LANES = 64;
-
-function moveOnGpu(
-  direction: Direction,
+/** The body on WebGPU: a workgroup for each slot of a block, keys and values. */
+function moveAdaptedOnGpu(
+  direction: MoveDirection,
   gpu: WebGPUBackend,
   inputs: AdaptedMoveInputs,
-  { format, entryFormat, exactFirst, longest }: AdaptedMoveAttributes,
+  attributes: AdaptedMoveAttributes,
 ): TensorInfo[] {
-  const [batch, capacity, entryWords] = inputs.entries.shape as [number, number, number];
-  const words = (of: 'entries' | 'blocks') => ({ name: of, type: 'u32', tensor: inputs[of] }) as const;
-  const [from, to] = direction === 'pack' ? (['entries', 'blocks'] as const) : (['blocks', 'entries'] as const);
-  runProgram(gpu, {
-    name: `${direction}_adapted_blocks`,
-    shape: [format.dtype, format.slots, format.width, format.blockWords, exactFirst],
-    reads: [
-      words(from),
-      { name: 'runs', type: 'struct BlockRun', tensor: inputs.runs },
-      { name: 'rotation', type: 'f32', tensor: inputs.rotation },
-      { name: 'tables', type: 'u32', tensor: inputs.tables },
-    ],
-    writes: [words(to)],
-    uniforms: [
-      { name: 'capacity', type: 'i32', value: capacity },
-      { name: 'places', type: 'i32', value: inputs.blocks.shape[1]! },
-    ],
-    workgroups: [2 * format.slots, longest, batch],
-    source: () => ({
-      constants: {
-        ...adaptedConstants(format),
-        ...{ lanes: LANES, entryWords, exactFirst },
-        slotWords: entryFormat.keySlotWords,
-        half: format.width / 2,
-        channelsPerLane: Math.ceil(format.width / LANES),
-      },
-      code: [
-        blockRun,
-        tableReader,
-        rotationAt,
-        ...(direction === 'pack' ? [adaptedWriter, packMain] : [adaptedReader, unpackMain]),
-      ].join('\n'),
-    }),
+  const { format, entryFormat } = attributes;
+  return moveOnGpu(gpu, inputs, attributes, {
+    ...{ direction, name: `${direction}_adapted_blocks`, groups: 2 * format.slots },
+    shape: [format.dtype, format.slots, format.width, format.blockWords],
+    reads: [{ name: 'tables', type: 'u32', tensor: inputs.tables }],
+    constants: {
+      ...adaptedConstants(format),
+      slotWords: entryFormat.keySlotWords,
+      half: format.width / 2,
+      channelsPerLane: Math.ceil(format.width / MOVE_LANES),
+    },
+    code: [tableReader, ...(direction === 'pack' ? [adaptedWriter, packMain] : [adaptedReader, unpackMain])],
   });
-  return [];
 }
 
 /** Where a workgroup works: a slot of the keys, or behind them of the values, of one block. */

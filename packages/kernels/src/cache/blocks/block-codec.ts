@@ -1,6 +1,7 @@
 import { gaussianLevels, hadamard, nearestLevel } from '@kvlr/cache';
 import { BLOCK_TOKENS, halfTable, toFiniteHalf } from '@kvlr/core';
 import { type BlockFormat, codePlanes, valueLevels } from './block-format.ts';
+import type { BlockSlotCodec } from './block-moves.ts';
 
 /** Writes the codes of 32 tokens as the words from `at` on. */
 export function writeCodes(words: Int32Array, at: number, bits: number, codes: Uint8Array): void {
@@ -141,4 +142,17 @@ export function decodeBlockValues(words: Int32Array, at: number, format: BlockFo
     hadamard(row, 0, width);
     values.set(row, n * width);
   }
+}
+
+/** The slots of a format's blocks. */
+export function blockSlotCodec(format: BlockFormat): BlockSlotCodec {
+  return {
+    encode: (words, at, slot, keys, values) =>
+      encodeBlockSlot(words, at + slot * format.slotWords, format, keys, values),
+    decode(words, at, slot, keys, values) {
+      const slotAt = at + slot * format.slotWords;
+      decodeBlockKeys(words, slotAt, format, keys);
+      decodeBlockValues(words, slotAt, format, values);
+    },
+  };
 }

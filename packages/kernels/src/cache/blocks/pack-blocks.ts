@@ -2,20 +2,19 @@ import { BLOCK_TOKENS } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
-import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
-import { slotsOf } from '../cache-format.ts';
-import { readRotation, rotateKeyBack } from '../rotation-table.ts';
-import { decodeSlot, viewCache } from '../slot-codec.ts';
-import { encodeBlockSlot } from './block-codec.ts';
-import { type BlockMoveAttributes, type BlockMoveInputs, MOVE_LANES, moveOnGpu } from './block-moves.ts';
-import { type BlockRun, codeWriter, hadamardShader } from './block-shader.ts';
+import { blockSlotCodec } from './block-codec.ts';
+import { blockShape } from './block-format.ts';
+import { type BlockMoveAttributes, type BlockMoveInputs, MOVE_LANES, moveOnGpu, moveOnHost } from './block-moves.ts';
+import { blockConstants, codeWriter, hadamardShader, levelShader } from './block-shader.ts';
 
 const pack = defineFusedKernel<BlockMoveInputs, BlockMoveAttributes>({
   name: 'KvlrPackBlocks',
   bytesRead: ({ entries }, { longest }) => 4 * entries.shape[0]! * longest * BLOCK_TOKENS * entries.shape[2]!,
   webgpu: ({ inputs, attributes, backend }) => packOnGpu(backend, inputs, attributes),
-  wasm: ({ inputs, attributes, backend }) => packOnHost(backend, inputs, attributes),
-  cpu: ({ inputs, attributes, backend }) => packOnHost(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) =>
+    moveOnHost('pack', backend, inputs, attributes, blockSlotCodec(attributes.format)),
+  cpu: ({ inputs, attributes, backend }) =>
+    moveOnHost('pack', backend, inputs, attributes, blockSlotCodec(attributes.format)),
 });
 
 /** Packs runs of 32 tokens, whose keys are rotated back to what they were before RoPE, into blocks, in place. */
@@ -23,60 +22,17 @@ export function packBlocks(inputs: { [Name in keyof BlockMoveInputs]: Tensor }, 
   if (attributes.longest > 0) pack(inputs, attributes);
 }
 
-function packOnHost(
-  backend: HostBackend,
-  inputs: BlockMoveInputs,
-  { format, entryFormat, exactFirst }: BlockMoveAttributes,
-): TensorInfo[] {
-  const { width } = format;
-  const half = width / 2;
-  const [batch, capacity, entryWords] = inputs.entries.shape as [number, number, number];
-  const places = inputs.blocks.shape[1]!;
-  const entries = viewCache(hostWords(backend, inputs.entries));
-  const blocks = hostWords(backend, inputs.blocks);
-  const runs = hostWords(backend, inputs.runs);
-  const table = hostFloats(backend, inputs.rotation);
-  // The length of a rotated pair, squared: the table may hold a factor.
-  const inverse = 1 / table[0]! ** 4;
-  const rotation = new Float32Array(width);
-  const [keys, values] = [new Float32Array(BLOCK_TOKENS * width), new Float32Array(BLOCK_TOKENS * width)];
-  const [keySlots, valueSlots] = [slotsOf(entryFormat, 'keys'), slotsOf(entryFormat, 'values')];
-  for (let sequence = 0; sequence < batch; sequence++) {
-    const [firstBlock, count, shift] = runs.subarray(3 * sequence, 3 * sequence + 3) as unknown as BlockRun;
-    for (let block = firstBlock; block < firstBlock + count; block++) {
-      for (let slot = 0; slot < format.slots; slot++) {
-        for (let n = 0; n < BLOCK_TOKENS; n++) {
-          const position = exactFirst + BLOCK_TOKENS * block + n;
-          const entry = (sequence * capacity + position - shift) * entryWords;
-          const row = n * width;
-          decodeSlot(entries, entry + slot * keySlots.slotWords, entryFormat.dtype, keys, row, width);
-          decodeSlot(
-            entries,
-            entry + valueSlots.offset + slot * valueSlots.slotWords,
-            entryFormat.dtype,
-            values,
-            row,
-            width,
-          );
-          readRotation(table, position, half, rotation);
-          rotateKeyBack(keys, row, half, rotation, inverse);
-        }
-        const at = (sequence * places + block) * format.blockWords + slot * format.slotWords;
-        encodeBlockSlot(blocks, at, format, keys, values);
-      }
-    }
-  }
-  return [];
-}
-
-/** The body on WebGPU. */
+/** The body on WebGPU: a workgroup for each slot of a block. */
 function packOnGpu(gpu: WebGPUBackend, inputs: BlockMoveInputs, attributes: BlockMoveAttributes): TensorInfo[] {
   const { format } = attributes;
   return moveOnGpu(gpu, inputs, attributes, {
-    name: 'pack_blocks',
-    to: 'blocks',
-    constants: { most: 2 ** format.bits - 1, channelsPerLane: Math.ceil(format.width / MOVE_LANES) },
-    code: [codeWriter(format), tokensOfBlock, hadamardShader, packMain],
+    ...{ direction: 'pack', name: 'pack_blocks', shape: blockShape(format), groups: format.slots },
+    constants: {
+      ...blockConstants(format),
+      most: 2 ** format.bits - 1,
+      channelsPerLane: Math.ceil(format.width / MOVE_LANES),
+    },
+    code: [levelShader(format), codeWriter(format), tokensOfBlock, hadamardShader, packMain],
   });
 }
 

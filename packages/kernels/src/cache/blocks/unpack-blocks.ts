@@ -1,21 +1,19 @@
-import { BLOCK_TOKENS } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../../fused-kernel.ts';
-import { type HostBackend, hostFloats, hostWords } from '../../tensors.ts';
-import { slotsOf } from '../cache-format.ts';
-import { readRotation, rotateKey } from '../rotation-table.ts';
-import { encodeSlot, viewCache } from '../slot-codec.ts';
-import { decodeBlockKeys, decodeBlockValues } from './block-codec.ts';
-import { type BlockMoveAttributes, type BlockMoveInputs, moveOnGpu } from './block-moves.ts';
-import { type BlockRun, codeReader, hadamardShader } from './block-shader.ts';
+import { blockSlotCodec } from './block-codec.ts';
+import { blockShape } from './block-format.ts';
+import { type BlockMoveAttributes, type BlockMoveInputs, moveOnGpu, moveOnHost } from './block-moves.ts';
+import { blockConstants, codeReader, hadamardShader, levelShader } from './block-shader.ts';
 
 const unpack = defineFusedKernel<BlockMoveInputs, BlockMoveAttributes>({
   name: 'KvlrUnpackBlocks',
   bytesRead: ({ blocks }, { longest }) => 4 * blocks.shape[0]! * longest * blocks.shape[2]!,
   webgpu: ({ inputs, attributes, backend }) => unpackOnGpu(backend, inputs, attributes),
-  wasm: ({ inputs, attributes, backend }) => unpackOnHost(backend, inputs, attributes),
-  cpu: ({ inputs, attributes, backend }) => unpackOnHost(backend, inputs, attributes),
+  wasm: ({ inputs, attributes, backend }) =>
+    moveOnHost('unpack', backend, inputs, attributes, blockSlotCodec(attributes.format)),
+  cpu: ({ inputs, attributes, backend }) =>
+    moveOnHost('unpack', backend, inputs, attributes, blockSlotCodec(attributes.format)),
 });
 
 /** Unpacks runs of blocks into entries, whose places fall behind positions by the runs' shifts, keys rotated, in place. */
@@ -26,51 +24,13 @@ export function unpackBlocks(
   if (attributes.longest > 0) unpack(inputs, attributes);
 }
 
-function unpackOnHost(
-  backend: HostBackend,
-  inputs: BlockMoveInputs,
-  { format, entryFormat, exactFirst }: BlockMoveAttributes,
-): TensorInfo[] {
-  const { width } = format;
-  const half = width / 2;
-  const [batch, capacity, entryWords] = inputs.entries.shape as [number, number, number];
-  const places = inputs.blocks.shape[1]!;
-  const entries = viewCache(hostWords(backend, inputs.entries));
-  const blocks = hostWords(backend, inputs.blocks);
-  const runs = hostWords(backend, inputs.runs);
-  const table = hostFloats(backend, inputs.rotation);
-  const rotation = new Float32Array(width);
-  const [keys, values] = [new Float32Array(BLOCK_TOKENS * width), new Float32Array(BLOCK_TOKENS * width)];
-  const [keySlots, valueSlots] = [slotsOf(entryFormat, 'keys'), slotsOf(entryFormat, 'values')];
-  for (let sequence = 0; sequence < batch; sequence++) {
-    const [firstBlock, count, shift] = runs.subarray(3 * sequence, 3 * sequence + 3) as unknown as BlockRun;
-    for (let block = firstBlock; block < firstBlock + count; block++) {
-      for (let slot = 0; slot < format.slots; slot++) {
-        const at = (sequence * places + block) * format.blockWords + slot * format.slotWords;
-        decodeBlockKeys(blocks, at, format, keys);
-        decodeBlockValues(blocks, at, format, values);
-        for (let n = 0; n < BLOCK_TOKENS; n++) {
-          const position = exactFirst + BLOCK_TOKENS * block + n;
-          const row = n * width;
-          readRotation(table, position, half, rotation);
-          rotateKey(keys, row, half, rotation);
-          const entry = (sequence * capacity + position - shift) * entryWords;
-          const { dtype } = entryFormat;
-          encodeSlot(entries, entry + slot * keySlots.slotWords, dtype, keys, row, width);
-          encodeSlot(entries, entry + valueSlots.offset + slot * valueSlots.slotWords, dtype, values, row, width);
-        }
-      }
-    }
-  }
-  return [];
-}
-
-/** The body on WebGPU. */
+/** The body on WebGPU: a workgroup for each slot of a block. */
 function unpackOnGpu(gpu: WebGPUBackend, inputs: BlockMoveInputs, attributes: BlockMoveAttributes): TensorInfo[] {
+  const { format } = attributes;
   return moveOnGpu(gpu, inputs, attributes, {
-    name: 'unpack_blocks',
-    to: 'entries',
-    code: [codeReader(attributes.format), numbersOfToken, hadamardShader, unpackMain],
+    ...{ direction: 'unpack', name: 'unpack_blocks', shape: blockShape(format), groups: format.slots },
+    constants: blockConstants(format),
+    code: [levelShader(format), codeReader(format), numbersOfToken, hadamardShader, unpackMain],
   });
 }
 
