@@ -197,7 +197,9 @@ const parts = {
     if (smoke) return decodeRows('tiny', tiny, [2, 1], 'int8', 'int4', [{ context: 40, batch: 3 }]);
     const contexts = [2048, 8192, 32768];
     const cases = [1, 8, 32].flatMap((batch) => contexts.map((context) => ({ context, batch })));
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int8', cases);
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases);
+    // An int8 cache of eight sequences and all heads is over what one binding holds.
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int8', cases.slice(0, 3));
     await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', 'int8', cases);
     await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', cases.slice(0, 3));
   },

@@ -34,8 +34,8 @@ export {
   type HeadOnDevice,
   type LayerOnDevice,
 } from './decoder/decoder-in-parts.ts';
+export type { DecoderModel, NewTokens } from './decoder/decoder-model.ts';
 export type { LoadModelSettings, LoadProgress } from './decoder/load-model.ts';
-export type { DecoderModel, NewTokens } from './decoder/loaded-decoder.ts';
 export { estimateMemory, type MemoryEstimate, type MemoryRequest } from './decoder/memory.ts';
 export type { GeneratedToken, GenerationSettings, SamplingSettings } from './generation/generation-settings.ts';
 export { sampleToken } from './generation/sample-token.ts';

@@ -3,8 +3,8 @@ import type { ModelSource, WindowReader } from '@kvlr/core';
 import { createTinyModel, differenceByRange, expectKvlrError } from '@kvlr/testkit';
 import { beforeAll, expect, it } from 'vitest';
 import { selectBackend } from '../backends/select-backend.ts';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { loadModel } from '../decoder/load-model.ts';
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
 import { createRebuiltModel } from '../testing/rebuilt-model.ts';
 

@@ -3,8 +3,8 @@ import { createTinyModel, differenceByRange, expectKvlrError, randomTokenIds } f
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend as activeBackend, memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { loadModel } from '../decoder/load-model.ts';
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import type { KeyValueCache } from './key-value-cache.ts';

@@ -11,8 +11,8 @@ import {
 import { createTinyModel, differenceByRange, expectKvlrError } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { loadModel } from '../decoder/load-model.ts';
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import { createLatentModel } from '../testing/latent-model.ts';
 import { testedBackends } from '../testing/tested-backends.ts';
 import type { CacheStatistics } from './cache-settings.ts';

@@ -5,8 +5,8 @@ import { cacheSettingsOf } from '../cache/cache-name.ts';
 import type { KeyValueCache } from '../cache/key-value-cache.ts';
 import type { GenerationSettings } from '../generation/generation-settings.ts';
 import { loadModel as loadAnyModel } from '../text/language-model.ts';
+import type { DecoderModel } from './decoder-model.ts';
 import { loadModel } from './load-model.ts';
-import type { DecoderModel } from './loaded-decoder.ts';
 
 let model: DecoderModel;
 let cache: KeyValueCache;

@@ -16,7 +16,8 @@ import { requireCodedFits } from '../cache/cached-attention.ts';
 import { PackedDecoder, warmUp } from '../packed/packed-decoder.ts';
 import { loadPacked } from '../packed/packed-file.ts';
 import { type PackedWeights, packDecoder, readFromDevice, readFromSource } from '../packed/packed-weights.ts';
-import { type DecoderModel, LoadedDecoder } from './loaded-decoder.ts';
+import type { DecoderModel } from './decoder-model.ts';
+import { LoadedDecoder } from './loaded-decoder.ts';
 import { requireMemory } from './memory.ts';
 
 export interface LoadModelSettings extends BackendRequest, RunControl {

@@ -1,6 +1,4 @@
 import {
-  type ActivationSource,
-  cacheBytes,
   type DecoderShape,
   KvlrError,
   type LayerActivations,
@@ -14,7 +12,7 @@ import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { DeviceGuard } from '../backends/device-guard.ts';
 import type { BackendChoice } from '../backends/select-backend.ts';
 import { download, type WindowRunner } from '../blocks/stock-decoder.ts';
-import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
+import type { CacheSettings } from '../cache/cache-settings.ts';
 import { requireCodedFits } from '../cache/cached-attention.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
 import { loadCache, saveCache } from '../cache/saved-cache.ts';
@@ -29,65 +27,9 @@ import type { PackedDecoder } from '../packed/packed-decoder.ts';
 import { savePacked } from '../packed/packed-file.ts';
 import { readAgain } from '../packed/read-again.ts';
 import { RecordedDecoding, type RecordedSampling, stepIsRecordable } from '../packed/recorded-decoding.ts';
+import { checkCache, checkCacheSize, checkPositions, checkTokens } from './decoder-checks.ts';
+import type { DecoderModel, NewTokens } from './decoder-model.ts';
 import { largestCacheBuffer, requireBindable } from './memory.ts';
-
-/** New tokens of one sequence, or of each sequence of a batch. */
-export type NewTokens = ArrayLike<number> | readonly ArrayLike<number>[];
-
-/** A decoder that is loaded on a backend. Its methods are to be called one after another, not side by side. */
-export interface DecoderModel extends ActivationSource, LogitSource {
-  readonly shape: DecoderShape;
-  readonly vocabSize: number;
-  /** Content hash of the model's source. */
-  readonly id: string;
-  readonly backend: BackendChoice;
-  /** How the weights of generation are packed. */
-  readonly weightFormat: WeightFormat;
-  /** An empty cache, of fixed capacity where a number is given. What is not set is as `loadModel` was told. The caller disposes it. */
-  createCache(settings?: number | CacheSettings): Promise<KeyValueCache>;
-  /**
-   * Runs new tokens behind those in the cache and adds them to it. Returns the logits after the last one of each sequence,
-   * [batch * vocabSize]. In a batch every sequence gets its own list, of any length from 1.
-   */
-  extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array>;
-  /**
-   * Runs new tokens behind those in a cache of one sequence and adds them to it. Returns the logits after each of them, [tokens *
-   * vocabSize]: what a text's continuation is scored by, for any dtype and window of the cache.
-   */
-  logitsBehind(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array>;
-  /**
-   * Logits of windows whose attention reads keys and values as a coded cache gives them back. Throws 'unsupported-feature' for a model
-   * that was loaded with packed weights.
-   */
-  readThrough(reader: WindowReader): LogitSource;
-  /** Continues a prompt, one token at a time. */
-  generate(promptIds: ArrayLike<number>, settings: GenerationSettings): AsyncIterableIterator<GeneratedToken>;
-  /**
-   * Steps behind a cache of any batch that the device runs by itself, lot by lot, for measurements and servers; undefined where
-   * the backend or the model cannot record them. Lots have `lotTokens` tokens of every sequence at most. The caller disposes it.
-   */
-  recordSteps(
-    cache: KeyValueCache,
-    sampling: RecordedSampling,
-    lotTokens: number,
-  ): Promise<RecordedDecoding | undefined>;
-  /** What a cache holds, as bytes. `loadCache` of the same model brings it back, on any backend. */
-  saveCache(cache: KeyValueCache): Promise<Uint8Array>;
-  /** Throws 'file-malformed', 'file-truncated' or 'cache-mismatch'. */
-  loadCache(bytes: Uint8Array): Promise<KeyValueCache>;
-  /**
-   * Writes the weights as they are packed (`weightFormat`), for `loadModel(source, { weights, packed })` to load without computing
-   * them again. Finishes the sink, or aborts it on an error.
-   */
-  savePacked(sink: TensorSink): Promise<void>;
-  /** Frees the device memory. The model cannot be used afterwards. */
-  dispose(): void;
-}
-
-/** Most bytes of a cache: what WebAssembly addresses, and more than any one processor or device has. */
-const maxCacheBytes = { wasm: 2 ** 32, cpu: 2 ** 36, webgpu: 2 ** 40 } as const;
-/** Sequences side by side: each has lists of its own on the host. */
-const maxBatch = 65_536;
 
 /** Tokens that a GPU chooses before their ids are read back. */
 const TOKENS_PER_READBACK = 4;
@@ -130,15 +72,15 @@ export class LoadedDecoder implements DecoderModel {
     const { losses } = parts;
     if (losses === undefined) return;
     this.losses = async (tokenIds, targets) => {
-      this.checkPositions(tokenIds?.length);
-      this.checkTokens(targets);
+      checkPositions(this.shape, tokenIds?.length);
+      checkTokens(this.shape, targets);
       const { guard } = await this.begin(tokenIds);
       return guard.run(() => losses(tokenIds, targets));
     };
   }
 
   async logits(tokenIds: Int32Array): Promise<Float32Array> {
-    this.checkPositions(tokenIds?.length);
+    checkPositions(this.shape, tokenIds?.length);
     const { windows, guard } = await this.begin(tokenIds);
     return guard.run(() => windows.logits(tokenIds));
   }
@@ -155,7 +97,7 @@ export class LoadedDecoder implements DecoderModel {
     return {
       vocabSize: this.vocabSize,
       logits: async (tokenIds) => {
-        this.checkPositions(tokenIds?.length);
+        checkPositions(this.shape, tokenIds?.length);
         const { guard } = await this.begin(tokenIds);
         return guard.run(() => codedLogits(tokenIds, reader));
       },
@@ -168,7 +110,7 @@ export class LoadedDecoder implements DecoderModel {
     visit: (activations: LayerActivations) => void | Promise<void>,
   ): Promise<void> {
     const { windows, guard } = await this.begin(tokenIds);
-    this.checkPositions(tokenIds.length);
+    checkPositions(this.shape, tokenIds.length);
     guard.requireDevice();
     await windows.forEachLayer(tokenIds, taps, async (activations) => {
       await visit(activations);
@@ -180,7 +122,7 @@ export class LoadedDecoder implements DecoderModel {
     const { cacheSettings, guard } = this.open();
     await this.activate();
     const wanted = { ...cacheSettings, ...(typeof settings === 'number' ? { capacity: settings } : settings) };
-    this.checkCacheSize(wanted);
+    checkCacheSize(this.shape, this.backend.backend, wanted);
     if (wanted.coded) {
       const { batch, statistics } = wanted;
       requireCodedFits(this.shape, wanted.coded, { backend: this.backend.backend, batch, statistics });
@@ -192,7 +134,7 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async extend(cache: KeyValueCache, tokenIds: NewTokens): Promise<Float32Array> {
-    this.checkCache(cache);
+    checkCache(cache);
     const lists: readonly ArrayLike<number>[] = isBatch(tokenIds) ? tokenIds : [tokenIds];
     if (lists.length !== cache.batch) {
       throw new KvlrError('invalid-argument', {
@@ -204,8 +146,8 @@ export class LoadedDecoder implements DecoderModel {
     const { guard } = this.open();
     for (const [sequence, ids] of lists.entries()) {
       // Behind a window the text may run on.
-      if (cache.window.window === 0) this.checkPositions(cache.lengths[sequence]! + (ids?.length ?? 0));
-      this.checkTokens(ids);
+      if (cache.window.window === 0) checkPositions(this.shape, cache.lengths[sequence]! + (ids?.length ?? 0));
+      checkTokens(this.shape, ids);
     }
     const release = cache.hold();
     try {
@@ -223,7 +165,7 @@ export class LoadedDecoder implements DecoderModel {
   }
 
   async logitsBehind(cache: KeyValueCache, tokenIds: ArrayLike<number>): Promise<Float32Array> {
-    this.checkCache(cache);
+    checkCache(cache);
     const { guard } = this.open();
     if (cache.batch !== 1) {
       throw new KvlrError('invalid-argument', {
@@ -232,8 +174,8 @@ export class LoadedDecoder implements DecoderModel {
         data: { batch: cache.batch },
       });
     }
-    if (cache.window.window === 0) this.checkPositions(cache.length + (tokenIds?.length ?? 0));
-    this.checkTokens(tokenIds);
+    if (cache.window.window === 0) checkPositions(this.shape, cache.length + (tokenIds?.length ?? 0));
+    checkTokens(this.shape, tokenIds);
     const release = cache.hold();
     try {
       const fused = await this.fused();
@@ -254,7 +196,7 @@ export class LoadedDecoder implements DecoderModel {
     sampling: RecordedSampling,
     lotTokens: number,
   ): Promise<RecordedDecoding | undefined> {
-    this.checkCache(cache);
+    checkCache(cache);
     const fused = await this.fused();
     return stepIsRecordable(this.shape, cache.dtype) && cache.coded === undefined
       ? new RecordedDecoding(fused, cache, sampling, lotTokens, true)
@@ -263,7 +205,7 @@ export class LoadedDecoder implements DecoderModel {
 
   async saveCache(cache: KeyValueCache): Promise<Uint8Array> {
     this.open();
-    this.checkCache(cache);
+    checkCache(cache);
     await this.activate();
     return saveCache(cache, this.id);
   }
@@ -277,7 +219,9 @@ export class LoadedDecoder implements DecoderModel {
       });
     }
     await this.activate();
-    return loadCache(bytes, this.shape, this.id, (settings) => this.checkCacheSize(settings));
+    return loadCache(bytes, this.shape, this.id, (settings) =>
+      checkCacheSize(this.shape, this.backend.backend, settings),
+    );
   }
 
   async savePacked(sink: TensorSink): Promise<void> {
@@ -295,7 +239,7 @@ export class LoadedDecoder implements DecoderModel {
     settings: GenerationSettings,
   ): AsyncGenerator<GeneratedToken, void, undefined> {
     checkGenerationSettings(settings);
-    if (settings.cache !== undefined) this.checkCache(settings.cache);
+    if (settings.cache !== undefined) checkCache(settings.cache);
     const { cacheSettings, guard } = this.open();
     checkPromptLength(this.shape, promptIds?.length, (settings.cache?.settings ?? cacheSettings).window ?? 0);
     await this.begin(promptIds);
@@ -323,7 +267,7 @@ export class LoadedDecoder implements DecoderModel {
   /** Checks the call and activates the model's backend. */
   private async begin(tokenIds: ArrayLike<number>): Promise<LoadedDecoderParts> {
     const parts = this.open();
-    this.checkTokens(tokenIds);
+    checkTokens(this.shape, tokenIds);
     await this.activate();
     return parts;
   }
@@ -333,65 +277,6 @@ export class LoadedDecoder implements DecoderModel {
       throw new KvlrError('invalid-argument', { message: 'expected a loaded model, got a disposed one.' });
     }
     return this.parts;
-  }
-
-  /** Throws 'invalid-argument' for a text beyond the model's last position. */
-  private checkPositions(tokens: number): void {
-    const { maxPositionEmbeddings } = this.shape;
-    // What has no length is refused as no list.
-    if (!(tokens > maxPositionEmbeddings)) return;
-    throw new KvlrError('invalid-argument', {
-      message: `expected a text of at most ${maxPositionEmbeddings} tokens, got ${tokens}.`,
-      hint: 'Shorten the text, for the model knows no positions beyond, or give the cache a window.',
-      where: { argument: 'tokenIds' },
-      data: { maxPositionEmbeddings, tokens },
-    });
-  }
-
-  private checkTokens(tokenIds: ArrayLike<number>): void {
-    if (typeof tokenIds?.length !== 'number') {
-      throw new KvlrError('invalid-argument', {
-        message: `expected a list of token ids, got ${tokenIds === null ? 'null' : typeof tokenIds}.`,
-        where: { argument: 'tokenIds' },
-      });
-    }
-    const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < this.vocabSize;
-    // No copy: a list may claim any length.
-    let place = 0;
-    while (place < tokenIds.length && isId(tokenIds[place])) place++;
-    if (tokenIds.length > 0 && place === tokenIds.length) return;
-    const foreign = tokenIds[place];
-    const received = tokenIds.length === 0 ? 'none' : JSON.stringify(foreign);
-    throw new KvlrError('invalid-argument', {
-      message: `expected at least one token id, each from 0 to ${this.vocabSize - 1}, got ${received}.`,
-      where: { argument: 'tokenIds' },
-      data: { vocabSize: this.vocabSize, tokenId: foreign },
-    });
-  }
-
-  /** Throws 'invalid-argument' for what is no cache in use of a model of this shape. */
-  private checkCache(cache: KeyValueCache): void {
-    if (!(cache instanceof KeyValueCache)) {
-      throw new KvlrError('invalid-argument', {
-        message: `expected a cache of createCache, got ${cache === null ? 'null' : typeof cache}.`,
-        where: { argument: 'cache' },
-      });
-    }
-    cache.requireUse();
-  }
-
-  /** Throws 'memory-exceeded' for a cache larger than a tensor can be, before anything is taken for it. */
-  private checkCacheSize(settings: CacheSettings): void {
-    const { batch, capacity, pageTokens, ...storage } = resolveCacheSettings(settings);
-    const bytes = cacheBytes(this.shape, { ...storage, capacity: capacity ?? pageTokens, batch });
-    const most = maxCacheBytes[this.backend.backend];
-    if (bytes <= most && batch <= maxBatch) return;
-    throw new KvlrError('memory-exceeded', {
-      message: `expected a cache of at most ${most} bytes and ${maxBatch} sequences, got ${bytes} bytes and ${batch} sequences.`,
-      hint: 'Ask for fewer tokens or sequences, or for a smaller dtype.',
-      where: { argument: 'capacity' },
-      data: { bytes, maxBytes: most, batch, maxBatch },
-    });
   }
 
   private async fused(): Promise<PackedDecoder> {

@@ -1,8 +1,8 @@
 import type { CheckpointLocation } from '@kvlr/checkpoint';
 import { type OpenSourceSettings, openSource } from '@kvlr/checkpoint/node';
 import type { ModelSource } from '@kvlr/core';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { loadModel as loadDecoder } from '../decoder/load-model.ts';
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import { isModelSource, type LanguageModel, type LanguageModelSettings, loadOpened } from '../text/language-model.ts';
 import { prepareNodeRuntime } from './prepare-node-runtime.ts';
 

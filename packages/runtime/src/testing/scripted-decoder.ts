@@ -1,4 +1,4 @@
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import type { GenerationSettings } from '../generation/generation-settings.ts';
 
 /** A decoder that says given tokens, however it is asked, and remembers how it was asked. */

@@ -1,5 +1,5 @@
 import { KvlrError, type Tokenizer } from '@kvlr/core';
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import type { GeneratedToken, GenerationSettings } from '../generation/generation-settings.ts';
 import { StopStrings, TextStream } from './text-stream.ts';
 

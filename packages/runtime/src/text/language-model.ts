@@ -6,8 +6,8 @@ import {
 } from '@kvlr/checkpoint';
 import type { EventListener, ModelSource, Tokenizer } from '@kvlr/core';
 import type { BackendChoice } from '../backends/select-backend.ts';
+import type { DecoderModel } from '../decoder/decoder-model.ts';
 import { type LoadModelSettings, loadModel as loadDecoder } from '../decoder/load-model.ts';
-import type { DecoderModel } from '../decoder/loaded-decoder.ts';
 import {
   type ChatMessage,
   type ChatSettings,
