@@ -119,7 +119,7 @@ export class RecordedDecoding {
     return this.step?.dispatches ?? 0;
   }
 
-  /** What each kind of dispatch of a step is; undefined before the first is recorded. */
+  /** The step as it is recorded now; undefined before the first. */
   get recordedStep(): RecordedStep | undefined {
     return this.step;
   }
