@@ -1,6 +1,5 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
-
-import type { DecoderShape } from '@kvlr/core';
+import { countParameters, type DecoderShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { refitsAlone, refitsOutput } from '@kvlr/recovery';
 import type { BackendName } from '@kvlr/runtime';
@@ -11,6 +10,7 @@ import { estimateDistillation, type ModelSize, modelSize, speeds, trainingSpeed 
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
+import { alternativesWork } from './stages/alternatives.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three, nearer where speeds were probed. */
 export interface CompressionEstimate extends ResultHeads {
@@ -73,6 +73,9 @@ export function estimateCompression(
   const evaluationTokens = evaluationSources * evaluation.windowsPerSource * predicted;
   const evaluationSeconds =
     (2 * forward(evaluationTokens, predicted)) / windowSpeed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
+  const compared = alternativesWork(recipe, countParameters(model), evaluationSources);
+  const comparisonSeconds =
+    forward(compared.tokens, compared.length) * (compared.passes / windowSpeed + compared.codedPasses / speed);
   const measured = recipe.budget.windowLength - 1;
   const measuredTokens = recipe.budget.windows * measured;
   const price = priceOfHeads(shape, plan);
@@ -94,6 +97,7 @@ export function estimateCompression(
     },
     ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / distillationSpeed }] : []),
     { title: 'evaluation', seconds: evaluationSeconds },
+    ...(plan.method ? [{ title: 'comparisons', seconds: comparisonSeconds }] : []),
   ];
 
   const statisticsBytes = 8 * size.statisticsNumbers;

@@ -7,6 +7,7 @@ import {
   type ModelSource,
   type WindowScores,
 } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
 import { comparePerplexities, type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { applyReconstruction, type ReconstructionRequest, reconstructBlocks } from '@kvlr/recovery';
 import type { Alternative, Alternatives } from '@kvlr/report';
@@ -25,6 +26,9 @@ const refitWindows = { training: 12, heldOut: 2 };
 
 /** Parameters times tokens, at most, that a cache of few bits is measured on: in kvlr's own kernels it is a minute or two on a core. */
 const mostCodedWork = 5e10;
+
+/** The caches of few bits. */
+const codedDtypes = ['int8', 'int4'] as const;
 
 export interface AlternativesRequest extends Pick<RecoveryRequest, 'settings' | 'text' | 'loadLayer'> {
   runner: ModelRunner;
@@ -87,6 +91,26 @@ function beginnings(windows: readonly EvaluationWindow[]): EvaluationWindow[] {
   return first.map((window) => ({ ...window, tokenIds: window.tokenIds.subarray(0, longestWindow) }));
 }
 
+/**
+ * What `measureAlternatives` takes of a model with so many parameters, by recipe: tokens of its windows, how often they pass through a
+ * model as in evaluation, and how often through kvlr's own kernels.
+ */
+export function alternativesWork(
+  { recovery, evaluation }: Pick<Recipe, 'recovery' | 'evaluation'>,
+  parameters: number,
+  sources: number,
+): { tokens: number; length: number; passes: number; codedPasses: number } {
+  const length = Math.min(evaluation.windowLength, longestWindow) - 1;
+  const tokens = sources * Math.min(evaluation.windowsPerSource, windowsPerSource) * length;
+  const settings = resolveRecovery(recovery);
+  const passes = 2 + (settings || recovery.distillation ? 1 : 0) + (settings && settings.settings.steps > 0 ? 1 : 0);
+  return { tokens, length, passes, codedPasses: takesCoded(parameters, tokens) ? 2 * codedDtypes.length : 0 };
+}
+
+function takesCoded(parameters: number, tokens: number): boolean {
+  return parameters * tokens <= mostCodedWork;
+}
+
 function candidatesOf(request: AlternativesRequest, windows: readonly EvaluationWindow[]): Candidate[] {
   const { base, closedForm, written, settings } = request;
   const candidates: Candidate[] = [{ heads: 'original', model: async () => base }];
@@ -96,8 +120,8 @@ function candidatesOf(request: AlternativesRequest, windows: readonly Evaluation
     candidates.push({ heads: 'refit', model: (stage) => refit(request, stage) });
   candidates.push({ heads: 'result', model: async () => written });
   const tokens = windows.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
-  if (countParameters(base) * tokens > mostCodedWork) return candidates;
-  for (const cacheDtype of ['int8', 'int4'] as const) {
+  if (!takesCoded(countParameters(base), tokens)) return candidates;
+  for (const cacheDtype of codedDtypes) {
     candidates.push(
       { heads: 'original', cacheDtype, model: async () => base },
       { heads: 'result', cacheDtype, model: async () => written },
