@@ -39,7 +39,7 @@ describe('kvlr recover', () => {
     expect(error).toMatch(/Training: 2 steps of \d+ tokens, about .* s each and .* in all on native code .* of memory/);
     const written = parseRecipeYaml(await readFile(place('recovered/recipe.yaml'), 'utf8'));
     expect(written).toMatchObject({
-      method: 'rope-averaged',
+      method: 'rope-averaged-received',
       keyValueHeads: 2,
       recovery: { distillation: { steps: 2 } },
     });

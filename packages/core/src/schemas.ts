@@ -150,7 +150,7 @@ const recipeSourceSchema = z.strictObject({
 /** Everything that decides a compression's result, as `recipe.yaml` holds it. Missing entries take their defaults. */
 export const recipeSchema = z.strictObject({
   version: z.literal(1).default(1),
-  method: methodSchema.default('rope-averaged'),
+  method: methodSchema.default('rope-averaged-received'),
   /** KV heads of the result: a count, or the share of the source's cache that they take. */
   keyValueHeads: z.union([z.int().min(1), z.strictObject({ keep: z.number().gt(0).max(1) })]).default({ keep: 0.5 }),
   /**

@@ -128,7 +128,7 @@ function requireWide({ model, method, uniform }: HeadsRequest): void {
   if (!allowsWideHeads(method)) {
     throw new KvlrError('invalid-argument', {
       message: `expected heads of the source's width for ${method.title}, got wider ones`,
-      hint: 'Take rope-averaged, or another method whose keys and values may have any rank.',
+      hint: 'Take rope-averaged-received, or another method whose keys and values may have any rank.',
       where: { argument: 'headWidth' },
       data: { method: method.title },
     });

@@ -13,7 +13,7 @@ describe('planCompression', () => {
     const run = await tinyRun();
     const plan = await planCompression({ ...run, modelLocation: 'someone/tiny' });
     expect(plan).toMatchObject({ keyValueHeads: 2, sourceDtype: 'F32', cache: { bytesPerToken: 2 * 2 * 4 * 8 * 4 } });
-    expect(plan.recipe).toMatchObject({ keyValueHeads: 2, method: 'rope-averaged' });
+    expect(plan.recipe).toMatchObject({ keyValueHeads: 2, method: 'rope-averaged-received' });
     expect(plan.recipe.source).toMatchObject({ modelId: run.model.id, location: 'someone/tiny' });
     expect((await compress({ ...run, modelLocation: 'someone/tiny' })).recipe).toEqual(plan.recipe);
   });

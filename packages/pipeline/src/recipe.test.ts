@@ -6,7 +6,7 @@ describe('recipes', () => {
   it('take their defaults', () => {
     expect(parseRecipe({})).toEqual({
       version: 1,
-      method: 'rope-averaged',
+      method: 'rope-averaged-received',
       keyValueHeads: { keep: 0.5 },
       headWidth: 'auto',
       grouping: 'contiguous',

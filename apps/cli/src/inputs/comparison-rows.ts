@@ -34,7 +34,7 @@ export interface ComparisonRowOptions {
 }
 
 /** One of each kind, for a first look: what the plain command compares. */
-export const shortList = ['mean-pool', 'align-then-merge', 'svd-w', 'svd-a', 'palu', 'rope-averaged'];
+export const shortList = ['mean-pool', 'align-then-merge', 'svd-w', 'svd-a', 'palu', 'rope-averaged-received'];
 
 /** The preset of reconstruction without --recover; undefined leaves the recipe's own. */
 export function defaultRecovery(options: ComparisonRowOptions): ComparisonRowOptions['recover'] {

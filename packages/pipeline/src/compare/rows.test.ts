@@ -21,8 +21,12 @@ describe('methodRows', () => {
     expect(described(methodRows({ ...half, methods: ['mean-pool'], recipes: bestRecipes }))).toEqual([
       ['mean-pool', 'Mean-pool', 'none'],
       ['rope-averaged-refit', 'RoPE-averaged, output refit', 'refit'],
-      ['quick', 'RoPE-averaged, heads widened, output refit', 'refit'],
-      ['default-recipe', 'Recipe: RoPE-averaged, heads widened, light block reconstruction', 'light'],
+      ['quick', 'RoPE-averaged, values by attention, heads widened, output refit', 'refit'],
+      [
+        'default-recipe',
+        'Recipe: RoPE-averaged, values by attention, heads widened, light block reconstruction',
+        'light',
+      ],
     ]);
   });
 
@@ -47,10 +51,13 @@ describe('methodRows', () => {
     expect(kept).toEqual([
       ['svd-w', 'SVD-w', 'uniform', undefined],
       ...[
-        ['default-recipe', 'Recipe: RoPE-averaged, heads widened, light block reconstruction, lost-energy budget'],
+        [
+          'default-recipe',
+          'Recipe: RoPE-averaged, values by attention, heads widened, light block reconstruction, lost-energy budget',
+        ],
         [
           'default-recipe+distilled',
-          'Recipe: RoPE-averaged, heads widened, light block reconstruction, distillation, lost-energy budget',
+          'Recipe: RoPE-averaged, values by attention, heads widened, light block reconstruction, distillation, lost-energy budget',
         ],
       ].map((row) => [...row, 'lost-energy', 'default-recipe']),
     ]);
@@ -59,14 +66,14 @@ describe('methodRows', () => {
     ]);
     const closed = { recovery: { preset: 'none' as const }, budget: { policy: 'progressive' } };
     expect(described(methodRows({ ...half, methods: [], recipe: closed }))).toEqual([
-      ['default-recipe', 'Recipe: RoPE-averaged, heads widened, progressive budget', 'none'],
+      ['default-recipe', 'Recipe: RoPE-averaged, values by attention, heads widened, progressive budget', 'none'],
     ]);
   });
 
   it('calls what follows the closed form by what it does, not by its preset', () => {
     const recovery = { preset: 'light', steps: 0 } as const;
     expect(described(methodRows({ ...half, methods: [], recipe: { recovery } }))).toEqual([
-      ['default-recipe', 'Recipe: RoPE-averaged, heads widened, output refit', 'light'],
+      ['default-recipe', 'Recipe: RoPE-averaged, values by attention, heads widened, output refit', 'light'],
     ]);
     const refitless = { recovery: { ...recovery, refitOutput: false } };
     expect(methodRows({ ...half, methods: [], recipe: refitless }).rows).toEqual([]);
@@ -109,13 +116,13 @@ describe('headWidthRows', () => {
 
 describe('initialisationRows', () => {
   it('sets every method before and after the reconstruction of the recipe', () => {
-    const wanted = { ...half, methods: ['mean-pool', 'rope-averaged'] };
+    const wanted = { ...half, methods: ['mean-pool', 'rope-averaged-received'] };
     const light = { recovery: { preset: 'light' as const } };
     expect(described(initialisationRows({ ...wanted, recipe: light }))).toEqual([
       ['mean-pool', 'Mean-pool', 'none'],
       ['mean-pool+light', 'Mean-pool, light block reconstruction', 'light'],
-      ['rope-averaged', 'RoPE-averaged', 'none'],
-      ['default-recipe', 'RoPE-averaged, light block reconstruction', 'light'],
+      ['rope-averaged-received', 'RoPE-averaged, values by attention', 'none'],
+      ['default-recipe', 'RoPE-averaged, values by attention, light block reconstruction', 'light'],
     ]);
     const none = { recovery: { preset: 'none' as const } };
     expect(initialisationRows({ ...wanted, recipe: none }).rows.map(({ name }) => name)).toEqual(wanted.methods);

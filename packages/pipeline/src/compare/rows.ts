@@ -63,7 +63,7 @@ export const recipeRowName = 'default-recipe';
  * the same recipe as a file.
  */
 export const bestRecipes: ReadonlyMap<string, ComparedRecipe> = new Map([
-  ['rope-averaged-refit', parseRecipe({ headWidth: 1, recovery: { preset: 'refit' } })],
+  ['rope-averaged-refit', parseRecipe({ method: 'rope-averaged', headWidth: 1, recovery: { preset: 'refit' } })],
   ['quick', parseRecipe({ recovery: { preset: 'refit' } })],
 ]);
 

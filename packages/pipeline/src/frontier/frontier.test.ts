@@ -30,7 +30,7 @@ describe('compareBytes', () => {
     const { base, points, contexts, notes } = report;
     expect(contexts).toEqual([base.windowLength - 1, 4096]);
     expect(points.map(({ heads, cache }) => [heads, cache])).toEqual(
-      ['base', 'rope-averaged-refit-2'].flatMap((heads) => names.slice(0, 5).map((cache) => [heads, cache])),
+      ['base', 'refit-2'].flatMap((heads) => names.slice(0, 5).map((cache) => [heads, cache])),
     );
     // The tiny model's heads are narrower than a block of llama.cpp's.
     expect(notes.filter((note) => /q4_0 is left out/.test(note))).toHaveLength(2);
@@ -73,8 +73,8 @@ describe('compareBytes', () => {
     const share = ({ bytes }: { bytes: number[] }) => bytes[0]! / report.baseBytes[0]!;
     expect(report.points.map((point) => [point.heads, share(point)])).toEqual([
       ['base', 1],
-      ['rope-averaged-refit-1x2', 1 / 2],
-      ['rope-averaged-refit-1', 1 / 4],
+      ['refit-1x2', 1 / 2],
+      ['refit-1', 1 / 4],
     ]);
   });
 

@@ -2,7 +2,7 @@ import { type ComparedRows, methodRows, type RowsRequest } from '../compare/rows
 import { parseRecipe } from '../recipe.ts';
 
 /**
- * Heads that a comparison at equal bytes sets beside the original's, at every ratio: the closed forms with refitted output projections, and
+ * Heads that a comparison at equal bytes sets beside the original's, at every ratio: its method with refitted output projections, and
  * the recipe itself where it goes beyond a closed form. None for a ratio of 1, and where the model has a single KV head.
  */
 export function headsRows(request: RowsRequest): ComparedRows {
@@ -10,10 +10,10 @@ export function headsRows(request: RowsRequest): ComparedRows {
   // All heads are the model's own.
   const ratios = request.ratios?.filter((ratio) => ratio < 1);
   if (request.model.shape.numKeyValueHeads === 1 || ratios?.length === 0) return { title, rows: [], notes: [] };
-  const { headWidth } = parseRecipe(request.recipe);
-  const refit = parseRecipe({ method: 'rope-averaged', headWidth, recovery: { preset: 'refit' } });
+  const { method, headWidth } = parseRecipe(request.recipe);
+  const refit = parseRecipe({ method, headWidth, recovery: { preset: 'refit' } });
   return {
-    ...methodRows({ ...request, ratios, methods: [], recipes: new Map([['rope-averaged-refit', refit]]) }),
+    ...methodRows({ ...request, ratios, methods: [], recipes: new Map([['refit', refit]]) }),
     title,
   };
 }
