@@ -63,21 +63,33 @@ function checkManifest(manifest) {
 }
 
 async function checkSize({ title, code, limit }) {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     stdin: { contents: code, resolveDir: root },
     bundle: true,
     minify: true,
     format: 'esm',
     platform: 'neutral',
     write: false,
+    metafile: true,
   });
   const bytes = outputFiles[0].contents;
   const size = { minified: bytes.length, compressed: gzipSync(bytes).length };
   console.log(`${kilobytes(size.minified)} minified, ${kilobytes(size.compressed)} with gzip: ${title}`);
+  console.log(`    of which ${sharesOfPackages(metafile).join(', ')}`);
   for (const [kind, most] of Object.entries(limit)) {
     if (size[kind] > most)
       report(`size of ${title}`, `expected at most ${kilobytes(most)} ${kind}, got ${kilobytes(size[kind])}`);
   }
+}
+
+/** Bytes of each package in what esbuild has written, the most first. */
+function sharesOfPackages({ outputs }) {
+  const bytes = new Map();
+  for (const [file, { bytesInOutput }] of Object.entries(Object.values(outputs)[0].inputs)) {
+    const name = /packages\/([^/]+)\/dist/.exec(file)?.[1];
+    if (name) bytes.set(name, (bytes.get(name) ?? 0) + bytesInOutput);
+  }
+  return [...bytes].sort(([, a], [, b]) => b - a).map(([name, size]) => `${name} ${kilobytes(size)}`);
 }
 
 const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`;
