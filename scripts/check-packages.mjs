@@ -14,11 +14,11 @@ const REPOSITORY = 'https://github.com/kvlr-js/kvlr';
 const CORE = ['linalg', 'rope', 'grouping', 'compression'];
 const SIZES = [
   {
-    title: 'one method (rope-averaged) and grouping, with what they take of linalg and rope',
-    code: `import { averagedKeys, centredValues, compressLayerByMethod, foldedKeys } from './packages/compression/dist/parts.js';
+    title: 'the default method and grouping, with what they take of linalg, rope and core',
+    code: `import { averagedKeys, compressLayerByMethod, foldedKeys, receivedValues } from './packages/compression/dist/parts.js';
       import { groupHeads } from './packages/grouping/dist/index.js';
       export const keys = foldedKeys(averagedKeys());
-      export { centredValues, compressLayerByMethod, groupHeads };`,
+      export { compressLayerByMethod, groupHeads, receivedValues };`,
     limit: { minified: 60_000, compressed: 23_000 },
   },
   {

@@ -24,6 +24,7 @@ export {
   attendedValueFactors,
   centredValues,
   meanPoolValues,
+  receivedValues,
   type SubspaceValueSettings,
   subspaceValues,
 } from './methods/values.ts';
