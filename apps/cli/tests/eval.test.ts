@@ -1,5 +1,7 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { runCli, runJson, TinyRun } from './support/tiny-run.ts';
+import { runCli, runJson, runToError, TinyRun } from './support/tiny-run.ts';
 
 const tiny = await TinyRun.create();
 afterAll(() => tiny.remove());
@@ -36,5 +38,36 @@ describe('kvlr eval --cache-dtype', () => {
     const { exitCode, error } = await runCli(evalArguments(...more));
     expect(exitCode).toBe(2);
     expect(error).toContain(message);
+  });
+});
+
+describe('kvlr eval --part', () => {
+  const against = ['--against', tiny.model];
+  const part = async (which: string) => {
+    const file = join(tiny.directory, `part-${which.replace('/', '-of-')}.json`);
+    await writeFile(file, JSON.stringify(await runJson(evalArguments(...against, '--part', which))));
+    return file;
+  };
+
+  it('takes windows apart, which kvlr merge puts together', async () => {
+    const files = [await part('1/2'), await part('2/2')];
+    const whole = await runJson(evalArguments(...against));
+    const merged = await runJson(['merge', ...files]);
+    expect(merged.results.kvlr_texts['perplexity,none']).toBeCloseTo(whole.results.kvlr_texts['perplexity,none'], 9);
+    expect(merged.kvlr).toEqual(whole.kvlr);
+    const { out } = await runCli(['merge', ...files]);
+    expect(out).toMatch(/in 2 parts/);
+    const missing = await runToError(['merge', files[0]!]);
+    expect([missing.code, missing.message]).toEqual(['run-mismatch', expect.stringContaining('none of 2')]);
+  });
+
+  it('refuses parts that are none, and what has no parts', async () => {
+    expect((await runCli(evalArguments('--part', '0/2'))).exitCode).toBe(2);
+    const tooMany = await runToError(evalArguments('--part', '3/9'));
+    expect([tooMany.code, tooMany.message]).toEqual(['invalid-argument', expect.stringContaining('of 2 windows')]);
+    const { exitCode, error } = await runCli(evalArguments('--part', '1/2', '--cache-dtype', 'int8'));
+    expect([exitCode, error]).toEqual([2, expect.stringContaining('--part with windows of texts')]);
+    await writeFile(join(tiny.directory, 'none.json'), '{}');
+    expect((await runToError(['merge', join(tiny.directory, 'none.json')])).code).toBe('file-malformed');
   });
 });

@@ -9,7 +9,13 @@ export {
   rolesOfAttentionWeights,
   type StockKeys,
 } from './artefacts/compressed-layer.ts';
-export type { CacheSize, EvaluationResult, Measurement, WindowScores } from './artefacts/evaluation-result.ts';
+export type {
+  CacheSize,
+  EvaluationResult,
+  Measurement,
+  PartOfWindows,
+  WindowScores,
+} from './artefacts/evaluation-result.ts';
 export type { CalibrationStatistics, LayerStatistics, StatisticsProvenance } from './artefacts/statistics.ts';
 export {
   type AdaptedDtype,

@@ -7,8 +7,8 @@ import {
   type RunControl,
   type WindowScores,
 } from '@kvlr/core';
-import { estimateMean, exponentiate } from './estimates.ts';
 import { compareLogits, type LogitComparison, scoreLogits } from './logits.ts';
+import { summariseScores } from './summarise-scores.ts';
 
 /** A piece of text to predict: all tokens but the first are predicted from the window's own earlier tokens. */
 export interface EvaluationWindow {
@@ -67,19 +67,13 @@ export async function evaluate(request: EvaluationRequest): Promise<EvaluationRe
       }),
   });
 
-  const tokensPerWindow = windowLength - 1;
-  const losses = scores.map(({ source, negativeLogLikelihood }) => ({
-    source,
-    mean: negativeLogLikelihood / tokensPerWindow,
-  }));
-  const sources = [...new Set(windows.map((window) => window.source))];
-  const perplexityBySource = Object.fromEntries(
-    sources.map((source) => {
-      const lossesOfSource = losses.filter((loss) => loss.source === source);
-      return [source, exponentiate(estimateMean(lossesOfSource, tokensPerWindow))] as const;
-    }),
-  );
-  const perplexity = exponentiate(estimateMean(losses, tokensPerWindow));
+  const result = summariseScores(listScores(scores, windowLength - 1), {
+    modelId: request.modelId,
+    baseModelId: base && (request.baseModelId ?? 'base'),
+    windowLength,
+    cache: request.cache,
+  });
+  const { perplexity } = result;
   if (Math.abs(perplexity.value / model.vocabSize - 1) < EQUAL_TO_GUESSING) {
     request.onEvent?.({
       type: 'warning',
@@ -87,17 +81,7 @@ export async function evaluate(request: EvaluationRequest): Promise<EvaluationRe
       data: { modelId: request.modelId, perplexity: perplexity.value, vocabSize: model.vocabSize },
     });
   }
-  return {
-    modelId: request.modelId,
-    tokenCount: windows.length * tokensPerWindow,
-    windowCount: windows.length,
-    windowLength,
-    perplexity,
-    perplexityBySource,
-    againstBase: base && summariseComparison(scores, request.baseModelId ?? 'base', tokensPerWindow),
-    windows: listScores(scores, tokensPerWindow),
-    cache: request.cache,
-  };
+  return result;
 }
 
 /** Relative to the size of the vocabulary, to which the perplexity of a model is equal that gives every token the same chance. */
@@ -105,35 +89,16 @@ const EQUAL_TO_GUESSING = 1e-3;
 
 function listScores(scores: readonly WindowScore[], tokensPerWindow: number): WindowScores {
   const comparisons = scores.flatMap(({ comparison }) => (comparison ? [comparison] : []));
+  const means = (read: (comparison: LogitComparison) => number) =>
+    comparisons.map((comparison) => read(comparison) / tokensPerWindow);
   return {
     sources: scores.map(({ source }) => source),
     negativeLogLikelihoods: scores.map((score) => score.negativeLogLikelihood / tokensPerWindow),
     ...(comparisons.length > 0 && {
-      klDivergences: comparisons.map((comparison) => comparison.klDivergence / tokensPerWindow),
-      topOneAgreements: comparisons.map((comparison) => comparison.topOneAgreements / tokensPerWindow),
+      baseNegativeLogLikelihoods: means((window) => window.baseNegativeLogLikelihood),
+      klDivergences: means((window) => window.klDivergence),
+      topOneAgreements: means((window) => window.topOneAgreements),
     }),
-  };
-}
-
-function summariseComparison(
-  scores: readonly WindowScore[],
-  baseModelId: string,
-  tokensPerWindow: number,
-): EvaluationResult['againstBase'] {
-  const estimate = (read: (comparison: LogitComparison) => number) => {
-    const means = scores.flatMap(({ source, comparison }) =>
-      comparison ? [{ source, mean: read(comparison) / tokensPerWindow }] : [],
-    );
-    return estimateMean(means, tokensPerWindow);
-  };
-  return {
-    baseModelId,
-    basePerplexity: exponentiate(estimate((window) => window.baseNegativeLogLikelihood)),
-    klDivergence: estimate((window) => window.klDivergence),
-    topOneAgreement: estimate((window) => window.topOneAgreements),
-    perplexityRatio: exponentiate(
-      estimate((window) => window.negativeLogLikelihood - window.baseNegativeLogLikelihood),
-    ),
   };
 }
 

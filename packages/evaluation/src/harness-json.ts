@@ -1,4 +1,11 @@
-import { type CacheSize, type EvaluationResult, KvlrError, type Measurement, type WindowScores } from '@kvlr/core';
+import {
+  type CacheSize,
+  type EvaluationResult,
+  KvlrError,
+  type Measurement,
+  type PartOfWindows,
+  type WindowScores,
+} from '@kvlr/core';
 
 /** Metrics of one task: "metric,filter" keys with numbers, "N/A" for an unknown standard error. */
 export interface HarnessTaskMetrics {
@@ -32,6 +39,7 @@ export interface HarnessResults {
     base_model_name?: string;
     window_length: number;
     token_count: number;
+    part?: PartOfWindows;
     windows?: WindowScores;
     cache: CacheSize;
   };
@@ -91,6 +99,7 @@ export function toHarnessJson(result: EvaluationResult, settings: HarnessSetting
       ...(againstBase && { base_model_name: againstBase.baseModelId }),
       window_length: result.windowLength,
       token_count: result.tokenCount,
+      ...(result.part && { part: result.part }),
       ...(result.windows && { windows: result.windows }),
       cache: result.cache,
     },
@@ -155,6 +164,7 @@ export function fromHarnessJson(json: unknown): EvaluationResult {
             topOneAgreement: overall('top_one_agreement'),
             perplexityRatio: overall('perplexity_ratio'),
           },
+    ...(details.part && { part: details.part }),
     ...(details.windows && { windows: details.windows }),
     cache: details.cache,
   };

@@ -22,3 +22,4 @@ export {
   toHarnessJson,
 } from './harness-json.ts';
 export { compareLogits, type LogitComparison, scoreLogits } from './logits.ts';
+export { mergeResults, type NamedResult } from './merge-results.ts';

@@ -1,19 +1,20 @@
 import { CalibrationText, mergeLayers, statisticsFromBundle, type TextDocument } from '@kvlr/calibration';
-import { type Checkpoint, KvlrError, type LayerStatistics, type StatisticsProvenance } from '@kvlr/core';
+import {
+  type Checkpoint,
+  KvlrError,
+  type LayerStatistics,
+  type PartOfWindows,
+  type StatisticsProvenance,
+} from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import type { RunSettings } from './compress.ts';
 import { ModelRunner } from './models/runner.ts';
+import { windowsOfPart } from './part-of-windows.ts';
 import { fitWindows } from './recipe.ts';
 import { artefactKey, jsonCodec, readBundle } from './run/artefact.ts';
 import { layerArtefactName, RunContext } from './run/context.ts';
 import { MemoryRunStore, type RunStore } from './run/store.ts';
 import { layerStatisticsCodec, type ModelStatistics, requireModel, sampleWindows } from './stages/statistics.ts';
-
-/** One of several equal parts of the calibration windows: the `part`-th of `parts`, from 1. */
-export interface CalibrationPart {
-  part: number;
-  parts: number;
-}
 
 export interface CalibrationRunRequest
   extends Pick<RunSettings, 'store' | 'runtime' | 'onEvent' | 'signal' | 'checkSource'> {
@@ -21,7 +22,7 @@ export interface CalibrationRunRequest
   texts: readonly TextDocument[];
   calibration: Recipe['calibration'];
   /** Default: all windows. */
-  part?: CalibrationPart | undefined;
+  part?: PartOfWindows | undefined;
 }
 
 /** Written when all layers are there. */
@@ -57,18 +58,6 @@ export async function calibrate(request: CalibrationRunRequest): Promise<Statist
   );
   await writeIndex(store, { provenance, numLayers: model.shape.numLayers });
   return provenance;
-}
-
-function windowsOfPart(windows: readonly Int32Array[], part: CalibrationPart | undefined): readonly Int32Array[] {
-  if (part === undefined) return windows;
-  const [from, to] = [part.part - 1, part.part].map((edge) => Math.round((edge * windows.length) / part.parts));
-  if (part.part >= 1 && part.part <= part.parts && from! < to!) return windows.slice(from, to);
-  throw new KvlrError('invalid-argument', {
-    message: `expected a part from 1 to ${part.parts} of ${windows.length} windows, got part ${part.part}`,
-    hint: 'Take at most as many parts as there are windows.',
-    where: { argument: 'part' },
-    data: { ...part, windows: windows.length },
-  });
 }
 
 /**

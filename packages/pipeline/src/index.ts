@@ -1,7 +1,6 @@
 export { compressionMethods } from '@kvlr/compression';
 export { describeCourse, type Instruction, parseInstructions } from '@kvlr/recovery';
 export {
-  type CalibrationPart,
   type CalibrationRunRequest,
   calibrate,
   type KeptStatistics,

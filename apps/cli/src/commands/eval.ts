@@ -1,4 +1,4 @@
-import { type CacheDtype, cacheDtypes, KvlrError } from '@kvlr/core';
+import { type CacheDtype, cacheDtypes, KvlrError, type PartOfWindows } from '@kvlr/core';
 import { toHarnessJson } from '@kvlr/evaluation';
 import { type CheckpointEvaluationRequest, evaluateCacheDtypes, evaluateCheckpoint, parseRecipe } from '@kvlr/pipeline';
 import { formatBytes } from '@kvlr/report';
@@ -16,7 +16,14 @@ import {
   modelArgument,
   modelArgumentHelp,
 } from '../options/options.ts';
-import { parseCacheDtypes, parseCount, parseCounts, parseNames, parseSeed } from '../options/parse-values.ts';
+import {
+  parseCacheDtypes,
+  parseCount,
+  parseCounts,
+  parseNames,
+  parsePart,
+  parseSeed,
+} from '../options/parse-values.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { type LongContextOptions, printLongContext } from './eval-long-context.ts';
 import { printRolling, type RollingOptions } from './eval-rolling.ts';
@@ -26,6 +33,7 @@ interface EvalOptions extends TextOptions, ComputeOptions, TaskOptions, LongCont
   against?: string;
   also?: string[];
   windows: number;
+  part?: PartOfWindows;
 }
 
 const defaults = parseRecipe({}).evaluation;
@@ -41,6 +49,8 @@ dtype beside f32.
 --stride scores whole texts, every token once: with the stride of a window as lm-evaluation-harness does, with a shorter one each token
 sees more of the text before it. --window-length then says how much is read at once.
 
+--part 3/16 takes the third sixteenth of the windows: parts can be evaluated on as many machines, and kvlr merge puts their results together.
+
 --long-context puts a passage and a name into texts of the length of the context, at several depths, and asks for them at the end.
 
 --tasks asks what lm-evaluation-harness asks, with its prompts and scores: ${taskNames}, or a YAML
@@ -54,7 +64,9 @@ Examples:
   kvlr eval ./small --against ./model --tasks piqa,arc_easy,hellaswag -o out/tasks
   kvlr eval --also out/half out/quarter --long-context --cache-dtype int8,int4 --cache-window 256
   kvlr eval --long-context --lengths 512 --cache f16+policy=snapkv+keep=25%
-  kvlr eval ./small --eval-text my-texts.jsonl --json > results.json`;
+  kvlr eval ./small --eval-text my-texts.jsonl --json > results.json
+  kvlr eval ./small --against ./model --part 3/16 --json > part-03.json
+  kvlr merge part-*.json`;
 
 export function define(command: Command, context: CommandContext): void {
   command
@@ -86,7 +98,8 @@ export function define(command: Command, context: CommandContext): void {
       'tokens a window; all but the first are predicted',
       parseCount,
       defaults.windowLength,
-    );
+    )
+    .option('--part <i/n>', 'the i-th of n equal parts of the windows (default: all)', parsePart);
   addComputeOptions(command)
     .addHelpText('after', afterHelp)
     .action(async (path: string | undefined, options: EvalOptions) => {
@@ -135,7 +148,7 @@ async function withModels<Value>(
 /** Options that only some ways to evaluate have, and what only those can set side by side. */
 function requireFitting(options: EvalOptions): void {
   const { tasks, longContext, stride, numFewshot, limit, output, cacheWindow, cacheSinks, lengths, probes } = options;
-  const { also, against, cacheDtype, cache } = options;
+  const { also, against, cacheDtype, cache, part } = options;
   const kinds = Object.entries({ tasks, 'long-context': longContext, stride }).filter(
     ([, value]) => value !== undefined,
   );
@@ -151,6 +164,7 @@ function requireFitting(options: EvalOptions): void {
     ...(tasks === undefined ? namesOfGiven({ 'num-fewshot': numFewshot, limit, output }, '--tasks') : []),
     ...(longContext === true ? [] : namesOfGiven({ lengths, probes }, '--long-context')),
     ...(kinds.length > 0 ? [] : namesOfGiven(ofAsking, '--tasks, --long-context or --stride')),
+    ...(part !== undefined && (kinds.length > 0 || cacheDtype !== undefined) ? ['--part with windows of texts'] : []),
     ...(kinds.length > 1 ? [`one of --${kinds.map(([name]) => name).join(', --')}`] : []),
   ];
   if (wrong.length === 0) return;
@@ -165,11 +179,14 @@ function namesOfGiven(values: Record<string, unknown>, needed: string): string[]
 }
 
 async function printEvaluation(model: OpenedModel, options: EvalOptions, context: CommandContext): Promise<void> {
-  const { against } = options;
+  const { against, part } = options;
   const evaluateAgainst = (base?: OpenedModel) =>
-    evaluateWith(model, options, context, (request) => evaluateCheckpoint({ ...request, base: base?.checkpoint }));
+    evaluateWith(model, options, context, (request) =>
+      evaluateCheckpoint({ ...request, base: base?.checkpoint, part }),
+    );
   const result = await withBase(options, context, evaluateAgainst);
-  context.print(`\n${model.name}${against === undefined ? '' : ` against ${against}`}\n`);
+  const ofPart = part === undefined ? '' : `, part ${part.part} of ${part.parts}`;
+  context.print(`\n${model.name}${against === undefined ? '' : ` against ${against}`}${ofPart}\n`);
   context.print(evaluationTerminal(result, context.terminal.styles));
   context.print(`\nPeak memory  ${formatBytes(peakMemoryBytes())}`);
   context.printJson(toHarnessJson(result, { date: new Date() }));

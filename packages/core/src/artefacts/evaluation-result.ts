@@ -15,9 +15,16 @@ export interface WindowScores {
   /** Source of text of each window. */
   sources: string[];
   negativeLogLikelihoods: number[];
-  /** KL(base || model) and the share of equal first choices; present against a base. */
+  /** What the base scored, KL(base || model) and the share of equal first choices; present against a base. */
+  baseNegativeLogLikelihoods?: number[];
   klDivergences?: number[];
   topOneAgreements?: number[];
+}
+
+/** One of several equal parts of a list of windows: the `part`-th of `parts`, from 1. */
+export interface PartOfWindows {
+  part: number;
+  parts: number;
 }
 
 /** Judgement of one model on one set of texts. */
@@ -40,6 +47,8 @@ export interface EvaluationResult {
     /** Perplexity ratio model / base, with the standard error of the paired difference over windows. */
     perplexityRatio: Measurement;
   };
+  /** Where only a part of the windows was evaluated. */
+  part?: PartOfWindows;
   /** Absent in results that were not made by `evaluate`. */
   windows?: WindowScores;
   cache: CacheSize;

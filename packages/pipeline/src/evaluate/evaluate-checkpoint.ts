@@ -7,12 +7,14 @@ import {
   type EvaluationResult,
   KvlrError,
   type LogitSource,
+  type PartOfWindows,
   type RunControl,
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { cachedLogits, type EvaluationWindow, evaluate } from '@kvlr/evaluation';
 import { attentionDtype, cacheElementBytes } from '../models/facts.ts';
 import { ModelRunner, type RunnerRequest } from '../models/runner.ts';
+import { windowsOfPart } from '../part-of-windows.ts';
 import { fitWindows } from '../recipe.ts';
 import { RunContext, type Stage } from '../run/context.ts';
 import { MemoryRunStore } from '../run/store.ts';
@@ -27,20 +29,22 @@ interface CommonRequest extends RunControl {
 export interface CheckpointEvaluationRequest extends CommonRequest {
   /** The model it was made from: adds KL divergence, agreement and the perplexity ratio. */
   base?: Checkpoint;
+  /** Default: all windows. Results of parts are put together by `mergeResults` of `@kvlr/evaluation`. */
+  part?: PartOfWindows | undefined;
 }
 
 /**
  * Perplexity of a checkpoint on texts, by source, and its distance from another one. What `kvlr eval` does.
  *
- * @throws KvlrError 'tokenizer-mismatch' when the two encode the texts differently, 'usage' when windows are longer than the
+ * @throws KvlrError 'invalid-argument' for a part without windows, 'tokenizer-mismatch' when the two encode the texts differently, 'usage' when windows are longer than the
  * context.
  */
 export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
-  const { model, base } = request;
+  const { model, base, part } = request;
   const fitted = fitRequest(request, base === undefined ? [model] : [model, base]);
-  const windows = await cutWindows(fitted, model);
+  const windows = windowsOfPart(await cutWindows(fitted, model), part);
   if (base) {
-    const windowsOfBase = await cutWindows(fitted, base);
+    const windowsOfBase = windowsOfPart(await cutWindows(fitted, base), part);
     const same = windows.every(({ tokenIds }, index) => tokenIds.join() === windowsOfBase[index]?.tokenIds.join());
     if (!same) throw differentTokenizers(model, base);
   }
@@ -48,7 +52,7 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
   const cache = cacheSize(model.shape, cacheElementBytes(attentionDtype(model)));
   const settings = { modelId: model.id, baseModelId: base?.id, windows, cache, compare: runner.compareLogits };
   const inputs = windows.map(({ tokenIds }) => tokenIds.slice(0, -1));
-  return evaluationStage(request, windows, ({ control }) =>
+  const result = await evaluationStage(request, windows, ({ control }) =>
     runner.use(
       model,
       inputs,
@@ -60,6 +64,7 @@ export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): 
       control,
     ),
   );
+  return { ...result, ...(part && { part }) };
 }
 
 export interface CacheDtypesRequest extends CommonRequest {
