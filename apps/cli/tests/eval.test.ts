@@ -63,7 +63,7 @@ describe('kvlr eval --part', () => {
 
   it('refuses parts that are none, and what has no parts', async () => {
     expect((await runCli(evalArguments('--part', '0/2'))).exitCode).toBe(2);
-    const tooMany = await runToError(evalArguments('--part', '3/9'));
+    const tooMany = await runToError(evalArguments('--part', '4/9'));
     expect([tooMany.code, tooMany.message]).toEqual(['invalid-argument', expect.stringContaining('of 2 windows')]);
     const { exitCode, error } = await runCli(evalArguments('--part', '1/2', '--cache-dtype', 'int8'));
     expect([exitCode, error]).toEqual([2, expect.stringContaining('--part with windows of texts')]);
