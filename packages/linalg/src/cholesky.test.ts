@@ -24,6 +24,26 @@ describe('cholesky', () => {
     expect(largestDifference(assemble(l, new Float64Array(7).fill(1), l).data, a.data)).toBeLessThan(1e-14);
   });
 
+  it('agrees beyond the size of a block, at its edges too', () => {
+    for (const size of [63, 64, 65, 129, 200]) {
+      const x = randomMatrix(size + 20, size, size);
+      const a = plainTransposeProduct(x, x);
+      const l = cholesky(a);
+      const peer = fromPeer(new CholeskyDecomposition(toPeer(a)).lowerTriangularMatrix);
+      expect(largestDifference(l.data, peer.data)).toBeLessThan(1e-12 * Math.max(...a.data));
+      const rhs = randomMatrix(size, 7, size + 1);
+      const expected = fromPeer(new CholeskyDecomposition(toPeer(a)).solve(toPeer(rhs)));
+      const scale = Math.max(...expected.data.map(Math.abs));
+      expect(largestDifference(solveCholesky(l, rhs).data, expected.data)).toBeLessThan(1e-9 * scale);
+    }
+  });
+
+  it('finds the row behind the first blocks where a matrix is no longer positive definite', () => {
+    const a = plainTransposeProduct(randomMatrix(200, 150, 3), randomMatrix(200, 150, 3));
+    a.data[140 * 150 + 140] = -1;
+    expectKvlrError(() => cholesky(a), 'numerical', /at row 140/);
+  });
+
   it('works at scales whose squares overflow', () => {
     for (const scale of [1e-150, 1e150]) {
       const a = symmetricWithSpectrum([3, 2, 1], 5);

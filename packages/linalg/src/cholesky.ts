@@ -1,22 +1,50 @@
 import { KvlrError } from '@kvlr/core';
 import { requireEqualSizes, requireFinite, requireSquare } from './input.ts';
 import { createMatrix, type Matrix } from './matrix.ts';
-import { dot } from './product/multiply.ts';
+import { addProduct, dot, type StridedVectors } from './product/multiply.ts';
 
 /**
- * The lower triangle L with positive diagonal and A = L L^T, row by row (Cholesky and Banachiewicz), so that the inner loop
- * is a dot product of two contiguous rows. Only the lower triangle of `a` is read.
+ * Rows that are factored or solved for at a time: what they take of the rows before them is one matrix product. Of 64 numbers in each
+ * row, sums of the plain loops inside a block stay in the first-level cache.
+ */
+const blockRows = 64;
+
+/**
+ * The lower triangle L with positive diagonal and A = L L^T, by blocks of rows: what earlier columns take off a block of columns is a
+ * matrix product, and inside the block the inner loop is a dot product of two contiguous rows (Cholesky and Banachiewicz). Only the
+ * lower triangle of `a` is read.
  * Throws KvlrError 'invalid-argument' (not square), 'non-finite', 'numerical' (not positive definite).
  */
 export function cholesky(a: Matrix): Matrix {
   requireSquare(a);
   requireFinite(a.data, a.cols);
   const n = a.rows;
-  const result = createMatrix(n, n);
+  const result = createMatrix(n, n, Float64Array.from(a.data));
   const l = result.data;
-  for (let i = 0; i < n; i += 1) {
-    for (let j = 0; j < i; j += 1) l[i * n + j] = (a.data[i * n + j]! - dot(l, i * n, j * n, j)) / l[j * n + j]!;
-    const pivot = a.data[i * n + i]! - dot(l, i * n, i * n, i);
+  for (let start = 0; start < n; start += blockRows) {
+    const end = Math.min(n, start + blockRows);
+    const earlier = { data: l.subarray(start * n), vectorStride: n, entryStride: 1 };
+    subtractProduct(
+      { ...earlier, count: n - start },
+      { ...earlier, count: end - start },
+      start,
+      l,
+      start * n + start,
+      n,
+    );
+    factorColumns(l, n, start, end);
+  }
+  return result;
+}
+
+/** Factors columns [start, end) of which earlier columns have taken their part, and clears what is right of the diagonal. */
+function factorColumns(l: Float64Array, n: number, start: number, end: number): void {
+  for (let i = start; i < n; i += 1) {
+    for (let j = start; j < Math.min(i, end); j += 1) {
+      l[i * n + j] = (l[i * n + j]! - dot(l, i * n + start, j * n + start, j - start)) / l[j * n + j]!;
+    }
+    if (i >= end) continue;
+    const pivot = l[i * n + i]! - dot(l, i * n + start, i * n + start, i - start);
     if (!(pivot > 0) || pivot === Number.POSITIVE_INFINITY) {
       throw new KvlrError('numerical', {
         message: `expected a positive definite matrix, got pivot ${pivot} at row ${i}`,
@@ -25,8 +53,8 @@ export function cholesky(a: Matrix): Matrix {
       });
     }
     l[i * n + i] = Math.sqrt(pivot);
+    l.fill(0, i * n + i + 1, (i + 1) * n);
   }
-  return result;
 }
 
 /**
@@ -53,7 +81,8 @@ export function solveRidge(gram: Matrix, rhs: Matrix, lambda: number): Matrix {
 }
 
 /**
- * X with L L^T X = B: forward, then back substitution, both on whole rows of X.
+ * X with L L^T X = B: forward, then back substitution, by blocks of rows of X: what the rows that are solved for already take off a block
+ * is a matrix product, the rest goes on whole rows.
  * `l` [n, n] from `cholesky`, `b` [n, m], result [n, m]. Throws KvlrError 'invalid-argument' when the sizes do not fit.
  */
 export function solveCholesky(l: Matrix, b: Matrix): Matrix {
@@ -62,18 +91,50 @@ export function solveCholesky(l: Matrix, b: Matrix): Matrix {
   const n = l.rows;
   const cols = b.cols;
   const x = Float64Array.from(b.data);
+  const solved = (from: number) => ({
+    ...{ data: x.subarray(from * cols), count: cols },
+    ...{ vectorStride: 1, entryStride: cols },
+  });
   const factors = new Float64Array(n);
-  for (let i = 0; i < n; i += 1) {
-    for (let k = 0; k < i; k += 1) factors[k] = l.data[i * n + k]!;
-    subtractRows(x, cols, i, factors, 0, i);
-    divideRow(x, cols, i, l.data[i * n + i]!);
+  for (let start = 0; start < n; start += blockRows) {
+    const end = Math.min(n, start + blockRows);
+    const left = { data: l.data.subarray(start * n), count: end - start, vectorStride: n, entryStride: 1 };
+    subtractProduct(left, solved(0), start, x, start * cols, cols);
+    for (let i = start; i < end; i += 1) {
+      for (let k = start; k < i; k += 1) factors[k] = l.data[i * n + k]!;
+      subtractRows(x, cols, i, factors, start, i);
+      divideRow(x, cols, i, l.data[i * n + i]!);
+    }
   }
-  for (let i = n - 1; i >= 0; i -= 1) {
-    for (let k = i + 1; k < n; k += 1) factors[k] = l.data[k * n + i]!;
-    subtractRows(x, cols, i, factors, i + 1, n);
-    divideRow(x, cols, i, l.data[i * n + i]!);
+  for (let start = blockRows * Math.floor((n - 1) / blockRows); start >= 0; start -= blockRows) {
+    const end = Math.min(n, start + blockRows);
+    const left = { data: l.data.subarray(end * n + start), count: end - start, vectorStride: 1, entryStride: n };
+    subtractProduct(left, solved(end), n - end, x, start * cols, cols);
+    for (let i = end - 1; i >= start; i -= 1) {
+      for (let k = i + 1; k < end; k += 1) factors[k] = l.data[k * n + i]!;
+      subtractRows(x, cols, i, factors, i + 1, end);
+      divideRow(x, cols, i, l.data[i * n + i]!);
+    }
   }
   return createMatrix(n, cols, x);
+}
+
+/** Takes the dot products of the left vectors with the right ones off a block of `target` that begins at `offset`. */
+function subtractProduct(
+  left: StridedVectors,
+  right: StridedVectors,
+  depth: number,
+  target: Float64Array,
+  offset: number,
+  stride: number,
+): void {
+  if (depth === 0) return;
+  const product = new Float64Array(left.count * right.count);
+  addProduct(left, right, depth, product, right.count);
+  for (let row = 0; row < left.count; row += 1) {
+    const to = offset + row * stride;
+    for (let col = 0; col < right.count; col += 1) target[to + col]! -= product[row * right.count + col]!;
+  }
 }
 
 /** Row `target` of x minus the sum of factors[k] times row k, start <= k < end; four rows in a pass. */

@@ -39,7 +39,7 @@ function multiplyStrided(left: StridedVectors, right: StridedVectors, depth: num
 }
 
 /** Where the vectors of one side of a product lie: entry k of vector v is data[v * vectorStride + k * entryStride]. */
-interface StridedVectors {
+export interface StridedVectors {
   data: Float64Array;
   count: number;
   vectorStride: number;

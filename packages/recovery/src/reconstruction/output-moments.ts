@@ -29,22 +29,48 @@ export interface OutputMoments {
 }
 
 /**
- * The change W of the output projection that minimises the weighted sum of |r - W^T o|^2 + lambda |W|^2 over the training windows. Of a few
- * strengths lambda, and of no change, the one with the least held-out error.
+ * Outputs by which a strength is chosen, evenly spread over those there are: what lambda does, it does to all of them alike, and a wide
+ * layer is solved for all of its outputs once, not for every strength.
+ */
+const OUTPUTS_LOOKED_AT = 256;
+
+/**
+ * The change W of the output projection that minimises the weighted sum of |r - W^T o|^2 + lambda |W|^2 over the training windows: of a few
+ * strengths lambda, the one with the least held-out error, and no change where that is worse than none.
  *
  * @returns Undefined where nothing could be solved: the attended values are all zero, or too large or too small for their numbers.
  */
 export function solveChange(train: OutputMoments, heldOut: OutputMoments): { change?: Matrix } | undefined {
-  let best: { change?: Matrix; error: number } = { error: heldOut.energy };
-  let isSolved = false;
+  const [some, someHeldOut] = [someOutputs(train), someOutputs(heldOut)];
+  let best: { ridge: number; error: number } | undefined;
   for (const ridge of RIDGES) {
-    const change = solve(train, ridge);
+    const change = solve(some, ridge);
     if (change === undefined) continue;
-    isSolved = true;
-    const error = heldOut.energy - 2 * innerProduct(change, heldOut.lack) + energyOf(change, heldOut.gram);
-    if (error < best.error) best = { change, error };
+    const error = addedError(change, someHeldOut);
+    if (best === undefined || error < best.error) best = { ridge, error };
   }
-  return isSolved ? best : undefined;
+  if (best === undefined) return undefined;
+  const change = solve(train, best.ridge);
+  return change !== undefined && addedError(change, heldOut) < 0 ? { change } : {};
+}
+
+/** What a change adds to the held-out error, heldOut.energy without one. */
+function addedError(change: Matrix, { gram, lack }: OutputMoments): number {
+  return energyOf(change, gram) - 2 * innerProduct(change, lack);
+}
+
+/** The moments with only so many columns of what is lacking. */
+function someOutputs(moments: OutputMoments): OutputMoments {
+  const { rows: count, cols, data } = moments.lack;
+  if (cols <= OUTPUTS_LOOKED_AT) return moments;
+  const lack = createMatrix(count, OUTPUTS_LOOKED_AT);
+  for (let row = 0; row < count; row++) {
+    for (let place = 0; place < OUTPUTS_LOOKED_AT; place++) {
+      const column = Math.floor((place * cols) / OUTPUTS_LOOKED_AT);
+      lack.data[row * OUTPUTS_LOOKED_AT + place] = data[row * cols + column]!;
+    }
+  }
+  return { ...moments, lack };
 }
 
 /** Undefined where the moments are not those of numbers that can be solved for. */
