@@ -80,8 +80,29 @@ it('kvlr eval --long-context sets caches side by side', async () => {
   expect(rows[1].cacheBytes).toBe(rows[0].cacheBytes / 4);
 });
 
+it('kvlr eval --long-context fits caches, sets each row beside the first, and goes on where it was cut', async () => {
+  const output = tiny.path('remembered');
+  const asked = evaluate(
+    ...['--long-context', '--lengths', '48', '--probes', '2', '--calibration', tiny.calibration, '-o', output],
+    ...['--cache', 'klt-2', 'f16+policy=snapkv+keep=50%'],
+  );
+  const { rows } = await runJson(asked);
+  const [base, fitted, shortened] = rows;
+  expect(base.change).toBeUndefined();
+  expect(fitted.cacheBytes).toBeLessThan(base.cacheBytes / 4);
+  const near = base.positions[0].perplexity.value;
+  expect(fitted.change.perplexities[0].value).toBeCloseTo(fitted.positions[0].perplexity.value / near, 9);
+  expect(shortened.change.copyGains).toHaveLength(3);
+  expect(await readFile(`${output}/long-context.md`, 'utf8')).toMatch(/^## Change of that perplexity against/m);
+
+  const again = await runCli([...asked, '--json']);
+  expect(again.error).toMatch(/\d+ answers are there from an earlier run/);
+  expect(JSON.parse(again.out).rows).toEqual(JSON.parse(JSON.stringify(rows)));
+});
+
 it.each([
   [['--limit', '3'], '--tasks with --limit'],
+  [['-o', 'out'], '--tasks or --long-context with --output'],
   [['--probes', '3'], '--long-context with --probes'],
   [['--cache-dtype', 'int8', '--against', 'embedded'], '--stride with --cache-dtype beside --against'],
   [['--tasks', 'piqa', '--long-context'], 'one of --tasks, --long-context'],

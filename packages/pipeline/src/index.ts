@@ -45,7 +45,13 @@ export { evaluateLongContext, type LongContextEvaluation, type LongContextReques
 export { compareRolling, evaluateRolling, type RollingEvaluation, type RollingRequest } from './evaluate/rolling.ts';
 export { type TaskEvaluation, taskReport } from './evaluate/task-report.ts';
 export type { TaskCache } from './evaluate/task-stage.ts';
-export { type CacheStatisticsRequest, cacheStatistics } from './frontier/cache-statistics.ts';
+export {
+  type CacheStatisticsRequest,
+  cacheStatistics,
+  type FittedStatistics,
+  gatherForCaches,
+  needsStatistics,
+} from './frontier/cache-statistics.ts';
 export { cacheCodecs, cachePolicies, comparedCaches, type NamedCache, resolveCache } from './frontier/caches.ts';
 export { type BytesComparisonRequest, compareBytes } from './frontier/compare-bytes.ts';
 export { type CacheEngine, type CacheEngineName, cacheEngines } from './frontier/engines.ts';

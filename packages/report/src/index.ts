@@ -70,6 +70,7 @@ export {
   compressionMarkdown,
   engineMarkdown,
   frontierMarkdown,
+  longContextMarkdown,
 } from './markdown/report-markdown.ts';
 export { cacheSvg } from './plots/cache-plot.ts';
 export { comparisonSvg } from './plots/comparison-plot.ts';

@@ -1,7 +1,9 @@
 export { readTaskFile, type TaskDefinition, type TaskFiles, type TaskGroup } from './definition/read-task.ts';
 export type { MetricName, TaskFields } from './definition/task-fields.ts';
 export {
+  compareLongContexts,
   type LongContextCell,
+  type LongContextChange,
   type LongContextResult,
   type LongContextSettings,
   type PositionPerplexity,
@@ -31,6 +33,7 @@ export {
   taskResultsFile,
 } from './results/task-results.ts';
 export { rollingWindows } from './scoring/encode-prompts.ts';
+export { keepScores } from './scoring/kept-scores.ts';
 export {
   aggregate,
   comparePaired,

@@ -1,7 +1,7 @@
 import { createRandom } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { probeLongContext } from './long-context.ts';
+import { compareLongContexts, probeLongContext } from './long-context.ts';
 import { characters, scriptedModel } from './testing/scripted-model.ts';
 
 const random = createRandom(3);
@@ -41,6 +41,18 @@ describe('probes of a long context', () => {
       [0, 0],
       [1, 1],
     ]);
+  });
+
+  it('are compared probe by probe and text by text', async () => {
+    const [long, short] = await Promise.all(
+      [500, 80].map((memory) => probeLongContext(remembering(memory), characters, texts, settings)),
+    );
+    const { copyGains, perplexities } = compareLongContexts(short!, long!);
+    expect(copyGains).toEqual([-1, 0, -1, 0].map((value) => ({ value, standardError: 0 })));
+    const [first] = perplexities;
+    const [losses, others] = [short!, long!].map(({ positions }) => positions[0]!.losses);
+    const mean = losses!.reduce((sum, loss, text) => sum + loss - others![text]!, 0) / losses!.length;
+    expect(first!.value).toBeCloseTo(Math.exp(mean), 12);
   });
 
   it('need texts that are long enough', async () => {

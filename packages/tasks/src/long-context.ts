@@ -22,6 +22,8 @@ export interface LongContextCell {
    * without the first time.
    */
   copyGain: MetricEstimate;
+  /** The same of each probe. */
+  copyGains: number[];
   /** Needle: how often the name that a sentence told is found likelier than three others; by chance a quarter. */
   needle: MetricEstimate;
 }
@@ -33,6 +35,8 @@ export interface PositionPerplexity {
   to: number;
   /** exp of the mean over texts. */
   perplexity: MetricEstimate;
+  /** Mean negative log-likelihood of these places in each text, nats a token. */
+  losses: number[];
 }
 
 export interface LongContextResult {
@@ -77,7 +81,7 @@ export async function probeLongContext(
         gains.push(await copyGain(model, tokenizer, pieces, length, depth));
         found.push(Number(await findsNeedle(model, tokenizer, pieces, length, depth)));
       }
-      cells.push({ length, depth, copyGain: meanOf(gains), needle: meanOf(found) });
+      cells.push({ length, depth, copyGain: meanOf(gains), copyGains: gains, needle: meanOf(found) });
       tellProgress(control, cells.length, total);
     }
   }
@@ -88,6 +92,28 @@ export async function probeLongContext(
 
 function tellProgress({ onEvent }: RunControl, completed: number, total: number): void {
   onEvent?.({ type: 'progress', stage: 'evaluation', completed, total, unit: 'cells', detail: 'long context' });
+}
+
+/** How a model does against another that was asked the same. */
+export interface LongContextChange {
+  /** Copying: gain less that of the other, nats a token, paired over probes, cell by cell. */
+  copyGains: MetricEstimate[];
+  /** Perplexity over that of the other, paired over texts, stretch by stretch. */
+  perplexities: MetricEstimate[];
+}
+
+/** Compares what two models remember, probe by probe and text by text, so that what is hard for both adds no uncertainty. */
+export function compareLongContexts(one: LongContextResult, other: LongContextResult): LongContextChange {
+  return {
+    copyGains: one.cells.map(({ copyGains }, cell) => meanOf(differences(copyGains, other.cells[cell]!.copyGains))),
+    perplexities: one.positions.map(({ losses }, stretch) =>
+      perplexityOf(differences(losses, other.positions[stretch]!.losses)),
+    ),
+  };
+}
+
+function differences(values: readonly number[], others: readonly number[]): number[] {
+  return values.map((value, index) => value - others[index]!);
 }
 
 function meanOf(values: readonly number[]): MetricEstimate {
@@ -201,10 +227,12 @@ async function perplexityByPosition(
       losses.push(-logLikelihood / (to - from));
     });
   }
-  return stretches.map(({ from, to, losses }) => {
-    const { value, standardError } = meanOf(losses);
-    const perplexity = Math.exp(value);
-    const error = standardError === undefined ? undefined : perplexity * standardError;
-    return { from, to, perplexity: { value: perplexity, standardError: error } };
-  });
+  return stretches.map(({ from, to, losses }) => ({ from, to, perplexity: perplexityOf(losses), losses }));
+}
+
+/** exp of the mean, its standard error by the delta method. */
+function perplexityOf(losses: readonly number[]): MetricEstimate {
+  const { value, standardError } = meanOf(losses);
+  const perplexity = Math.exp(value);
+  return { value: perplexity, standardError: standardError === undefined ? undefined : perplexity * standardError };
 }

@@ -25,7 +25,7 @@ export async function printRolling(
   const texts = await loadEvaluationTexts(options);
   await prepareNodeRuntime();
   const rows: (RollingEvaluation & { name: string })[] = [];
-  for (const { name, checkpoint, cache } of await conditionsOf(models, base, options)) {
+  for (const { name, checkpoint, cache } of await conditionsOf(models, base, options, context)) {
     const evaluation = await evaluateRolling({
       ...{ model: checkpoint, cache, texts, windowLength: options.windowLength - 1, stride: options.stride },
       runtime: runtimeOf(options),

@@ -5,11 +5,12 @@ import { formatBytes, taskHtml } from '@kvlr/report';
 import { tasksTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { type HarnessSample, harnessSamples, type TaskResultsFile, taskHash, taskResultsFile } from '@kvlr/tasks';
-import { loadDocuments, type OpenedTasks, openAnswerFile, openTasks } from '@kvlr/tasks/node';
+import { loadDocuments, type OpenedTasks, openTasks } from '@kvlr/tasks/node';
 import type { OpenedModel } from '../inputs/models.ts';
 import { peakMemoryBytes, runtimeOf } from '../machine.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
 import { type CacheOptions, conditionsOf } from './eval-conditions.ts';
+import { openKeptAnswers } from './kept-answers.ts';
 
 /** The options of `kvlr eval --tasks`. */
 export interface TaskOptions extends CacheOptions {
@@ -30,14 +31,10 @@ export async function printTasks(
   const opened = await openTasks(options.tasks!);
   const tasks = await loadTasks(opened, options, context);
   await prepareNodeRuntime();
-  if (output !== undefined) await mkdir(output, { recursive: true });
-  const answers = output === undefined ? undefined : await openAnswerFile(join(output, 'answers.jsonl'));
-  if (answers !== undefined && answers.known > 0) {
-    context.onEvent({ type: 'note', message: `${answers.known} answers are there from an earlier run.` });
-  }
+  const answers = output === undefined ? undefined : await openKeptAnswers(output, context);
   const evaluations: TaskEvaluation[] = [];
   try {
-    for (const { name, checkpoint, cache } of await conditionsOf(models, base, options)) {
+    for (const { name, checkpoint, cache } of await conditionsOf(models, base, options, context)) {
       const results = await evaluateTasks({
         ...{ model: checkpoint, tasks, cache, numFewshot, limit, answers },
         runtime: runtimeOf(options),

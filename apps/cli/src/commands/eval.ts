@@ -51,7 +51,8 @@ sees more of the text before it. --window-length then says how much is read at o
 
 --part 3/16 takes the third sixteenth of the windows: parts can be evaluated on as many machines, and kvlr merge puts their results together.
 
---long-context puts a passage and a name into texts of the length of the context, at several depths, and asks for them at the end.
+--long-context puts a passage and a name into texts of the length of the context, at several depths, and asks for them
+at the end. Every row is set beside the first, probe by probe; -o writes the tables as Markdown and goes on where a run was cut.
 
 --tasks asks what lm-evaluation-harness asks, with its prompts and scores: ${taskNames}, or a YAML
 file of your own in its form. Data of tasks that are not embedded (kvlr_...) comes from the Hugging Face hub, once. With --against or
@@ -87,9 +88,13 @@ export function define(command: Command, context: CommandContext): void {
     .option('--num-fewshot <n>', 'examples before each question (default: as the task says)', parseSeed)
     .option('--limit <n>', 'only the first n documents of each task: for testing, not for results', parseCount)
     .option('--cache-window <n>', 'also a cache that keeps the last n tokens, besides the first ones', parseCount)
-    .option('--cache <names...>', 'also caches by name, with any codec and policy: f16+policy=snapkv+keep=25%')
+    .option('--cache <names...>', 'also caches by name, with any codec and policy: klt-3, f16+policy=snapkv+keep=25%')
     .option('--cache-sinks <n>', 'how many first tokens such a cache keeps (default: 4)', parseSeed)
     .option('-o, --output <dir>', 'where results, samples and answers go; an interrupted run goes on from there');
+  command.option(
+    '--calibration <files...>',
+    'texts that caches such as klt-3 are fitted to (default: the embedded ones)',
+  );
   addTextOptions(command, { calibration: false, evaluation: true });
   command
     .option('--windows <n>', 'windows of each source', parseCount, defaults.windowsPerSource)
@@ -161,7 +166,8 @@ function requireFitting(options: EvalOptions): void {
     'cache-dtype beside --against': both,
   };
   const wrong = [
-    ...(tasks === undefined ? namesOfGiven({ 'num-fewshot': numFewshot, limit, output }, '--tasks') : []),
+    ...(tasks === undefined ? namesOfGiven({ 'num-fewshot': numFewshot, limit }, '--tasks') : []),
+    ...(tasks === undefined && longContext !== true ? namesOfGiven({ output }, '--tasks or --long-context') : []),
     ...(longContext === true ? [] : namesOfGiven({ lengths, probes }, '--long-context')),
     ...(kinds.length > 0 ? [] : namesOfGiven(ofAsking, '--tasks, --long-context or --stride')),
     ...(part !== undefined && (kinds.length > 0 || cacheDtype !== undefined) ? ['--part with windows of texts'] : []),

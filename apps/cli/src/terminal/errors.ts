@@ -47,7 +47,7 @@ const flagHints: Readonly<Record<string, FlagHint>> = {
     'Take a cache that kernels have, such as --cache int4 or channel-3, or --backend wasm. kvlr compare --bytes measures every codec and policy.',
   'invalid-argument headWidth': ({ hint }) => `${hint} --head-width 1x keeps the model's width.`,
   'invalid-argument statistics':
-    'kvlr generate fits klt caches to the model, and kvlr compare --bytes measures them; elsewhere take channel-3, int4 or the like.',
+    'kvlr generate and kvlr eval --cache fit klt caches to the model, and kvlr compare --bytes measures them; elsewhere take channel-3, int4 or the like.',
   'invalid-argument teacher': 'Name the model that this checkpoint was compressed from with --teacher.',
   'recipe-invalid headWidth': 'Use --budget uniform, or --head-width 1x.',
   'recipe-invalid recovery': 'Ask for --distill light or full, for --recover light or full, or for both.',

@@ -1,12 +1,20 @@
 import type { TextDocument } from '@kvlr/calibration';
 import { codedCacheBytes, codedCacheSize } from '@kvlr/core';
-import { type LongContextResult, type LongContextSettings, probeLongContext } from '@kvlr/tasks';
+import {
+  type AnswerStore,
+  keepScores,
+  type LongContextResult,
+  type LongContextSettings,
+  probeLongContext,
+} from '@kvlr/tasks';
 import { type AskedModel, askModel } from './task-stage.ts';
 
 export interface LongContextRequest extends AskedModel {
   /** Where fillers, passages and texts are cut from. */
   texts: readonly TextDocument[];
   settings?: LongContextSettings;
+  /** Where scores are kept, so that a run that was cut goes on. */
+  answers?: AnswerStore | undefined;
 }
 
 /** What a model with its cache remembers, and the bytes that it takes for it at the longest of the contexts. */
@@ -21,14 +29,19 @@ export interface LongContextEvaluation extends LongContextResult {
  * @throws KvlrError what `probeLongContext` throws, 'backend-unavailable', 'memory-exceeded'.
  */
 export async function evaluateLongContext(request: LongContextRequest): Promise<LongContextEvaluation> {
-  const { model, cache = {}, texts, settings } = request;
-  return askModel(request, 'Copies, needles and perplexity in a long context', async ({ taskModel, tokenizer }) => {
-    const tokens = texts.map(({ text }) => tokenizer.encode(text));
-    const result = await probeLongContext(taskModel, tokenizer, tokens, settings, request);
-    const longest = Math.max(...result.cells.map(({ length }) => length));
-    const { dtype = 'f32', window, sinks = 4, named } = cache;
-    if (named !== undefined) return { ...result, cacheBytes: codedCacheBytes(model.shape, named.cache, longest) };
-    const kept = window === undefined ? longest : Math.min(longest, window + sinks);
-    return { ...result, cacheBytes: kept * codedCacheSize(model.shape, dtype).bytesPerToken };
-  });
+  const { model, cache = {}, texts, settings, answers } = request;
+  return askModel(
+    request,
+    'Copies, needles and perplexity in a long context',
+    async ({ taskModel, tokenizer, modelKey }) => {
+      const asked = answers === undefined ? taskModel : keepScores(taskModel, modelKey, answers);
+      const tokens = texts.map(({ text }) => tokenizer.encode(text));
+      const result = await probeLongContext(asked, tokenizer, tokens, settings, request);
+      const longest = Math.max(...result.cells.map(({ length }) => length));
+      const { dtype = 'f32', window, sinks = 4, named } = cache;
+      if (named !== undefined) return { ...result, cacheBytes: codedCacheBytes(model.shape, named.cache, longest) };
+      const kept = window === undefined ? longest : Math.min(longest, window + sinks);
+      return { ...result, cacheBytes: kept * codedCacheSize(model.shape, dtype).bytesPerToken };
+    },
+  );
 }

@@ -1,6 +1,7 @@
 import type { Checkpoint, RunControl, Tokenizer } from '@kvlr/core';
 import { type BackendRequest, type CacheSettings, type DecoderModel, loadModel, selectBackend } from '@kvlr/runtime';
 import type { TaskModel } from '@kvlr/tasks';
+import type { FittedStatistics } from '../frontier/cache-statistics.ts';
 import type { NamedCache } from '../frontier/caches.ts';
 import { generatedCache } from '../frontier/generated-cache.ts';
 import { type BranchSource, chooseEngine, type EngineRequest, type NativeEngine } from '../models/engine.ts';
@@ -13,6 +14,8 @@ import { MemoryRunStore } from '../run/store.ts';
 export interface TaskCache extends Pick<CacheSettings, 'dtype' | 'window' | 'sinks'> {
   /** Any codec and policy, in place of the others. */
   named?: NamedCache | undefined;
+  /** What its codecs are fitted to, where they are. */
+  fitted?: FittedStatistics | undefined;
 }
 
 /** What is needed to ask a model. */
@@ -42,14 +45,17 @@ export async function askModel<Value>(
   const { model, cache = {}, runtime: { engine, nativeEngine, ...backendRequest } = {}, onEvent } = request;
   const tokenizer = await model.tokenizer();
   const { backend } = await selectBackend({ ...backendRequest, onEvent });
-  const { named, ...settings } = cache;
+  const { named, fitted, ...settings } = cache;
   const keepsAll = named === undefined && (cache.dtype ?? 'f32') === 'f32' && cache.window === undefined;
   const { native } = keepsAll ? await chooseEngine({ engine, nativeEngine }, backend, onEvent) : {};
   const means = native === undefined ? backend : `${native.name} and ${backend}`;
-  const kind = named === undefined ? [cache.dtype ?? 'f32', cache.window, cache.sinks] : [named.name, named.hash];
+  const kind =
+    named === undefined
+      ? [cache.dtype ?? 'f32', cache.window, cache.sinks]
+      : [named.name, named.hash, fitted?.textHash];
   const modelKey = JSON.stringify([model.id, means, ...kind]);
   return new RunContext(new MemoryRunStore(), request, false).stage('evaluation', title, async () => {
-    const kept = named === undefined ? settings : generatedCache(named);
+    const kept = named === undefined ? settings : generatedCache(named, fitted?.statistics);
     const behindCache = new CachedModel(() => loadModel(model, { backend, weights: 'f32', cache: kept }), tokenizer);
     const branches = native && (await loadBranches(native, model));
     try {

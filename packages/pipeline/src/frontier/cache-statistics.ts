@@ -51,21 +51,37 @@ const fittedWindows = 16;
 
 /** What a cache is fitted to; undefined where its codecs need to know nothing of the model. Throws 'run-mismatch' for kept statistics of another one. */
 export async function cacheStatistics(request: CacheStatisticsRequest): Promise<CacheStatistics | undefined> {
-  const { model, modelName, cache, kept, onEvent, signal } = request;
+  const { model, modelName, cache, kept } = request;
   if (!needsStatistics(cache)) return undefined;
   if (kept !== undefined) {
     requireModel(kept.statistics, { id: model.id, name: modelName }, kept.name);
     return (await readerKnowledge(model, (layer) => kept.statistics.layer(layer), []))(cache);
   }
+  return (await gatherForCaches(request))(cache).statistics;
+}
+
+/** What a cache is fitted to, and the SHA-256 of the texts that it was gathered on. */
+export interface FittedStatistics {
+  statistics: CacheStatistics;
+  textHash: string;
+}
+
+/** Gathers what caches are fitted to on calibration text, once for all caches of a model. */
+export async function gatherForCaches(
+  request: Omit<CacheStatisticsRequest, 'cache' | 'kept' | 'modelName'>,
+): Promise<(cache: NamedCache) => FittedStatistics> {
+  const { model, onEvent, signal } = request;
   const { calibration } = fitWindows({ calibration: parseRecipe({}).calibration }, model.shape);
   const text = new CalibrationText(await request.texts(), await model.tokenizer());
   const runner = await ModelRunner.create(request.runtime ?? {}, onEvent);
   const layers: LayerStatistics[] = [];
+  const textHash = await text.hash();
   await runner.gatherStatistics(model, {
     windows: sampleWindows(text, calibration, fittedWindows),
-    provenance: { modelId: model.id, textHash: await text.hash(), seed: calibration.seed },
+    provenance: { modelId: model.id, textHash, seed: calibration.seed },
     keep: async (layer) => void layers.push(layer),
     ...{ onEvent, signal },
   });
-  return (await readerKnowledge(model, async (layer) => layers[layer]!, []))(cache);
+  const knowledge = await readerKnowledge(model, async (layer) => layers[layer]!, []);
+  return (cache) => ({ statistics: knowledge(cache), textHash });
 }

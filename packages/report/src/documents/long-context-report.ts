@@ -8,6 +8,8 @@ export interface LongContextRow {
   cacheBytes: number;
   cells: { length: number; depth: number; copyGain: Measurement; needle: Measurement }[];
   positions: { from: number; to: number; perplexity: Measurement }[];
+  /** Against the first row, paired: ratios of perplexities, differences of copying gains. */
+  change?: { perplexities: Measurement[]; copyGains: Measurement[] } | undefined;
 }
 
 /** What models with their caches remember of long contexts, side by side; all were asked the same. */

@@ -3,6 +3,7 @@ import type { AttentionReport, BenchmarkReport, EngineReport } from '../document
 import type { ComparisonReport } from '../documents/comparison-report.ts';
 import type { CompressionReport } from '../documents/compression-report.ts';
 import type { FrontierReport } from '../documents/frontier-report.ts';
+import type { LongContextReport } from '../documents/long-context-report.ts';
 import { describeCacheElement, describeEvaluation, describeShape, listReferences } from '../format/describe.ts';
 import { stripControlCharacters } from '../format/format.ts';
 import { alternativesNote, alternativesTable } from '../tables/alternatives-table.ts';
@@ -24,6 +25,7 @@ import {
 import { energyTable } from '../tables/energy-table.ts';
 import { bestTable, frontierNotes, frontierTable } from '../tables/frontier-tables.ts';
 import { headsTable } from '../tables/heads-table.ts';
+import { longContextTables } from '../tables/long-context-tables.ts';
 import {
   cacheTable,
   cellText,
@@ -114,6 +116,16 @@ export function frontierMarkdown(report: FrontierReport, picture = 'frontier.svg
     markdownSection(frontierTable(report)),
     ...frontierNotes(report).map((note) => `> ${escapeMarkdown(note)}`),
     ...(report.environment ? [markdownSection(environmentTable(report.environment))] : []),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** What models with their caches remember of long contexts, as GitHub-flavoured Markdown. */
+export function longContextMarkdown(report: LongContextReport): string {
+  const parts = [
+    `# ${escapeMarkdown(report.title)}`,
+    ...longContextTables(report).map(markdownSection),
+    ...report.notes.map((note) => `> ${escapeMarkdown(note)}`),
   ];
   return `${parts.join('\n\n')}\n`;
 }
