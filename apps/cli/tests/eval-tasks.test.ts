@@ -52,6 +52,18 @@ describe('kvlr eval --tasks', () => {
     expect(again.out).toMatch(/^birds +2 +none +1 +3 +acc ↑ .* 0\.\d{4} ± 0\.\d{4}$/m);
   });
 
+  it('names the cache that was asked for in the results', async () => {
+    const cache = 'f16+policy=sinks+keep=25%';
+    const files = await runJson(
+      evaluate('--tasks', task, '--cache', cache, 'klt-2', '--calibration', tiny.calibration),
+    );
+    expect(files.map(({ kvlr }: { kvlr: object }) => kvlr)).toEqual([
+      { cache: {} },
+      { cache: { name: cache } },
+      { cache: { name: 'klt-2', fittedTo: expect.stringMatching(/^[0-9a-f]{64}$/) } },
+    ]);
+  });
+
   it('says of a limit that it is for trying things out', async () => {
     const { out } = await runCli(evaluate('--tasks', task, '--limit', '2', '--cache-dtype', 'int4'));
     expect(out).toMatch(/not for\s+results/);

@@ -43,8 +43,8 @@ export {
 export { evaluateTasks, type LoadedTask, type TasksRequest } from './evaluate/evaluate-tasks.ts';
 export { evaluateLongContext, type LongContextEvaluation, type LongContextRequest } from './evaluate/long-context.ts';
 export { compareRolling, evaluateRolling, type RollingEvaluation, type RollingRequest } from './evaluate/rolling.ts';
+export { describeTaskCache, type TaskCache } from './evaluate/task-cache.ts';
 export { type TaskEvaluation, taskReport } from './evaluate/task-report.ts';
-export type { TaskCache } from './evaluate/task-stage.ts';
 export {
   type CacheStatisticsRequest,
   cacheStatistics,

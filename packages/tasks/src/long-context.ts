@@ -24,7 +24,7 @@ export interface LongContextCell {
   copyGain: MetricEstimate;
   /** The same of each probe. */
   copyGains: number[];
-  /** Needle: how often the name that a sentence told is found likelier than three others; by chance a quarter. */
+  /** Needle: how often the name that a sentence told is found likelier than three others, by its first token; by chance a quarter. */
   needle: MetricEstimate;
 }
 
@@ -196,14 +196,21 @@ async function findsNeedle(
   const context = withInsertion(filler, tokenizer.encode(`${cue} ${told}.`), depth, tokenizer);
   const first = names.indexOf(told);
   const candidates = Array.from({ length: choiceCount }, (_, step) => names[(first + 2 * step) % names.length]!);
+  const asked = [...context, ...tokenizer.encode(cue)];
   const scores = await model.score(
-    candidates.map((name): ScoredSequence => {
-      const asked = [...context, ...tokenizer.encode(cue)];
-      return { tokenIds: Int32Array.from([...asked, ...tokenizer.encode(` ${name}`)]), from: asked.length };
-    }),
+    beginningsOf(candidates, tokenizer).map(
+      (ids): ScoredSequence => ({ tokenIds: Int32Array.from([...asked, ...ids]), from: asked.length }),
+    ),
   );
   const values = scores.map(({ logLikelihood }) => logLikelihood);
   return values.indexOf(Math.max(...values)) === 0;
+}
+
+/** The first token of each name, so that names of many tokens are not the less likely; whole names where that does not tell them apart. */
+function beginningsOf(candidates: readonly string[], tokenizer: Tokenizer): number[][] {
+  const whole = candidates.map((name) => tokenizer.encode(` ${name}`));
+  const differ = new Set(whole.map(([first]) => first)).size === candidates.length;
+  return differ ? whole.map((ids) => ids.slice(0, 1)) : whole;
 }
 
 /** Places double: 1 to 16, to 32, and so on. Each stretch is scored behind the ones before it. */

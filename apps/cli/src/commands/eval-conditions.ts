@@ -43,7 +43,7 @@ export async function conditionsOf(
     const fit = fitterOf(model, options, context);
     for (const cache of caches) {
       if (cache.dtype === 'f32') continue;
-      changed.push(conditionOf(model, { ...cache, ...(cache.named && (await fit(cache.named))) }));
+      changed.push(conditionOf(model, cache.named ? await fit(cache.named) : cache));
     }
   }
   return [...whole, ...changed];
@@ -52,13 +52,13 @@ export async function conditionsOf(
 /** Fits caches that have to know a model; what they have to know is gathered when the first of them comes. */
 function fitterOf({ checkpoint }: OpenedModel, options: CacheOptions, { onEvent, signal }: CommandContext) {
   let gathered: ReturnType<typeof gatherForCaches> | undefined;
-  return async (cache: NamedCache): Promise<Pick<TaskCache, 'fitted'>> => {
-    if (!needsStatistics(cache)) return {};
+  return async (cache: NamedCache): Promise<TaskCache> => {
+    if (!needsStatistics(cache)) return { named: cache };
     gathered ??= gatherForCaches({
       ...{ model: checkpoint, texts: () => loadCalibrationTexts(options), runtime: runtimeOf(options) },
       ...{ onEvent, signal },
     });
-    return { fitted: (await gathered)(cache) };
+    return { named: cache, fitted: (await gathered)(cache) };
   };
 }
 

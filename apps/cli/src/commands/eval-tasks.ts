@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { evaluateTasks, type LoadedTask, type TaskEvaluation, taskReport } from '@kvlr/pipeline';
+import { describeTaskCache, evaluateTasks, type LoadedTask, type TaskEvaluation, taskReport } from '@kvlr/pipeline';
 import { formatBytes, taskHtml } from '@kvlr/report';
 import { tasksTerminal } from '@kvlr/report/terminal';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
@@ -91,7 +91,7 @@ async function resultsOf(
     limit,
     date: new Date(),
     taskHashes: Object.fromEntries(await Promise.all(hashes)),
-    details: { cache: evaluation.cache },
+    details: { cache: describeTaskCache(evaluation.cache) },
   });
   if (output === undefined) return file;
   const directory = join(output, file.model_name_sanitized);

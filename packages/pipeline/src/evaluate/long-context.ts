@@ -1,5 +1,4 @@
 import type { TextDocument } from '@kvlr/calibration';
-import { codedCacheBytes, codedCacheSize } from '@kvlr/core';
 import {
   type AnswerStore,
   keepScores,
@@ -7,6 +6,7 @@ import {
   type LongContextSettings,
   probeLongContext,
 } from '@kvlr/tasks';
+import { taskCacheBytes } from './task-cache.ts';
 import { type AskedModel, askModel } from './task-stage.ts';
 
 export interface LongContextRequest extends AskedModel {
@@ -38,10 +38,7 @@ export async function evaluateLongContext(request: LongContextRequest): Promise<
       const tokens = texts.map(({ text }) => tokenizer.encode(text));
       const result = await probeLongContext(asked, tokenizer, tokens, settings, request);
       const longest = Math.max(...result.cells.map(({ length }) => length));
-      const { dtype = 'f32', window, sinks = 4, named } = cache;
-      if (named !== undefined) return { ...result, cacheBytes: codedCacheBytes(model.shape, named.cache, longest) };
-      const kept = window === undefined ? longest : Math.min(longest, window + sinks);
-      return { ...result, cacheBytes: kept * codedCacheSize(model.shape, dtype).bytesPerToken };
+      return { ...result, cacheBytes: taskCacheBytes(model.shape, cache, longest) };
     },
   );
 }

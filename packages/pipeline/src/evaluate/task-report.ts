@@ -1,7 +1,7 @@
-import { codedCacheSize, type DecoderShape } from '@kvlr/core';
+import type { DecoderShape } from '@kvlr/core';
 import type { TaskCondition, TaskDisagreement, TaskReport, TaskRow } from '@kvlr/report';
 import { comparePaired, metricsOf, partsOf, type TaskAnswer, type TaskPrompt, type TaskResult } from '@kvlr/tasks';
-import type { TaskCache } from './task-stage.ts';
+import { type TaskCache, taskCacheBytes } from './task-cache.ts';
 
 /** What one model, with its cache kept in one way, made of some tasks. */
 export interface TaskEvaluation {
@@ -16,6 +16,8 @@ export interface TaskEvaluation {
 
 /** Documents on which answers differ that a report shows at most. */
 const shownDisagreements = 12;
+/** Tokens at which bytes of caches are compared. */
+const reportedContext = 1024;
 /** Characters of the text before them. */
 const shownContext = 400;
 
@@ -42,7 +44,7 @@ export function taskReport(evaluations: readonly TaskEvaluation[], limit: number
 }
 
 function conditionOf({ name, shape, cache }: TaskEvaluation): TaskCondition {
-  return { name, bytesPerToken: codedCacheSize(shape, cache.dtype ?? 'f32').bytesPerToken };
+  return { name, cacheBytes: taskCacheBytes(shape, cache, reportedContext) };
 }
 
 function rowsOf(evaluations: readonly TaskEvaluation[], task: number): TaskRow[] {

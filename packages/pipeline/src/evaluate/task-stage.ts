@@ -1,22 +1,13 @@
 import type { Checkpoint, RunControl, Tokenizer } from '@kvlr/core';
-import { type BackendRequest, type CacheSettings, type DecoderModel, loadModel, selectBackend } from '@kvlr/runtime';
+import { type BackendRequest, type DecoderModel, loadModel, selectBackend } from '@kvlr/runtime';
 import type { TaskModel } from '@kvlr/tasks';
-import type { FittedStatistics } from '../frontier/cache-statistics.ts';
-import type { NamedCache } from '../frontier/caches.ts';
 import { generatedCache } from '../frontier/generated-cache.ts';
 import { type BranchSource, chooseEngine, type EngineRequest, type NativeEngine } from '../models/engine.ts';
 import { CachedTaskModel } from '../models/task-model.ts';
 import { WindowTaskModel } from '../models/window-task-model.ts';
 import { RunContext } from '../run/context.ts';
 import { MemoryRunStore } from '../run/store.ts';
-
-/** How the cache is kept while a model is asked. */
-export interface TaskCache extends Pick<CacheSettings, 'dtype' | 'window' | 'sinks'> {
-  /** Any codec and policy, in place of the others. */
-  named?: NamedCache | undefined;
-  /** What its codecs are fitted to, where they are. */
-  fitted?: FittedStatistics | undefined;
-}
+import type { TaskCache } from './task-cache.ts';
 
 /** What is needed to ask a model. */
 export interface AskedModel extends RunControl {

@@ -31,7 +31,13 @@ export class CachedTaskModel implements TaskModel {
 
   async score(sequences: readonly ScoredSequence[]): Promise<SequenceScore[]> {
     const scores: SequenceScore[] = [];
-    for (const sequence of sequences) scores.push(await this.scoreOne(sequence));
+    let before: { sequence: ScoredSequence; logits: Float32Array } | undefined;
+    for (const sequence of sequences) {
+      if (before === undefined || !readsTheSame(before.sequence, sequence)) {
+        before = this.fitsOnePiece(sequence) ? { sequence, logits: await this.logitsOf(sequence) } : undefined;
+      }
+      scores.push(before === undefined ? await this.scoreInPieces(sequence) : this.scoreRows(sequence, before.logits));
+    }
     return scores;
   }
 
@@ -49,13 +55,41 @@ export class CachedTaskModel implements TaskModel {
     this.cache.dispose();
   }
 
-  private async scoreOne({ tokenIds, from }: ScoredSequence): Promise<SequenceScore> {
-    const { cache, decoder, vocabSize } = this;
+  private fitsOnePiece({ tokenIds, from }: ScoredSequence): boolean {
+    return (tokenIds.length - from) * this.vocabSize <= maxLogits;
+  }
+
+  /** Reads what stands before the predicted tokens, but for the last token of it. */
+  private async readContext({ tokenIds, from }: ScoredSequence): Promise<void> {
+    const { cache, decoder } = this;
     const contextLength = from - 1;
     const shared = Math.min(sharedLength(cache, tokenIds), contextLength);
     const kept = cache.canTruncate(shared) ? shared : 0;
     cache.truncate(kept);
     if (contextLength > kept) await decoder.extend(cache, tokenIds.subarray(kept, contextLength));
+  }
+
+  /** Logits before all predicted tokens. */
+  private async logitsOf(sequence: ScoredSequence): Promise<Float32Array> {
+    await this.readContext(sequence);
+    return this.decoder.logitsBehind(this.cache, sequence.tokenIds.subarray(sequence.from - 1, -1));
+  }
+
+  private scoreRows({ tokenIds, from }: ScoredSequence, logits: Float32Array): SequenceScore {
+    const { vocabSize } = this;
+    const targets = tokenIds.subarray(from);
+    return {
+      logLikelihood: -scoreLogits(logits, targets, vocabSize),
+      isGreedy: targets.every((target, row) => isTop(logits, row * vocabSize, vocabSize, target)),
+    };
+  }
+
+  /** Where the logits are too many to be held at once. */
+  private async scoreInPieces(sequence: ScoredSequence): Promise<SequenceScore> {
+    const { cache, decoder, vocabSize } = this;
+    const { tokenIds, from } = sequence;
+    const contextLength = from - 1;
+    await this.readContext(sequence);
     const piece = Math.max(1, Math.floor(maxLogits / vocabSize));
     let logLikelihood = 0;
     let isGreedy = true;
@@ -68,6 +102,13 @@ export class CachedTaskModel implements TaskModel {
     }
     return { logLikelihood, isGreedy };
   }
+}
+
+/** Whether two sequences differ in their last token at most, which is only predicted. */
+function readsTheSame(one: ScoredSequence, other: ScoredSequence): boolean {
+  const { length } = one.tokenIds;
+  if (one.from !== other.from || length !== other.tokenIds.length) return false;
+  return commonLength(one.tokenIds, other.tokenIds) >= length - 1;
 }
 
 function sharedLength(cache: KeyValueCache, tokenIds: Int32Array): number {

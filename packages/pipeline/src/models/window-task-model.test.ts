@@ -24,6 +24,11 @@ const calls: ScoredSequence[][] = [
   [behind(9, 3, 9), behind(9, 1, 9), behind(9, 6, 9)],
   [behind(4, 5, 8), behind(6, 4, 3), behind(9, 2, 1)],
   [behind(9, 3, 9), { tokenIds: randomTokenIds(12, vocabSize, 77), from: 5 }],
+  [
+    behind(9, 1, 9),
+    { tokenIds: Int32Array.of(...question, 3), from: 9 },
+    { tokenIds: Int32Array.of(...question, 4), from: 9 },
+  ],
 ];
 
 it('scores in one window what texts score alone, and behind a cache', async () => {
@@ -48,7 +53,7 @@ it('scores in one window what texts score alone, and behind a cache', async () =
       expect(received[place]!.isGreedy).toBe(behindCache[place]!.isGreedy);
     }
   }
-  expect(windows).toEqual([3, 3, 1, 1]);
+  expect(windows).toEqual([3, 3, 1, 1, 3]);
   cached.dispose();
   decoder.dispose();
   native.dispose();

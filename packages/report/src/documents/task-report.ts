@@ -4,8 +4,8 @@ import type { Measurement } from '@kvlr/core';
 export interface TaskCondition {
   /** For people: the model, and its cache where that is not float32 and whole. */
   name: string;
-  /** Exact bytes of a token in the cache. */
-  bytesPerToken: number;
+  /** Exact bytes of the cache behind 1,024 tokens. */
+  cacheBytes: number;
 }
 
 /** One metric of one task, of every condition in their order. */

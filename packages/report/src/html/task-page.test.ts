@@ -7,8 +7,8 @@ import { taskHtml } from './task-page.ts';
 const report: TaskReport = {
   title: 'base against <small>',
   conditions: [
-    { name: 'base', bytesPerToken: 6144 },
-    { name: '<small>', bytesPerToken: 3072 },
+    { name: 'base', cacheBytes: 6144 * 1024 },
+    { name: '<small>', cacheBytes: 3072 * 1024 },
   ],
   rows: [
     {
@@ -34,7 +34,7 @@ describe('a report on tasks', () => {
   it('is a sound page with scores, plot and answers side by side', () => {
     const page = taskHtml(report);
     expect(findFaults(page)).toEqual([]);
-    for (const text of ['0.7500 ± 0.0101', '−0.0300 (−0.0398 to −0.0202)', '3 KiB', '&lt;b&gt;', 'document 7']) {
+    for (const text of ['0.7500 ± 0.0101', '−0.0300 (−0.0398 to −0.0202)', '3 MiB', '&lt;b&gt;', 'document 7']) {
       expect(page).toContain(text);
     }
   });

@@ -7,12 +7,12 @@ import { label, marker, type Plot, rule, seriesClass } from './plot.ts';
 const [plotTop, plotBottom] = [34, 196];
 
 /**
- * One metric of one task against the bytes of a token in the cache, a marker for each condition with one standard error to either side;
+ * One metric of one task against the bytes of the cache, a marker for each condition with one standard error to either side;
  * the line is at the first condition's value.
  */
 export function taskPlot({ conditions }: TaskReport, row: TaskRow, width = 400): Plot {
   const [plotLeft, plotRight] = [56, width - 20];
-  const bytes = conditions.map(({ bytesPerToken }) => bytesPerToken);
+  const bytes = conditions.map(({ cacheBytes }) => cacheBytes);
   const edges = row.values.flatMap(({ value, standardError = 0 }) => [value - standardError, value + standardError]);
   const [low, high] = [Math.min(...edges), Math.max(...edges)];
   const margin = (high - low || Math.abs(high) || 1) * 0.15;
@@ -31,7 +31,7 @@ export function taskPlot({ conditions }: TaskReport, row: TaskRow, width = 400):
     shapes.push(rule(x(size), plotBottom, x(size), plotBottom + 5, 'axis'));
     shapes.push(label(formatBytes(size), x(size), plotBottom + 20, { anchor: 'middle', className: 'muted' }));
   }
-  const text = 'KV cache of a token';
+  const text = 'KV cache at 1,024 tokens';
   shapes.push(label(text, plotRight, plotBottom + 40, { anchor: 'end', className: 'muted' }));
   const first = y(row.values[0]!.value);
   shapes.push(rule(plotLeft, first, plotRight, first, `thin ${seriesClass('base', 's')}`));
