@@ -235,7 +235,7 @@ class DemoPage {
       '#measured',
       `Agreement and perplexity on ${formatCount(tokens)} tokens of ${sources.join(', ')} that nothing was fitted to, in ${formatCount(windows)} ` +
         `windows of ${formatCount(windowLength)}; ± is one standard error over windows. Both models take the likeliest token each time. ` +
-        `Bytes a token are those of a context of ${formatCount(contextTokens)} tokens; of blocks of 32, the first 4 and the newest tokens stay in 16 bits. ` +
+        `Bytes a token are those of a context of ${formatCount(contextTokens)} tokens; in blocks of 32 tokens (▤) the first 4 and the newest stay in 16 bits. ` +
         'Speeds are of each model alone, over the whole text; on a model this small they say little about large ones.',
     );
   }

@@ -134,6 +134,16 @@ describe('parseRopeParameters', () => {
 });
 
 describe('formatRopeScaling', () => {
+  it("tells vLLM the factor of longrope's scores where there is one", () => {
+    const rope = {
+      ...{ type: 'longrope' as const, theta: 10000, factor: 1, originalMaxPositionEmbeddings: 64 },
+      ...{ shortFactor: [1, 2], longFactor: [1, 2] },
+    };
+    const written = formatRopeScaling({ ...rope, attentionFactor: 1.25 });
+    expect(written).toMatchObject({ attention_factor: 1.25, short_mscale: 1.25, long_mscale: 1.25 });
+    expect(formatRopeScaling({ ...rope, attentionFactor: 1 })).not.toHaveProperty('short_mscale');
+  });
+
   const positive = fc.double({ min: 1e-3, max: 1e6, noNaN: true });
   const maybe = fc.option(positive, { nil: undefined });
   const original = fc.constant(4096);

@@ -38,7 +38,13 @@ export function formatRopeScaling(rope: RopeParameters): Record<string, unknown>
   const { original_max_position_embeddings: original, ...others } = Object.fromEntries(fields);
   // transformers takes the context for the original one under 'dynamic', and warns of a field that it does not know.
   const withOriginal = original !== undefined && type !== 'dynamic';
-  return { rope_type: type, ...others, ...(withOriginal && { original_max_position_embeddings: original }) };
+  const { attentionFactor } = rope.type === 'longrope' ? rope : {};
+  return {
+    ...{ rope_type: type, ...others },
+    ...(withOriginal && { original_max_position_embeddings: original }),
+    // vLLM reads the factor of longrope by these names, and transformers warns of them: where it is 1 nobody needs them.
+    ...(attentionFactor && attentionFactor !== 1 && { short_mscale: attentionFactor, long_mscale: attentionFactor }),
+  };
 }
 
 /** Field of config.json for each parameter that is called otherwise. */
