@@ -63,7 +63,9 @@ async function reconstruct(
     const name = `${artefactNames.recovery}layer-${String(layer).padStart(3, '0')}.safetensors`;
     return { name, key, codec: layerCodec };
   };
-  return context.stage('recovery', `Block reconstruction (${recovery.preset})`, async (stage) => {
+  const title =
+    recovery.settings.steps === 0 ? 'Output projections refitted' : `Block reconstruction (${recovery.preset})`;
+  return context.stage('recovery', title, async (stage) => {
     const kept: ReconstructedLayer[] = [];
     for (let layer = 0; layer < numLayers; layer++) {
       const earlier = await stage.load(artefactOf(layer));

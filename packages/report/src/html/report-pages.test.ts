@@ -93,6 +93,17 @@ describe('compressionHtml', () => {
     expect(page).not.toContain('Layer 0');
   });
 
+  it('has a table and no curves of layers that were refitted and not trained', () => {
+    const report = exampleCompression();
+    report.reconstruction = [
+      { layer: 0, heldOutBefore: 0.02, heldOutAfter: 0.01, history: [{ step: 0, heldOutError: 0.02 }] },
+    ];
+    const page = compressionHtml(report);
+    expect(findFaults(page)).toEqual([]);
+    expect(page).toContain('Output projections refitted');
+    expect(page).not.toMatch(/Steps|reconstruction of layer/);
+  });
+
   it('stands degenerate spectra and histories', () => {
     const report = exampleCompression();
     report.spectra = [{ layer: 0, keysBeforeRope: [], keysAfterRope: [0, 0], values: new Float64Array([2]) }];

@@ -30,6 +30,7 @@ import {
   recipeTable,
   reconstructionTable,
   stageTable,
+  tookSteps,
 } from '../tables/compression-tables.ts';
 import { energyTable } from '../tables/energy-table.ts';
 import { headsTable } from '../tables/heads-table.ts';
@@ -140,6 +141,7 @@ function repeatSection({ repeat }: CompressionReport): Child {
 function reconstructionSection(report: CompressionReport): Child {
   const layers = report.reconstruction ?? [];
   if (layers.length === 0) return undefined;
+  if (!layers.some(tookSteps)) return htmlSection('What the refit took back', htmlTable(reconstructionTable(layers)));
   return htmlSection(
     'How block reconstruction went',
     htmlPanels(

@@ -104,19 +104,32 @@ export function qualityTable({ base, result }: CompressionReport): ReportTable |
   };
 }
 
-/** Held-out error of each layer before and after block reconstruction. */
+/** Whether a layer was trained behind the refit of its output projection. */
+export function tookSteps(layer: LayerReconstruction): boolean {
+  return lastStep(layer) > 0;
+}
+
+/** Held-out error of each layer before and after block reconstruction, or before and after the refit where no layer was trained. */
 export function reconstructionTable(layers: readonly LayerReconstruction[]): ReportTable {
+  const trained = layers.some(tookSteps);
   return {
-    caption: 'Block reconstruction, error on held-out calibration text',
-    columns: [left('Layer'), right('Closed form'), right('After'), right('Change'), right('Steps')],
+    caption: `${trained ? 'Block reconstruction' : 'Output projections refitted'}, error on held-out calibration text`,
+    columns: [
+      ...[left('Layer'), right('Closed form'), right('After'), right('Change')],
+      ...(trained ? [right('Steps')] : []),
+    ],
     rows: layers.map((layer) => [
       String(layer.layer),
       formatFineShare(layer.heldOutBefore),
       formatFineShare(layer.heldOutAfter),
       formatChange(layer.heldOutAfter / layer.heldOutBefore - 1),
-      formatCount(Math.max(0, ...layer.history.map((reading) => reading.step))),
+      ...(trained ? [formatCount(lastStep(layer))] : []),
     ]),
   };
+}
+
+function lastStep({ history }: LayerReconstruction): number {
+  return Math.max(0, ...history.map(({ step }) => step));
 }
 
 function flatten(value: unknown, path: string): [string, string][] {
