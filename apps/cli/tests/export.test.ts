@@ -11,7 +11,7 @@ describe('kvlr export --gguf', () => {
   it('takes the types of the model, says how much it wrote and what to do with it', async () => {
     const [file, packed] = [tiny.path('as-it-is.gguf'), tiny.path('packed.gguf')];
     const { out } = await runCli(['export', model, '--gguf', file]);
-    expect(out).toMatch(/as-it-is\.gguf: F32, [\d.]+ KiB\.\nNext: {2}llama-cli -m /);
+    expect(out).toMatch(/as-it-is\.gguf: F32, [\d.]+ KiB\.\nNext: {2}llama-server -m /);
     await runCli(['export', model, '--gguf', packed, '--dtype', 'Q8_0']);
     const again = await runCli(['export', packed, '--gguf', tiny.path('again.gguf'), '--json']);
     expect(JSON.parse(again.out)).toMatchObject({ dtype: 'Q8_0', bytes: (await stat(packed)).size });

@@ -69,7 +69,7 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
     return async ({ checkpoint }) => {
       const taken = dtype ?? dtypeOf(checkpoint);
       await writeGguf(gguf, checkpoint, checkpoint, { ...settings, name: basename(gguf, extname(gguf)), dtype: taken });
-      return { written: gguf, dtype: taken, summary: { gguf }, next: `llama-cli -m ${gguf}, of llama.cpp` };
+      return { written: gguf, dtype: taken, summary: { gguf }, next: `llama-server -m ${gguf}, of llama.cpp` };
     };
   }
   if (onnx !== undefined && gguf === undefined) {

@@ -27,7 +27,7 @@ function frontMatter(report: CompressionReport, stock: boolean): string {
   return `---\n${lines.join('\n')}\n---`;
 }
 
-const exportLine = 'npx kvlr export DIR --gguf model.gguf && llama-cli -m model.gguf -p "Once upon a time"';
+const exportLine = 'npx kvlr export DIR --gguf model.gguf && llama-server -m model.gguf';
 
 const stockLoading = `This is an ordinary grouped-query checkpoint: engines that load the base model load it unchanged. With \`DIR\` for this
 directory:

@@ -97,7 +97,7 @@ describe('modelCard', () => {
       'library_name: transformers',
       'AutoModelForCausalLM',
       'vllm serve',
-      'llama-cli',
+      'llama-server',
       'rope-exact',
       '30.61 ± 0.64',
       'under its licence: MIT.',
