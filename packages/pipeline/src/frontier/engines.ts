@@ -36,7 +36,7 @@ export const cacheEngines = {
     exactTokens: [],
     flags: ({ keys }) => (keys === 'fp8' ? '--kv-cache-dtype fp8' : undefined),
   },
-  transformers: halves('transformers', 'torch_dtype=torch.float16'),
+  transformers: halves('transformers', 'dtype=torch.float16'),
   'transformers.js': halves('transformers.js', "dtype: 'fp16'"),
   onnx: halves('ONNX Runtime', undefined),
   kvlr: {
