@@ -14,8 +14,14 @@ export default defineConfig({
   title: 'kvlr',
   description: 'Fewer KV heads for language models that you have',
   lastUpdated: false,
+  head: [['link', { rel: 'icon', href: 'data:,' }]],
   markdown: {
     config: (markdown) => {
+      // Indented blocks are commands: shown as fenced ones are, which scroll by themselves and can be copied.
+      markdown.renderer.rules.code_block = (tokens, index, options, environment, self) => {
+        tokens[index]!.info = 'sh';
+        return markdown.renderer.rules.fence!(tokens, index, options, environment, self);
+      };
       const render = markdown.renderer.rules.link_open!;
       markdown.renderer.rules.link_open = (tokens, index, options, environment, self) => {
         const token = tokens[index]!;
