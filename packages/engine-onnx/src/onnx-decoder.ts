@@ -14,6 +14,15 @@ import {
 import type { Tensor } from 'onnxruntime-node';
 import { GraphSession, type Tensors } from './graph-session.ts';
 import {
+  blockErrorGraph,
+  blockGradientGraph,
+  blockMomentGraph,
+  errorTap,
+  lackTap,
+  targetInput,
+  tokenWeightInput,
+} from './graphs/block-graphs.ts';
+import {
   type DecoderGraph,
   embeddingGraph,
   headGraph,
@@ -84,6 +93,30 @@ export interface OnnxTrainedLayer {
     upstream: Float32Array,
     trained: TrainedMatrices,
   ): Promise<{ stream: Float32Array; matrices: TrainedMatrices }>;
+}
+
+/** What an attention block is given and is to reach in one window. */
+export interface BlockWindow {
+  /** The stream before the block, and what the one behind it is to be, [tokens, hiddenSize]. */
+  stream: Float32Array;
+  target: Float32Array;
+  /** What a squared error of each token counts, [tokens]. */
+  weights: Float32Array;
+}
+
+/** One layer's attention in training. Errors are weighted sums of squares over tokens and the stream's numbers. */
+export interface OnnxTrainedBlock {
+  error(window: BlockWindow, trained: TrainedMatrices): Promise<number>;
+  /** The error and its gradients to the matrices. */
+  gradients(window: BlockWindow, trained: TrainedMatrices): Promise<{ error: number; matrices: TrainedMatrices }>;
+  /**
+   * Sums over tokens, weighted: attended values, times the residual factor, with themselves, [width, width], and with what the stream
+   * behind the block lacks, [width, hiddenSize]; and the error.
+   */
+  moments(
+    window: BlockWindow,
+    trained: TrainedMatrices,
+  ): Promise<{ gram: Float32Array; lack: Float32Array; energy: number }>;
 }
 
 /** What stands behind the last layer. */
@@ -162,19 +195,11 @@ export class OnnxDecoder {
   async loadTrainedLayer(layer: number, roles: readonly TensorRole[]): Promise<OnnxTrainedLayer> {
     const { shape } = this;
     const trained = new Set(roles);
-    const tensors = layerTensors(shape, layer);
-    const sizes = new Map(tensors.map((tensor) => [tensor.role, [...tensor.shape].reverse()]));
-    const frozen = await this.read(tensors.filter(({ role }) => !trained.has(role)));
+    const { inputsOf } = await this.readTrained(layer, layerTensors(shape, layer), roles);
     const kind = `${layerKind(shape, layer)} with ${roles}`;
     const forward = await this.session(kind, () => layerGraph(shape, layer, trained));
     const backward = () => this.session(`${kind} back`, () => layerGradientGraph(shape, layer, trained));
     if (roles.length > 0) await backward();
-    const inputsOf = (stream: Float32Array, matrices: TrainedMatrices): Tensors => ({
-      ...frozen,
-      ...Object.fromEntries(roles.map((role) => [role, this.tensor(matrices.get(role)!, sizes.get(role)!)])),
-      ...this.positionsOf(layer, this.inOrder(stream.length / shape.hiddenSize)),
-      [streamInput]: this.streamOf(stream),
-    });
     return {
       pass: async (stream, matrices) => valuesOf((await forward.run(inputsOf(stream, matrices))).result),
       gradients: async (stream, upstream, matrices) => {
@@ -186,6 +211,57 @@ export class OnnxDecoder {
         };
       },
     };
+  }
+
+  /** Reads a layer's attention without what is in training. Throws as `loadTrainedLayer` does. */
+  async loadTrainedBlock(layer: number, roles: readonly TensorRole[]): Promise<OnnxTrainedBlock> {
+    const { shape } = this;
+    const trained = new Set(roles);
+    const attention = layerTensors(shape, layer).filter(({ part }) => part === 'attention');
+    const { inputsOf } = await this.readTrained(layer, attention, roles);
+    const kind = `attention of ${layerKind(shape, layer)} with ${roles}`;
+    const graphs = { error: blockErrorGraph, gradients: blockGradientGraph, moments: blockMomentGraph };
+    // What has no gradient says so now.
+    blockGradientGraph(shape, layer, trained);
+    const sessionOf = (name: keyof typeof graphs) =>
+      this.session(`${name} of ${kind}`, () => graphs[name](shape, layer, trained));
+    const feeds = ({ stream, target, weights }: BlockWindow, matrices: TrainedMatrices): Tensors => ({
+      ...inputsOf(stream, matrices),
+      [targetInput]: this.streamOf(target),
+      [tokenWeightInput]: this.tensor(weights, [weights.length, 1]),
+    });
+    return {
+      error: async (window, matrices) => {
+        const { result } = await (await sessionOf('error')).run(feeds(window, matrices));
+        return sumOf(valuesOf(result));
+      },
+      gradients: async (window, matrices) => {
+        const { result, tapped } = await (await sessionOf('gradients')).run(feeds(window, matrices), roles);
+        const found = roles.map((role, place) => [role, valuesOf(tapped[place]!)] as const);
+        return { error: sumOf(valuesOf(result)), matrices: new Map(found) };
+      },
+      moments: async ({ weights, ...window }, matrices) => {
+        const inputs = feeds({ ...window, weights: weights.map(Math.sqrt) }, matrices);
+        const { result, tapped } = await (await sessionOf('moments')).run(inputs, [lackTap, errorTap]);
+        const [lack, energies] = tapped.map(valuesOf) as [Float32Array, Float32Array];
+        return { gram: valuesOf(result), lack, energy: sumOf(energies) };
+      },
+    };
+  }
+
+  /** Reads what of a layer is not in training, and tells what its graphs are given for a window. */
+  private async readTrained(layer: number, tensors: readonly DecoderTensor[], roles: readonly TensorRole[]) {
+    const { shape } = this;
+    const trained = new Set(roles);
+    const sizes = new Map(tensors.map((tensor) => [tensor.role, [...tensor.shape].reverse()]));
+    const frozen = await this.read(tensors.filter(({ role }) => !trained.has(role)));
+    const inputsOf = (stream: Float32Array, matrices: TrainedMatrices): Tensors => ({
+      ...frozen,
+      ...Object.fromEntries(roles.map((role) => [role, this.tensor(matrices.get(role)!, sizes.get(role)!)])),
+      ...this.positionsOf(layer, this.inOrder(stream.length / shape.hiddenSize)),
+      [streamInput]: this.streamOf(stream),
+    });
+    return { inputsOf };
   }
 
   /** Reads the head, its table only where it is small. Throws as `loadLayer` does. */
@@ -286,4 +362,9 @@ export class OnnxDecoder {
 
 function valuesOf(tensor: Tensor): Float32Array {
   return tensor.data as Float32Array;
+}
+
+/** In Float64. */
+function sumOf(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }

@@ -1,5 +1,11 @@
 import { type ModelSource, type RunControl, type TensorRole, throwIfAborted } from '@kvlr/core';
-import { OnnxDecoder, type OnnxSettings, type OnnxTrainedLayer, type TrainedMatrices } from './onnx-decoder.ts';
+import {
+  OnnxDecoder,
+  type OnnxSettings,
+  type OnnxTrainedBlock,
+  type OnnxTrainedLayer,
+  type TrainedMatrices,
+} from './onnx-decoder.ts';
 
 /** A decoder in training: its layers forwards and backwards, in float32. Calls come one after another. */
 export interface OnnxTrainingModel {
@@ -44,4 +50,20 @@ export async function loadOnnxTrainingModel(
     gradients: (layer, ...inputs) => layers[layer]!.gradients(...inputs),
     dispose: () => decoder.close(),
   };
+}
+
+/**
+ * Loads one layer's attention for training on ONNX Runtime; the caller disposes it.
+ *
+ * @param roles What is trained: its values come with every call.
+ * @throws KvlrError what `OnnxDecoder.open` and its `loadTrainedBlock` throw.
+ */
+export async function loadOnnxTrainedBlock(
+  source: ModelSource,
+  layer: number,
+  roles: readonly TensorRole[],
+  settings: OnnxSettings = {},
+): Promise<OnnxTrainedBlock & { dispose(): void }> {
+  const decoder = await OnnxDecoder.open(source, settings);
+  return { ...(await decoder.loadTrainedBlock(layer, roles)), dispose: () => decoder.close() };
 }

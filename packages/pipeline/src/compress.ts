@@ -119,7 +119,7 @@ export async function compress(request: CompressionRequest): Promise<Compression
     evaluation && request.alternatives
       ? await measureAlternatives(context, {
           ...{ runner, base: model, closedForm: compressed.closedForm, written, windows, bytesPerElement },
-          ...{ settings: recipe.recovery, text: texts.calibration, loadLayer: runner.loadNativeLayer },
+          ...{ settings: recipe.recovery, text: texts.calibration, native: runner.nativeReconstruction },
           key: keys.evaluation,
         })
       : undefined;
@@ -221,7 +221,7 @@ export async function compressLayers(
   const settings = recipe.recovery;
   const recovered = await recoverStudent(context, {
     ...{ teacher: model, student, settings, text, key: keys.recovery },
-    ...{ loadLayer: runner.loadNativeLayer, native: runner.nativeTraining, backend: runner.choice.backend },
+    ...{ native: runner.nativeTraining, nativeBlocks: runner.nativeReconstruction, backend: runner.choice.backend },
   });
   const result =
     recipe.keyScales === 'balanced' ? await withBalancedKeys(recovered.model, statistics!) : recovered.model;

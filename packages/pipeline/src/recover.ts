@@ -99,8 +99,8 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
       key: await artefactKey(inputs, resolved),
     },
     backend: runner.choice.backend,
-    loadLayer: runner.loadNativeLayer,
     native: runner.nativeTraining,
+    nativeBlocks: runner.nativeReconstruction,
   });
   const { history, course } = recovered;
   const written = roundModel(recovered.model, model, undefined);

@@ -23,8 +23,10 @@ export {
   instructionWindows,
   parseInstructions,
 } from './instructions/instructions.ts';
-export type { NativeTraining, NativeTrainingModel, TrainedValues } from './native/native-training.ts';
+export type { NativeBlock, NativeTraining, NativeTrainingModel, TrainedValues } from './native/native-training.ts';
+export type { LoadLayer, PassableLayer } from './reconstruction/layer-passes.ts';
 export {
+  type NativeReconstruction,
   type ReconstructionRequest,
   type ReconstructionResult,
   reconstructBlocks,
@@ -42,7 +44,7 @@ export {
   refitsAlone,
   refitsOutput,
   resolveReconstructionSettings,
+  trainsNatively,
 } from './reconstruction/reconstruction-settings.ts';
-export type { LoadLayer, PassableLayer } from './reconstruction/refit-blocks.ts';
 export type { LowRankUpdate } from './training/low-rank-adapters.ts';
 export { attentionTargets, type TrainingTarget, trainingTargets } from './training/targets.ts';

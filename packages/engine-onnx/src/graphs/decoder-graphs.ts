@@ -32,7 +32,7 @@ export const learnedInput = 'learned';
 /** Input of a layer's gradients: that to the stream behind the layer, [tokens, hiddenSize]. */
 export const upstreamInput = 'upstream';
 /** Name of the dimension that is as long as the window. */
-const tokens = 'tokens';
+export const tokens = 'tokens';
 
 /** From rows of the embedding table [tokens, width] to the stream before the first layer. */
 export function embeddingGraph(shape: DecoderShape): DecoderGraph {
@@ -86,13 +86,26 @@ function layerValues(
 ): { result: string; values: AttentionValues } {
   const { blocks } = shape;
   const values = attentionBlock(operations, streamInput, shape, layer);
-  const residual = (stream: string, role: 'attentionNorm' | 'feedForwardNorm') =>
-    blocks.residual === 'normed' ? operations.normByRole(stream, role) : stream;
-  const added = operations.node('Add', [residual(streamInput, 'attentionNorm'), values.blockOutput]);
-  const between = blocks.after === 'stream' ? operations.normByRole(added, 'attentionOutputNorm') : added;
+  const between = streamAfterAttention(operations, values.blockOutput, shape);
   const block = feedForwardBlock(operations, blocks.parallel ? streamInput : between, shape);
-  const sum = operations.node('Add', [residual(between, 'feedForwardNorm'), block]);
+  const sum = operations.node('Add', [residualOf(operations, between, 'feedForwardNorm', shape), block]);
   return { result: blocks.after === 'stream' ? operations.normByRole(sum, 'feedForwardOutputNorm') : sum, values };
+}
+
+/** The stream behind a layer's attention, from what the block gives. */
+export function streamAfterAttention(operations: DecoderOperations, blockOutput: string, shape: DecoderShape): string {
+  const added = operations.node('Add', [residualOf(operations, streamInput, 'attentionNorm', shape), blockOutput]);
+  return shape.blocks.after === 'stream' ? operations.normByRole(added, 'attentionOutputNorm') : added;
+}
+
+/** What a block's output is added to. */
+function residualOf(
+  operations: DecoderOperations,
+  stream: string,
+  role: 'attentionNorm' | 'feedForwardNorm',
+  { blocks }: DecoderShape,
+): string {
+  return blocks.residual === 'normed' ? operations.normByRole(stream, role) : stream;
 }
 
 /** Layers of equal kinds share a graph. */
@@ -142,7 +155,8 @@ function feedForwardBlock(operations: DecoderOperations, stream: string, shape: 
   return operations.scaled(normed, blocks.residualScale);
 }
 
-function openLayer(
+/** A graph with a stream, weights and positions of a layer as its inputs. */
+export function openLayer(
   shape: DecoderShape,
   layer: number,
   weights: readonly DecoderTensor[],
@@ -169,7 +183,8 @@ function openGraph(
   return { graph, operations: new DecoderOperations(graph, shape, roles, turned) };
 }
 
-function finish(
+/** Declares what can be asked of a graph. */
+export function finish(
   graph: GraphBuilder,
   weights: DecoderTensor[],
   result: string,

@@ -3,8 +3,8 @@ import type { NativeTraining } from '@kvlr/recovery';
 import type { BackendName, HeadOnDevice, LayerOnDevice } from '@kvlr/runtime';
 
 /**
- * What runs windows of text: statistics, recordings, refits, evaluation, and the layers of training end to end. Block reconstruction and
- * adapters are trained on TensorFlow.js.
+ * What runs windows of text: statistics, recordings, evaluation, and what is trained: blocks, and layers end to end. Adapters are trained
+ * on TensorFlow.js.
  */
 export type EngineChoice = 'auto' | 'tfjs' | 'onnx';
 

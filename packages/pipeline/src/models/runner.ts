@@ -12,7 +12,7 @@ import {
   throwIfAborted,
 } from '@kvlr/core';
 import type { CompareLogits } from '@kvlr/evaluation';
-import type { LoadLayer, NativeTraining } from '@kvlr/recovery';
+import type { LoadLayer, NativeReconstruction, NativeTraining } from '@kvlr/recovery';
 import {
   type BackendChoice,
   type BackendName,
@@ -82,7 +82,7 @@ export class ModelRunner {
   /** What computes and why, for reports. */
   get description(): string {
     const backend = `${this.choice.backend} (${this.choice.reason})`;
-    return this.engine.native ? `${this.engine.reason}; training on ${backend}` : backend;
+    return this.engine.native ? `${this.engine.reason}; optimiser on ${backend}` : backend;
   }
 
   /**
@@ -119,6 +119,12 @@ export class ModelRunner {
   /** Layers forwards and backwards in native code; undefined where they are trained on TensorFlow.js. */
   get nativeTraining(): NativeTraining | undefined {
     return this.engine.native?.training;
+  }
+
+  /** Whole layers and attention in training, in native code; undefined where blocks are reconstructed on TensorFlow.js. */
+  get nativeReconstruction(): NativeReconstruction | undefined {
+    const { nativeTraining: training, loadNativeLayer: loadLayer } = this;
+    return training && loadLayer && { training, loadLayer };
   }
 
   /** Loads single layers in native code; undefined where windows run on TensorFlow.js. */

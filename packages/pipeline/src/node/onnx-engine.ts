@@ -1,4 +1,10 @@
-import { findOnnxRuntime, loadOnnxModel, loadOnnxTrainingModel, OnnxDecoder } from '@kvlr/engine-onnx';
+import {
+  findOnnxRuntime,
+  loadOnnxModel,
+  loadOnnxTrainedBlock,
+  loadOnnxTrainingModel,
+  OnnxDecoder,
+} from '@kvlr/engine-onnx';
 import type { NativeEngine } from '../models/engine.ts';
 
 /** ONNX Runtime on the CPU, of the package onnxruntime-node, where users have it installed. */
@@ -7,7 +13,10 @@ function createOnnxEngine(threads?: number): NativeEngine {
     name: 'onnx',
     look: findOnnxRuntime,
     load: (source) => loadOnnxModel(source, { threads }),
-    training: { load: (source, roles, { signal }) => loadOnnxTrainingModel(source, roles, { threads, signal }) },
+    training: {
+      load: (source, roles, { signal }) => loadOnnxTrainingModel(source, roles, { threads, signal }),
+      loadBlock: (source, layer, roles) => loadOnnxTrainedBlock(source, layer, roles, { threads }),
+    },
     async open(source) {
       const decoder = await OnnxDecoder.open(source, { threads });
       // One part is loaded at a time: with it goes what ONNX Runtime holds for it.

@@ -9,7 +9,12 @@ import {
 } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { comparePerplexities, type EvaluationWindow, evaluate } from '@kvlr/evaluation';
-import { applyReconstruction, type ReconstructionRequest, reconstructBlocks } from '@kvlr/recovery';
+import {
+  applyReconstruction,
+  type NativeReconstruction,
+  type ReconstructionRequest,
+  reconstructBlocks,
+} from '@kvlr/recovery';
 import type { Alternative, Alternatives } from '@kvlr/report';
 import type { ModelRunner } from '../models/runner.ts';
 import { resolveRecovery } from '../recipe.ts';
@@ -30,7 +35,9 @@ const mostCodedWork = 5e10;
 /** The caches of few bits. */
 const codedDtypes = ['int8', 'int4'] as const;
 
-export interface AlternativesRequest extends Pick<RecoveryRequest, 'settings' | 'text' | 'loadLayer'> {
+export interface AlternativesRequest extends Pick<RecoveryRequest, 'settings' | 'text'> {
+  /** Refits blocks. Default: TensorFlow.js. */
+  native?: NativeReconstruction | undefined;
   runner: ModelRunner;
   base: ModelSource;
   /** The result before anything followed the closed forms. */
@@ -132,7 +139,7 @@ function candidatesOf(request: AlternativesRequest, windows: readonly Evaluation
 
 /** The closed form with output projections solved for anew, on some of the windows of the reconstruction. */
 async function refit(
-  { base, closedForm, settings, text, loadLayer }: AlternativesRequest,
+  { base, closedForm, settings, text, native }: AlternativesRequest,
   stage: Stage,
 ): Promise<ModelSource> {
   const { training, heldOut } = reconstructionWindows(text, settings)!;
@@ -140,7 +147,7 @@ async function refit(
     ...{ signal: stage.control.signal, teacher: base, student: closedForm, preset: 'refit' },
     windows: training.slice(0, refitWindows.training),
     heldOutWindows: heldOut.slice(0, refitWindows.heldOut),
-    loadLayer,
+    native,
   };
   const { layers } = await reconstructBlocks(request);
   return applyReconstruction(closedForm, layers);

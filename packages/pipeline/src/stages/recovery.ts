@@ -4,7 +4,7 @@ import type { Recipe } from '@kvlr/core/schemas';
 import {
   applyReconstruction,
   type LayerHistory,
-  type LoadLayer,
+  type NativeReconstruction,
   type ReconstructedLayer,
   reconstructBlocks,
 } from '@kvlr/recovery';
@@ -16,8 +16,8 @@ import { type Distillation, type DistillationStageRequest, distillStudent } from
 
 /** What both stages are given: `student` is the model with closed-form factors. */
 export interface RecoveryRequest extends DistillationStageRequest {
-  /** Runs layers of a refit, which needs no gradients. Default: TensorFlow.js. */
-  loadLayer?: LoadLayer | undefined;
+  /** Reconstructs blocks. Default: TensorFlow.js. */
+  nativeBlocks?: NativeReconstruction | undefined;
 }
 
 export interface Recovery extends Distillation {
@@ -53,7 +53,7 @@ const layerCodec = bundleCodec<ReconstructedLayer>(
  */
 async function reconstruct(
   context: RunContext,
-  { teacher, student, settings, text, key, loadLayer }: RecoveryRequest,
+  { teacher, student, settings, text, key, nativeBlocks }: RecoveryRequest,
 ): Promise<{ model: ModelSource; history: LayerHistory[] }> {
   const recovery = resolveRecovery(settings);
   if (recovery === undefined) return { model: student, history: [] };
@@ -84,7 +84,7 @@ async function reconstruct(
       heldOutWindows: heldOut,
       preset: recovery.preset,
       settings: recovery.settings,
-      loadLayer,
+      native: nativeBlocks,
       completedLayers: kept,
       onLayerDone: (layer) => stage.savePiece(artefactOf(layer.layer), layer),
     });

@@ -86,7 +86,8 @@ export function areWhole(layers: readonly TrainedLayer[]): layers is readonly Wh
   return layers.every((layer) => layer instanceof WholeProjections);
 }
 
-async function valuesOf(layer: WholeProjections): Promise<TrainedValues> {
+/** What the variables of a layer hold now. */
+export async function valuesOf(layer: WholeProjections): Promise<TrainedValues> {
   const values = new Map<TensorRole, Float32Array>();
   for (const [role, variable] of layer.roles) values.set(role, await variable.data<'float32'>());
   return values;

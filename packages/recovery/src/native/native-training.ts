@@ -17,6 +17,13 @@ export interface NativeTraining {
     roles: readonly (readonly TensorRole[])[],
     control: { signal?: AbortSignal | undefined },
   ): Promise<NativeTrainingModel>;
+  /**
+   * One layer's attention block.
+   *
+   * @param roles What is trained.
+   * @throws KvlrError 'unsupported-feature' for a block whose gradients it does not have.
+   */
+  loadBlock(source: ModelSource, layer: number, roles: readonly TensorRole[]): Promise<NativeBlock>;
 }
 
 export interface NativeTrainingModel {
@@ -29,5 +36,30 @@ export interface NativeTrainingModel {
     upstream: Float32Array,
     trained: TrainedValues,
   ): Promise<{ stream: Float32Array; matrices: TrainedValues }>;
+  dispose(): void;
+}
+
+/** What an attention block is given and is to reach in one window. */
+export interface BlockWindow {
+  /** The stream before the block, and what the one behind it is to be. */
+  stream: Float32Array;
+  target: Float32Array;
+  /** What a squared error of each token counts, [tokens]. */
+  weights: Float32Array;
+}
+
+/** Errors are weighted sums of squares over the tokens of a window and the stream's numbers. Calls come one after another. */
+export interface NativeBlock {
+  error(window: BlockWindow, trained: TrainedValues): Promise<number>;
+  /** The error and its gradients to what is trained. */
+  gradients(window: BlockWindow, trained: TrainedValues): Promise<{ error: number; matrices: TrainedValues }>;
+  /**
+   * Sums over tokens, weighted: attended values, times the residual factor, with themselves, [width, width], and with what the stream
+   * behind the block lacks, [width, hiddenSize]; and the error.
+   */
+  moments(
+    window: BlockWindow,
+    trained: TrainedValues,
+  ): Promise<{ gram: Float32Array; lack: Float32Array; energy: number }>;
   dispose(): void;
 }

@@ -1,16 +1,5 @@
 import { KvlrError } from '@kvlr/core';
-import {
-  columns,
-  createMatrix,
-  innerProduct,
-  type Matrix,
-  multiply,
-  rows,
-  SecondMoment,
-  scale,
-  solveRidge,
-  trace,
-} from '@kvlr/linalg';
+import { innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
 
 /** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];
@@ -87,59 +76,4 @@ function solve({ gram, lack }: OutputMoments, ridge: number): Matrix | undefined
 /** Sum of |change^T o|^2 over the tokens behind the gram matrix. */
 function energyOf(change: Matrix, gram: Matrix): number {
   return innerProduct(multiply(gram, change), change);
-}
-
-/** Sums the moments of one window after another, in Float64: those of rows [o r], of which they are parts. */
-export class OutputMomentSums {
-  private readonly joint: SecondMoment;
-  private joined = new Float32Array();
-  private isFinite = true;
-  /** Weighted sum of |r|^2 so far. */
-  energy = 0;
-
-  /** @param factor The residual factor. */
-  constructor(
-    private readonly width: number,
-    private readonly hiddenSize: number,
-    private readonly factor: number,
-  ) {
-    this.joint = new SecondMoment(width + hiddenSize);
-  }
-
-  /**
-   * Adds a window: attended values [tokens, width], what the stream lacks after the block, [tokens, hiddenSize], and what each token
-   * counts, [tokens].
-   */
-  add(attended: Float32Array, lack: Float32Array, weights: Float32Array): void {
-    const { width, hiddenSize, factor } = this;
-    const tokens = lack.length / hiddenSize;
-    const stride = width + hiddenSize;
-    if (this.joined.length !== tokens * stride) this.joined = new Float32Array(tokens * stride);
-    const { joined } = this;
-    let attendedEnergy = 0;
-    for (let token = 0; token < tokens; token++) {
-      const root = Math.sqrt(weights[token]!);
-      for (let column = 0; column < width; column++) {
-        const value = attended[token * width + column]! * factor * root;
-        joined[token * stride + column] = value;
-        attendedEnergy += value * value;
-      }
-      for (let column = 0; column < hiddenSize; column++) {
-        const value = lack[token * hiddenSize + column]! * root;
-        joined[token * stride + width + column] = value;
-        this.energy += value * value;
-      }
-    }
-    this.isFinite &&= Number.isFinite(this.energy + attendedEnergy);
-    if (this.isFinite) this.joint.add(joined, tokens);
-  }
-
-  /** The sums, or undefined where there was a number that is none. */
-  finish(): OutputMoments | undefined {
-    if (!this.isFinite) return undefined;
-    const { joint, width, hiddenSize, energy } = this;
-    const moments = createMatrix(joint.width, joint.width, joint.secondMoment());
-    const ofAttended = scale(rows(moments, 0, width), joint.count);
-    return { gram: columns(ofAttended, 0, width), lack: columns(ofAttended, width, hiddenSize), energy };
-  }
 }

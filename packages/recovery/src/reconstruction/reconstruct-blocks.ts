@@ -1,7 +1,13 @@
-import { KvlrError, type ModelSource } from '@kvlr/core';
-import { disposeTensors, type LayerTensors, uploadLayer } from '@kvlr/runtime';
+import { KvlrError, layerTensors, type ModelSource } from '@kvlr/core';
+import { disposeTensors, type LayerTensors, uploadTensors } from '@kvlr/runtime';
+import { getBackend } from '@tensorflow/tfjs-core';
+import { NativeBlockPasses } from '../native/native-block-passes.ts';
+import type { NativeTraining } from '../native/native-training.ts';
+import { attentionTargets } from '../training/targets.ts';
 import { WholeProjections } from '../training/whole-projections.ts';
 import { checkTokenIds, checkTrainingWindows, startBackend, type TrainingRequest } from '../training-request.ts';
+import type { BlockPasses, StreamPairs } from './block-passes.ts';
+import { type LoadLayer, loadedPasses, tensorPasses } from './layer-passes.ts';
 import {
   applyReconstruction,
   closeHistory,
@@ -15,26 +21,27 @@ import {
   type ReconstructionSettings,
   refitsAlone,
   resolveReconstructionSettings,
+  trainsNatively,
 } from './reconstruction-settings.ts';
-import { type LoadLayer, refitBlocks } from './refit-blocks.ts';
-import {
-  advanceThroughAttention,
-  advanceThroughFeedForward,
-  embedWindows,
-  pairStreams,
-  type StreamPairs,
-} from './streams.ts';
+import { embedWindows, pairStreams } from './streams.ts';
+import { type BlockTask, TensorBlock } from './tensor-block.ts';
 import { trainAttention } from './train-attention.ts';
+
+/** Native code for reconstruction: whole layers, and their attention in training. */
+export interface NativeReconstruction {
+  loadLayer: LoadLayer;
+  training: Pick<NativeTraining, 'loadBlock'>;
+}
 
 export interface ReconstructionRequest extends TrainingRequest, LayerExchange {
   /** Default 'full'. */
   preset?: ReconstructionPreset;
   settings?: Partial<ReconstructionSettings>;
   /**
-   * What runs layers where no gradients are needed: a refit without steps of a decoder without a norm behind the block. Default:
-   * TensorFlow.js, on the backend.
+   * Runs windows in the place of TensorFlow.js, of decoders without a norm behind the sum of stream and block; the variables and their
+   * steps stay on the backend.
    */
-  loadLayer?: LoadLayer | undefined;
+  native?: NativeReconstruction | undefined;
 }
 
 export interface ReconstructionResult {
@@ -50,57 +57,47 @@ export interface ReconstructionResult {
  *
  * Throws 'invalid-argument' when teacher and student or the windows do not fit, 'aborted' on the signal.
  */
-export async function reconstructBlocks(request: ReconstructionRequest): Promise<ReconstructionResult> {
-  const settings = resolveReconstructionSettings(request.preset ?? 'full', request.settings);
-  checkReconstructionRequest(request);
-  const { teacher, student, signal } = request;
-  await startBackend(request);
-  const { loadLayer } = request;
-  if (loadLayer && refitsAlone(settings, student.shape)) {
-    return resultOf(await refitBlocks({ ...request, loadLayer }));
-  }
+export async function reconstructBlocks(given: ReconstructionRequest): Promise<ReconstructionResult> {
+  const settings = resolveReconstructionSettings(given.preset ?? 'full', given.settings);
+  checkReconstructionRequest(given);
+  await startBackend(given);
+  const request = { ...given, native: chooseNative(given) };
+  const { teacher, student, signal, native } = request;
+  const passes = native ? loadedPasses(native.loadLayer, signal) : tensorPasses(signal);
   const windows = [...request.windows, ...request.heldOutWindows];
   const trainCount = request.windows.length;
+  const { numLayers, hiddenSize } = teacher.shape;
   let original = await embedWindows(teacher, windows);
   let compressed = await embedWindows(student, windows);
   const layers: ReconstructedLayer[] = [];
-  for (let layer = 0; layer < teacher.shape.numLayers; layer++) {
-    const ofTeacher = { shape: teacher.shape, layer, signal };
-    const ofStudent = { shape: student.shape, layer, signal };
+  for (let layer = 0; layer < numLayers; layer++) {
     const before = original;
-    const isLast = layer === teacher.shape.numLayers - 1;
-    const targets = await withLayer(teacher, layer, async (weights) => {
-      const after = await advanceThroughAttention(before, weights, ofTeacher);
-      if (!isLast) original = await advanceThroughFeedForward({ before, between: after }, weights, ofTeacher);
-      return after;
-    });
+    const { between: targets, after } = await passes.around(teacher, layer, before);
+    original = after;
     let done = request.completedLayers?.[layer];
     if (done === undefined) {
       const streams = { before, targets, compressed };
-      const { hiddenSize } = student.shape;
       const train = pairStreams(streams, 0, trainCount, hiddenSize);
       const heldOut = pairStreams(streams, trainCount, windows.length, hiddenSize);
-      try {
-        done = await reconstructLayer(request, settings, layer, train, heldOut);
-      } finally {
-        for (const { inputs, targets, weights } of [train, heldOut]) {
-          for (const held of [inputs, targets, weights]) held.dispose();
-        }
-      }
+      done = await reconstructLayer(request, settings, layer, train, heldOut);
       await request.onLayerDone?.(done);
     }
     layers.push(done);
-    if (isLast) break;
-    compressed = await withLayer(applyReconstruction(student, layers), layer, async (weights) => {
-      const between = await advanceThroughAttention(compressed, weights, ofStudent);
-      return advanceThroughFeedForward({ before: compressed, between }, weights, ofStudent);
-    });
+    if (layer === numLayers - 1) break;
+    compressed = await passes.through(applyReconstruction(student, layers), layer, compressed);
   }
-  return resultOf(layers);
+  return { layers, history: layers.map(({ history }) => history) };
 }
 
-function resultOf(layers: ReconstructedLayer[]): ReconstructionResult {
-  return { layers, history: layers.map(({ history }) => history) };
+/** Native code where it can train these blocks; which of them trains, and why, is told where there is a choice. */
+function chooseNative({ native, student, onEvent }: ReconstructionRequest): NativeReconstruction | undefined {
+  if (native === undefined) return undefined;
+  const trains = trainsNatively(student.shape);
+  const where = trains
+    ? 'native code'
+    : `TensorFlow.js (${getBackend()}): the model has norms behind the sum of stream and block`;
+  onEvent?.({ type: 'note', message: `Blocks are trained in ${where}.`, data: { native: trains } });
+  return trains ? native : undefined;
 }
 
 async function reconstructLayer(
@@ -112,11 +109,14 @@ async function reconstructLayer(
 ): Promise<ReconstructedLayer> {
   const { student, onEvent, signal } = request;
   const { shape } = student;
-  return withLayer(student, layer, async (weights) => {
-    const attention = new WholeProjections(weights, { scoreStep: settings.scoreStep });
+  const targets = refitsAlone(settings, shape) ? (['o_proj'] as const) : attentionTargets;
+  return withAttention(student, layer, async (weights) => {
+    const attention = new WholeProjections(weights, { scoreStep: settings.scoreStep, targets });
+    let passes: BlockPasses | undefined;
     try {
+      passes = await openPasses(request, { attention, shape, layer, train, heldOut, signal });
       const course = await trainAttention({
-        ...{ attention, shape, layer, train, heldOut, settings, signal },
+        ...{ passes, attention, shape, layer, train, settings, signal },
         onUntrainable: (reason) => warnUntrainable(layer, reason, onEvent),
         onStep: (step) =>
           onEvent?.({
@@ -129,19 +129,38 @@ async function reconstructLayer(
           }),
       });
       const history = closeHistory(layer, course, onEvent);
-      return { layer, tensors: await attention.download(student, layer), history };
+      const tensors = history.kept === 'closed form' ? new Map() : await attention.download(student, layer);
+      return { layer, tensors, history };
     } finally {
+      passes?.dispose();
       attention.dispose();
     }
   });
 }
 
-async function withLayer<T>(
+/** The block in native code, or on the backend where that has no gradients for it. */
+async function openPasses({ native, student, onEvent }: ReconstructionRequest, task: BlockTask): Promise<BlockPasses> {
+  if (native === undefined) return new TensorBlock(task);
+  const { attention, layer } = task;
+  try {
+    const block = await native.training.loadBlock(student, layer, [...attention.roles.keys()]);
+    return new NativeBlockPasses(block, task);
+  } catch (error) {
+    if (!KvlrError.isInstance(error) || error.code !== 'unsupported-feature') throw error;
+    const message = `Layer ${layer + 1} is trained in TensorFlow.js (${getBackend()}): ${error.reason}.`;
+    onEvent?.({ type: 'note', message, data: { layer, native: false } });
+    return new TensorBlock(task);
+  }
+}
+
+/** Uploads the tensors of a layer's attention for as long as they are used. */
+async function withAttention<Value>(
   source: ModelSource,
   layer: number,
-  use: (weights: LayerTensors) => Promise<T>,
-): Promise<T> {
-  const weights = await uploadLayer(source, layer);
+  use: (weights: LayerTensors) => Promise<Value>,
+): Promise<Value> {
+  const wanted = layerTensors(source.shape, layer).filter(({ part }) => part === 'attention');
+  const weights = await uploadTensors(source, wanted);
   try {
     return await use(weights);
   } finally {

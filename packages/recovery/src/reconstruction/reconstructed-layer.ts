@@ -5,8 +5,8 @@ import { overlayTrained } from '../training-request.ts';
 export interface ReconstructedLayer {
   layer: number;
   /**
-   * What was trained, under the student's tensor names, matrices [out, in]: q, k, v and o (and biases), or o alone where the output
-   * was refitted on `loadLayer`.
+   * What was trained, under the student's tensor names, matrices [out, in]: q, k, v and o (and biases), or o alone where nothing but
+   * outputs was refitted.
    */
   tensors: Map<string, DenseTensor>;
   history: LayerHistory;

@@ -90,7 +90,12 @@ export function refitsOutput(
   return refitOutput && blocks.after === 'none' && blocks.residual === 'stream';
 }
 
-/** Whether a refit is all that is done: what needs no gradients, so that `loadLayer` may run it. */
+/** Whether native code can train the blocks: where their targets are sums that it sees. */
+export function trainsNatively({ blocks }: Pick<DecoderShape, 'blocks'>): boolean {
+  return blocks.after !== 'stream' && blocks.residual === 'stream';
+}
+
+/** Whether a refit is all that is done: nothing but output projections changes. */
 export function refitsAlone(
   settings: Pick<ReconstructionSettings, 'refitOutput' | 'steps'>,
   shape: Pick<DecoderShape, 'blocks'>,

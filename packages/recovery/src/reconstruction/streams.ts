@@ -10,23 +10,9 @@ import {
   uploadTensors,
 } from '@kvlr/runtime';
 import { type Tensor2D, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
-import type { WholeProjections } from '../training/whole-projections.ts';
-import { HeldWindows } from './held-windows.ts';
+import type { StreamPairs } from './block-passes.ts';
 
-/** What a block is to learn: from the compressed model's stream before it to the original stream after it. */
-export interface StreamPairs {
-  inputs: HeldWindows;
-  targets: HeldWindows;
-  /** What an error of each token counts, [tokens, 1] per window: see `tokenWeights`. */
-  weights: HeldWindows;
-  /** Mean over windows of the weighted sum of squares of the original block's output: errors are given as shares of it. */
-  energy: number;
-}
-
-/**
- * Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. The caller disposes
- * inputs, targets and weights.
- */
+/** Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. */
 export function pairStreams(
   streams: { before: Float32Array[]; targets: Float32Array[]; compressed: Float32Array[] },
   start: number,
@@ -37,14 +23,10 @@ export function pairStreams(
   const weights = targets.map((target) => tokenWeights(target, hiddenSize));
   let energy = 0;
   targets.forEach((target, place) => {
-    energy += weightedEnergy(differenceOf(target, streams.before[start + place]!), weights[place]!);
+    energy += weightedDistance(target, streams.before[start + place]!, weights[place]!);
   });
-  return {
-    inputs: new HeldWindows(streams.compressed.slice(start, end), hiddenSize),
-    targets: new HeldWindows(targets, hiddenSize),
-    weights: new HeldWindows(weights, 1),
-    energy: energy / targets.length,
-  };
+  const unit = unitOfError(energy / targets.length, targets[0]!.length);
+  return { inputs: streams.compressed.slice(start, end), targets, weights, unit };
 }
 
 /**
@@ -65,20 +47,17 @@ export function tokenWeights(stream: Float32Array, hiddenSize: number): Float32A
   return weights;
 }
 
-/** Sum over tokens of weight times sum of squares: `values` [tokens, width], `weights` [tokens]. */
-export function weightedEnergy(values: Float32Array, weights: Float32Array): number {
-  const width = values.length / weights.length;
+/** Sum over tokens of weight times squared distance: streams [tokens, hiddenSize], `weights` [tokens]. */
+function weightedDistance(left: Float32Array, right: Float32Array, weights: Float32Array): number {
+  const width = left.length / weights.length;
   let energy = 0;
   for (let token = 0; token < weights.length; token++) {
-    energy += weights[token]! * energyOf(values.subarray(token * width, (token + 1) * width));
+    let squares = 0;
+    for (let place = token * width; place < (token + 1) * width; place++)
+      squares += (left[place]! - right[place]!) ** 2;
+    energy += weights[token]! * squares;
   }
   return energy;
-}
-
-export function differenceOf(left: Float32Array, right: Float32Array): Float32Array {
-  const difference = left.slice();
-  for (let index = 0; index < difference.length; index++) difference[index]! -= right[index]!;
-  return difference;
 }
 
 function energyOf(values: Float32Array): number {
@@ -94,7 +73,7 @@ const LEAST_SHARE = 1e-12;
  * What errors are shares of: the weighted energy of what the original block adds to a window, or, where it adds nothing (a dead layer),
  * that of the stream. `numbers` of a window, tokens * hiddenSize, is the latter, since weights make the mean square of each token 1.
  */
-export function unitOfError(energy: number, numbers: number): number {
+function unitOfError(energy: number, numbers: number): number {
   return energy > LEAST_SHARE * numbers ? energy : numbers;
 }
 
@@ -194,14 +173,4 @@ async function readInTurn<Item>(items: readonly Item[], compute: (item: Item) =>
     throw error;
   }
   return Promise.all(results);
-}
-
-/** One block in training and what it is trained on. */
-export interface BlockTask {
-  attention: WholeProjections;
-  shape: DecoderShape;
-  layer: number;
-  train: StreamPairs;
-  heldOut: StreamPairs;
-  signal?: AbortSignal;
 }

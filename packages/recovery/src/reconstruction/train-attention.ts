@@ -1,53 +1,18 @@
 import { throwIfAborted } from '@kvlr/core';
-import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
-import { div, mul, type Scalar, square, sub, sum, tidy, variableGrads } from '@tensorflow/tfjs-core';
+import type { Scalar } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { readScalars } from '../training/read-scalars.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
+import type { BlockPasses } from './block-passes.ts';
 import { type TrainingPoint, untrainable } from './reconstructed-layer.ts';
 import { type ReconstructionSettings, refitsOutput } from './reconstruction-settings.ts';
 import { refitOutput } from './refit-output.ts';
-import { type BlockTask, type StreamPairs, unitOfError } from './streams.ts';
+import type { BlockTask } from './tensor-block.ts';
 
-/**
- * Squared distance between the stream after the block and the original one over a batch of windows, tokens weighted, as a share of
- * the energy of what the original block adds. Differentiable in the projections; call inside tf.tidy.
- */
-function blockError(task: BlockTask, pairs: StreamPairs, batch: number[], context: SequenceContext): Scalar {
-  const { attention, shape, layer } = task;
-  const stream = pairs.inputs.stack(batch);
-  const target = pairs.targets.stack(batch);
-  const { blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
-  const reached = streamAfterAttention(stream, blockOutput, attention.weights, shape);
-  const weights = pairs.weights.stack(batch);
-  const unit = unitOfError(pairs.energy, pairs.targets.tokens * shape.hiddenSize);
-  return div(sum(mul(square(sub(reached, target)), weights)), unit * batch.length);
-}
-
-/** The block's error over all held-out windows. They are read together: a GPU is not waited for in between. */
-async function heldOutError(task: BlockTask): Promise<number> {
-  const { shape, heldOut, signal } = task;
-  const { tokens, count } = heldOut.inputs;
-  const context = createSequenceContext({ shape, batch: 1, tokens });
-  const errors: Scalar[] = [];
-  try {
-    for (let window = 0; window < count; window++) {
-      throwIfAborted(signal);
-      errors.push(tidy(() => blockError(task, heldOut, [window], context)));
-    }
-    return await meanOf(errors);
-  } finally {
-    for (const error of errors) error.dispose();
-    context.dispose();
-  }
-}
-
-async function meanOf(scalars: readonly Scalar[]): Promise<number> {
-  const values = await readScalars(scalars);
-  return values.reduce((total, value) => total + value, 0) / values.length;
-}
-
-export interface AttentionTrainingRequest extends BlockTask {
+export interface AttentionTrainingRequest
+  extends Pick<BlockTask, 'attention' | 'shape' | 'layer' | 'train' | 'signal'> {
+  /** The block's windows, wherever they run. */
+  passes: BlockPasses;
   settings: ReconstructionSettings;
   onStep?: (step: number) => void;
   /** Hears why a layer keeps its closed form, where its numbers allow nothing else. */
@@ -61,11 +26,11 @@ export interface AttentionTrainingRequest extends BlockTask {
  * closed forms add a second point at the first and the last step.
  */
 export async function trainAttention(request: AttentionTrainingRequest): Promise<TrainingPoint[]> {
-  const { attention, settings, shape } = request;
+  const { attention, passes, settings, shape } = request;
   const refits = refitsOutput(settings, shape);
   const points: TrainingPoint[] = [];
   const look: Look = async (step, trainError) => {
-    const error = await heldOutError(request);
+    const error = await passes.heldOutError();
     const isBest = points.every((point) => error < point.heldOutError);
     points.push({ step, trainError, heldOutError: error });
     if (isBest) attention.keep();
@@ -76,7 +41,7 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     request.onUntrainable?.(untrainable.immeasurable);
     return points;
   }
-  if (refits && !(await refitOutput(request))) {
+  if (refits && !(await refitOutput(passes, attention))) {
     request.onUntrainable?.(untrainable.unsolvable);
     return points;
   }
@@ -87,7 +52,7 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     const lastStep = await takeSteps(request, look, startError);
     attention.restore();
     if (refits) {
-      await refitOutput(request);
+      await refitOutput(passes, attention);
       await look(lastStep);
     }
   }
@@ -106,10 +71,9 @@ type Look = (step: number, trainError?: number) => Promise<number>;
  * rise before it falls below where it began, so that a rise alone ends nothing.
  */
 async function takeSteps(request: AttentionTrainingRequest, look: Look, startError: number): Promise<number> {
-  const { attention, shape, layer, train, settings, signal } = request;
-  const { tokens, count } = train.inputs;
+  const { attention, passes, layer, train, settings, signal } = request;
+  const count = train.inputs.length;
   const windowsPerStep = Math.min(settings.windowsPerStep, count);
-  const context = createSequenceContext({ shape, batch: windowsPerStep, tokens });
   const optimizer = new AdamOptimizer(await attention.parameters());
   const batches = batchOrder(count, windowsPerStep, settings.seed + layer);
   /** Since the last look, on the device. */
@@ -121,10 +85,10 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
     while (step < settings.steps && !diverged) {
       throwIfAborted(signal);
       const batch = batches.next().value;
-      const { value, grads } = variableGrads(() => blockError(request, train, batch, context), attention.variables());
-      optimizer.apply(grads, learningRateAt(step, { ...settings, learningRate }));
-      trainErrors.push(value);
-      for (const gradient of Object.values(grads)) gradient.dispose();
+      const { error, gradients } = await passes.gradients(batch);
+      trainErrors.push(error);
+      optimizer.apply(gradients, learningRateAt(step, { ...settings, learningRate }));
+      for (const gradient of Object.values(gradients)) gradient.dispose();
       await yieldToHost();
       step += 1;
       if (step % settings.evaluateEvery === 0 || step === settings.steps) {
@@ -137,7 +101,11 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
   } finally {
     for (const trainError of trainErrors) trainError.dispose();
     optimizer.dispose();
-    context.dispose();
   }
   return step;
+}
+
+async function meanOf(scalars: readonly Scalar[]): Promise<number> {
+  const values = await readScalars(scalars);
+  return values.reduce((total, value) => total + value, 0) / values.length;
 }

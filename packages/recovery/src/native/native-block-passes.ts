@@ -1,0 +1,85 @@
+import { throwIfAborted } from '@kvlr/core';
+import { createMatrix } from '@kvlr/linalg';
+import { type NamedTensorMap, scalar, tensor } from '@tensorflow/tfjs-core';
+import type { BlockPasses, StreamPairs, WindowSet } from '../reconstruction/block-passes.ts';
+import type { OutputMoments } from '../reconstruction/output-moments.ts';
+import type { BlockTask } from '../reconstruction/tensor-block.ts';
+import { yieldToHost } from '../training/schedule.ts';
+import { valuesOf } from './native-passes.ts';
+import type { BlockWindow, NativeBlock } from './native-training.ts';
+
+/** A block in native code, one window after another; variables and their steps stay on the backend. */
+export class NativeBlockPasses implements BlockPasses {
+  constructor(
+    private readonly block: NativeBlock,
+    private readonly task: BlockTask,
+  ) {}
+
+  async heldOutError(): Promise<number> {
+    const { attention, heldOut } = this.task;
+    const values = await valuesOf(attention);
+    let error = 0;
+    for (const window of this.windowsOf(heldOut)) error += await this.turn(() => this.block.error(window, values));
+    return error / (heldOut.unit * heldOut.inputs.length);
+  }
+
+  async gradients(batch: readonly number[]) {
+    const { attention, train } = this.task;
+    const values = await valuesOf(attention);
+    const share = 1 / (train.unit * batch.length);
+    const sums = new Map([...values].map(([role, { length }]) => [role, new Float32Array(length)]));
+    let error = 0;
+    for (const place of batch) {
+      // Weighted so, gradients are those of the mean error.
+      const { weights, ...window } = windowOf(train, place);
+      const weighted = { ...window, weights: weights.map((weight) => weight * share) };
+      const found = await this.turn(() => this.block.gradients(weighted, values));
+      error += found.error;
+      for (const [role, gradient] of found.matrices) addTo(sums.get(role)!, gradient);
+    }
+    const gradients: NamedTensorMap = {};
+    for (const [role, { name, shape }] of attention.roles) gradients[name] = tensor(sums.get(role)!, shape);
+    return { error: scalar(error), gradients };
+  }
+
+  async moments(set: WindowSet): Promise<OutputMoments> {
+    const { attention, shape } = this.task;
+    const values = await valuesOf(attention);
+    const width = attention.roles.get('outputWeight')!.shape[0]!;
+    const sums = {
+      gram: createMatrix(width, width),
+      lack: createMatrix(width, shape.hiddenSize),
+      energy: 0,
+    };
+    for (const window of this.windowsOf(this.task[set])) {
+      const { gram, lack, energy } = await this.turn(() => this.block.moments(window, values));
+      addTo(sums.gram.data, gram);
+      addTo(sums.lack.data, lack);
+      sums.energy += energy;
+    }
+    return sums;
+  }
+
+  dispose(): void {
+    this.block.dispose();
+  }
+
+  private *windowsOf(pairs: StreamPairs): Generator<BlockWindow> {
+    for (const place of pairs.inputs.keys()) yield windowOf(pairs, place);
+  }
+
+  /** One window's work, unless all is to stop; the host gets its turns. */
+  private async turn<Value>(work: () => Promise<Value>): Promise<Value> {
+    throwIfAborted(this.task.signal);
+    await yieldToHost();
+    return work();
+  }
+}
+
+function windowOf({ inputs, targets, weights }: StreamPairs, place: number): BlockWindow {
+  return { stream: inputs[place]!, target: targets[place]!, weights: weights[place]! };
+}
+
+function addTo(sums: Float32Array | Float64Array, added: Float32Array): void {
+  for (let place = 0; place < sums.length; place++) sums[place]! += added[place]!;
+}

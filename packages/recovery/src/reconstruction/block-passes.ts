@@ -1,0 +1,31 @@
+import type { NamedTensorMap, Scalar } from '@tensorflow/tfjs-core';
+import type { OutputMoments } from './output-moments.ts';
+
+/** What a block is to learn: from the compressed model's stream before it to the original stream after it; windows in their order. */
+export interface StreamPairs {
+  /** [tokens, hiddenSize]. */
+  inputs: readonly Float32Array[];
+  targets: readonly Float32Array[];
+  /** What an error of each token counts, [tokens]: see `tokenWeights`. */
+  weights: readonly Float32Array[];
+  /** Weighted sum of squares that errors of one window are shares of: see `unitOfError`. */
+  unit: number;
+}
+
+/** Which of the windows: those that are trained on, or those that judge. */
+export type WindowSet = 'train' | 'heldOut';
+
+/**
+ * Windows through one attention block whose projections are variables, wherever it runs. An error is the squared distance between the
+ * stream after the block and the original one, tokens weighted, as a share of the energy of what the original block adds.
+ */
+export interface BlockPasses {
+  /** Mean error over the held-out windows. */
+  heldOutError(): Promise<number>;
+  /** Mean error over some training windows, and its gradients by the names of the variables; the caller disposes both. */
+  gradients(batch: readonly number[]): Promise<{ error: Scalar; gradients: NamedTensorMap }>;
+  /** Summed over all windows of a set. */
+  moments(set: WindowSet): Promise<OutputMoments>;
+  /** Frees what it holds; the variables stay. */
+  dispose(): void;
+}
