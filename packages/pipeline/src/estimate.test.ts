@@ -29,27 +29,34 @@ describe('estimateCompression', () => {
     expect(light.runDirectoryBytes).toBeGreaterThan(none.runDirectoryBytes);
   });
 
-  it('takes less time for windows in native code, and as long for training', async () => {
-    const recovery: Recovery = { preset: 'full', trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
-    const plan = await planCompression({ ...(await tinyRun()), recipe: { ...tinyRecipe, recovery } });
-    const [onBackend, native] = [estimateCompression(plan, 'wasm'), estimateCompression(plan, 'wasm', true)];
-    const secondsOf = ({ stages }: typeof native, stage: string) =>
-      stages.find(({ title }) => title === stage)!.seconds;
-    expect(secondsOf(native, 'statistics')).toBeLessThan(secondsOf(onBackend, 'statistics'));
-    expect(secondsOf(native, 'evaluation')).toBeLessThan(secondsOf(onBackend, 'evaluation'));
-    expect(secondsOf(native, 'block reconstruction')).toBe(secondsOf(onBackend, 'block reconstruction'));
+  it('takes less time for windows and blocks in native code', async () => {
+    const windows = { trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
+    for (const recovery of [{ preset: 'refit' }, { preset: 'full', steps: 40 }] as const) {
+      const recipe = { ...tinyRecipe, recovery: { ...windows, ...recovery } };
+      const plan = await planCompression({ ...(await tinyRun()), recipe });
+      const [onBackend, native] = [estimateCompression(plan, 'wasm'), estimateCompression(plan, 'wasm', true)];
+      for (const title of ['statistics', 'evaluation', 'block reconstruction']) {
+        const [slow, fast] = [onBackend, native].map(({ stages }) => stages.find((stage) => stage.title === title)!);
+        expect(fast!.seconds).toBeLessThan(slow!.seconds);
+      }
+      expect(native.blockSpeed).toBeGreaterThan(onBackend.blockSpeed!);
+    }
   });
 
-  it('takes less time for a refit in native code, and as long for steps', async () => {
-    const windows = { trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
-    const secondsOf = async (recovery: Recovery, native: boolean) => {
-      const recipe = { ...tinyRecipe, recovery: { ...windows, ...recovery } };
-      const { stages } = estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), 'wasm', native);
-      return stages.find(({ title }) => title === 'block reconstruction')!.seconds;
-    };
-    expect(await secondsOf({ preset: 'refit' }, true)).toBeLessThan(await secondsOf({ preset: 'refit' }, false));
-    const steps: Recovery = { preset: 'refit', steps: 1 };
-    expect(await secondsOf(steps, true)).toBe(await secondsOf(steps, false));
+  it('knows that norms of the stream keep blocks on the backend', async () => {
+    const plan = await planCompression(await tinyRun());
+    const { blocks } = plan.model.shape;
+    const shape = { ...plan.model.shape, blocks: { ...blocks, residual: 'normed' as const } };
+    const normed = { ...plan, model: { ...plan.model, shape } };
+    expect(estimateCompression(normed, 'wasm', true).blockSpeed).toBe(estimateCompression(plan, 'wasm').assumedSpeed);
+  });
+
+  it('believes what was probed', async () => {
+    const plan = await planCompression(await tinyRun());
+    const probed = { backend: 1e9, native: 4e9, moments: 1e9 };
+    const secondsAt = (nativeBlocks: number) =>
+      estimateCompression(plan, 'wasm', true, 1, { ...probed, nativeBlocks }).seconds;
+    expect(secondsAt(1e9)).toBeGreaterThan(secondsAt(8e9));
   });
 
   it('counts the distillation where there is one', async () => {

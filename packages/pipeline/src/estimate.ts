@@ -1,7 +1,7 @@
 import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 import { countParameters, type DecoderShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
-import { refitsAlone, refitsOutput } from '@kvlr/recovery';
+import { refitsAlone, refitsOutput, trainsNatively } from '@kvlr/recovery';
 import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import { stageMemory } from './memory-estimate.ts';
@@ -26,10 +26,16 @@ export interface CompressionEstimate extends ResultHeads {
   assumedSpeed: number;
   /** The same for windows of calibration and evaluation: another where they run in native code. */
   windowSpeed: number;
+  /** The same for attention blocks in training, where there are any. */
+  blockSpeed?: number | undefined;
 }
 
 /** Speed of windows in native code: measured on one core with AVX-512, on models of 30 and 135 million parameters. */
 const nativeSpeed = 150e9;
+/** Speed of attention in training in native code, one window after another on all cores: measured as above. */
+const nativeBlockSpeed = 60e9;
+/** Numbers that a step of Adam moves a second, on WASM: measured on one core. */
+const adamSpeed = 40e6;
 /** Speed of Float64 sums in plain JavaScript, on which eigenvectors run and logits are compared. */
 const plainSpeed = 1e9;
 /** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
@@ -83,6 +89,7 @@ export function estimateCompression(
   const price = priceOfHeads(shape, plan);
   const student = studentSize(size, price, headWidth);
   const recovery = estimateRecovery(shape, recipe, student, native);
+  const blockSpeed = recovery.isNative ? (probed?.nativeBlocks ?? nativeBlockSpeed) : speed;
   const distillation = estimateDistillation(shape, recipe, student, plan);
   const trainsWhole = !recipe.recovery.distillation?.adapterRank;
   const distillationSpeed = native && trainsWhole ? trainingSpeed(backend, true) : speed;
@@ -93,8 +100,10 @@ export function estimateCompression(
     {
       title: 'block reconstruction',
       seconds:
-        recovery.operations / (recovery.onWindows ? windowSpeed : speed) +
-        (recovery.moments + recovery.solving / solvingShare) / (probed?.moments ?? momentSpeed),
+        recovery.ofLayers / (recovery.isNative ? windowSpeed : speed) +
+        recovery.ofBlocks / blockSpeed +
+        recovery.moved / adamSpeed +
+        recovery.solving / solvingShare / (probed?.moments ?? momentSpeed),
     },
     ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / distillationSpeed }] : []),
     { title: 'evaluation', seconds: evaluationSeconds },
@@ -121,6 +130,7 @@ export function estimateCompression(
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,
     windowSpeed,
+    ...(recovery.ofBlocks > 0 && { blockSpeed }),
   };
 }
 
@@ -159,12 +169,13 @@ function studentSize(size: ModelSize, { parameters }: HeadPrice, headWidth: numb
 }
 
 interface RecoveryEstimate {
-  /** Of layers, on windows or in training: floating point operations. */
-  operations: number;
-  /** Whether layers run as windows of calibration do: a refit in native code. */
-  onWindows: boolean;
-  /** Products of second moments in Float64, which the main thread sums. */
-  moments: number;
+  /** Floating point operations of windows through whole layers, and of those through attention blocks in training. */
+  ofLayers: number;
+  ofBlocks: number;
+  /** Whether they run in native code. */
+  isNative: boolean;
+  /** Numbers that steps of Adam move. */
+  moved: number;
   /** Products of ridge regressions. */
   solving: number;
   diskBytes: number;
@@ -172,32 +183,32 @@ interface RecoveryEstimate {
 
 function estimateRecovery(shape: DecoderShape, recipe: Recipe, size: ModelSize, native: boolean): RecoveryEstimate {
   const recovery = resolveRecovery(recipe.recovery);
-  if (recovery === undefined) return { operations: 0, onWindows: false, moments: 0, solving: 0, diskBytes: 0 };
+  const isNative = native && trainsNatively(shape);
+  if (recovery === undefined) return { ofLayers: 0, ofBlocks: 0, isNative, moved: 0, solving: 0, diskBytes: 0 };
   const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
   const { steps, windowsPerStep, evaluateEvery } = settings;
   const { numLayers, hiddenSize, vocabSize } = shape;
   const tokens = (trainingWindows + heldOutWindows) * windowLength;
-  const heldOutTokens = heldOutWindows * windowLength;
   const scores = 2 * size.attentionWidth * windowLength;
   const attention = 2 * size.attention + scores;
   const layers = 2 * (size.active - vocabSize * hiddenSize) + scores;
-  const onWindows = native && refitsAlone(settings, shape);
   // The heads of a layer side by side, as its output projection reads them.
   const width = size.attentionWidth / (2 * numLayers);
-  const products = numLayers * (width + hiddenSize) ** 2;
+  const products = 2 * numLayers * width * (width + hiddenSize);
   // Four strengths are tried on some outputs, and one is solved for all.
   const ridges = numLayers * ((5 / 6) * width ** 3 + 2 * width ** 2 * (hiddenSize + 4 * Math.min(256, hiddenSize)));
   // Of each refit, before and behind steps.
   const count = refitsOutput(settings, shape) ? (steps > 0 ? 2 : 1) : 0;
-  const common = { onWindows, solving: count * ridges, diskBytes: 4 * size.attention };
-  // The original once, the compressed model before the refit and behind it, and what is held out.
-  if (onWindows) {
-    return { ...common, operations: (3 * tokens + heldOutTokens) * layers, moments: tokens * products };
-  }
   // A step is a forward and a backward pass through the block's attention: three times the products of a forward pass.
   const training = steps * windowsPerStep * windowLength * 3 * attention;
-  const looks = 1 + count + Math.ceil(steps / evaluateEvery);
-  const refitting = count * tokens * (attention + 2 * products);
-  const operations = 2 * tokens * layers + looks * heldOutTokens * attention + refitting + training;
-  return { ...common, operations, moments: 0 };
+  const looks = 1 + count + (steps > 0 ? 2 : 0) + Math.ceil(steps / evaluateEvery);
+  return {
+    // The original's and the compressed model's.
+    ofLayers: 2 * tokens * layers,
+    ofBlocks: looks * heldOutWindows * windowLength * attention + count * tokens * (attention + products) + training,
+    isNative,
+    moved: steps * size.attention,
+    solving: count * ridges,
+    diskBytes: refitsAlone(settings, shape) ? 4 * numLayers * width * hiddenSize : 4 * size.attention,
+  };
 }

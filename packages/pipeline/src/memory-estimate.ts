@@ -1,5 +1,5 @@
 import { countElements, type DecoderShape, decoderTensors, globalTensors, KvlrError, layerTensors } from '@kvlr/core';
-import { refitsAlone } from '@kvlr/recovery';
+import { refitsAlone, trainsNatively } from '@kvlr/recovery';
 import { formatBytes } from '@kvlr/report';
 import type { BackendName } from '@kvlr/runtime';
 import { wholeModelBytes } from './models/facts.ts';
@@ -88,18 +88,24 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
   const recovery = resolveRecovery(recipe.recovery);
   if (recovery) {
     const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
-    const batch = settings.steps > 0 ? settings.windowsPerStep : 1;
-    const activations = 6 * batch * (2 * shape.numAttentionHeads * windowLength ** 2 + windowLength * shape.hiddenSize);
-    const onWindows = means.native && refitsAlone(settings, shape);
-    const output = shape.numAttentionHeads * shape.headDim * shape.hiddenSize;
-    const trained = 4 * (5 * sizes.attention + shape.numLayers * (onWindows ? output : sizes.attention));
+    const isNative = means.native && trainsNatively(shape);
+    // In native code one window at a time passes the block.
+    const batch = isNative || settings.steps === 0 ? 1 : settings.windowsPerStep;
+    const width = plan.headWidth * shape.numAttentionHeads * shape.headDim;
+    const rows = windowLength * (4 * shape.hiddenSize + 6 * width);
+    const activations = batch * (12 * shape.numAttentionHeads * windowLength ** 2 + 6 * rows);
+    // Of both sets of windows, and what is solved for.
+    const outputMoments = 5 * width * (width + shape.hiddenSize);
+    const output = width * shape.hiddenSize;
+    // Variables, their best values and moments, gradients, and what goes between native code and the backend.
+    const trained = 9 * sizes.attention + shape.numLayers * (refitsAlone(settings, shape) ? output : sizes.attention);
     memory['block reconstruction'] =
       base +
-      (onWindows ? threads : 1) * (deviceBytes(shape, sizes, windowLength) + reading) +
-      (onWindows ? shared + 4 * 8 * (shape.numAttentionHeads * shape.headDim + shape.hiddenSize) ** 2 : 0) +
-      3 * streams(trainingWindows + heldOutWindows, windowLength) +
-      4 * activations +
-      trained;
+      (isNative ? threads : 1) * (deviceBytes(shape, sizes, windowLength) + reading) +
+      (isNative ? shared : 0) +
+      4 * streams(trainingWindows + heldOutWindows, windowLength) +
+      4 * (activations + trained) +
+      8 * outputMoments;
   }
   const distillation = estimateDistillation(shape, recipe, modelSize(model), plan);
   if (distillation) memory.distillation = base + distillation.bytes;

@@ -56,7 +56,7 @@ export function addEngineOption(command: Command): Command {
   return command.addOption(
     new Option(
       '--engine <name>',
-      'what runs the windows of calibration, refits and evaluation, and the layers of end-to-end training: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
+      'what runs the windows of calibration and evaluation, block reconstruction, and the layers of end-to-end training: onnx (native code, needs onnxruntime-node) or tfjs (the backend); auto takes onnx where it is installed and no GPU answers',
     )
       .choices(['auto', 'tfjs', 'onnx'] satisfies EngineChoice[])
       .default('auto'),

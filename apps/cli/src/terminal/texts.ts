@@ -26,6 +26,7 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
     ...(estimate.windowSpeed === estimate.assumedSpeed
       ? []
       : [`        and ${gigaflops(estimate.windowSpeed)} for windows on ${engine}`]),
+    ...trainingToText(estimate, engine),
   ].join('\n');
 }
 
@@ -58,6 +59,12 @@ export function plannedComparisonToText(name: string, planned: PlannedComparison
     `Time    about ${formatDuration(seconds)}, with the statistics and the original's evaluation, on ${backend.backend} (${backend.reason});`,
     `        windows on ${engine}`,
   ].join('\n');
+}
+
+/** What trains blocks, where it is not what computes all else. */
+function trainingToText({ blockSpeed, assumedSpeed }: PlannedCompression['estimate'], engine: string): string[] {
+  if (blockSpeed === undefined || blockSpeed === assumedSpeed) return [];
+  return [`        and ${gigaflops(blockSpeed)} for blocks in training, on ${engine}`];
 }
 
 function gigaflops(speed: number): string {

@@ -1,5 +1,15 @@
 import { LayerMoments, momentTaps } from '@kvlr/calibration';
-import { countElements, createNormalRandom, layerTensors, type ModelSource } from '@kvlr/core';
+import {
+  countElements,
+  createNormalRandom,
+  isCompressedRole,
+  KvlrError,
+  layerTensors,
+  type ModelSource,
+  readTensor,
+  type TensorRole,
+} from '@kvlr/core';
+import { type NativeTraining, trainsNatively } from '@kvlr/recovery';
 import { type BackendName, DecoderInParts } from '@kvlr/runtime';
 import type { NativeEngine } from './engine.ts';
 
@@ -8,12 +18,16 @@ export interface ProbedSpeeds {
   /** Of windows in a layer, forward: on the backend, and in native code where there is any. */
   backend: number;
   native?: number | undefined;
+  /** Of a window through the attention block of a layer, forward and back, in native code that can train it. */
+  nativeBlocks?: number | undefined;
   /** Products of second moments. */
   moments: number;
 }
 
 /** Tokens of the window that is timed. */
 const tokens = 128;
+/** Of the window that passes a block in training: a quarter of what such windows usually have, since most of the work grows with them. */
+const blockTokens = 256;
 
 /**
  * Times one window in the first layer of a model: what reading, running and gathering cost here, on as many cores as one window takes.
@@ -52,11 +66,45 @@ export async function probeSpeeds(
   const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim } = shape;
   const [queries, keys] = [numAttentionHeads * headDim, numKeyValueHeads * headDim];
   const products = tokens * (hiddenSize ** 2 + 3 * keys ** 2 + 2 * queries * headDim + queries ** 2);
-  return { backend: here.speed, native: there?.speed, moments: products / seconds };
+  const nativeBlocks = native?.training && (await probeBlock(source, native.training));
+  return { backend: here.speed, native: there?.speed, nativeBlocks, moments: products / seconds };
+}
+
+/** Times one window forward and back through the first layer's attention; undefined where that is not trained in native code. */
+async function probeBlock(source: ModelSource, training: NativeTraining): Promise<number | undefined> {
+  const { shape } = source;
+  if (!trainsNatively(shape)) return undefined;
+  const entries = layerTensors(shape, 0).filter(({ role }) => isCompressedRole(role));
+  const values = new Map<TensorRole, Float32Array>();
+  // Speed does not depend on which of its axes a matrix has first.
+  for (const entry of entries) values.set(entry.role, await readTensor(source, entry));
+  const normal = createNormalRandom(2);
+  const stream = Float32Array.from({ length: blockTokens * shape.hiddenSize }, () => normal());
+  const window = { stream, target: stream, weights: new Float32Array(blockTokens).fill(1) };
+  const block = await loadBlock(source, training, [...values.keys()]);
+  if (block === undefined) return undefined;
+  try {
+    await block.gradients(window, values);
+    const seconds = await secondsOf(() => block.gradients(window, values));
+    const matrices = entries.reduce((sum, tensor) => sum + countElements(tensor.shape), 0);
+    const scores = 4 * shape.numAttentionHeads * shape.headDim * blockTokens;
+    return (3 * blockTokens * (2 * matrices + scores)) / seconds;
+  } finally {
+    block.dispose();
+  }
 }
 
 async function secondsOf(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now();
   await work();
   return (performance.now() - started) / 1000;
+}
+
+async function loadBlock(source: ModelSource, training: NativeTraining, roles: readonly TensorRole[]) {
+  try {
+    return await training.loadBlock(source, 0, roles);
+  } catch (error) {
+    if (KvlrError.isInstance(error) && error.code === 'unsupported-feature') return undefined;
+    throw error;
+  }
 }
