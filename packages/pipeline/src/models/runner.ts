@@ -82,7 +82,7 @@ export class ModelRunner {
   /** What computes and why, for reports. */
   get description(): string {
     const backend = `${this.choice.backend} (${this.choice.reason})`;
-    return this.engine.native ? `${this.engine.reason}; optimiser on ${backend}` : backend;
+    return this.engine.native ? `${this.engine.reason}; the rest on ${backend}` : backend;
   }
 
   /**
