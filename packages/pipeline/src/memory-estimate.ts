@@ -136,7 +136,7 @@ export function requireRoom(plan: CompressionPlan, { backend, native }: Pick<Win
   if (distillation && distillation.bytes > refusedBytes) {
     throw exceeded('distillation', distillation.bytes, 'Leave the distillation out, or run it on a GPU.');
   }
-  const trains = resolveRecovery(plan.recipe.recovery) !== undefined;
+  const trains = resolveRecovery(plan.recipe.recovery) !== undefined && !(native && trainsNatively(shape));
   const runsHere = !native && (plan.needsStatistics || plan.texts.evaluation.length > 0);
   const bytes = deviceBytes(shape, partSizes(shape), 512);
   if ((trains || runsHere) && bytes > refusedBytes) {
