@@ -125,8 +125,8 @@ it('reports its progress and stops early when the steps lead away', async () => 
     onEvent: (event) => events.push(event),
   });
   expect(history.map(({ points }) => points.map(({ step }) => step))).toEqual([
-    [0, 4],
-    [0, 4],
+    [0, 4, 4, 4],
+    [0, 4, 4, 4],
   ]);
   const progress = events.filter((event) => event.type === 'progress');
   expect(progress.map(({ completed }) => completed)).toEqual([1, 2, 3, 4, 13, 14, 15, 16]);

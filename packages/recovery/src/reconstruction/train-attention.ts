@@ -51,7 +51,8 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
     const startError = Math.min(...points.map(({ heldOutError }) => heldOutError));
     const lastStep = await takeSteps(request, look, startError);
     attention.restore();
-    if (refits) {
+    const isNearer = points.some(({ heldOutError }) => heldOutError < startError);
+    if (refits && isNearer) {
       await refitOutput(passes, attention);
       await look(lastStep);
     }
@@ -59,6 +60,13 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
   attention.restore();
   return points;
 }
+
+/**
+ * Parts of the way from the values before the steps to those behind them that are looked at as well: steps that overshoot the held-out
+ * text, as they do where there is little to gain, still have a direction that is right (as means of weights before and after
+ * fine-tuning, Wortsman et al. 2022, arXiv 2109.01903).
+ */
+const partsOfTheWay = [0.6, 0.3];
 
 /** Steps that have made the held-out error this much larger than it was are given up. */
 const DIVERGED = 2;
@@ -79,6 +87,7 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
   /** Since the last look, on the device. */
   const trainErrors: Scalar[] = [];
   const learningRate = settings.learningRate * Math.sqrt(startError);
+  const start = attention.snapshot();
   let diverged = false;
   let step = 0;
   try {
@@ -98,11 +107,29 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
       }
       request.onStep?.(step);
     }
+    await lookAlongTheWay(attention, start, () => look(step));
   } finally {
     for (const trainError of trainErrors) trainError.dispose();
     optimizer.dispose();
+    for (const copy of start.values()) copy.dispose();
   }
   return step;
+}
+
+async function lookAlongTheWay(
+  attention: BlockTask['attention'],
+  start: ReturnType<BlockTask['attention']['snapshot']>,
+  look: () => Promise<unknown>,
+): Promise<void> {
+  const end = attention.snapshot();
+  try {
+    for (const part of partsOfTheWay) {
+      attention.blend(start, end, part);
+      await look();
+    }
+  } finally {
+    for (const copy of end.values()) copy.dispose();
+  }
 }
 
 async function meanOf(scalars: readonly Scalar[]): Promise<number> {

@@ -88,6 +88,18 @@ export abstract class TrainedLayer {
     }
   }
 
+  /** The values as they are; the caller disposes them. */
+  snapshot(): ReadonlyMap<string, Tensor> {
+    return this.copies();
+  }
+
+  /** Sets the values to means of two snapshots: of the second this share. */
+  blend(from: ReadonlyMap<string, Tensor>, to: ReadonlyMap<string, Tensor>, share: number): void {
+    for (const [part, current] of this.trained) {
+      tidy(() => current.assign(mix(to.get(part)!, from.get(part)!, share)));
+    }
+  }
+
   dispose(): void {
     for (const copy of [...this.best.values(), ...this.means.values()]) copy.dispose();
     for (const part of this.trained.values()) part.dispose();
