@@ -1,5 +1,5 @@
 import { KvlrError } from '@kvlr/core';
-import { innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
+import { createMatrix, innerProduct, type Matrix, multiply, solveRidge, trace } from '@kvlr/linalg';
 
 /** Strengths that are tried, as shares of the mean diagonal of the gram matrix. */
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1];
