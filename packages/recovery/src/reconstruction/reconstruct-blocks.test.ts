@@ -86,6 +86,17 @@ it('keeps the start where no step helps on the held-out windows', async () => {
   }
 });
 
+it('looks at points on the way to where steps have overshot', async () => {
+  const overshooting = { ...settings, steps: 4, evaluateEvery: 4, learningRate: 1 };
+  const { history } = await reconstructBlocks({ ...request, settings: overshooting });
+  for (const { points } of history) {
+    const [start, end, far, near] = points.map(({ heldOutError }) => heldOutError);
+    expect(end).toBeGreaterThan(start!);
+    expect(far).toBeLessThan(end!);
+    expect(near).toBeLessThan(far!);
+  }
+});
+
 it('leaves a student exact that lost nothing', async () => {
   const dense = new Map<string, DenseTensor>(teacher.dense);
   const twins = createTinyModel({ seed: 4, attentionBias: true });
