@@ -15,7 +15,7 @@ import { disposeTensors, selectBackend, uploadLayer } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, differenceByRange, randomTokenIds, readGolden } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NativeBlockPasses } from '../../../recovery/src/native/native-block-passes.ts';
+import { NativeBlockPasses } from '../../../recovery/src/reconstruction/native-block.ts';
 import { pairStreams } from '../../../recovery/src/reconstruction/streams.ts';
 import { TensorBlock } from '../../../recovery/src/reconstruction/tensor-block.ts';
 import { WholeProjections } from '../../../recovery/src/training/whole-projections.ts';

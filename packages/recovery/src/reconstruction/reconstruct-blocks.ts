@@ -1,13 +1,13 @@
 import { KvlrError, layerTensors, type ModelSource } from '@kvlr/core';
 import { disposeTensors, type LayerTensors, uploadTensors } from '@kvlr/runtime';
 import { getBackend } from '@tensorflow/tfjs-core';
-import { NativeBlockPasses } from '../native/native-block-passes.ts';
 import type { NativeTraining } from '../native/native-training.ts';
 import { attentionTargets } from '../training/targets.ts';
 import { WholeProjections } from '../training/whole-projections.ts';
 import { checkTokenIds, checkTrainingWindows, startBackend, type TrainingRequest } from '../training-request.ts';
 import type { BlockPasses, StreamPairs } from './block-passes.ts';
 import { type LoadLayer, loadedPasses, tensorPasses } from './layer-passes.ts';
+import { NativeBlockPasses } from './native-block.ts';
 import {
   applyReconstruction,
   closeHistory,

@@ -1,12 +1,12 @@
 import { throwIfAborted } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
 import { type NamedTensorMap, scalar, tensor } from '@tensorflow/tfjs-core';
-import type { BlockPasses, StreamPairs, WindowSet } from '../reconstruction/block-passes.ts';
-import type { OutputMoments } from '../reconstruction/output-moments.ts';
-import type { BlockTask } from '../reconstruction/tensor-block.ts';
+import { valuesOf } from '../native/native-passes.ts';
+import type { BlockWindow, NativeBlock } from '../native/native-training.ts';
 import { yieldToHost } from '../training/schedule.ts';
-import { valuesOf } from './native-passes.ts';
-import type { BlockWindow, NativeBlock } from './native-training.ts';
+import type { BlockPasses, StreamPairs, WindowSet } from './block-passes.ts';
+import type { OutputMoments } from './output-moments.ts';
+import type { BlockTask } from './tensor-block.ts';
 
 /** A block in native code, one window after another; variables and their steps stay on the backend. */
 export class NativeBlockPasses implements BlockPasses {
