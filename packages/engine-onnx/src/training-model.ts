@@ -52,8 +52,11 @@ export async function loadOnnxTrainingModel(
   };
 }
 
+type OpenBlock = OnnxTrainedBlock & { dispose(): void };
+
 /**
- * Loads one layer's attention for training on ONNX Runtime; the caller disposes it.
+ * Loads one layer's attention for training on ONNX Runtime; the caller disposes it. Threads of one product wait for each other, which on
+ * a machine with other work takes longer than one alone: unless their number is given, the first window tells which is faster now.
  *
  * @param roles What is trained: its values come with every call.
  * @throws KvlrError what `OnnxDecoder.open` and its `loadTrainedBlock` throw.
@@ -63,7 +66,45 @@ export async function loadOnnxTrainedBlock(
   layer: number,
   roles: readonly TensorRole[],
   settings: OnnxSettings = {},
-): Promise<OnnxTrainedBlock & { dispose(): void }> {
-  const decoder = await OnnxDecoder.open(source, settings);
-  return { ...(await decoder.loadTrainedBlock(layer, roles)), dispose: () => decoder.close() };
+): Promise<OpenBlock> {
+  const open = async (given: OnnxSettings): Promise<OpenBlock> => {
+    const decoder = await OnnxDecoder.open(source, given);
+    return { ...(await decoder.loadTrainedBlock(layer, roles)), dispose: () => decoder.close() };
+  };
+  if (settings.threads !== undefined) return open(settings);
+  const blocks = [await open(settings), await open({ ...settings, threads: 1 })] as const;
+  let chosen: Promise<OpenBlock> | undefined;
+  const choose = (...window: Parameters<OnnxTrainedBlock['error']>) => {
+    chosen ??= fasterBlock(blocks, window);
+    return chosen;
+  };
+  return {
+    error: async (...given) => (await choose(...given)).error(...given),
+    gradients: async (...given) => (await choose(...given)).gradients(...given),
+    moments: async (...given) => (await choose(...given)).moments(...given),
+    dispose() {
+      for (const block of blocks) block.dispose();
+    },
+  };
+}
+
+/** Passes by which blocks are compared, in turns: another program may have the processor during any of them. */
+const comparedPasses = 3;
+/** What all threads have to save to be taken: what they wait for each other grows as soon as the machine gets other work. */
+const worthwhileShare = 0.8;
+
+/** Of a block with all threads and one with a single one, that which a window passes in less time; the first pass makes the graph. */
+async function fasterBlock(
+  blocks: readonly [together: OpenBlock, alone: OpenBlock],
+  window: Parameters<OnnxTrainedBlock['error']>,
+): Promise<OpenBlock> {
+  const times = blocks.map(() => 0);
+  for (let pass = 0; pass <= comparedPasses; pass++) {
+    for (const [place, block] of blocks.entries()) {
+      const started = performance.now();
+      await block.error(...window);
+      if (pass > 0) times[place]! += performance.now() - started;
+    }
+  }
+  return times[0]! < worthwhileShare * times[1]! ? blocks[0] : blocks[1];
 }
