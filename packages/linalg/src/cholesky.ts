@@ -4,10 +4,10 @@ import { createMatrix, type Matrix } from './matrix.ts';
 import { addProduct, dot, type StridedVectors } from './product/multiply.ts';
 
 /**
- * Rows that are factored or solved for at a time: what they take of the rows before them is one matrix product. Of 64 numbers in each
- * row, sums of the plain loops inside a block stay in the first-level cache.
+ * Rows that are factored or solved for at a time: what they take of the rows before them is one matrix product, and
+ * what is left to plain loops is little.
  */
-const blockRows = 64;
+const blockRows = 32;
 
 /**
  * The lower triangle L with positive diagonal and A = L L^T, by blocks of rows: what earlier columns take off a block of columns is a
@@ -81,42 +81,53 @@ export function solveRidge(gram: Matrix, rhs: Matrix, lambda: number): Matrix {
 }
 
 /**
- * X with L L^T X = B: forward, then back substitution, by blocks of rows of X: what the rows that are solved for already take off a block
- * is a matrix product, the rest goes on whole rows.
+ * X with L L^T X = B: forward, then back substitution.
  * `l` [n, n] from `cholesky`, `b` [n, m], result [n, m]. Throws KvlrError 'invalid-argument' when the sizes do not fit.
  */
 export function solveCholesky(l: Matrix, b: Matrix): Matrix {
   requireSquare(l);
   requireEqualSizes('as many rows in the right side as in the factor', l.rows, l, b, b.rows);
+  const x = createMatrix(b.rows, b.cols, Float64Array.from(b.data));
+  substitute(l, x, false);
+  substitute(l, x, true);
+  return x;
+}
+
+/**
+ * Solves L Y = X, or L^T Y = X from the last row on, in place of X, by blocks of rows: what the rows that are solved for already take off
+ * a block is a matrix product, the rest goes on whole rows.
+ */
+function substitute(l: Matrix, { data: x, cols }: Matrix, transposed: boolean): void {
   const n = l.rows;
-  const cols = b.cols;
-  const x = Float64Array.from(b.data);
-  const solved = (from: number) => ({
-    ...{ data: x.subarray(from * cols), count: cols },
-    ...{ vectorStride: 1, entryStride: cols },
-  });
-  const factors = new Float64Array(n);
-  for (let start = 0; start < n; start += blockRows) {
+  // Entry (i, j) of the triangle.
+  const [down, right] = transposed ? [1, n] : [n, 1];
+  const blocks = Math.ceil(n / blockRows);
+  for (let place = 0; place < blocks; place += 1) {
+    const start = blockRows * (transposed ? blocks - 1 - place : place);
     const end = Math.min(n, start + blockRows);
-    const left = { data: l.data.subarray(start * n), count: end - start, vectorStride: n, entryStride: 1 };
-    subtractProduct(left, solved(0), start, x, start * cols, cols);
-    for (let i = start; i < end; i += 1) {
-      for (let k = start; k < i; k += 1) factors[k] = l.data[i * n + k]!;
-      subtractRows(x, cols, i, factors, start, i);
-      divideRow(x, cols, i, l.data[i * n + i]!);
+    const [from, to] = transposed ? [end, n] : [0, start];
+    subtractProduct(
+      {
+        data: l.data.subarray(start * down + from * right),
+        count: end - start,
+        vectorStride: down,
+        entryStride: right,
+      },
+      { data: x.subarray(from * cols), count: cols, vectorStride: 1, entryStride: cols },
+      to - from,
+      x,
+      start * cols,
+      cols,
+    );
+    for (let row = 0; row < end - start; row += 1) {
+      const i = transposed ? end - 1 - row : start + row;
+      for (let j = transposed ? end - 1 : start; j !== i; j += transposed ? -1 : 1) {
+        const factor = l.data[i * down + j * right]!;
+        for (let col = 0; col < cols; col += 1) x[i * cols + col]! -= factor * x[j * cols + col]!;
+      }
+      for (let col = i * cols; col < (i + 1) * cols; col += 1) x[col]! /= l.data[i * n + i]!;
     }
   }
-  for (let start = blockRows * Math.floor((n - 1) / blockRows); start >= 0; start -= blockRows) {
-    const end = Math.min(n, start + blockRows);
-    const left = { data: l.data.subarray(end * n + start), count: end - start, vectorStride: 1, entryStride: n };
-    subtractProduct(left, solved(end), n - end, x, start * cols, cols);
-    for (let i = end - 1; i >= start; i -= 1) {
-      for (let k = i + 1; k < end; k += 1) factors[k] = l.data[k * n + i]!;
-      subtractRows(x, cols, i, factors, i + 1, end);
-      divideRow(x, cols, i, l.data[i * n + i]!);
-    }
-  }
-  return createMatrix(n, cols, x);
 }
 
 /** Takes the dot products of the left vectors with the right ones off a block of `target` that begins at `offset`. */
@@ -128,46 +139,10 @@ function subtractProduct(
   offset: number,
   stride: number,
 ): void {
-  if (depth === 0) return;
   const product = new Float64Array(left.count * right.count);
   addProduct(left, right, depth, product, right.count);
   for (let row = 0; row < left.count; row += 1) {
     const to = offset + row * stride;
     for (let col = 0; col < right.count; col += 1) target[to + col]! -= product[row * right.count + col]!;
   }
-}
-
-/** Row `target` of x minus the sum of factors[k] times row k, start <= k < end; four rows in a pass. */
-function subtractRows(
-  x: Float64Array,
-  cols: number,
-  target: number,
-  factors: Float64Array,
-  start: number,
-  end: number,
-): void {
-  const to = target * cols;
-  let k = start;
-  for (; k + 4 <= end; k += 4) {
-    const row0 = k * cols;
-    const row1 = row0 + cols;
-    const row2 = row1 + cols;
-    const row3 = row2 + cols;
-    const factor0 = factors[k]!;
-    const factor1 = factors[k + 1]!;
-    const factor2 = factors[k + 2]!;
-    const factor3 = factors[k + 3]!;
-    for (let col = 0; col < cols; col += 1) {
-      x[to + col]! -=
-        factor0 * x[row0 + col]! + factor1 * x[row1 + col]! + factor2 * x[row2 + col]! + factor3 * x[row3 + col]!;
-    }
-  }
-  for (; k < end; k += 1) {
-    const row = k * cols;
-    for (let col = 0; col < cols; col += 1) x[to + col]! -= factors[k]! * x[row + col]!;
-  }
-}
-
-function divideRow(x: Float64Array, cols: number, row: number, divisor: number): void {
-  for (let index = row * cols; index < (row + 1) * cols; index += 1) x[index]! /= divisor;
 }
