@@ -54,7 +54,11 @@ export async function openDemo(browser: Browser, url: string, query: string): Pr
     const requested = request.url();
     if (/^https?:/.test(requested) && new URL(requested).origin !== origin) foreignRequests.push(requested);
   });
-  context.on('requestfailed', (request) => problems.push(`failed: ${request.url()}`));
+  context.on('requestfailed', (request) => {
+    const reason = request.failure()?.errorText;
+    // What a page was still reading when it is loaded again is given up, and no mishap.
+    if (reason !== 'net::ERR_ABORTED') problems.push(`failed: ${request.url()} (${reason})`);
+  });
   page.on('pageerror', (error) => problems.push(`uncaught: ${error.message}`));
   page.on('console', (message) => {
     if (message.type() === 'error') problems.push(`console: ${message.text()}`);
