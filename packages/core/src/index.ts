@@ -128,6 +128,7 @@ export {
   type TensorSink,
   type TensorSource,
 } from './model/tensors.ts';
+export type { BlockWindow, TrainedBlock, TrainedValues } from './model/trained-block.ts';
 export type { BudgetAnswer, BudgetPolicy, BudgetRequest, BudgetSide, LayerBudget } from './plugins/budget-policy.ts';
 export type {
   CostPort,

@@ -1,14 +1,11 @@
 export { loadOnnxModel, type OnnxModel } from './load-model.ts';
 export {
-  type BlockWindow,
   OnnxDecoder,
   type OnnxEmbedding,
   type OnnxHead,
   type OnnxLayer,
   type OnnxSettings,
-  type OnnxTrainedBlock,
   type OnnxTrainedLayer,
-  type TrainedMatrices,
 } from './onnx-decoder.ts';
 export { findOnnxRuntime, type OnnxRuntime } from './onnx-runtime.ts';
 export type { BranchedWindow, Placement } from './placement.ts';

@@ -1,4 +1,5 @@
 import {
+  type BlockWindow,
   type DecoderShape,
   type DecoderTensor,
   globalTensors,
@@ -10,6 +11,8 @@ import {
   readTensor,
   type TapName,
   type TensorRole,
+  type TrainedBlock,
+  type TrainedValues,
 } from '@kvlr/core';
 import type { Tensor } from 'onnxruntime-node';
 import { GraphSession, type Tensors } from './graph-session.ts';
@@ -80,43 +83,16 @@ export interface OnnxLayer {
   ): Promise<{ after: Float32Array; activations: LayerActivations }>;
 }
 
-/** Matrices in training by their roles, [in, out] row by row. */
-export type TrainedMatrices = ReadonlyMap<TensorRole, Float32Array>;
-
 /** One layer of a decoder, some of whose matrices are in training. Streams are [tokens, hiddenSize]. */
 export interface OnnxTrainedLayer {
   /** The stream behind the layer. */
-  pass(stream: Float32Array, trained: TrainedMatrices): Promise<Float32Array>;
+  pass(stream: Float32Array, trained: TrainedValues): Promise<Float32Array>;
   /** From the gradient to the stream behind the layer: that to the stream before it, and those to the matrices. */
   gradients(
     stream: Float32Array,
     upstream: Float32Array,
-    trained: TrainedMatrices,
-  ): Promise<{ stream: Float32Array; matrices: TrainedMatrices }>;
-}
-
-/** What an attention block is given and is to reach in one window. */
-export interface BlockWindow {
-  /** The stream before the block, and what the one behind it is to be, [tokens, hiddenSize]. */
-  stream: Float32Array;
-  target: Float32Array;
-  /** What a squared error of each token counts, [tokens]. */
-  weights: Float32Array;
-}
-
-/** One layer's attention in training. Errors are weighted sums of squares over tokens and the stream's numbers. */
-export interface OnnxTrainedBlock {
-  error(window: BlockWindow, trained: TrainedMatrices): Promise<number>;
-  /** The error and its gradients to the matrices. */
-  gradients(window: BlockWindow, trained: TrainedMatrices): Promise<{ error: number; matrices: TrainedMatrices }>;
-  /**
-   * Sums over tokens, weighted: attended values, times the residual factor, with themselves, [width, width], and with what the stream
-   * behind the block lacks, [width, hiddenSize]; and the error.
-   */
-  moments(
-    window: BlockWindow,
-    trained: TrainedMatrices,
-  ): Promise<{ gram: Float32Array; lack: Float32Array; energy: number }>;
+    trained: TrainedValues,
+  ): Promise<{ stream: Float32Array; matrices: TrainedValues }>;
 }
 
 /** What stands behind the last layer. */
@@ -214,7 +190,7 @@ export class OnnxDecoder {
   }
 
   /** Reads a layer's attention without what is in training. Throws as `loadTrainedLayer` does. */
-  async loadTrainedBlock(layer: number, roles: readonly TensorRole[]): Promise<OnnxTrainedBlock> {
+  async loadTrainedBlock(layer: number, roles: readonly TensorRole[]): Promise<Omit<TrainedBlock, 'dispose'>> {
     const { shape } = this;
     const trained = new Set(roles);
     const attention = layerTensors(shape, layer).filter(({ part }) => part === 'attention');
@@ -225,7 +201,7 @@ export class OnnxDecoder {
     blockGradientGraph(shape, layer, trained);
     const sessionOf = (name: keyof typeof graphs) =>
       this.session(`${name} of ${kind}`, () => graphs[name](shape, layer, trained));
-    const feeds = ({ stream, target, weights }: BlockWindow, matrices: TrainedMatrices): Tensors => ({
+    const feeds = ({ stream, target, weights }: BlockWindow, matrices: TrainedValues): Tensors => ({
       ...inputsOf(stream, matrices),
       [targetInput]: this.streamOf(target),
       [tokenWeightInput]: this.tensor(weights, [weights.length, 1]),
@@ -255,7 +231,7 @@ export class OnnxDecoder {
     const trained = new Set(roles);
     const sizes = new Map(tensors.map((tensor) => [tensor.role, [...tensor.shape].reverse()]));
     const frozen = await this.read(tensors.filter(({ role }) => !trained.has(role)));
-    const inputsOf = (stream: Float32Array, matrices: TrainedMatrices): Tensors => ({
+    const inputsOf = (stream: Float32Array, matrices: TrainedValues): Tensors => ({
       ...frozen,
       ...Object.fromEntries(roles.map((role) => [role, this.tensor(matrices.get(role)!, sizes.get(role)!)])),
       ...this.positionsOf(layer, this.inOrder(stream.length / shape.hiddenSize)),

@@ -1,16 +1,17 @@
-import { type ModelSource, type RunControl, type TensorRole, throwIfAborted } from '@kvlr/core';
 import {
-  OnnxDecoder,
-  type OnnxSettings,
-  type OnnxTrainedBlock,
-  type OnnxTrainedLayer,
-  type TrainedMatrices,
-} from './onnx-decoder.ts';
+  type ModelSource,
+  type RunControl,
+  type TensorRole,
+  type TrainedBlock,
+  type TrainedValues,
+  throwIfAborted,
+} from '@kvlr/core';
+import { OnnxDecoder, type OnnxSettings, type OnnxTrainedLayer } from './onnx-decoder.ts';
 
 /** A decoder in training: its layers forwards and backwards, in float32. Calls come one after another. */
 export interface OnnxTrainingModel {
   /** The streams of a window before each layer and behind the last, [tokens, hiddenSize]. */
-  streams(tokenIds: Int32Array, trained: readonly TrainedMatrices[]): Promise<Float32Array[]>;
+  streams(tokenIds: Int32Array, trained: readonly TrainedValues[]): Promise<Float32Array[]>;
   /** Gradients through one layer: see `OnnxTrainedLayer`. */
   gradients(
     layer: number,
@@ -52,8 +53,6 @@ export async function loadOnnxTrainingModel(
   };
 }
 
-type OpenBlock = OnnxTrainedBlock & { dispose(): void };
-
 /**
  * Loads one layer's attention for training on ONNX Runtime; the caller disposes it. Threads of one product wait for each other, which on
  * a machine with other work takes longer than one alone: unless their number is given, the first window tells which is faster now.
@@ -66,15 +65,15 @@ export async function loadOnnxTrainedBlock(
   layer: number,
   roles: readonly TensorRole[],
   settings: OnnxSettings = {},
-): Promise<OpenBlock> {
-  const open = async (given: OnnxSettings): Promise<OpenBlock> => {
+): Promise<TrainedBlock> {
+  const open = async (given: OnnxSettings): Promise<TrainedBlock> => {
     const decoder = await OnnxDecoder.open(source, given);
     return { ...(await decoder.loadTrainedBlock(layer, roles)), dispose: () => decoder.close() };
   };
   if (settings.threads !== undefined) return open(settings);
   const blocks = [await open(settings), await open({ ...settings, threads: 1 })] as const;
-  let chosen: Promise<OpenBlock> | undefined;
-  const choose = (...window: Parameters<OnnxTrainedBlock['error']>) => {
+  let chosen: Promise<TrainedBlock> | undefined;
+  const choose = (...window: Parameters<TrainedBlock['error']>) => {
     chosen ??= fasterBlock(blocks, window);
     return chosen;
   };
@@ -95,9 +94,9 @@ const worthwhileShare = 0.8;
 
 /** Of a block with all threads and one with a single one, that which a window passes in less time; the first pass makes the graph. */
 async function fasterBlock(
-  blocks: readonly [together: OpenBlock, alone: OpenBlock],
-  window: Parameters<OnnxTrainedBlock['error']>,
-): Promise<OpenBlock> {
+  blocks: readonly [together: TrainedBlock, alone: TrainedBlock],
+  window: Parameters<TrainedBlock['error']>,
+): Promise<TrainedBlock> {
   const times = blocks.map(() => 0);
   for (let pass = 0; pass <= comparedPasses; pass++) {
     for (const [place, block] of blocks.entries()) {

@@ -23,7 +23,7 @@ export {
   instructionWindows,
   parseInstructions,
 } from './instructions/instructions.ts';
-export type { NativeBlock, NativeTraining, NativeTrainingModel, TrainedValues } from './native/native-training.ts';
+export type { NativeTraining, NativeTrainingModel } from './native/native-training.ts';
 export type { LoadLayer, PassableLayer } from './reconstruction/layer-passes.ts';
 export {
   type NativeReconstruction,

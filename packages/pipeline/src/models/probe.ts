@@ -26,7 +26,7 @@ export interface ProbedSpeeds {
 
 /** Tokens of the window that is timed. */
 const tokens = 128;
-/** Of the window that passes a block in training: a quarter of what such windows usually have, since most of the work grows with them. */
+/** Of the window that passes a block in training: half of what such windows usually have, since most of the work grows with them. */
 const blockTokens = 256;
 
 /**

@@ -1,8 +1,8 @@
-import type { ModelSource, TensorRole } from '@kvlr/core';
+import type { ModelSource, TensorRole, TrainedValues } from '@kvlr/core';
 import { type Tensor, type Tensor2D, tensor, tensor2d } from '@tensorflow/tfjs-core';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { WholeProjections } from '../training/whole-projections.ts';
-import type { NativeTraining, NativeTrainingModel, TrainedValues } from './native-training.ts';
+import type { NativeTraining, NativeTrainingModel } from './native-training.ts';
 
 /** One model's layers in native code: streams go in and out as tensors of the backend, values of variables are read from it. */
 export class NativePasses {

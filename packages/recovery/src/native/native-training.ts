@@ -1,7 +1,4 @@
-import type { ModelSource, TensorRole } from '@kvlr/core';
-
-/** Trained tensors of a layer by their roles, row by row; matrices [in, out]. */
-export type TrainedValues = ReadonlyMap<TensorRole, Float32Array>;
+import type { ModelSource, TensorRole, TrainedBlock, TrainedValues } from '@kvlr/core';
 
 /**
  * Port: native code that runs layers forwards and backwards. `@kvlr/engine-onnx` has it for Node; without it, and in browsers, TensorFlow.js
@@ -23,7 +20,7 @@ export interface NativeTraining {
    * @param roles What is trained.
    * @throws KvlrError 'unsupported-feature' for a block whose gradients it does not have.
    */
-  loadBlock(source: ModelSource, layer: number, roles: readonly TensorRole[]): Promise<NativeBlock>;
+  loadBlock(source: ModelSource, layer: number, roles: readonly TensorRole[]): Promise<TrainedBlock>;
 }
 
 export interface NativeTrainingModel {
@@ -36,30 +33,5 @@ export interface NativeTrainingModel {
     upstream: Float32Array,
     trained: TrainedValues,
   ): Promise<{ stream: Float32Array; matrices: TrainedValues }>;
-  dispose(): void;
-}
-
-/** What an attention block is given and is to reach in one window. */
-export interface BlockWindow {
-  /** The stream before the block, and what the one behind it is to be. */
-  stream: Float32Array;
-  target: Float32Array;
-  /** What a squared error of each token counts, [tokens]. */
-  weights: Float32Array;
-}
-
-/** Errors are weighted sums of squares over the tokens of a window and the stream's numbers. Calls come one after another. */
-export interface NativeBlock {
-  error(window: BlockWindow, trained: TrainedValues): Promise<number>;
-  /** The error and its gradients to what is trained. */
-  gradients(window: BlockWindow, trained: TrainedValues): Promise<{ error: number; matrices: TrainedValues }>;
-  /**
-   * Sums over tokens, weighted: attended values, times the residual factor, with themselves, [width, width], and with what the stream
-   * behind the block lacks, [width, hiddenSize]; and the error.
-   */
-  moments(
-    window: BlockWindow,
-    trained: TrainedValues,
-  ): Promise<{ gram: Float32Array; lack: Float32Array; energy: number }>;
   dispose(): void;
 }

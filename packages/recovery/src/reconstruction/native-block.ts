@@ -1,8 +1,7 @@
-import { throwIfAborted } from '@kvlr/core';
+import { type BlockWindow, type TrainedBlock, throwIfAborted } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
 import { type NamedTensorMap, scalar, tensor } from '@tensorflow/tfjs-core';
 import { valuesOf } from '../native/native-passes.ts';
-import type { BlockWindow, NativeBlock } from '../native/native-training.ts';
 import { yieldToHost } from '../training/schedule.ts';
 import type { BlockPasses, StreamPairs, WindowSet } from './block-passes.ts';
 import type { OutputMoments } from './output-moments.ts';
@@ -11,7 +10,7 @@ import type { BlockTask } from './tensor-block.ts';
 /** A block in native code, one window after another; variables and their steps stay on the backend. */
 export class NativeBlockPasses implements BlockPasses {
   constructor(
-    private readonly block: NativeBlock,
+    private readonly block: TrainedBlock,
     private readonly task: BlockTask,
   ) {}
 
