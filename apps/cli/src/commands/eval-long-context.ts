@@ -52,7 +52,7 @@ export async function printLongContext(
       change: place === 0 ? undefined : compareLongContexts(row, rows[0]!),
     })),
     notes: [
-      'All rows were asked the same, and changes are paired: probe by probe, text by text. \u00b1 is one standard error. Copying: a passage of 24 tokens comes a second time behind the context; without memory of the first time the gain is 0. Needle: by chance 25%.',
+      'All rows were asked the same, and changes are paired: probe by probe, text by text. ± is one standard error. Copying: a passage of 24 tokens comes a second time behind the context; without memory of the first time the gain is 0. Needle: by chance 25%.',
     ],
   };
   context.print(`\n${longContextTerminal(report, context.terminal.styles)}`);

@@ -36,8 +36,8 @@ export interface CheckpointEvaluationRequest extends CommonRequest {
 /**
  * Perplexity of a checkpoint on texts, by source, and its distance from another one. What `kvlr eval` does.
  *
- * @throws KvlrError 'invalid-argument' for a part without windows, 'tokenizer-mismatch' when the two encode the texts differently, 'usage' when windows are longer than the
- * context.
+ * @throws KvlrError 'invalid-argument' for a part without windows, 'tokenizer-mismatch' when the two encode the texts differently,
+ * 'usage' when windows are longer than the context.
  */
 export async function evaluateCheckpoint(request: CheckpointEvaluationRequest): Promise<EvaluationResult> {
   const { model, base, part } = request;
