@@ -27,11 +27,11 @@ async function check(label, work) {
   if (problems === found) console.log(`${label} (${((performance.now() - started) / 1000).toFixed(0)} s)`);
 }
 
-/** A program in the project: its output, or an error with it. */
+/** A program in the project: its answer, or an error with its output. npm has warnings of its own beside an answer. */
 async function run(command, argumentList) {
-  const { code, output } = await runBeside(command, argumentList, { cwd: project });
+  const { code, output, answer } = await runBeside(command, argumentList, { cwd: project });
   if (code !== 0) throw new Error(`${command} ${argumentList.join(' ')} ended with ${code}\n${output}`);
-  return output;
+  return answer;
 }
 
 async function install() {

@@ -21,15 +21,19 @@ export function runStep(command, argumentList, environment) {
   return result.status ?? 1;
 }
 
-/** Runs a program in the workspace root, or in `cwd`, beside others; its output is kept back: { code, output, seconds }. */
+/**
+ * Runs a program in the workspace root, or in `cwd`, beside others; its output is kept back: { code, output, answer, seconds }, the
+ * answer without what went to stderr.
+ */
 export function runBeside(command, argumentList, { cwd = root } = {}) {
   const started = performance.now();
   return new Promise((settle) => {
     const child = spawn(command, argumentList, { ...settings(), cwd, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
+    let [output, answer] = ['', ''];
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text) => (output += text));
-    const end = (code) => settle({ code, output, seconds: (performance.now() - started) / 1000 });
+    child.stdout.on('data', (text) => (answer += text));
+    const end = (code) => settle({ code, output, answer, seconds: (performance.now() - started) / 1000 });
     child.on('error', (error) => {
       output += `${command}: ${error.message}\n`;
       end(1);
