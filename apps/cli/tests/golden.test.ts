@@ -5,7 +5,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { expect, it } from 'vitest';
 import { readDocuments } from './support/compress-reference.ts';
 
-/** As the goldens of @kvlr/pipeline, on real weights and on wasm: six digits, since another processor may sum in another order. */
+/** As the goldens of @kvlr/pipeline, on real weights and on wasm: to five digits, since another processor may sum in another order. */
 it('the embedded model comes out as before', async () => {
   await prepareNodeRuntime();
   const model = await openCheckpointDirectory(referenceModelDirectory);
@@ -37,8 +37,8 @@ it('the embedded model comes out as before', async () => {
     evaluation!.result.againstBase!.klDivergence.value,
     ...report.reconstruction!.map(({ heldOutAfter }) => heldOutAfter),
   ];
-  expect(figures.map((figure) => figure.toPrecision(6))).toEqual([
-    ...['26.7309', '30.4333', '0.141634'],
-    ...['0.0722752', '0.897564', '0.292763', '0.196791', '0.507121', '0.315717'],
-  ]);
+  const expected = [26.7309, 30.4333, 0.141634, 0.0722752, 0.897564, 0.292763, 0.196791, 0.507121, 0.315717];
+  expect(figures).toHaveLength(expected.length);
+  const worst = Math.max(...figures.map((figure, place) => Math.abs(figure / expected[place]! - 1)));
+  expect(worst, `${figures.join(', ')} in place of ${expected.join(', ')}`).toBeLessThan(1e-5);
 });
