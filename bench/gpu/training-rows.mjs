@@ -13,21 +13,23 @@ export function trainingRows(shape, { length, windows, steps }) {
   });
   const settings = { steps, evaluateEvery: steps, warmupSteps: 2 };
   const distilled = { ...settings, pieceLength: length / 2, piecesPerStep: 1, checkpointEvery: 0 };
-  return {
-    [`a step of block reconstruction, a layer, 4 windows of ${length}`]: () =>
-      timeSteps((onEvent) => reconstructBlocks({ ...request(ofOneLayer), onEvent, settings })),
-    [`a step of distillation, ${shape.numLayers} layers, a piece of ${length / 2}`]: () =>
-      timeSteps((onEvent) => distill({ ...request(shape), onEvent, settings: distilled })),
-    [`logits of a window of ${length}`]: () => timeWindows(createRandomModel(shape), texts(windows, 1)),
-  };
+  const rows = {};
+  for (const recordSteps of [true, false]) {
+    const how = recordSteps ? 'recorded' : 'one operation after another';
+    rows[`a step of block reconstruction, a layer, 4 windows of ${length}, ${how}`] = () =>
+      timeSteps((onEvent) => reconstructBlocks({ ...request(ofOneLayer), onEvent, recordSteps, settings }), steps);
+    rows[`a step of distillation, ${shape.numLayers} layers, a piece of ${length / 2}, ${how}`] = () =>
+      timeSteps((onEvent) => distill({ ...request(shape), onEvent, recordSteps, settings: distilled }), steps);
+  }
+  rows[`logits of a window of ${length}`] = () => timeWindows(createRandomModel(shape), texts(windows, 1));
+  return rows;
 }
 
-/** Milliseconds from one step to the next, first and last left out. */
-async function timeSteps(train) {
+/** Milliseconds of a step: from the first one's end to the end of the look behind the last, which waits for all of them. */
+async function timeSteps(train, steps) {
   const ends = [];
   await train(({ type, unit }) => type === 'progress' && unit === 'steps' && ends.push(performance.now()));
-  const times = ends.slice(1, -1).map((end, step) => end - ends[step]);
-  return { wall: percentile(times, 0.5) };
+  return { wall: (ends[steps - 1] - ends[0]) / (steps - 1) };
 }
 
 /** Milliseconds of a window's logits, the first one left out. */

@@ -42,9 +42,10 @@ export {
   takesGreatest,
 } from './sampling/sample-tokens.ts';
 export { type StepBeginning, StepState } from './sampling/step-state.ts';
-export { allocateTensor, writeInPlace } from './tensors.ts';
-export { type AdamNumbers, adamStep } from './training/adam-step.ts';
+export { allocateTensor, copyTensor, copyValues, writeInPlace } from './tensors.ts';
+export { type AdamAttributes, type AdamNumbers, adamNumbers, adamStep } from './training/adam-step.ts';
 export { type RecordedStep, recordStep, submitInOrder } from './webgpu/recorded-step.ts';
+export { RepeatedStep, type RepeatedStepSettings, type StepInputs } from './webgpu/repeated-step.ts';
 export {
   type PackedRows,
   packedByteLength,

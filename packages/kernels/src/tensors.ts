@@ -36,6 +36,31 @@ export function writeInPlace(tensor: TensorInfo, offset: number, values: Float32
   }
 }
 
+/** A tensor with a buffer of its own and the values of another; elsewhere than on WebGPU, where no kernel writes in place, a clone. */
+export function copyTensor(source: Tensor): Tensor {
+  if (getBackend() !== 'webgpu') return source.clone();
+  const copy = allocateTensor(source.shape, source.dtype as 'float32' | 'int32');
+  copyValues(source, copy);
+  return copy;
+}
+
+/** Copies the values of a tensor into another of its size, on WebGPU and in the order of kernels: what shares its buffer has them too. */
+export function copyValues(source: TensorInfo, target: TensorInfo): void {
+  const gpu = backend() as WebGPUBackend;
+  const [from, to] = [bufferOf(gpu, source), bufferOf(gpu, target)];
+  const internals = gpu as unknown as { commandEncoder: GPUCommandEncoder; commandQueueOwnedIds: WeakSet<object> };
+  gpu.endComputePassEncoder();
+  gpu.ensureCommandEncoderReady();
+  internals.commandEncoder.copyBufferToBuffer(from, 0, to, 0, 4 * util.sizeFromShape(source.shape));
+  for (const { dataId } of [source, target]) internals.commandQueueOwnedIds.add(dataId);
+  forgetValues(gpu, target);
+}
+
+/** Values that were read back before are stale once a buffer is written; without them tfjs reads the buffer. */
+export function forgetValues(gpu: WebGPUBackend, { dataId }: TensorInfo): void {
+  Object.assign(gpu.tensorMap.get(dataId), { values: null });
+}
+
 /** The buffer that holds a tensor on the device, uploaded first where the values still lie in JavaScript. */
 export function bufferOf(gpu: WebGPUBackend, tensor: TensorInfo): GPUBuffer {
   gpu.uploadToGPU(tensor.dataId);

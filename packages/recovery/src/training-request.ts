@@ -9,6 +9,11 @@ export interface TrainingRequest extends RunControl {
   backend?: BackendRequest['backend'];
   /** In browsers: where the .wasm files lie. */
   wasmPaths?: string;
+  /**
+   * On WebGPU a step is recorded once, its buffers and dispatches, and then run again, which takes the host far less time than one
+   * operation after another and gives the same numbers. Default true; false is for comparisons.
+   */
+  recordSteps?: boolean;
   /** The original model. */
   teacher: ModelSource;
   /** The compressed model: same stream, same vocabulary, same feed-forward blocks, its own attention. */

@@ -1,4 +1,15 @@
-export { type AdamNumbers, adamStep } from '@kvlr/kernels';
+export {
+  type AdamAttributes,
+  type AdamNumbers,
+  adamNumbers,
+  adamStep,
+  allocateTensor,
+  copyTensor,
+  copyValues,
+  RepeatedStep,
+  type RepeatedStepSettings,
+  type StepInputs,
+} from '@kvlr/kernels';
 export {
   type BackendChoice,
   type BackendName,

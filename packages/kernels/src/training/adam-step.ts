@@ -4,30 +4,45 @@ import { type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 
-/** Of one parameter, all of one shape. */
+/** Of one parameter: all of one shape but the numbers of the step. */
 export interface AdamInputs {
   value: TensorInfo;
   gradient: TensorInfo;
   /** Running means of the gradient and of its square. */
   mean: TensorInfo;
   square: TensorInfo;
+  /** float32 [parameters, 3], one row for each: see `adamNumbers`. */
+  numbers: TensorInfo;
 }
 
-export interface AdamNumbers {
+export interface AdamAttributes {
+  /** The parameter's row of the numbers. */
+  row: number;
   /** How much of the running means is kept: beta 1 and beta 2. */
   meanDecay: number;
   squareDecay: number;
-  /** What the running mean of the square is divided by. */
-  squareCorrection: number;
-  /** Size of a full step, divided by what the running mean is to be divided by. */
-  rate: number;
   /** Added to the root of the mean square. */
   epsilon: number;
+  /** Writes the next value and running means to the buffers of the ones before, which no other tensor may share. */
+  inPlace?: boolean;
+}
+
+/** What changes from step to step, of one parameter. */
+export interface AdamNumbers {
+  /** Size of a full step, divided by what the running mean is to be divided by. */
+  rate: number;
+  /** What the running mean of the square is divided by. */
+  squareCorrection: number;
   /** What is left of the value before the step. */
   kept: number;
 }
 
-const run = defineFusedKernel<AdamInputs, AdamNumbers>({
+/** A row of the numbers of a step. */
+export function adamNumbers({ rate, squareCorrection, kept }: AdamNumbers): number[] {
+  return [rate, squareCorrection, kept];
+}
+
+const run = defineFusedKernel<AdamInputs, AdamAttributes>({
   name: 'KvlrAdamStep',
   bytesRead: ({ value }) => 16 * util.sizeFromShape(value.shape),
   webgpu: stepOnGpu,
@@ -37,37 +52,42 @@ const run = defineFusedKernel<AdamInputs, AdamNumbers>({
 
 /**
  * A step of Adam (Kingma and Ba 2015, algorithm 1; with `kept` below 1 that of Loshchilov and Hutter 2019) for one parameter in one
- * dispatch on WebGPU. Returns the next value and running means, new tensors of the parameter's shape; a product of `rate` and
- * mean / (sqrt(square / squareCorrection) + epsilon) is taken off. Throws 'unsupported-feature' on other backends, where stock ops do.
+ * dispatch on WebGPU: a product of `rate` and mean / (sqrt(square / squareCorrection) + epsilon) is taken off. Returns the next value
+ * and running means, of the parameter's shape; in place they are tensors of the same buffers. Throws 'unsupported-feature' on other
+ * backends, where stock ops do.
  */
 export function adamStep(
   inputs: { [Name in keyof AdamInputs]: Tensor },
-  numbers: AdamNumbers,
+  attributes: AdamAttributes,
 ): { value: Tensor; mean: Tensor; square: Tensor } {
-  const [value, mean, square] = run(inputs, numbers);
+  const [value, mean, square] = run(inputs, attributes);
   return { value: value!, mean: mean!, square: square! };
 }
 
 const invocations = 256;
 /** Workgroups of a row of the grid: fewer than the 65,535 that every device grants. */
 const mostGroups = 32768;
+const state = ['value', 'mean', 'square'] as const;
 
-function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamNumbers, WebGPUBackend>): TensorInfo[] {
+function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamAttributes, WebGPUBackend>) {
+  const { row, inPlace = false, ...fixed } = attributes;
   const { shape } = inputs.value;
   const groups = Math.ceil(util.sizeFromShape(shape) / invocations);
-  const write = (name: string) => ({ name, type: 'f32', shape, dtype: 'float32' }) as const;
-  return runProgram(backend, {
+  const read = (name: keyof AdamInputs) => ({ name, type: 'f32', tensor: inputs[name] }) as const;
+  const next = (name: (typeof state)[number]) => (inPlace ? name : `${name}After`);
+  const results = runProgram(backend, {
     name: 'adam_step',
-    shape: [],
-    reads: (['value', 'gradient', 'mean', 'square'] as const).map((name) => ({
-      name,
-      type: 'f32',
-      tensor: inputs[name],
-    })),
-    writes: [write('nextValue'), write('nextMean'), write('nextSquare')],
-    uniforms: (Object.keys(attributes) as (keyof AdamNumbers)[])
-      .sort()
-      .map((name) => ({ name, type: 'f32', value: attributes[name] })),
+    shape: [inPlace],
+    reads: [read('gradient'), read('numbers'), ...(inPlace ? [] : state.map(read))],
+    writes: state.map((name) =>
+      inPlace ? read(name) : { name: next(name), type: 'f32', shape, dtype: 'float32' as const },
+    ),
+    uniforms: [
+      { name: 'row', type: 'u32', value: row },
+      ...(['epsilon', 'meanDecay', 'squareDecay'] as const).map(
+        (name) => ({ name, type: 'f32', value: fixed[name] }) as const,
+      ),
+    ],
     workgroups: [Math.min(groups, mostGroups), Math.ceil(groups / mostGroups)],
     source: () => ({
       code: `
@@ -75,15 +95,24 @@ function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamN
   fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.x + id.y * groups.x * ${invocations}u;
     if (i >= arrayLength(&value)) { return; }
+    let rate = numbers[3u * uniforms.row];
+    let squareCorrection = numbers[3u * uniforms.row + 1u];
+    let kept = numbers[3u * uniforms.row + 2u];
     let g = gradient[i];
     let m = mean[i] * uniforms.meanDecay + g * (1.0 - uniforms.meanDecay);
     let s = square[i] * uniforms.squareDecay + g * g * (1.0 - uniforms.squareDecay);
-    nextMean[i] = m;
-    nextSquare[i] = s;
-    let spread = sqrt(s / uniforms.squareCorrection) + uniforms.epsilon;
-    nextValue[i] = value[i] * uniforms.kept - m / spread * uniforms.rate;
+    ${next('mean')}[i] = m;
+    ${next('square')}[i] = s;
+    let spread = sqrt(s / squareCorrection) + uniforms.epsilon;
+    ${next('value')}[i] = value[i] * kept - m / spread * rate;
   }`,
     }),
+  });
+  if (!inPlace) return results;
+  // They are given back as results of their own: held once more.
+  return results.map(({ dataId, shape, dtype }) => {
+    backend.incRef(dataId);
+    return { dataId, shape, dtype };
   });
 }
 

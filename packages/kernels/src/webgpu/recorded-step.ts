@@ -2,6 +2,7 @@ import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { type DataId, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { bookCounts, type KernelCount, recordCounts } from '../fused-kernel.ts';
+import { withStockPrograms } from './stock-programs.ts';
 
 /** A list of dispatches with all their buffers bound, to be run again and again. */
 export interface RecordedStep {
@@ -40,38 +41,70 @@ export function recordingOf(gpu: WebGPUBackend): Recording | undefined {
  * 'unsupported-feature' where `body` runs a stock op or reads a tensor that is not on the device.
  */
 export function recordStep(gpu: WebGPUBackend, body: () => void): RecordedStep {
-  const recording = new Recording(gpu);
+  return record(gpu, new Recording(gpu), () => {
+    // Stock ops would be run now instead of later.
+    Object.assign(gpu, { runWebGPUProgram: refuseStockOp });
+    try {
+      body();
+    } finally {
+      delete (gpu as Partial<WebGPUBackend>).runWebGPUProgram;
+    }
+  });
+}
+
+/**
+ * The same of stock ops and fused kernels, gradients among them. What `body` takes from the host, tensors that it makes of numbers, are
+ * constants of the step. Throws 'unsupported-feature' where it reads or copies values on the device.
+ */
+export function recordOps(gpu: WebGPUBackend, body: () => void): RecordedStep {
+  const recording = new Recording(gpu, (gpu as unknown as { nextDataId(): number }).nextDataId());
+  return record(gpu, recording, () => withStockPrograms(gpu, recording, body));
+}
+
+function record(gpu: WebGPUBackend, recording: Recording, body: () => void): RecordedStep {
   recordings.set(gpu, recording);
-  // Stock ops would be run now instead of later.
-  Object.assign(gpu, { runWebGPUProgram: refuseStockOp });
   try {
     return recording.finish(recordCounts(body));
   } catch (error) {
     recording.destroy();
     throw error;
   } finally {
-    delete (gpu as Partial<WebGPUBackend>).runWebGPUProgram;
     recordings.delete(gpu);
   }
 }
 
+const resultUsage = 0x80 | 0x4 | 0x8; // STORAGE, COPY_SRC, COPY_DST
+
 /** Programs and buffers of a step in the making. */
 export class Recording {
   private readonly gpu: WebGPUBackend;
+  private readonly firstId: number;
   private readonly dispatches: RecordedDispatch[] = [];
   private readonly buffers: GPUBuffer[] = [];
   /** Buffers of results, with the tensor that holds each for now. */
   private held: { dataId: DataId; buffer: GPUBuffer }[] = [];
   private free: GPUBuffer[] = [];
 
-  constructor(gpu: WebGPUBackend) {
+  /** @param firstId Tensors with values on the host are constants from this number of tfjs's on; default: none are. */
+  constructor(gpu: WebGPUBackend, firstId = Number.POSITIVE_INFINITY) {
     this.gpu = gpu;
+    this.firstId = firstId;
   }
 
-  /** The buffer of a tensor; one of the step's own where it has none yet. Its former values must not be known on the host. */
-  bufferOf({ dataId }: TensorInfo): GPUBuffer {
+  /** Whether a tensor was made since the recording began. */
+  owns(dataId: DataId): boolean {
+    return (dataId as { id: number }).id >= this.firstId;
+  }
+
+  /** The buffer of a tensor; one of the step's own where it has none yet. */
+  bufferOf({ dataId }: Pick<TensorInfo, 'dataId'>): GPUBuffer {
     const data = this.gpu.tensorMap.get(dataId);
     if (data.resource) return data.resource as GPUBuffer;
+    if (data.values && this.owns(dataId)) {
+      const buffer = this.constant(data.values as ArrayLike<number>, data.dtype);
+      Object.assign(data, { resource: buffer, external: true, values: null });
+      return buffer;
+    }
     if (data.values) {
       throw new KvlrError('unsupported-feature', {
         message: `expected tensors on the device while a step is recorded, got values [${data.shape}] of the host.`,
@@ -87,14 +120,13 @@ export class Recording {
 
   /** A buffer of uniforms with these bytes. */
   uniforms(bytes: ArrayBuffer): GPUBuffer {
-    const buffer = this.gpu.device.createBuffer({
-      label: 'kvlr uniforms of a recorded step',
-      size: bytes.byteLength,
-      usage: GPUBufferUsage.UNIFORM,
-      mappedAtCreation: true,
-    });
-    new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(bytes));
-    buffer.unmap();
+    return this.filled('kvlr uniforms of a recorded step', GPUBufferUsage.UNIFORM, bytes);
+  }
+
+  /** A buffer of uniforms that the caller writes before the step first runs. */
+  emptyUniforms(size: number): GPUBuffer {
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const buffer = this.gpu.device.createBuffer({ label: 'kvlr uniforms of a recorded step', size, usage });
     this.buffers.push(buffer);
     return buffer;
   }
@@ -131,6 +163,20 @@ export class Recording {
     for (const buffer of this.buffers.splice(0)) buffer.destroy();
   }
 
+  private constant(values: ArrayLike<number>, dtype: string): GPUBuffer {
+    // Booleans are bytes on the host.
+    const words = dtype === 'float32' ? Float32Array.from(values) : Int32Array.from(values);
+    return this.filled('kvlr constant of a recorded step', resultUsage, words.buffer);
+  }
+
+  private filled(label: string, usage: number, bytes: ArrayBuffer): GPUBuffer {
+    const buffer = this.gpu.device.createBuffer({ label, size: bytes.byteLength, usage, mappedAtCreation: true });
+    new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(bytes));
+    buffer.unmap();
+    this.buffers.push(buffer);
+    return buffer;
+  }
+
   private allocate(size: number): GPUBuffer {
     // What the body has disposed is free again.
     const isHeld = ({ dataId }: { dataId: DataId }) => this.gpu.tensorMap.has(dataId);
@@ -138,11 +184,7 @@ export class Recording {
     this.held = this.held.filter(isHeld);
     const place = this.free.findIndex((buffer) => buffer.size === size);
     if (place >= 0) return this.free.splice(place, 1)[0]!;
-    const buffer = this.gpu.device.createBuffer({
-      label: 'kvlr result of a recorded step',
-      size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
+    const buffer = this.gpu.device.createBuffer({ label: 'kvlr result of a recorded step', size, usage: resultUsage });
     this.buffers.push(buffer);
     return buffer;
   }

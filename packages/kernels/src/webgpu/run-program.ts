@@ -1,7 +1,7 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { env, type TensorInfo } from '@tensorflow/tfjs-core';
 import { countDispatch } from '../fused-kernel.ts';
-import { bufferOf } from '../tensors.ts';
+import { bufferOf, forgetValues } from '../tensors.ts';
 import { bindGroupOf, makeBindGroup, pipelineOf } from './pipelines.ts';
 import type { GpuProgram, GpuUniform, GpuWrite } from './program.ts';
 import { type Recording, recordingOf } from './recorded-step.ts';
@@ -72,8 +72,7 @@ function recordProgram(gpu: WebGPUBackend, program: GpuProgram, recording: Recor
 function outputOf(gpu: WebGPUBackend, write: GpuWrite): TensorInfo {
   if (!('tensor' in write)) return gpu.makeTensorInfo(write.shape, write.dtype);
   gpu.uploadToGPU(write.tensor.dataId);
-  // Values that were read back before are stale from now on; without them tfjs reads the buffer.
-  Object.assign(gpu.tensorMap.get(write.tensor.dataId), { values: null });
+  forgetValues(gpu, write.tensor);
   return write.tensor;
 }
 

@@ -1,5 +1,7 @@
 import type { NamedTensorMap, Scalar } from '@tensorflow/tfjs-core';
+import type { AdamOptimizer } from '../training/adam-optimizer.ts';
 import type { OutputMoments } from './output-moments.ts';
+import type { TrainingSteps } from './training-steps.ts';
 
 /** What a block is to learn: from the compressed model's stream before it to the original stream after it; windows in their order. */
 export interface StreamPairs {
@@ -24,6 +26,11 @@ export interface BlockPasses {
   heldOutError(): Promise<number>;
   /** Mean error over some training windows, and its gradients by the names of the variables; the caller disposes both. */
   gradients(batch: readonly number[]): Promise<{ error: Scalar; gradients: NamedTensorMap }>;
+  /**
+   * Steps of this optimiser on so many windows each that cost the host less than `gradients` one by one; undefined or absent where there
+   * are none such. `unread`: steps at most between two readings of their errors.
+   */
+  record?(optimizer: AdamOptimizer, windowsPerStep: number, unread: number): TrainingSteps | undefined;
   /** Summed over all windows of a set. */
   moments(set: WindowSet): Promise<OutputMoments>;
   /** Frees what it holds; the variables stay. */

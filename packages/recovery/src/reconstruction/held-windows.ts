@@ -1,3 +1,4 @@
+import { allocateTensor, type StepInputs } from '@kvlr/runtime';
 import { concat, getBackend, keep, type Tensor2D, tensor2d } from '@tensorflow/tfjs-core';
 
 /** Bytes of one stream's windows that stay on a GPU. */
@@ -30,7 +31,7 @@ export class HeldWindows {
   stack(chosen: readonly number[]): Tensor2D {
     const { tokens, hiddenSize } = this;
     const [first] = chosen;
-    if (getBackend() === 'webgpu' && 4 * this.count * this.windows[0]!.length <= MOST_HELD_BYTES) {
+    if (getBackend() === 'webgpu' && this.fit) {
       const tensors = chosen.map((index) => this.onDevice(index));
       return tensors.length === 1 ? tensors[0]!.clone() : concat(tensors);
     }
@@ -41,6 +42,24 @@ export class HeldWindows {
       values.set(this.windows[index]!, place * length);
     });
     return tensor2d(values, [chosen.length * tokens, hiddenSize]);
+  }
+
+  /** A tensor for so many windows, one under another, without values. */
+  allocate(count: number): Tensor2D {
+    return allocateTensor([count * this.tokens, this.hiddenSize], 'float32') as Tensor2D;
+  }
+
+  /** Fills such a tensor, for a recorded step on WebGPU. */
+  copyTo(inputs: StepInputs, target: Tensor2D, chosen: readonly number[]): void {
+    chosen.forEach((index, place) => {
+      const offset = place * this.windows[index]!.length;
+      if (this.fit) inputs.copy(this.onDevice(index), target, offset);
+      else inputs.write(this.windows[index]!, target, offset);
+    });
+  }
+
+  private get fit(): boolean {
+    return 4 * this.count * this.windows[0]!.length <= MOST_HELD_BYTES;
   }
 
   dispose(): void {

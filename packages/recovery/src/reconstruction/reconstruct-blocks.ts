@@ -107,14 +107,14 @@ async function reconstructLayer(
   train: StreamPairs,
   heldOut: StreamPairs,
 ): Promise<ReconstructedLayer> {
-  const { student, onEvent, signal } = request;
+  const { student, onEvent, signal, recordSteps } = request;
   const { shape } = student;
   const targets = refitsAlone(settings, shape) ? (['o_proj'] as const) : attentionTargets;
   return withAttention(student, layer, async (weights) => {
     const attention = new WholeProjections(weights, { scoreStep: settings.scoreStep, targets });
     let passes: BlockPasses | undefined;
     try {
-      passes = await openPasses(request, { attention, shape, layer, train, heldOut, signal });
+      passes = await openPasses(request, { attention, shape, layer, train, heldOut, signal, recordSteps });
       const course = await trainAttention({
         ...{ passes, attention, shape, layer, train, settings, signal },
         onUntrainable: (reason) => warnUntrainable(layer, reason, onEvent),

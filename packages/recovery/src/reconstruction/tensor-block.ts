@@ -1,9 +1,10 @@
-import { type DecoderShape, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, KvlrError, throwIfAborted } from '@kvlr/core';
 import { createMatrix, type Matrix } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
 import {
   add,
   div,
+  getBackend,
   matMul,
   mul,
   type Scalar,
@@ -15,11 +16,14 @@ import {
   tidy,
   variableGrads,
 } from '@tensorflow/tfjs-core';
+import type { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { readScalars } from '../training/read-scalars.ts';
 import type { WholeProjections } from '../training/whole-projections.ts';
 import type { BlockPasses, StreamPairs, WindowSet } from './block-passes.ts';
 import { HeldWindows } from './held-windows.ts';
 import type { OutputMoments } from './output-moments.ts';
+import { RecordedSteps, type StackedPairs } from './recorded-steps.ts';
+import type { TrainingSteps } from './training-steps.ts';
 
 /** A block in training, and the windows that it is trained on and judged by. */
 export interface BlockTask {
@@ -29,6 +33,8 @@ export interface BlockTask {
   train: StreamPairs;
   heldOut: StreamPairs;
   signal?: AbortSignal | undefined;
+  /** On WebGPU: steps are recorded. Default true. */
+  recordSteps?: boolean | undefined;
 }
 
 type HeldPairs = Record<'inputs' | 'targets' | 'weights', HeldWindows> & Pick<StreamPairs, 'unit'>;
@@ -71,6 +77,23 @@ export class TensorBlock implements BlockPasses {
     return { error: value, gradients: grads };
   }
 
+  record(optimizer: AdamOptimizer, windowsPerStep: number, unread: number): TrainingSteps | undefined {
+    const { attention, recordSteps = true } = this.task;
+    if (!recordSteps || getBackend() !== 'webgpu') return undefined;
+    // What the recording reads stays there.
+    this.contextOf(windowsPerStep);
+    const errorOf = (pairs: StackedPairs) => this.errorOf(pairs, windowsPerStep, this.windows.train.unit);
+    const variables = attention.variables();
+    try {
+      return new RecordedSteps({
+        ...{ windows: this.windows.train, windowsPerStep, variables, optimizer, errorOf, unread },
+      });
+    } catch (error) {
+      if (KvlrError.isInstance(error) && error.code === 'unsupported-feature') return undefined;
+      throw error;
+    }
+  }
+
   async moments(set: WindowSet): Promise<OutputMoments> {
     const { attention, shape, layer, signal } = this.task;
     const pairs = this.windows[set];
@@ -108,14 +131,17 @@ export class TensorBlock implements BlockPasses {
 
   /** Differentiable in the projections; call inside tf.tidy. */
   private error(set: WindowSet, batch: readonly number[]): Scalar {
-    const { attention, shape, layer } = this.task;
     const { inputs, targets, weights, unit } = this.windows[set];
-    const stream = inputs.stack(batch);
-    const context = this.contextOf(batch.length);
-    const { blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
-    const reached = streamAfterAttention(stream, blockOutput, attention.weights, shape);
-    const squares = square(sub(reached, targets.stack(batch)));
-    return div(sum(mul(squares, weights.stack(batch))), unit * batch.length);
+    const pairs = { inputs: inputs.stack(batch), targets: targets.stack(batch), weights: weights.stack(batch) };
+    return this.errorOf(pairs, batch.length, unit);
+  }
+
+  private errorOf({ inputs, targets, weights }: StackedPairs, count: number, unit: number): Scalar {
+    const { attention, shape, layer } = this.task;
+    const context = this.contextOf(count);
+    const { blockOutput } = attentionBlock(inputs, attention.weights, { shape, layer, context });
+    const reached = streamAfterAttention(inputs, blockOutput, attention.weights, shape);
+    return div(sum(mul(square(sub(reached, targets)), weights)), unit * count);
   }
 
   private contextOf(batch: number): SequenceContext {

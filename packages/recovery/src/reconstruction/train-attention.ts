@@ -1,13 +1,12 @@
 import { throwIfAborted } from '@kvlr/core';
-import type { Scalar } from '@tensorflow/tfjs-core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
-import { readScalars } from '../training/read-scalars.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
 import type { BlockPasses } from './block-passes.ts';
 import { type TrainingPoint, untrainable } from './reconstructed-layer.ts';
 import { type ReconstructionSettings, refitsOutput } from './reconstruction-settings.ts';
 import { refitOutput } from './refit-output.ts';
 import type { BlockTask } from './tensor-block.ts';
+import { PlainSteps } from './training-steps.ts';
 
 export interface AttentionTrainingRequest
   extends Pick<BlockTask, 'attention' | 'shape' | 'layer' | 'train' | 'signal'> {
@@ -84,8 +83,7 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
   const windowsPerStep = Math.min(settings.windowsPerStep, count);
   const optimizer = new AdamOptimizer(await attention.parameters());
   const batches = batchOrder(count, windowsPerStep, settings.seed + layer);
-  /** Since the last look, on the device. */
-  const trainErrors: Scalar[] = [];
+  const steps = passes.record?.(optimizer, windowsPerStep, settings.evaluateEvery) ?? new PlainSteps(passes, optimizer);
   const learningRate = settings.learningRate * Math.sqrt(startError);
   const start = attention.snapshot();
   let diverged = false;
@@ -94,22 +92,18 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
     while (step < settings.steps && !diverged) {
       throwIfAborted(signal);
       const batch = batches.next().value;
-      const { error, gradients } = await passes.gradients(batch);
-      trainErrors.push(error);
-      optimizer.apply(gradients, learningRateAt(step, { ...settings, learningRate }));
-      for (const gradient of Object.values(gradients)) gradient.dispose();
+      await steps.take(batch, learningRateAt(step, { ...settings, learningRate }));
       await yieldToHost();
       step += 1;
       if (step % settings.evaluateEvery === 0 || step === settings.steps) {
-        const error = await look(step, await meanOf(trainErrors));
+        const error = await look(step, await steps.meanError());
         diverged = !(error <= DIVERGED * startError);
-        for (const trainError of trainErrors.splice(0)) trainError.dispose();
       }
       request.onStep?.(step);
     }
     await lookAlongTheWay(attention, start, () => look(step));
   } finally {
-    for (const trainError of trainErrors) trainError.dispose();
+    steps.dispose();
     optimizer.dispose();
     for (const copy of start.values()) copy.dispose();
   }
@@ -130,9 +124,4 @@ async function lookAlongTheWay(
   } finally {
     for (const copy of end.values()) copy.dispose();
   }
-}
-
-async function meanOf(scalars: readonly Scalar[]): Promise<number> {
-  const values = await readScalars(scalars);
-  return values.reduce((total, value) => total + value, 0) / values.length;
 }

@@ -1,4 +1,4 @@
-import { type AdamNumbers, adamStep } from '@kvlr/runtime';
+import { adamNumbers, adamStep } from '@kvlr/runtime';
 import {
   add,
   div,
@@ -11,6 +11,8 @@ import {
   sub,
   sum,
   type Tensor,
+  type Tensor2D,
+  tensor2d,
   tidy,
   type Variable,
   variable,
@@ -70,48 +72,62 @@ export class AdamOptimizer {
 
   /** Takes one step down the gradients, which are given by the variables' names. */
   apply(gradients: NamedTensorMap, learningRate: number): void {
-    this.step += 1;
-    const meanCorrection = 1 - this.meanDecay ** this.step;
-    const squareCorrection = 1 - this.squareDecay ** this.step;
+    const numbers = this.advance(learningRate);
     tidy(() => {
-      const shortened = this.shortening(gradients);
-      for (const state of this.states) {
-        const { variable: current, stepScale } = state.parameter;
-        const whole = gradients[current.name]!;
-        const gradient = shortened === undefined ? whole : mul(whole, shortened);
-        const size = learningRate * stepScale;
-        if (getBackend() === 'webgpu') {
-          this.applyFused(state, gradient, {
-            rate: size / meanCorrection,
-            squareCorrection,
-            kept: 1 - size * this.weightDecay,
-          });
-          continue;
-        }
-        state.mean.assign(add(mul(state.mean, this.meanDecay), mul(gradient, 1 - this.meanDecay)));
-        state.square.assign(add(mul(state.square, this.squareDecay), mul(square(gradient), 1 - this.squareDecay)));
-        const spread = add(sqrt(div(state.square, squareCorrection)), EPSILON);
-        const change = mul(div(state.mean, spread), size / meanCorrection);
-        const decayed = this.weightDecay > 0 ? mul(current, 1 - size * this.weightDecay) : current;
-        current.assign(sub(decayed, change));
-      }
+      if (getBackend() === 'webgpu') this.applyFused(gradients, tensor2d(numbers, [this.states.length, 3]), false);
+      else this.applyStock(gradients, numbers);
     });
   }
 
-  /** One dispatch in the place of fourteen, and of as many numbers on their way to the device. */
-  private applyFused(
-    { parameter, mean, square: squares }: AdamMoments,
-    gradient: Tensor,
-    numbers: Pick<AdamNumbers, 'rate' | 'squareCorrection' | 'kept'>,
-  ): void {
-    const { meanDecay, squareDecay } = this;
-    const next = adamStep(
-      { value: parameter.variable, gradient, mean, square: squares },
-      { ...numbers, meanDecay, squareDecay, epsilon: EPSILON },
+  /**
+   * Goes on to the next step, whose size this is. Returns what the step needs of it, three numbers for each parameter: its full step
+   * divided by what the running mean is to be divided by, what the running mean of the square is to be divided by, and the share of the
+   * value that is kept.
+   */
+  advance(learningRate: number): Float32Array {
+    this.step += 1;
+    const meanCorrection = 1 - this.meanDecay ** this.step;
+    const squareCorrection = 1 - this.squareDecay ** this.step;
+    return Float32Array.from(
+      this.states.flatMap(({ parameter }) => {
+        const size = learningRate * parameter.stepScale;
+        return adamNumbers({ rate: size / meanCorrection, squareCorrection, kept: 1 - size * this.weightDecay });
+      }),
     );
-    parameter.variable.assign(next.value);
-    mean.assign(next.mean);
-    squares.assign(next.square);
+  }
+
+  /**
+   * On WebGPU: a step with the numbers of `advance`, [parameters, 3], in one dispatch for each parameter. `inPlace` where no other tensor
+   * shares the buffers of values and running means: they are written where they lie. Call inside tf.tidy.
+   */
+  applyFused(gradients: NamedTensorMap, numbers: Tensor2D, inPlace: boolean): void {
+    const { meanDecay, squareDecay } = this;
+    const shortened = this.shortening(gradients);
+    for (const [row, { parameter, mean, square: squares }] of this.states.entries()) {
+      const { variable: current } = parameter;
+      const next = adamStep(
+        { value: current, gradient: shorten(gradients[current.name]!, shortened), mean, square: squares, numbers },
+        { row, meanDecay, squareDecay, epsilon: EPSILON, inPlace },
+      );
+      if (inPlace) continue;
+      current.assign(next.value);
+      mean.assign(next.mean);
+      squares.assign(next.square);
+    }
+  }
+
+  private applyStock(gradients: NamedTensorMap, numbers: Float32Array): void {
+    const shortened = this.shortening(gradients);
+    for (const [row, { parameter, mean, square: squares }] of this.states.entries()) {
+      const { variable: current } = parameter;
+      const gradient = shorten(gradients[current.name]!, shortened);
+      const [rate, squareCorrection, kept] = numbers.subarray(3 * row, 3 * row + 3);
+      mean.assign(add(mul(mean, this.meanDecay), mul(gradient, 1 - this.meanDecay)));
+      squares.assign(add(mul(squares, this.squareDecay), mul(square(gradient), 1 - this.squareDecay)));
+      const spread = add(sqrt(div(squares, squareCorrection!)), EPSILON);
+      const change = mul(div(mean, spread), rate!);
+      current.assign(sub(this.weightDecay > 0 ? mul(current, kept!) : current, change));
+    }
   }
 
   /** What gradients are multiplied by, so that their norm is at most `clipNorm`; undefined where nothing is clipped. */
@@ -139,6 +155,10 @@ export class AdamOptimizer {
       squares.dispose();
     }
   }
+}
+
+function shorten(gradient: Tensor, by: Tensor | undefined): Tensor {
+  return by === undefined ? gradient : mul(gradient, by);
 }
 
 function zeroVariable(like: Variable): Variable {

@@ -1,5 +1,5 @@
 import type { DenseTensor, ModelSource } from '@kvlr/core';
-import type { LayerTensors, Project } from '@kvlr/runtime';
+import { copyTensor, type LayerTensors, type Project } from '@kvlr/runtime';
 import { add, mean, mul, sqrt, square, type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { AdamParameter } from './adam-optimizer.ts';
 
@@ -106,7 +106,7 @@ export abstract class TrainedLayer {
   }
 
   private copies(): Map<string, Tensor> {
-    return new Map([...this.trained].map(([part, current]) => [part, current.clone()]));
+    return new Map([...this.trained].map(([part, current]) => [part, copyTensor(current)]));
   }
 }
 
