@@ -40,6 +40,8 @@ const distillationSchema = z.strictObject({
   warmupSteps: z.int().min(0).optional(),
   /** How much longer the steps of queries and keys are than those of the other projections. */
   scoreStep: z.number().positive().optional(),
+  /** How much longer the steps of feed-forward matrices are, where they are trained. Default 1. */
+  feedForwardStep: z.number().positive().optional(),
   weightDecay: z.number().min(0).optional(),
   /** Gradients with a greater norm are shortened to it; 0: never. */
   clipNorm: z.number().min(0).optional(),

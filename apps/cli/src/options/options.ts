@@ -164,7 +164,7 @@ export function addRecipeOptions(command: Command): Command {
   command
     .option(
       '--method <name|file>',
-      'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged)',
+      'closed form to start from: a name, or an ES module such as ./mine.mjs (default: rope-averaged-received)',
     )
     .option('--keys <name|file>', 'take the keys of this method instead, or of an ES module that is a key method')
     .option('--rope-strategy <name|file>', 'the same, of an ES module that lays out the rotated keys of whole layers')

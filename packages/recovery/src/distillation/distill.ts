@@ -133,10 +133,10 @@ async function loadDecoder(
 function createLayer(
   weights: ConstructorParameters<typeof WholeProjections>[0],
   layer: number,
-  { adapterRank, adapterAlpha, adapterDropout, targets, scoreStep, seed }: DistillationSettings,
+  { adapterRank, adapterAlpha, adapterDropout, targets, scoreStep, feedForwardStep, seed }: DistillationSettings,
   adapters: DistillationRequest['adapters'],
 ): TrainedLayer {
-  if (adapterRank === 0) return new WholeProjections(weights, { scoreStep, targets });
+  if (adapterRank === 0) return new WholeProjections(weights, { scoreStep, feedForwardStep, targets });
   const adapter = {
     rank: adapterRank,
     alpha: adapterAlpha || adapterRank,

@@ -20,6 +20,11 @@ export interface DistillationSettings extends Objective {
   warmupSteps: number;
   /** How much longer the steps of queries and keys are than those of the other projections. Without adapters only. */
   scoreStep: number;
+  /**
+   * How much longer the steps of feed-forward matrices are than those of values and outputs, where they are trained: a share of 1 for
+   * matrices that compression left as they were. Without adapters only.
+   */
+  feedForwardStep: number;
   /** Share of itself that a weight loses in a step of size 1. */
   weightDecay: number;
   /** Gradients whose norm over all that is trained is greater are shortened to it; 0: never. */
@@ -60,6 +65,7 @@ const common = {
   piecesAtOnce: 0,
   learningRate: 0.001,
   scoreStep: 1,
+  feedForwardStep: 1,
   weightDecay: 0.01,
   clipNorm: 0,
   targets: attentionTargets,
@@ -113,7 +119,7 @@ export function resolveDistillationSettings(
     const value = settings[name];
     expectThat(name, `an integer of at least ${atLeast}`, value, Number.isInteger(value) && value >= atLeast);
   }
-  for (const name of ['learningRate', 'scoreStep', 'temperature'] as const) {
+  for (const name of ['learningRate', 'scoreStep', 'feedForwardStep', 'temperature'] as const) {
     expectThat(name, 'a positive number', settings[name], settings[name] > 0 && Number.isFinite(settings[name]));
   }
   for (const name of ['weightDecay', 'clipNorm', 'adapterAlpha', 'hiddenWeight'] as const) {

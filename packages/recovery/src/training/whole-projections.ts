@@ -18,6 +18,8 @@ export interface WholeProjectionSettings {
    * loss sees them only through the softmax. Chosen on held-out calibration text.
    */
   scoreStep?: number;
+  /** The same of feed-forward matrices. Default 1. */
+  feedForwardStep?: number;
   /** Default: those of attention. A layer without such a matrix trains the others. */
   targets?: readonly TrainingTarget[];
 }
@@ -28,8 +30,10 @@ export class WholeProjections extends TrainedLayer {
   readonly weights: LayerTensors;
   private readonly targets: readonly TrainingTarget[];
   private readonly scoreStep: number;
+  private readonly feedForwardStep: number;
 
-  constructor(layer: LayerTensors, { scoreStep = 2, targets = attentionTargets }: WholeProjectionSettings = {}) {
+  constructor(layer: LayerTensors, settings: WholeProjectionSettings = {}) {
+    const { scoreStep = 2, feedForwardStep = 1, targets = attentionTargets } = settings;
     const trained = new Map<string, Variable>();
     for (const target of targets) {
       const projection = projectionOf(target);
@@ -42,6 +46,7 @@ export class WholeProjections extends TrainedLayer {
     super(trained);
     this.targets = targets.filter((target) => trained.has(projectionOf(target)));
     this.scoreStep = scoreStep;
+    this.feedForwardStep = feedForwardStep;
     this.weights = this.standIn(layer).weights;
   }
 
@@ -64,7 +69,7 @@ export class WholeProjections extends TrainedLayer {
       const projection = projectionOf(target);
       const weight = this.trained.get(projection)!;
       const weightScale = await rootMeanSquare(weight);
-      const factor = projection === 'query' || projection === 'key' ? this.scoreStep : 1;
+      const factor = this.stepOf(target);
       parameters.push({ variable: weight, stepScale: factor * weightScale });
       const bias = this.trained.get(`${projection}Bias`);
       if (bias !== undefined) {
@@ -78,6 +83,11 @@ export class WholeProjections extends TrainedLayer {
       }
     }
     return parameters;
+  }
+
+  private stepOf(target: TrainingTarget): number {
+    if (target === 'q_proj' || target === 'k_proj') return this.scoreStep;
+    return (attentionTargets as readonly TrainingTarget[]).includes(target) ? 1 : this.feedForwardStep;
   }
 
   /** Adds to the output projection, [numAttentionHeads * headDim, hiddenSize]. */
