@@ -21,6 +21,13 @@ export interface StepInputs {
   write(values: Float32Array | Int32Array, target: TensorInfo, offset?: number): void;
 }
 
+interface Write {
+  values: Float32Array | Int32Array;
+  target: GPUBuffer;
+  /** A number's place. */
+  offset: number;
+}
+
 /**
  * A step of stock ops and fused kernels on WebGPU, recorded once and run again and again: a run makes no buffer and no bind group. Each
  * run gives one number, which stays on the device until it is read with others.
@@ -33,6 +40,8 @@ export class RepeatedStep {
   private readonly written: readonly TensorInfo[];
   private readonly capacity: number;
   private unread = 0;
+  /** Where numbers of the host arrive. */
+  private arrivals: GPUBuffer | undefined;
 
   /** Records; nothing is computed. Throws 'unsupported-feature' where the body asks for what cannot be recorded. */
   constructor({ body, written, results }: RepeatedStepSettings) {
@@ -70,15 +79,16 @@ export class RepeatedStep {
         message: `expected results to be read after ${this.capacity} steps at most, got one step more.`,
       });
     }
+    const writes: Write[] = [];
     submitInOrder(gpu, (encoder) => {
       fill({
         copy: (source, target, offset = 0) => {
           const [from, to] = [bufferOf(gpu, source), bufferOf(gpu, target)];
           encoder.copyBufferToBuffer(from, 0, to, 4 * offset, 4 * util.sizeFromShape(source.shape));
         },
-        write: ({ buffer, byteOffset, byteLength }, target, offset = 0) =>
-          gpu.queue.writeBuffer(bufferOf(gpu, target), 4 * offset, buffer, byteOffset, byteLength),
+        write: (values, target, offset = 0) => writes.push({ values, target: bufferOf(gpu, target), offset }),
       });
+      this.writeTogether(writes, encoder);
       const pass = encoder.beginComputePass();
       step.encode(pass);
       pass.end();
@@ -109,5 +119,26 @@ export class RepeatedStep {
   dispose(): void {
     this.step.dispose();
     this.ring.destroy();
+    this.arrivals?.destroy();
+  }
+
+  /** All numbers in one write, and from there to their places: it follows the steps that were submitted before. */
+  private writeTogether(writes: readonly Write[], encoder: GPUCommandEncoder): void {
+    const total = writes.reduce((sum, { values }) => sum + values.byteLength, 0);
+    if (total === 0) return;
+    if (this.arrivals === undefined || this.arrivals.size < total) {
+      this.arrivals?.destroy();
+      const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+      this.arrivals = this.gpu.device.createBuffer({ label: 'kvlr inputs of a recorded step', size: total, usage });
+    }
+    const bytes = new Uint8Array(total);
+    let start = 0;
+    for (const { values, target, offset } of writes) {
+      const { buffer, byteOffset, byteLength } = values;
+      bytes.set(new Uint8Array(buffer, byteOffset, byteLength), start);
+      encoder.copyBufferToBuffer(this.arrivals, start, target, 4 * offset, byteLength);
+      start += byteLength;
+    }
+    this.gpu.queue.writeBuffer(this.arrivals, 0, bytes);
   }
 }

@@ -1,12 +1,13 @@
 import { throwIfAborted } from '@kvlr/core';
 import type { DecoderTensors, SequenceContext } from '@kvlr/runtime';
-import { add, grads, type NamedTensorMap, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, grads, type NamedTensorMap, type Scalar, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { residentLayers } from '../training/frozen-layers.ts';
 import { readScalars } from '../training/read-scalars.ts';
 import { yieldToHost } from '../training/schedule.ts';
-import type { TrainedLayer } from '../training/trained-layer.ts';
+import type { StandIn, TrainedLayer } from '../training/trained-layer.ts';
 import { hiddenGradient } from './hidden-states.ts';
 import type { Objective } from './objective.ts';
+import { uploadRows } from './piece-rows.ts';
 import { countedRows, predictedRows, type TrainingPiece } from './pieces.ts';
 import { type ReadoutSums, readoutGradient, readoutSums } from './readout.ts';
 import { lastStream, layerOutput, runStreams, type StreamRun } from './streams.ts';
@@ -47,15 +48,12 @@ export async function backpropagate(
   const view = await teacher?.view(pieces, { temperature, streams: hiddenWeight > 0, signal });
   const hiddenShare = (hiddenWeight / layers.length) * (countedRows(pieces) / rowsOfStep);
   /** Adds what the distance of the stream after a layer from the original's adds. */
-  const withHidden = (layer: number, stream: Tensor2D, total: { loss: Scalar; gradient: Tensor2D }) => {
+  const withHidden = (layer: number, stream: Tensor2D, total: StreamLoss): StreamLoss => {
     const original = view?.streams[layer];
     if (original === undefined) return total;
-    const { loss, gradient } = hiddenGradient(stream, original, pieces, hiddenShare);
-    const sums = {
-      loss: hold(add(total.loss, loss) as Scalar),
-      gradient: hold(add(total.gradient, gradient) as Tensor2D),
-    };
-    for (const tensor of [loss, gradient]) tensor.dispose();
+    const sums = tidy(() => addHidden(total, hiddenGradient(stream, original, uploadRows(pieces), hiddenShare)));
+    hold(sums.loss);
+    hold(sums.gradient);
     for (const tensor of [total.loss, total.gradient]) release(tensor);
     return sums;
   };
@@ -63,7 +61,9 @@ export async function backpropagate(
     const streams = await runStreams(student, pieces, request);
     streams.forEach(hold);
     const stream = streams.pop()!;
-    let total = readoutGradient({ student, stream, teacher: view, pieces }, objective, rowsOfStep);
+    let total = tidy(() =>
+      readoutGradient({ student, stream, teacher: view, rows: uploadRows(pieces) }, objective, rowsOfStep),
+    );
     hold(total.loss);
     hold(total.gradient);
     total = withHidden(layers.length - 1, stream, total);
@@ -78,8 +78,7 @@ export async function backpropagate(
         native === undefined
           ? await frozen.use(layer, (weights) => {
               const place = { shape: student.shape, layer, context };
-              const output = () => layerOutput(before, layers[layer]!.standIn(weights), place);
-              return grads(output)(inputs, total.gradient);
+              return layerGradients(before, layers[layer]!.standIn(weights), place, inputs, total.gradient);
             })
           : await native.gradients(layer, before, total.gradient, pieces.length);
       found.forEach(hold);
@@ -100,6 +99,27 @@ export async function backpropagate(
   } finally {
     view?.dispose();
   }
+}
+
+/** Of what comes to the stream after a layer, what comes to its variables and the stream before it. */
+export function layerGradients(
+  before: Tensor2D,
+  standIn: StandIn,
+  place: Parameters<typeof layerOutput>[2],
+  inputs: Tensor[],
+  gradient: Tensor2D,
+): Tensor[] {
+  return grads(() => layerOutput(before, standIn, place))(inputs, gradient);
+}
+
+/** A loss and its gradient to a stream. */
+export type StreamLoss = {
+  loss: Scalar;
+  gradient: Tensor2D;
+};
+
+export function addHidden(total: StreamLoss, hidden: StreamLoss): StreamLoss {
+  return { loss: add(total.loss, hidden.loss), gradient: add(total.gradient, hidden.gradient) };
 }
 
 /** Means over the predictions that count, natural logarithms. */
@@ -128,7 +148,7 @@ export async function heldOutLosses(request: LossRequest, pieces: readonly Train
       const view = await teacher?.view([piece], { temperature: 1, streams: false, signal });
       try {
         const stream = await lastStream(student, [piece], request);
-        sums.push(readoutSums({ student, stream, teacher: view, pieces: [piece] }));
+        sums.push(tidy(() => readoutSums({ student, stream, teacher: view, rows: uploadRows([piece]) })));
         stream.dispose();
       } finally {
         view?.dispose();

@@ -1,5 +1,5 @@
-import { add, div, mul, type Scalar, square, sub, sum, type Tensor2D, tensor2d, tidy } from '@tensorflow/tfjs-core';
-import type { MaskedWindow } from './pieces.ts';
+import { add, div, mul, type Scalar, square, sub, sum, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import type { PieceRows } from './piece-rows.ts';
 
 /**
  * `weight` times the squared distance of a student's stream from the original's over the rows that count, as a share of the
@@ -8,19 +8,15 @@ import type { MaskedWindow } from './pieces.ts';
 export function hiddenGradient(
   student: Tensor2D,
   original: Tensor2D,
-  pieces: readonly MaskedWindow[],
-  weight: number,
+  { counted }: Pick<PieceRows, 'counted'>,
+  weight: number | Scalar,
 ): { loss: Scalar; gradient: Tensor2D } {
   return tidy(() => {
-    const counted = tensor2d(
-      pieces.flatMap((piece) => [...piece.counted]),
-      [student.shape[0], 1],
-    );
     const distance: Tensor2D = mul(sub(student, original), counted);
     const energy: Scalar = add(sum(square(mul(original, counted))), 1e-30);
     return {
       loss: mul(div(sum(square(distance)), energy), weight) as Scalar,
-      gradient: mul(div(distance, energy), 2 * weight) as Tensor2D,
+      gradient: mul(div(distance, energy), mul(weight, 2)) as Tensor2D,
     };
   });
 }

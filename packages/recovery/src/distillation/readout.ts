@@ -16,12 +16,10 @@ import {
   sum,
   type Tensor,
   type Tensor2D,
-  tensor1d,
-  tensor2d,
   tidy,
 } from '@tensorflow/tfjs-core';
 import type { Objective } from './objective.ts';
-import type { MaskedWindow } from './pieces.ts';
+import type { PieceRows } from './piece-rows.ts';
 import { softmaxLogs, type TeacherView } from './teacher.ts';
 
 /** Rows whose logits are formed at once: logits of all rows would be the largest tensor by far. */
@@ -33,15 +31,16 @@ export interface ReadoutRequest {
   stream: Tensor2D;
   /** What the original says of the pieces; undefined where it is not asked. */
   teacher: TeacherView | undefined;
-  pieces: readonly MaskedWindow[];
+  /** Of the pieces. */
+  rows: PieceRows;
 }
 
 /** Losses summed over the rows that count, as scalars; next tokens over those of them that have one. */
-export interface ReadoutSums {
+export type ReadoutSums = {
   /** 0 without a teacher. */
   divergence: Scalar;
   nextToken: Scalar;
-}
+};
 
 /** KL(original || student) and the cross-entropy of next tokens, at temperature 1. The caller disposes them. */
 export function readoutSums(request: ReadoutRequest): ReadoutSums {
@@ -67,7 +66,7 @@ export function readoutSums(request: ReadoutRequest): ReadoutSums {
 export function readoutGradient(
   request: ReadoutRequest,
   { nextTokenShare: share, temperature }: Objective,
-  rowsOfStep: number,
+  rowsOfStep: number | Scalar,
 ): { loss: Scalar; gradient: Tensor2D } {
   const { student } = request;
   return tidy(() => {
@@ -100,49 +99,37 @@ export function readoutGradient(
 }
 
 /** Some rows of the readout. */
-interface Part {
+interface Part extends Pick<PieceRows, 'counted' | 'predicted'> {
   stream: Tensor2D;
   /** The student's, [rows, vocabSize]. */
   logits: Tensor2D;
   target: ReturnType<TeacherView['target']> | undefined;
-  /** 1 for rows that count, [rows, 1]; and for those of them whose next token is known. */
-  counted: Tensor2D;
-  predicted: Tensor2D;
   /** Indicators of the next tokens, [rows, vocabSize]: zeros where none counts. */
   nextTokens(): Tensor2D;
 }
 
 /** Visits the rows part by part; of each visit only what is returned stays. */
-function forEachPart(request: ReadoutRequest, visit: (part: Part) => Record<string, Tensor>): void {
-  const { student, stream: whole, teacher, pieces } = request;
+function forEachPart(
+  { student, stream: whole, teacher, rows: all }: ReadoutRequest,
+  visit: (part: Part) => Record<string, Tensor>,
+): void {
   const [rows, width] = whole.shape;
   const { vocabSize } = student.shape;
-  const nextIds = pieces.flatMap(({ tokenIds }) => [...tokenIds.subarray(1), Number.NaN]);
-  const countedRows = pieces.flatMap(({ counted }) => [...counted]);
   for (let start = 0; start < rows; start += ROWS_AT_ONCE) {
     tidy(() => {
       const count = Math.min(ROWS_AT_ONCE, rows - start);
-      const ids = nextIds.slice(start, start + count);
-      const counts = countedRows.slice(start, start + count);
+      const ofPart = <Rows extends Tensor>(tensor: Rows): Rows =>
+        count === rows ? tensor : slice(tensor, start, count);
       const stream = slice(whole, [start, 0], [count, width]);
-      const predicted = tensor2d(
-        counts.map((counted, row) => counted * Number(Number.isInteger(ids[row]))),
-        [count, 1],
-      );
+      const predicted = ofPart(all.predicted);
       return visit({
         stream,
         logits: readOut(stream, student),
         target: teacher?.target(start, count),
-        counted: tensor2d(counts, [count, 1]),
+        counted: ofPart(all.counted),
         predicted,
-        nextTokens: () => {
-          const indices = tensor1d(
-            Int32Array.from(ids, (id) => id || 0),
-            'int32',
-          );
-          // wasm's kernel writes integers whatever type is asked for.
-          return mul(cast(oneHot(indices, vocabSize), 'float32') as Tensor2D, predicted);
-        },
+        // wasm's kernel writes integers whatever type is asked for.
+        nextTokens: () => mul(cast(oneHot(ofPart(all.nextIds), vocabSize), 'float32') as Tensor2D, predicted),
       });
     });
   }

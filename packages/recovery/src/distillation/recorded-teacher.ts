@@ -126,6 +126,11 @@ export class RecordedTeacher implements Teacher {
     };
   }
 
+  /** What it says comes from the host. */
+  viewAtOnce(): undefined {
+    return undefined;
+  }
+
   dispose(): void {}
 
   private target(recorded: readonly TopTokens[], rowsEach: number, firstRow: number, count: number): Target {

@@ -1,6 +1,6 @@
 import { type DecoderShape, throwIfAborted } from '@kvlr/core';
 import { type DecoderTensors, decoderLayer, embed, type SequenceContext } from '@kvlr/runtime';
-import { type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor1D, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { NativePasses } from '../native/native-passes.ts';
 import { type FrozenLayers, residentLayers } from '../training/frozen-layers.ts';
 import { yieldToHost } from '../training/schedule.ts';
@@ -43,6 +43,29 @@ export function embedTokens(model: DecoderTensors, pieces: readonly Pick<MaskedW
     const positions = pieces.flatMap(({ tokenIds }) => [...tokenIds.keys()]);
     return embed(tensor1d(ids, 'int32'), positions, model);
   });
+}
+
+/**
+ * `runStreams` of a model whose layers all lie on the device, at once: of token ids [batch * tokens]. Unless all are wanted, the last
+ * stream alone. Call inside tf.tidy.
+ */
+export function streamsAtOnce(
+  model: DecoderTensors,
+  tokenIds: Tensor1D,
+  { context, layers }: Pick<StreamRun, 'context' | 'layers'>,
+  wanted: 'all' | 'last',
+): Tensor2D[] {
+  const { shape } = model;
+  const positions = Array.from({ length: tokenIds.size }, (_, row) => row % context.tokens);
+  let streams = [tidy(() => embed(tokenIds, positions, model))];
+  for (const [layer, weights] of model.layers.entries()) {
+    const before = streams.at(-1)!;
+    const standIn = layers?.[layer]?.standIn(weights) ?? { weights };
+    const after = tidy(() => layerOutput(before, standIn, { shape, layer, context }));
+    if (wanted === 'last') before.dispose();
+    streams = wanted === 'last' ? [after] : [...streams, after];
+  }
+  return streams;
 }
 
 /**

@@ -1,17 +1,16 @@
 import { type RunControl, throwIfAborted } from '@kvlr/core';
 import { createSequenceContext, type DecoderTensors } from '@kvlr/runtime';
-import { add, type NamedTensorMap, type Scalar } from '@tensorflow/tfjs-core';
 import type { NativePasses } from '../native/native-passes.ts';
 import { AdamOptimizer, type AdamParameter } from '../training/adam-optimizer.ts';
 import type { FrozenLayers } from '../training/frozen-layers.ts';
-import { LowRankAdapters } from '../training/low-rank-adapters.ts';
-import { readScalars } from '../training/read-scalars.ts';
 import { batchOrder, learningRateAt } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
-import { backpropagate, heldOutLosses, type LossRequest } from './backpropagate.ts';
+import { heldOutLosses, type LossRequest } from './backpropagate.ts';
 import type { DistillationSettings } from './distillation-settings.ts';
 import { type DistillationCheckpoint, type DistillationPoint, restoreState, saveState } from './distillation-state.ts';
-import { countedRows, type TrainingPiece } from './pieces.ts';
+import { PlainDistillationSteps } from './distillation-steps.ts';
+import type { TrainingPiece } from './pieces.ts';
+import { recordDistillation } from './recorded-distillation.ts';
 import type { Teacher } from './teacher.ts';
 
 export interface StepsRequest extends RunControl {
@@ -24,14 +23,27 @@ export interface StepsRequest extends RunControl {
   frozen: FrozenLayers;
   /** Runs the layers as they are in training. */
   native?: NativePasses | undefined;
+  /** On WebGPU: steps are recorded. Default true. */
+  recordSteps?: boolean | undefined;
   checkpoint?: DistillationCheckpoint | undefined;
   onCheckpoint?: ((checkpoint: DistillationCheckpoint) => void | Promise<void>) | undefined;
 }
 
 /** Trains the layers to the end of the steps, or of the patience, and returns the course; `keep` holds the best values. */
 export async function takeSteps(request: StepsRequest): Promise<DistillationPoint[]> {
-  const { settings, pieces, teacher, student, layers, frozen, native, checkpoint, signal } = request;
-  const { steps, weightDecay, clipNorm, averageDecay, evaluateEvery, checkpointEvery, patience } = settings;
+  const {
+    settings,
+    pieces,
+    teacher,
+    student,
+    layers,
+    frozen,
+    native,
+    checkpoint,
+    signal,
+    recordSteps = true,
+  } = request;
+  const { steps: stepCount, weightDecay, clipNorm, averageDecay, evaluateEvery, checkpointEvery, patience } = settings;
   const piecesPerStep = Math.min(settings.piecesPerStep, pieces.training.length);
   const piecesAtOnce = Math.min(settings.piecesAtOnce || piecesPerStep, piecesPerStep);
   const tokensEach = pieces.training[0]!.tokenIds.length;
@@ -47,19 +59,31 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
   }
   const optimizer = new AdamOptimizer(parameters, { weightDecay, clipNorm });
   const state = { layers, optimizer };
+  const loss = { ...base, context: contexts.training };
+  const stepsRequest = { settings, layers, optimizer, piecesPerStep, piecesAtOnce, loss };
+  const steps =
+    (recordSteps ? recordDistillation(stepsRequest) : undefined) ?? new PlainDistillationSteps(stepsRequest);
   const points: DistillationPoint[] = [];
   let lossSinceLook = 0;
-  /** Losses of the passes of the last step, read while the next one runs. */
-  let reading: Promise<number> | undefined;
   let lastLoss: number | undefined;
+  /** Losses of the last steps, read while the next ones run. */
+  let reading: Promise<number[]> | undefined;
   const settle = async (): Promise<void> => {
-    if (reading === undefined) return;
-    lastLoss = await reading;
+    for (const loss of (await reading) ?? []) {
+      lastLoss = loss;
+      lossSinceLook += loss;
+    }
     reading = undefined;
-    lossSinceLook += lastLoss;
+  };
+  const readLosses = async (): Promise<void> => {
+    await settle();
+    reading = steps.losses();
+    // It is heard of in settle, if not in between.
+    reading.catch(() => undefined);
   };
   const save = async (step: number): Promise<void> => {
     if (request.onCheckpoint === undefined) return;
+    await readLosses();
     await settle();
     await request.onCheckpoint(await saveState(state, { step, points, lossSinceLook }));
   };
@@ -103,23 +127,16 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     const batches = batchOrder(pieces.training.length, piecesPerStep, settings.seed);
     for (let past = 0; past < step; past++) batches.next();
     const started = { at: performance.now(), step };
-    while (step < steps && looksSinceBest(points) < patience) {
+    while (step < stepCount && looksSinceBest(points) < patience) {
       throwIfAborted(signal);
       const batch = batches.next().value.map((index) => pieces.training[index]!);
       const rate = learningRateAt(step, settings);
-      const losses = await takeStep(
-        request,
-        { ...base, context: contexts.training },
-        { batch, piecesAtOnce, step, rate, optimizer },
-      );
-      await settle();
-      reading = totalOf(losses);
-      // It is heard of in settle, if not in between.
-      reading.catch(() => undefined);
+      await steps.take(batch, step, rate);
       if (averageDecay > 0) for (const layer of layers) layer.follow(averageDecay);
       step += 1;
       const seconds = (performance.now() - started.at) / 1000;
-      const looks = step % evaluateEvery === 0 || step === steps;
+      const looks = step % evaluateEvery === 0 || step === stepCount;
+      if (looks || lastLoss === undefined || step % steps.readEvery === 0) await readLosses();
       if (looks || lastLoss === undefined) await settle();
       if (looks) await look(step);
       else if (checkpointEvery > 0 && step % checkpointEvery === 0) await save(step);
@@ -130,7 +147,14 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
         `held-out perplexity ${Math.exp(points.at(-1)!.heldOutNextToken).toFixed(2)}`,
         `${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`,
       ].join(', ');
-      request.onEvent?.({ type: 'progress', stage: 'recovery', completed: step, total: steps, unit: 'steps', detail });
+      request.onEvent?.({
+        type: 'progress',
+        stage: 'recovery',
+        completed: step,
+        total: stepCount,
+        unit: 'steps',
+        detail,
+      });
     }
     return points;
   } catch (error) {
@@ -139,73 +163,9 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     throw error;
   } finally {
     await reading?.catch(() => undefined);
+    steps.dispose();
     optimizer.dispose();
     for (const context of Object.values(contexts)) context.dispose();
-  }
-}
-
-interface Step {
-  batch: readonly TrainingPiece[];
-  piecesAtOnce: number;
-  /** 0-based. */
-  step: number;
-  rate: number;
-  optimizer: AdamOptimizer;
-}
-
-/** One step of the optimiser on gradients that are accumulated over the passes of the batch. Returns what each adds to the loss. */
-async function takeStep(
-  { settings, layers }: StepsRequest,
-  request: LossRequest,
-  { batch, piecesAtOnce, step, rate, optimizer }: Step,
-): Promise<Scalar[]> {
-  const rows = Math.max(1, countedRows(batch));
-  let gradients: NamedTensorMap = {};
-  const losses: Scalar[] = [];
-  try {
-    for (let first = 0; first < batch.length; first += piecesAtOnce) {
-      dropWith(layers, settings, step * batch.length + first);
-      const pass = await backpropagate(request, batch.slice(first, first + piecesAtOnce), rows);
-      losses.push(pass.loss);
-      gradients = first === 0 ? pass.gradients : addGradients(gradients, pass.gradients);
-    }
-    optimizer.apply(gradients, rate);
-    return losses;
-  } catch (error) {
-    for (const loss of losses) loss.dispose();
-    throw error;
-  } finally {
-    for (const layer of layers) if (layer instanceof LowRankAdapters) layer.dropoutSeed = undefined;
-    for (const gradient of Object.values(gradients)) gradient.dispose();
-  }
-}
-
-/** Lets the adapters leave out what follows from the seed, the pass and the layer. */
-function dropWith(layers: readonly TrainedLayer[], { adapterDropout, seed }: DistillationSettings, pass: number): void {
-  if (adapterDropout === 0) return;
-  layers.forEach((layer, index) => {
-    const ofPass = Math.imul(pass + 1, 0x27d4eb2f) ^ Math.imul(seed + 1, 0x165667b1);
-    if (layer instanceof LowRankAdapters) layer.dropoutSeed = ofPass + index;
-  });
-}
-
-/** Sums of gradients by name; what is summed is freed. */
-function addGradients(sums: NamedTensorMap, more: NamedTensorMap): NamedTensorMap {
-  return Object.fromEntries(
-    Object.entries(sums).map(([name, sum]) => {
-      const added = add(sum, more[name]!);
-      sum.dispose();
-      more[name]!.dispose();
-      return [name, added];
-    }),
-  );
-}
-
-async function totalOf(losses: readonly Scalar[]): Promise<number> {
-  try {
-    return (await readScalars(losses)).reduce((total, loss) => total + loss, 0);
-  } finally {
-    for (const loss of losses) loss.dispose();
   }
 }
 

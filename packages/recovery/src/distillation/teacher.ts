@@ -1,12 +1,18 @@
 import { createSequenceContext, type DecoderTensors, readOut, type SequenceContext } from '@kvlr/runtime';
 import { exp, logSoftmax, mul, slice, sub, sum, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import type { PieceRows } from './piece-rows.ts';
 import type { TrainingPiece } from './pieces.ts';
-import { lastStream, runStreams, type StreamRun } from './streams.ts';
+import { lastStream, runStreams, type StreamRun, streamsAtOnce } from './streams.ts';
 
 /** Says what the original predicts. */
 export interface Teacher {
   /** Looks at pieces of one length. The caller disposes what comes. Distributions are softmax(logits / temperature). */
   view(pieces: readonly TrainingPiece[], settings: TeacherSettings): Promise<TeacherView>;
+  /**
+   * The same at once, of so many pieces whose ids are on the device, where all that it takes lies there as well; undefined where it does
+   * not. What it makes is disposed by the tf.tidy around it.
+   */
+  viewAtOnce(pieces: number, tokens: number): ((rows: PieceRows, settings: TeacherSettings) => TeacherView) | undefined;
   dispose(): void;
 }
 
@@ -49,14 +55,30 @@ export class LoadedTeacher implements Teacher {
 
   async view(pieces: readonly TrainingPiece[], settings: TeacherSettings): Promise<TeacherView> {
     const { model, how } = this;
-    const { temperature, signal } = settings;
+    const { signal } = settings;
     const run = { context: this.context(pieces.length, pieces[0]!.tokenIds.length), ...how, signal };
     const streams = settings.streams
       ? (await runStreams(model, pieces, run)).filter((stream, index) => index > 0 || stream.dispose())
       : [await lastStream(model, pieces, run)];
+    return this.viewOf(streams, settings);
+  }
+
+  viewAtOnce(pieces: number, tokens: number): ReturnType<Teacher['viewAtOnce']> {
+    const { model, how } = this;
+    if (how.native !== undefined || model.layers.length === 0) return undefined;
+    const context = this.context(pieces, tokens);
+    return (rows, settings) => {
+      const streams = streamsAtOnce(model, rows.tokenIds, { context }, settings.streams ? 'all' : 'last');
+      return this.viewOf(settings.streams ? streams.slice(1) : streams, settings);
+    };
+  }
+
+  /** @param streams After each layer, or after the last alone. */
+  private viewOf(streams: Tensor2D[], { streams: asked, temperature }: TeacherSettings): TeacherView {
+    const { model } = this;
     const last = streams.at(-1)!;
     return {
-      streams: settings.streams ? streams : [],
+      streams: asked ? streams : [],
       target(firstRow, count) {
         const rows = slice(last, [firstRow, 0], [count, last.shape[1]]);
         const logs = softmaxLogs(readOut(rows, model), temperature);
