@@ -9,7 +9,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { expect, it } from 'vitest';
 import { evaluate } from './evaluate.ts';
 
-it('the embedded model has the perplexity that its card states', { timeout: 120_000 }, async () => {
+it('the embedded model has the perplexity that its card states', { timeout: 600_000 }, async () => {
   await prepareNodeRuntime();
   const checkpoint = await openCheckpointDirectory(referenceModelDirectory);
   const text = await readFile(referenceTexts.validation, 'utf8');
