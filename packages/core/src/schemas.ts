@@ -78,9 +78,9 @@ const distillationSchema = z.strictObject({
 const recoverySchema = z.strictObject({
   /**
    * 'none' keeps the closed forms; 'refit' solves for every output projection anew, in seconds; 'light' and 'full' reconstruct
-   * every block with fewer or more steps.
+   * every block with fewer or more steps; 'auto' is light, and full where less than a quarter of the cache is kept.
    */
-  preset: z.enum(['none', 'refit', 'light', 'full']).default('light'),
+  preset: z.enum(['none', 'refit', 'light', 'full', 'auto']).default('auto'),
   /** Windows of calibration text that the steps are taken on. */
   trainingWindows: z.int().min(1).optional(),
   /** Windows of calibration text that decide when to stop and are never trained on. */

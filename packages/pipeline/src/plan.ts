@@ -14,7 +14,7 @@ import type { Recipe, RecipeInput } from '@kvlr/core/schemas';
 import { dividingShare, type ResultHeads, resolveHeads } from './heads.ts';
 import { attentionDtype, cacheElementBytes } from './models/facts.ts';
 import { foreseeOutcome, type Outcome, requireMethod } from './outcome.ts';
-import { fitWindows, parseRecipe, resolveDistillation, resolveRecovery } from './recipe.ts';
+import { chooseReconstruction, fitWindows, parseRecipe, resolveDistillation, resolveRecovery } from './recipe.ts';
 import { type ArtefactKey, artefactKey } from './run/artefact.ts';
 import {
   type BudgetChoice,
@@ -88,7 +88,7 @@ export async function planCompression(request: PlanRequest): Promise<Compression
   headsOf({ ...request, recipe });
   const texts = await prepareTexts(await model.tokenizer(), request.texts, recipe.evaluation);
   const plan = await planWithTexts({ ...request, recipe, texts });
-  checkWindows(texts.calibration, recipe, request);
+  checkWindows(texts.calibration, plan.recipe, request);
   return plan;
 }
 
@@ -96,7 +96,8 @@ export async function planCompression(request: PlanRequest): Promise<Compression
 export async function planWithTexts(
   request: Omit<PlanRequest, 'recipe' | 'texts'> & { recipe: Recipe; texts: PreparedTexts },
 ): Promise<CompressionPlan> {
-  const { model, recipe, texts, grouping, method, budget, statistics } = request;
+  const { model, texts, grouping, method, budget, statistics } = request;
+  const recipe = chooseReconstruction(request.recipe, model.shape);
   if (statistics) requireModel(statistics, { id: model.id, name: model.location }, 'what was given');
   const { note, ...heads } = headsOf(request);
   const sourceDtype = attentionDtype(model);

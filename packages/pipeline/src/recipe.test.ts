@@ -1,6 +1,6 @@
 import type { Recipe } from '@kvlr/core/schemas';
 import { describe, expect, it } from 'vitest';
-import { fitWindows, formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
+import { chooseReconstruction, fitWindows, formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
 
 describe('recipes', () => {
   it('take their defaults', () => {
@@ -12,7 +12,7 @@ describe('recipes', () => {
       grouping: 'contiguous',
       budget: { policy: 'uniform', windows: 8, windowLength: 257, seed: 0 },
       calibration: { windows: 48, windowLength: 512, seed: 0 },
-      recovery: { preset: 'light', windowLength: 512, seed: 0 },
+      recovery: { preset: 'auto', windowLength: 512, seed: 0 },
       keyScales: 'as-is',
       dtype: 'source',
       evaluation: { windowsPerSource: 24, windowLength: 513 },
@@ -29,6 +29,18 @@ describe('recipes', () => {
       /method: .*calibration: .*window/,
     );
     expect(() => parseRecipeYaml('a: [')).toThrowError(expect.objectContaining({ code: 'recipe-invalid' }));
+  });
+});
+
+describe('chooseReconstruction', () => {
+  it.each([
+    [{ keyValueHeads: { keep: 0.25 } }, 'light'],
+    [{ keyValueHeads: { keep: 0.125 } }, 'full'],
+    [{ keyValueHeads: 1, headWidth: 2 }, 'light'],
+    [{ keyValueHeads: 1, headWidth: 1 }, 'full'],
+    [{ keyValueHeads: 1, recovery: { preset: 'refit' as const } }, 'refit'],
+  ])('of %j is %s with 8 heads', (entries, preset) => {
+    expect(chooseReconstruction(parseRecipe(entries), { numKeyValueHeads: 8 }).recovery.preset).toBe(preset);
   });
 });
 

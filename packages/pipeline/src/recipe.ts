@@ -103,17 +103,33 @@ export interface ResolvedRecovery {
 const windowsOfPreset = {
   refit: { trainingWindows: 48, heldOutWindows: 8 },
   light: { trainingWindows: 96, heldOutWindows: 8 },
-  full: { trainingWindows: 192, heldOutWindows: 8 },
+  full: { trainingWindows: 384, heldOutWindows: 8 },
 } as const;
 
+/** The least share of a cache whose loss a light reconstruction is enough for: measured on two models, see docs/log.md. */
+const LEAST_SHARE_OF_LIGHT = 1 / 4;
+
+/** A recipe whose reconstruction is chosen, where it is 'auto': the less of the cache is kept, the more there is to win back. */
+export function chooseReconstruction(
+  recipe: Recipe,
+  { numKeyValueHeads }: Pick<DecoderShape, 'numKeyValueHeads'>,
+): Recipe {
+  const { recovery, keyValueHeads, headWidth } = recipe;
+  if (recovery.preset !== 'auto') return recipe;
+  const widths = headWidth === 'auto' ? 1 : headWidth;
+  const kept = typeof keyValueHeads === 'number' ? (keyValueHeads * widths) / numKeyValueHeads : keyValueHeads.keep;
+  return { ...recipe, recovery: { ...recovery, preset: kept < LEAST_SHARE_OF_LIGHT ? 'full' : 'light' } };
+}
+
 /**
- * A recipe's recovery with its preset filled in; undefined for 'none'.
+ * A recipe's recovery with its preset filled in; undefined for 'none'. 'auto' is light where nobody has chosen, see `chooseReconstruction`.
  *
  * @throws KvlrError 'invalid-argument' for settings that cannot be.
  */
 export function resolveRecovery(recovery: Recipe['recovery']): ResolvedRecovery | undefined {
-  const { preset, trainingWindows, heldOutWindows, windowLength, distillation: _, ...changes } = recovery;
-  if (preset === 'none') return undefined;
+  const { preset: named, trainingWindows, heldOutWindows, windowLength, distillation: _, ...changes } = recovery;
+  if (named === 'none') return undefined;
+  const preset = named === 'auto' ? 'light' : named;
   return {
     preset,
     trainingWindows: trainingWindows ?? windowsOfPreset[preset].trainingWindows,

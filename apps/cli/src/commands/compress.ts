@@ -51,7 +51,7 @@ const afterHelp = () => `
 What happens: second moments of keys, values and queries are gathered on the calibration text; a budget says how many KV
 heads each layer keeps (the same everywhere unless told otherwise); heads are grouped; closed forms give each group one KV
 head, folded into the projections; output projections are refitted (refit: seconds) and block reconstruction trains the attention
-of each layer back to the original's output (light: minutes; full: hours); the result is evaluated against the original;
+of each layer back to the original's output (light: minutes; full: about eight times the steps); the result is evaluated against the original;
 OUT is written last and renamed into place, with the recipe and a model card (README.md) that states what was measured.
 
 With a budget of bytes (--cache-bytes, or --memory and --context) heads and bits are chosen together, from a few measurements that are

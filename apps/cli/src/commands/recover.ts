@@ -59,7 +59,7 @@ export function define(command: Command, context: CommandContext): void {
     .option('--teacher <ckpt>', 'the model it was made from; "embedded" for the embedded one')
     .option('-o, --output <dir>', 'where the checkpoint goes', 'kvlr-recovered');
   addDistillOption(command, 'end-to-end training (default: full)');
-  addRecoverOption(command, 'block reconstruction before it (default: none)');
+  addRecoverOption(command, 'block reconstruction before it (default: none)', ['refit', 'light', 'full', 'none']);
   addRecipeFileOption(command, 'take recovery and evaluation from a recipe; --distill and --recover change them');
   addSeedOption(command, 'seed of the windows and of their order (default: 0)');
   command

@@ -1,4 +1,5 @@
 import { type CacheDtype, cacheDtypes } from '@kvlr/core';
+import type { Recipe } from '@kvlr/core/schemas';
 import type { EngineChoice } from '@kvlr/pipeline';
 import { type Command, Option } from 'commander';
 import { parseCount, parseHeadWidth, parseSeed, parseShare } from './parse-values.ts';
@@ -83,9 +84,10 @@ export function addTextOptions(command: Command, kinds: { calibration: boolean; 
 /** Adds --recover. */
 export function addRecoverOption(
   command: Command,
-  help = 'block reconstruction after the closed forms (default: light)',
+  help = 'block reconstruction after the closed forms (default: auto, which is light, and full below a quarter of the cache)',
+  choices: readonly Recipe['recovery']['preset'][] = ['refit', 'light', 'full', 'auto', 'none'],
 ): Command {
-  return command.addOption(new Option('--recover <preset>', help).choices(['refit', 'light', 'full', 'none']));
+  return command.addOption(new Option('--recover <preset>', help).choices(choices));
 }
 
 export type DistillChoice = 'light' | 'full' | 'none';

@@ -104,9 +104,13 @@ function leftOut(method: string): string {
   return `${method} is left out: its keys would be rebuilt from latents that are normed or clipped.`;
 }
 
-/** What rows have that do not say otherwise: heads of the model's width, as most methods of other papers have them. */
+/**
+ * What rows have that do not say otherwise: heads of the model's width, as most methods of other papers have them, and one preset of
+ * reconstruction at all ratios.
+ */
 function comparedRecipe({ recipe, model }: RowsRequest): Recipe {
-  return fitWindows(parseRecipe({ headWidth: 1, ...recipe }), model.shape);
+  const { recovery, ...rest } = fitWindows(parseRecipe({ headWidth: 1, ...recipe }), model.shape);
+  return { ...rest, recovery: recovery.preset === 'auto' ? { ...recovery, preset: 'light' } : recovery };
 }
 
 /** The recipe itself, in its own width, where it goes beyond a closed form; before its distillation too, if it has one. */

@@ -49,12 +49,13 @@ export const reconstructionPresets: Readonly<Record<ReconstructionPreset, Readon
   },
   full: {
     refitOutput: true,
-    steps: 160,
-    learningRate: 0.07,
-    warmupSteps: 16,
+    steps: 400,
+    learningRate: 0.04,
+    warmupSteps: 40,
     windowsPerStep: 4,
-    evaluateEvery: 40,
+    evaluateEvery: 100,
     seed: 1,
+    scoreStep: 1,
   },
 };
 
