@@ -43,8 +43,10 @@ export {
 } from './sampling/sample-tokens.ts';
 export { type StepBeginning, StepState } from './sampling/step-state.ts';
 export { allocateTensor, copyTensor, copyValues, writeInPlace } from './tensors.ts';
+export { accumulate } from './training/accumulate.ts';
 export { type AdamAttributes, type AdamNumbers, adamNumbers, adamStep } from './training/adam-step.ts';
 export { type RecordedStep, recordStep, submitInOrder } from './webgpu/recorded-step.ts';
+export { type PassValues, RepeatedPass, type RepeatedPassSettings } from './webgpu/repeated-pass.ts';
 export { RepeatedStep, type RepeatedStepSettings, type StepInputs } from './webgpu/repeated-step.ts';
 export {
   type PackedRows,

@@ -1,6 +1,7 @@
 export {
   type AdamAttributes,
   type AdamNumbers,
+  accumulate,
   adamNumbers,
   adamStep,
   allocateTensor,
@@ -36,6 +37,7 @@ export {
 } from './blocks/sequence-context.ts';
 export { type DecoderTensors, disposeDecoder, embed, readOut, uploadDecoder } from './blocks/stock-decoder.ts';
 export { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './blocks/weights.ts';
+export { floats, WindowPass, type WindowPassSettings } from './blocks/window-pass.ts';
 export { cacheSettingsOf } from './cache/cache-name.ts';
 export type { CacheSettings, CacheStatistics } from './cache/cache-settings.ts';
 export { KeyValueCache } from './cache/key-value-cache.ts';

@@ -1,6 +1,6 @@
 import { type ModelSource, mapInOrder, type TapName } from '@kvlr/core';
 import { disposeTensors, type LayerOnDevice, type LayerTensors, uploadLayer } from '@kvlr/runtime';
-import { advanceThroughAttention, advanceThroughFeedForward } from './streams.ts';
+import { advanceThroughLayer, type StreamsAround } from './streams.ts';
 
 /** One layer of a model where windows can pass through it, as many at once as `concurrency` says (default 1). */
 export interface PassableLayer extends LayerOnDevice {
@@ -18,19 +18,10 @@ export interface LayerPasses {
   through(model: ModelSource, layer: number, streams: readonly Float32Array[]): Promise<Float32Array[]>;
 }
 
-interface StreamsAround {
-  between: Float32Array[];
-  after: Float32Array[];
-}
-
 /** On TensorFlow.js's backend. */
 export function tensorPasses(signal: AbortSignal | undefined): LayerPasses {
   const around: LayerPasses['around'] = (model, layer, streams) =>
-    withLayer(model, layer, async (weights) => {
-      const place = { shape: model.shape, layer, signal };
-      const between = await advanceThroughAttention(streams, weights, place);
-      return { between, after: await advanceThroughFeedForward({ before: streams, between }, weights, place) };
-    });
+    withLayer(model, layer, (weights) => advanceThroughLayer(streams, weights, { shape: model.shape, layer, signal }));
   return { around, through: async (...given) => (await around(...given)).after };
 }
 

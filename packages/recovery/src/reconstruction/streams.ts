@@ -4,12 +4,14 @@ import {
   createSequenceContext,
   disposeTensors,
   embed,
+  floats,
   type LayerTensors,
   streamAfterAttention,
   streamAfterFeedForward,
   uploadTensors,
+  WindowPass,
 } from '@kvlr/runtime';
-import { type Tensor2D, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { StreamPairs } from './block-passes.ts';
 
 /** Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. */
@@ -85,9 +87,14 @@ export async function embedWindows(model: ModelSource, windows: readonly Int32Ar
     globalTensors(shape).filter(({ part }) => part === 'embedding'),
   );
   try {
-    return await readInTurn(windows, (ids) =>
-      tidy(() => embed(tensor1d(ids, 'int32'), Array.from(ids.keys()), { shape, globals })),
-    );
+    return await readInTurn(windows, async (ids) => {
+      const stream = tidy(() => embed(tensor1d(ids, 'int32'), Array.from(ids.keys()), { shape, globals }));
+      try {
+        return (await stream.data()) as Float32Array;
+      } finally {
+        stream.dispose();
+      }
+    });
   } finally {
     disposeTensors(globals);
   }
@@ -99,71 +106,56 @@ export interface AdvanceSettings {
   signal?: AbortSignal;
 }
 
-/** The streams after the layer's attention block: each window's [tokens, hiddenSize] with the block's output added. */
-export async function advanceThroughAttention(
+/** The streams of windows around the second block of a layer. */
+export interface StreamsAround {
+  /** Behind the layer's attention. */
+  between: Float32Array[];
+  /** Behind the layer. */
+  after: Float32Array[];
+}
+
+/** Takes the streams of windows, [tokens, hiddenSize] each, through a layer. */
+export async function advanceThroughLayer(
   streams: readonly Float32Array[],
   weights: LayerTensors,
   { shape, layer, signal }: AdvanceSettings,
-): Promise<Float32Array[]> {
+): Promise<StreamsAround> {
   const tokens = streams[0]!.length / shape.hiddenSize;
   const context = createSequenceContext({ shape, batch: 1, tokens });
+  const pass = new WindowPass({
+    inputs: [floats(tokens, shape.hiddenSize)],
+    body: (before) => {
+      const stream = before as Tensor2D;
+      const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
+      const between = streamAfterAttention(stream, blockOutput, weights, shape);
+      return [between, streamAfterFeedForward(stream, between, weights, shape)];
+    },
+  });
   try {
-    return await mapStreams([streams], shape, signal, (stream) =>
-      streamAfterAttention(
-        stream!,
-        attentionBlock(stream!, weights, { shape, layer, context }).blockOutput,
-        weights,
-        shape,
-      ),
-    );
+    const passed = await readInTurn(streams, (stream) => {
+      throwIfAborted(signal);
+      return pass.run(stream);
+    });
+    return { between: passed.map(([between]) => between!), after: passed.map(([, after]) => after!) };
   } finally {
+    pass.dispose();
     context.dispose();
   }
-}
-
-/** The streams after the layer's feed-forward block, from those before the layer and after its attention. */
-export function advanceThroughFeedForward(
-  streams: { before: readonly Float32Array[]; between: readonly Float32Array[] },
-  weights: LayerTensors,
-  { shape, signal }: AdvanceSettings,
-): Promise<Float32Array[]> {
-  return mapStreams([streams.before, streams.between], shape, signal, (before, between) =>
-    streamAfterFeedForward(before!, between!, weights, shape),
-  );
-}
-
-/** What `advance` makes of each window's streams on the device. */
-async function mapStreams(
-  streams: readonly (readonly Float32Array[])[],
-  { hiddenSize }: DecoderShape,
-  signal: AbortSignal | undefined,
-  advance: (...streams: Tensor2D[]) => Tensor2D,
-): Promise<Float32Array[]> {
-  return readInTurn([...streams[0]!.keys()], (window) => {
-    throwIfAborted(signal);
-    return tidy(() =>
-      advance(...streams.map((each) => tensor2d(each[window]!, [each[window]!.length / hiddenSize, hiddenSize]))),
-    );
-  });
 }
 
 /** Results that are computed while earlier ones are read. */
 const READ_AT_ONCE = 4;
 
-/** What `compute` makes of each item, read from the device; a few are under way at once, so that a GPU does not wait for the host. */
-async function readInTurn<Item>(items: readonly Item[], compute: (item: Item) => Tensor2D): Promise<Float32Array[]> {
-  const results: Promise<Float32Array>[] = [];
-  const read = async (result: Tensor2D) => {
-    try {
-      return (await result.data()) as Float32Array;
-    } finally {
-      result.dispose();
-    }
-  };
+/** What `compute` makes of each item; a few are under way at once, so that a GPU does not wait for the host. */
+async function readInTurn<Item, Result>(
+  items: readonly Item[],
+  compute: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Promise<Result>[] = [];
   try {
     for (const [index, item] of items.entries()) {
       await results[index - READ_AT_ONCE];
-      const result = read(compute(item));
+      const result = compute(item);
       // It is heard of below, if not in between.
       result.catch(() => undefined);
       results.push(result);

@@ -13,6 +13,7 @@ import {
   sub,
   sum,
   type Tensor,
+  type Tensor2D,
   tidy,
   variableGrads,
 } from '@tensorflow/tfjs-core';
@@ -22,8 +23,8 @@ import type { WholeProjections } from '../training/whole-projections.ts';
 import type { BlockPasses, StreamPairs, WindowSet } from './block-passes.ts';
 import { HeldWindows } from './held-windows.ts';
 import type { OutputMoments } from './output-moments.ts';
-import { RecordedSteps, type StackedPairs } from './recorded-steps.ts';
-import type { TrainingSteps } from './training-steps.ts';
+import { type BlockOperations, pairsOf, RecordedBlock, type StackedPairs } from './recorded-block.ts';
+import { meanOf, type TrainingSteps } from './training-steps.ts';
 
 /** A block in training, and the windows that it is trained on and judged by. */
 export interface BlockTask {
@@ -33,115 +34,142 @@ export interface BlockTask {
   train: StreamPairs;
   heldOut: StreamPairs;
   signal?: AbortSignal | undefined;
-  /** On WebGPU: steps are recorded. Default true. */
+  /** On WebGPU: passes are recorded. Default true. */
   recordSteps?: boolean | undefined;
 }
 
-type HeldPairs = Record<'inputs' | 'targets' | 'weights', HeldWindows> & Pick<StreamPairs, 'unit'>;
-
 /** A block on TensorFlow.js's backend. */
-export class TensorBlock implements BlockPasses {
-  private readonly windows: Record<WindowSet, HeldPairs>;
+export class TensorBlock implements BlockPasses, BlockOperations {
+  readonly windows: BlockOperations['windows'];
   /** By the number of windows that pass at once. */
   private readonly contexts = new Map<number, SequenceContext>();
+  /** On WebGPU, unless it turned out that the block cannot be recorded. */
+  private recorded: RecordedBlock | undefined;
 
   constructor(private readonly task: BlockTask) {
-    const { train, heldOut, shape } = task;
-    const hold = ({ inputs, targets, weights, unit }: StreamPairs): HeldPairs => ({
+    const { train, heldOut, shape, recordSteps = true } = task;
+    const hold = ({ inputs, targets, weights }: StreamPairs) => ({
       inputs: new HeldWindows(inputs, shape.hiddenSize),
       targets: new HeldWindows(targets, shape.hiddenSize),
       weights: new HeldWindows(weights, 1),
-      unit,
     });
     this.windows = { train: hold(train), heldOut: hold(heldOut) };
+    if (recordSteps && getBackend() === 'webgpu') this.recorded = new RecordedBlock(this);
+  }
+
+  get variables() {
+    return this.task.attention.variables();
   }
 
   /** All windows are read together: a GPU is not waited for in between. */
   async heldOutError(): Promise<number> {
-    const { count } = this.windows.heldOut.inputs;
-    const errors: Scalar[] = [];
-    try {
-      for (let window = 0; window < count; window++) {
-        throwIfAborted(this.task.signal);
-        errors.push(tidy(() => this.error('heldOut', [window])));
-      }
-      const values = await readScalars(errors);
-      return values.reduce((total, value) => total + value, 0) / values.length;
-    } finally {
-      for (const error of errors) error.dispose();
-    }
+    throwIfAborted(this.task.signal);
+    return meanOf((await this.ifRecorded((block) => block.heldOutErrors(), 1)) ?? (await this.heldOutErrors()));
   }
 
   async gradients(batch: readonly number[]) {
-    const { value, grads } = variableGrads(() => this.error('train', batch), this.task.attention.variables());
+    const error = () => this.errorOf('train', this.stack('train', batch), batch.length);
+    const { value, grads } = variableGrads(error, this.variables);
     return { error: value, gradients: grads };
   }
 
   record(optimizer: AdamOptimizer, windowsPerStep: number, unread: number): TrainingSteps | undefined {
-    const { attention, recordSteps = true } = this.task;
-    if (!recordSteps || getBackend() !== 'webgpu') return undefined;
-    // What the recording reads stays there.
-    this.contextOf(windowsPerStep);
-    const errorOf = (pairs: StackedPairs) => this.errorOf(pairs, windowsPerStep, this.windows.train.unit);
-    const variables = attention.variables();
-    try {
-      return new RecordedSteps({
-        ...{ windows: this.windows.train, windowsPerStep, variables, optimizer, errorOf, unread },
-      });
-    } catch (error) {
-      if (KvlrError.isInstance(error) && error.code === 'unsupported-feature') return undefined;
-      throw error;
-    }
+    return this.ifRecorded((block) => block.steps(optimizer, windowsPerStep, unread), windowsPerStep);
   }
 
   async moments(set: WindowSet): Promise<OutputMoments> {
-    const { attention, shape, layer, signal } = this.task;
-    const pairs = this.windows[set];
-    const context = this.contextOf(1);
-    let sums: Tensor[] | undefined;
+    const check = () => throwIfAborted(this.task.signal);
+    const sums = this.ifRecorded((block) => block.moments(set, check), 1) ?? this.sumMoments(set, check);
     try {
-      for (let window = 0; window < pairs.inputs.count; window++) {
-        throwIfAborted(signal);
-        const earlier = sums;
-        sums = tidy(() => {
-          const stream = pairs.inputs.stack([window]);
-          const { attended, blockOutput } = attentionBlock(stream, attention.weights, { shape, layer, context });
-          const roots = sqrt(pairs.weights.stack([window]));
-          const added = mul(attended, mul(roots, shape.blocks.residualScale));
-          const reached = add(stream, blockOutput);
-          const lack = mul(sub(pairs.targets.stack([window]), reached), roots);
-          const moments = [matMul(added, added, true), matMul(added, lack, true), sum(square(lack))];
-          return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
-        });
-        for (const tensor of earlier ?? []) tensor.dispose();
-      }
-      const [gram, lack, energy] = sums!;
-      return { gram: await download(gram!), lack: await download(lack!), energy: (await energy!.data())[0]! };
+      const [gram, lack, [energy]] = await Promise.all([
+        download(sums.gram),
+        download(sums.lack),
+        sums.energy.data<'float32'>(),
+      ]);
+      return { gram, lack, energy: energy! };
     } finally {
-      for (const tensor of sums ?? []) tensor.dispose();
+      for (const tensor of Object.values(sums)) tensor.dispose();
     }
   }
 
   dispose(): void {
+    this.recorded?.dispose();
     for (const { inputs, targets, weights } of Object.values(this.windows)) {
       for (const held of [inputs, targets, weights]) held.dispose();
     }
     for (const context of this.contexts.values()) context.dispose();
   }
 
-  /** Differentiable in the projections; call inside tf.tidy. */
-  private error(set: WindowSet, batch: readonly number[]): Scalar {
-    const { inputs, targets, weights, unit } = this.windows[set];
-    const pairs = { inputs: inputs.stack(batch), targets: targets.stack(batch), weights: weights.stack(batch) };
-    return this.errorOf(pairs, batch.length, unit);
-  }
-
-  private errorOf({ inputs, targets, weights }: StackedPairs, count: number, unit: number): Scalar {
+  errorOf(set: WindowSet, { inputs, targets, weights }: StackedPairs, count: number): Scalar {
     const { attention, shape, layer } = this.task;
     const context = this.contextOf(count);
     const { blockOutput } = attentionBlock(inputs, attention.weights, { shape, layer, context });
     const reached = streamAfterAttention(inputs, blockOutput, attention.weights, shape);
-    return div(sum(mul(square(sub(reached, targets)), weights)), unit * count);
+    const squares = square(sub(reached, targets));
+    return div(sum(mul(squares, weights)), this.task[set].unit * count);
+  }
+
+  momentsOf({ inputs, targets, weights }: StackedPairs): [gram: Tensor2D, lack: Tensor2D, energy: Scalar] {
+    const { attention, shape, layer } = this.task;
+    const context = this.contextOf(1);
+    const { attended, blockOutput } = attentionBlock(inputs, attention.weights, { shape, layer, context });
+    const roots = sqrt(weights);
+    const added: Tensor2D = mul(attended, mul(roots, shape.blocks.residualScale));
+    const reached = add(inputs, blockOutput);
+    const lack: Tensor2D = mul(sub(targets, reached), roots);
+    return [matMul(added, added, true), matMul(added, lack, true), sum(square(lack))];
+  }
+
+  /** What work on the recorded block gives; undefined where there is none. The context of so many windows is there before. */
+  private ifRecorded<Value>(work: (block: RecordedBlock) => Value, windowsAtOnce: number): Value | undefined {
+    if (this.recorded === undefined) return undefined;
+    this.contextOf(windowsAtOnce);
+    try {
+      return work(this.recorded);
+    } catch (error) {
+      if (!KvlrError.isInstance(error) || error.code !== 'unsupported-feature') throw error;
+      this.recorded.dispose();
+      this.recorded = undefined;
+      return undefined;
+    }
+  }
+
+  private async heldOutErrors(): Promise<number[]> {
+    const errors: Scalar[] = [];
+    try {
+      for (let window = 0; window < this.windows.heldOut.inputs.count; window++) {
+        throwIfAborted(this.task.signal);
+        errors.push(tidy(() => this.errorOf('heldOut', this.stack('heldOut', [window]), 1)));
+      }
+      return await readScalars(errors);
+    } finally {
+      for (const error of errors) error.dispose();
+    }
+  }
+
+  private sumMoments(set: WindowSet, check: () => void): { gram: Tensor2D; lack: Tensor2D; energy: Scalar } {
+    let sums: Tensor[] | undefined;
+    try {
+      for (let window = 0; window < this.windows[set].inputs.count; window++) {
+        check();
+        const earlier = sums;
+        sums = tidy(() => {
+          const moments: Tensor[] = this.momentsOf(this.stack(set, [window]));
+          return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
+        });
+        for (const tensor of earlier ?? []) tensor.dispose();
+      }
+    } catch (error) {
+      for (const tensor of sums ?? []) tensor.dispose();
+      throw error;
+    }
+    const [gram, lack, energy] = sums as [Tensor2D, Tensor2D, Scalar];
+    return { gram, lack, energy };
+  }
+
+  /** Windows one under another. Call inside tf.tidy. */
+  private stack(set: WindowSet, batch: readonly number[]): StackedPairs {
+    return pairsOf((part) => this.windows[set][part].stack(batch));
   }
 
   private contextOf(batch: number): SequenceContext {

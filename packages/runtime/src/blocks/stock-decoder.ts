@@ -25,6 +25,7 @@ import { decoderLayer } from './decoder-layer.ts';
 import { normByRole, scaled, softCapped } from './operations.ts';
 import { createSequenceContext, type SequenceContext } from './sequence-context.ts';
 import { disposeTensors, type LayerTensors, type TensorsByRole, uploadLayer, uploadTensors } from './weights.ts';
+import { ids, PassesByLength } from './window-pass.ts';
 
 /** Teacher-forced windows: what evaluation and calibration ask of a decoder. Calls come checked, on the active backend. */
 export interface WindowRunner {
@@ -123,21 +124,36 @@ export function logitsOfProducts(products: Tensor2D, { shape, globals }: Decoder
 export class StockDecoder implements WindowRunner {
   readonly tensors: DecoderTensors;
   private context: SequenceContext | undefined;
+  private readonly logitPasses = new PassesByLength((tokens) => ({
+    inputs: [ids(tokens)],
+    body: (tokenIds) => [this.readWindow(tokenIds as Tensor1D)],
+    recordFrom: 1,
+  }));
+  private readonly lossPasses = new PassesByLength((tokens) => ({
+    inputs: [ids(tokens), ids(tokens)],
+    body: (tokenIds, targets) => {
+      const logits = this.readWindow(tokenIds as Tensor1D);
+      const chosen = mul(logits, oneHot(targets as Tensor1D, this.tensors.shape.vocabSize));
+      return [sub(logSumExp(logits, 1), sum(chosen, 1))];
+    },
+    recordFrom: 1,
+  }));
 
   constructor(tensors: DecoderTensors) {
     this.tensors = tensors;
   }
 
-  logits(tokenIds: Int32Array): Promise<Float32Array> {
-    return this.readWindow(tokenIds, (logits) => logits);
+  async logits(tokenIds: Int32Array): Promise<Float32Array> {
+    this.contextOf(tokenIds.length);
+    const [logits] = await this.logitPasses.of(tokenIds.length).run(tokenIds);
+    return logits!;
   }
 
   /** -log softmax(logits)[target] of each position, [tokens]. */
-  losses(tokenIds: Int32Array, targets: Int32Array): Promise<Float32Array> {
-    return this.readWindow(tokenIds, (logits) => {
-      const chosen = mul(logits, oneHot(tensor1d(targets, 'int32'), this.tensors.shape.vocabSize));
-      return sub(logSumExp(logits, 1), sum(chosen, 1));
-    });
+  async losses(tokenIds: Int32Array, targets: Int32Array): Promise<Float32Array> {
+    this.contextOf(tokenIds.length);
+    const [losses] = await this.lossPasses.of(tokenIds.length).run(tokenIds, targets);
+    return losses!;
   }
 
   async forEachLayer(
@@ -167,27 +183,35 @@ export class StockDecoder implements WindowRunner {
   }
 
   dispose(): void {
+    this.logitPasses.dispose();
+    this.lossPasses.dispose();
     this.context?.dispose();
     this.context = undefined;
     disposeDecoder(this.tensors);
   }
 
-  private async readWindow(tokenIds: Int32Array, read: (logits: Tensor2D) => Tensor): Promise<Float32Array> {
+  private readWindow(tokenIds: Tensor1D): Tensor2D {
     const { shape, layers } = this.tensors;
-    const context = this.contextOf(tokenIds.length);
-    const result = tidy(() => {
-      let stream = this.embed(tokenIds);
-      layers.forEach((weights, layer) => {
-        stream = tidy(() => decoderLayer(stream, weights, { shape, layer, context }).after);
-      });
-      return read(readOut(stream, this.tensors));
+    const context = this.contextOf(tokenIds.size);
+    let stream = embed(
+      tokenIds,
+      Array.from({ length: tokenIds.size }, (_, place) => place),
+      this.tensors,
+    );
+    layers.forEach((weights, layer) => {
+      const before = stream;
+      stream = tidy(() => decoderLayer(before, weights, { shape, layer, context }).after);
+      before.dispose();
     });
-    return download(result);
+    return readOut(stream, this.tensors);
   }
 
   /** Masks and rotations of windows of this length: kept, since most windows are as long as those before. */
   private contextOf(tokens: number): SequenceContext {
     if (this.context?.tokens === tokens) return this.context;
+    // Recordings read it.
+    this.logitPasses.dispose();
+    this.lossPasses.dispose();
     this.context?.dispose();
     this.context = createSequenceContext({ shape: this.tensors.shape, batch: 1, tokens });
     return this.context;

@@ -12,14 +12,7 @@ import { DeviceGuard } from '../backends/device-guard.ts';
 import { type BackendName, type BackendRequest, selectBackend } from '../backends/select-backend.ts';
 import { decoderLayer } from '../blocks/decoder-layer.ts';
 import { createSequenceContext, type SequenceContext } from '../blocks/sequence-context.ts';
-import {
-  download,
-  downloadTaps,
-  inputOfTable,
-  logitsOfProducts,
-  readOut,
-  streamOfRows,
-} from '../blocks/stock-decoder.ts';
+import { download, inputOfTable, logitsOfProducts, readOut, streamOfRows } from '../blocks/stock-decoder.ts';
 import {
   disposeTensors,
   type LayerTensors,
@@ -27,6 +20,7 @@ import {
   uploadLayer,
   uploadTensors,
 } from '../blocks/weights.ts';
+import { floats, PassesByLength, type WindowPassSettings } from '../blocks/window-pass.ts';
 import { yieldToHost } from '../generation/generate-tokens.ts';
 
 export interface DecoderPartsSettings extends BackendRequest {
@@ -105,12 +99,12 @@ export class DecoderInParts {
   /** Puts one layer on the device. The caller disposes it. Throws as `loadModel` does. */
   async loadLayer(layer: number): Promise<LayerOnDevice> {
     const weights = await this.run(() => uploadLayer(this.source, layer));
-    const contexts = new Map<number, SequenceContext>();
+    const passes = new LayerPasses(this.shape, layer, weights);
     return {
-      pass: (stream, taps) => this.run(() => this.passLayer(stream, layer, weights, contexts, taps)),
+      pass: (stream, taps) => this.run(() => passes.pass(stream, taps)),
       dispose: () => {
+        passes.dispose();
         disposeTensors(weights);
-        for (const context of contexts.values()) context.dispose();
       },
     };
   }
@@ -122,34 +116,22 @@ export class DecoderInParts {
     const isResident = 4 * shape.vocabSize * shape.embedding.width <= this.residentTableBytes;
     const wanted = globalTensors(shape).filter(({ role, part }) => (role === table ? isResident : part === 'head'));
     const globals = await this.run(() => uploadTensors(source, wanted));
+    const passes = new PassesByLength((tokens) => ({
+      inputs: [floats(tokens, shape.hiddenSize)],
+      body: (stream) => [readOut(stream as Tensor2D, { shape, globals })],
+    }));
     return {
       logits: (stream) =>
-        this.run(() => {
+        this.run(async () => {
           if (!isResident) return this.logitsInPieces(stream, source.tensorName(table), globals);
-          return download(tidy(() => readOut(streamTensor(stream, shape), { shape, globals })));
+          const [logits] = await passes.of(stream.length / shape.hiddenSize).run(stream);
+          return logits!;
         }),
-      dispose: () => disposeTensors(globals),
+      dispose: () => {
+        passes.dispose();
+        disposeTensors(globals);
+      },
     };
-  }
-
-  private async passLayer(
-    stream: Float32Array,
-    layer: number,
-    weights: LayerTensors,
-    contexts: Map<number, SequenceContext>,
-    taps: readonly TapName[],
-  ) {
-    const { shape } = this;
-    const tokens = stream.length / shape.hiddenSize;
-    const context = contexts.get(tokens) ?? createSequenceContext({ shape, batch: 1, tokens });
-    contexts.set(tokens, context);
-    const [behind, ...tapped] = tidy(() => {
-      const before = streamTensor(stream, shape);
-      const { after, stages } = decoderLayer(before, weights, { shape, layer, context });
-      return [after, ...taps.map((tap) => (tap === 'stream' ? before : stages[tap]).clone())];
-    });
-    const [after, activations] = await Promise.all([download(behind!), downloadTaps(layer, tokens, taps, tapped)]);
-    return { after, activations };
   }
 
   /** Rows of the head's table give columns of the logits: so the table passes through the device in pieces. */
@@ -178,6 +160,48 @@ export class DecoderInParts {
     await yieldToHost();
     if (getBackend() !== this.backend) await setBackend(this.backend);
     return this.guard.run(work);
+  }
+}
+
+/** Passes of windows through one layer. */
+class LayerPasses {
+  /** By what is tapped. */
+  private readonly byTaps = new Map<string, PassesByLength>();
+  private readonly contexts = new Map<number, SequenceContext>();
+
+  constructor(
+    private readonly shape: DecoderShape,
+    private readonly layer: number,
+    private readonly weights: LayerTensors,
+  ) {}
+
+  async pass(stream: Float32Array, taps: readonly TapName[]): ReturnType<LayerOnDevice['pass']> {
+    const { layer } = this;
+    const tokens = stream.length / this.shape.hiddenSize;
+    const key = taps.join();
+    const passes = this.byTaps.get(key) ?? new PassesByLength((length) => this.settings(length, taps));
+    this.byTaps.set(key, passes);
+    const [after, ...tapped] = await passes.of(tokens).run(stream);
+    const shown = Object.fromEntries(taps.map((tap, place) => [tap, tapped[place]!]));
+    return { after: after!, activations: { layer, tokens, ...shown } };
+  }
+
+  dispose(): void {
+    for (const passes of this.byTaps.values()) passes.dispose();
+    for (const context of this.contexts.values()) context.dispose();
+  }
+
+  private settings(tokens: number, taps: readonly TapName[]): WindowPassSettings {
+    const { shape, layer, weights } = this;
+    const context = this.contexts.get(tokens) ?? createSequenceContext({ shape, batch: 1, tokens });
+    this.contexts.set(tokens, context);
+    return {
+      inputs: [floats(tokens, shape.hiddenSize)],
+      body: (before) => {
+        const { after, stages } = decoderLayer(before as Tensor2D, weights, { shape, layer, context });
+        return [after, ...taps.map((tap) => (tap === 'stream' ? before : stages[tap]).clone())];
+      },
+    };
   }
 }
 

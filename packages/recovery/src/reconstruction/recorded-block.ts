@@ -1,0 +1,199 @@
+import { accumulate, allocateTensor, copyTensor, RepeatedStep } from '@kvlr/runtime';
+import { type Scalar, type Tensor, type Tensor2D, tidy, type Variable, variableGrads } from '@tensorflow/tfjs-core';
+import type { AdamOptimizer } from '../training/adam-optimizer.ts';
+import { OwnedVariables } from '../training/owned-variables.ts';
+import type { WindowSet } from './block-passes.ts';
+import type { HeldWindows } from './held-windows.ts';
+import { meanOf, type TrainingSteps } from './training-steps.ts';
+
+/** What passes through a block, windows one under another. */
+export interface StackedPairs {
+  inputs: Tensor2D;
+  targets: Tensor2D;
+  weights: Tensor2D;
+}
+
+type PairParts<Value> = Record<keyof StackedPairs, Value>;
+
+/** A block's operations; each is called inside tf.tidy. */
+export interface BlockOperations {
+  variables: Variable[];
+  windows: Record<WindowSet, PairParts<HeldWindows>>;
+  /** Mean error of so many windows of a set, differentiable in the variables. */
+  errorOf(set: WindowSet, pairs: StackedPairs, count: number): Scalar;
+  /** What a window adds to the moments: gram, lack and energy. */
+  momentsOf(pairs: StackedPairs): [gram: Tensor2D, lack: Tensor2D, energy: Scalar];
+}
+
+/**
+ * A block on WebGPU whose passes are recorded once and run again for other windows: the host copies windows to where the recording reads
+ * them. Its variables stay in buffers of their own.
+ */
+export class RecordedBlock {
+  private readonly owned: OwnedVariables;
+  private heldOut: WindowsThrough | undefined;
+
+  constructor(private readonly operations: BlockOperations) {
+    this.owned = new OwnedVariables(operations.variables);
+  }
+
+  /** Errors of all held-out windows. Throws 'unsupported-feature' where the block cannot be recorded. */
+  heldOutErrors(): Promise<number[]> {
+    const { operations } = this;
+    const windows = operations.windows.heldOut;
+    const { count } = windows.inputs;
+    this.heldOut ??= new WindowsThrough(windows, 1, count, [], (pairs) => operations.errorOf('heldOut', pairs, 1));
+    this.owned.settle();
+    for (let window = 0; window < count; window++) this.heldOut.run([window]);
+    return this.heldOut.read();
+  }
+
+  /** Sums over all windows of a set; the caller disposes them. Throws 'unsupported-feature' as before. */
+  moments(set: WindowSet, check: () => void): { gram: Tensor2D; lack: Tensor2D; energy: Scalar } {
+    const { operations } = this;
+    const windows = operations.windows[set];
+    let sums: Tensor[] = [];
+    const sumUp = (pairs: StackedPairs): Scalar => {
+      const terms = operations.momentsOf(pairs);
+      sums.forEach((sum, place) => {
+        accumulate(sum, terms[place]!);
+      });
+      return terms[2];
+    };
+    this.owned.settle();
+    // The first window's are the start of the sums.
+    sums = tidy(() => operations.momentsOf(windowsOf(windows, 0)).map((moment) => copyTensor(moment)));
+    let through: WindowsThrough | undefined;
+    try {
+      const { count } = windows.inputs;
+      for (let window = 1; window < count; window++) {
+        check();
+        through ??= new WindowsThrough(windows, 1, count, sums, sumUp);
+        through.run([window]);
+      }
+    } catch (error) {
+      for (const sum of sums) sum.dispose();
+      throw error;
+    } finally {
+      through?.dispose();
+    }
+    const [gram, lack, energy] = sums as [Tensor2D, Tensor2D, Scalar];
+    return { gram, lack, energy };
+  }
+
+  /** Steps of an optimiser, see `BlockPasses.record`. Throws 'unsupported-feature' as before. */
+  steps(optimizer: AdamOptimizer, windowsPerStep: number, unread: number): TrainingSteps {
+    return new RecordedSteps(this.operations, this.owned, optimizer, windowsPerStep, unread);
+  }
+
+  /** The variables stay, with their values. */
+  dispose(): void {
+    this.heldOut?.dispose();
+    this.owned.dispose();
+  }
+}
+
+/** Forward pass, gradients and Adam in one recording: the host writes three numbers for each variable. */
+class RecordedSteps implements TrainingSteps {
+  private readonly moments: OwnedVariables;
+  private readonly numbers: Tensor2D;
+  private readonly through: WindowsThrough;
+
+  constructor(
+    operations: BlockOperations,
+    private readonly owned: OwnedVariables,
+    private readonly optimizer: AdamOptimizer,
+    windowsPerStep: number,
+    unread: number,
+  ) {
+    const { variables, windows } = operations;
+    const moments = optimizer.moments();
+    this.moments = new OwnedVariables(moments.flatMap(({ mean, square }) => [mean, square]));
+    this.numbers = allocateTensor([moments.length, 3], 'float32') as Tensor2D;
+    const written = [...owned.tensors, ...this.moments.tensors];
+    owned.settle();
+    try {
+      this.through = new WindowsThrough(windows.train, windowsPerStep, unread, written, (pairs) => {
+        const { value, grads } = variableGrads(() => operations.errorOf('train', pairs, windowsPerStep), variables);
+        optimizer.applyFused(grads, this.numbers, true);
+        return value;
+      });
+    } catch (error) {
+      this.disposeTensors();
+      throw error;
+    }
+  }
+
+  async take(batch: readonly number[], learningRate: number): Promise<void> {
+    this.owned.settle();
+    this.moments.settle();
+    this.through.run(batch, { values: this.optimizer.advance(learningRate), target: this.numbers });
+  }
+
+  async meanError(): Promise<number> {
+    return meanOf(await this.through.read());
+  }
+
+  dispose(): void {
+    this.through.dispose();
+    this.disposeTensors();
+  }
+
+  private disposeTensors(): void {
+    this.moments.dispose();
+    this.numbers.dispose();
+  }
+}
+
+const parts = ['inputs', 'targets', 'weights'] as const;
+
+/** A recording that some windows at once pass through; it gives one number each time. */
+class WindowsThrough {
+  private readonly pairs: StackedPairs;
+  private readonly step: RepeatedStep;
+
+  constructor(
+    private readonly windows: PairParts<HeldWindows>,
+    atOnce: number,
+    results: number,
+    written: readonly Tensor[],
+    body: (pairs: StackedPairs) => Scalar,
+  ) {
+    this.pairs = pairsOf((part) => windows[part].allocate(atOnce));
+    try {
+      this.step = new RepeatedStep({ body: () => tidy(() => body(this.pairs)), written, results });
+    } catch (error) {
+      this.disposePairs();
+      throw error;
+    }
+  }
+
+  run(chosen: readonly number[], numbers?: { values: Float32Array; target: Tensor }): void {
+    this.step.run((inputs) => {
+      if (numbers) inputs.write(numbers.values, numbers.target);
+      for (const part of parts) this.windows[part].copyTo(inputs, this.pairs[part], chosen);
+    });
+  }
+
+  read(): Promise<number[]> {
+    return this.step.read();
+  }
+
+  dispose(): void {
+    this.step.dispose();
+    this.disposePairs();
+  }
+
+  private disposePairs(): void {
+    for (const tensor of Object.values(this.pairs)) tensor.dispose();
+  }
+}
+
+/** One window. Call inside tf.tidy. */
+function windowsOf(windows: PairParts<HeldWindows>, window: number): StackedPairs {
+  return pairsOf((part) => windows[part].stack([window]));
+}
+
+export function pairsOf<Value>(of: (part: keyof StackedPairs) => Value): PairParts<Value> {
+  return { inputs: of('inputs'), targets: of('targets'), weights: of('weights') };
+}
