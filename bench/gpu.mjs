@@ -13,6 +13,7 @@ import {
   timeAttention,
   timeCopy,
   timeDispatchChain,
+  timeProduct,
   timeRecordedDecode,
   withKeyValueHeads,
 } from '@kvlr/benchmark';
@@ -28,7 +29,7 @@ import { readOptions } from './lib/read-options.mjs';
 import { writeResults } from './lib/write-results.mjs';
 
 const options = readOptions(
-  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,attention,host,small,peer,training,large] [--memory-gb 60]
+  `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,products,attention,host,small,peer,training,large] [--memory-gb 60]
   [--smoke] [--kernels] [--f16] [--dawn SETTINGS] [--note TEXT] [--output PATH]
 --smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA, which the peer's f16 rows need.
 --kernels: under every row of decoding a dispatch of each kind as well.
@@ -37,7 +38,7 @@ const options = readOptions(
 What does not fit into the seconds is left out and said to be. The results are written after every part.`,
   {
     seconds: 540,
-    parts: ['chain', 'copy', 'attention', 'host', 'small', 'peer', 'training', 'large'],
+    parts: ['chain', 'copy', 'products', 'attention', 'host', 'small', 'peer', 'training', 'large'],
     'memory-gb': 60,
     smoke: false,
     kernels: false,
@@ -81,6 +82,27 @@ const parts = {
       copyBytesPerSecond = Math.max(byShader, byCommand);
       return { bytesPerSecond: copyBytesPerSecond, byCommand };
     });
+  },
+
+  /** Products of decoding at Llama 2 7B sizes, and of the head of its output projection's shape; matrices as attention's caches. */
+  async products() {
+    const shapes = smoke
+      ? [[64, 32, false]]
+      : [
+          [4096, 4096, false],
+          [12288, 4096, false],
+          [22016, 4096, true],
+          [4096, 11008, false],
+        ];
+    for (const format of smoke ? ['int4'] : ['int4', 'int8', 'f16']) {
+      for (const tokens of smoke ? [2] : [1, 8, 32]) {
+        for (const [rows, columns, gated] of shapes) {
+          await row(`product: ${gated ? 'gated ' : ''}${rows} x ${columns}, ${format}, ${tokens} tokens`, () =>
+            timedProduct({ format, rows, columns, tokens, gated }),
+          );
+        }
+      }
+    }
   },
 
   /** A layer's attention, by sizes, heads and contexts; enough caches that none stays in the device's cache memory. */
@@ -195,15 +217,22 @@ const parts = {
 
   async large() {
     if (smoke) return decodeRows('tiny', tiny, [2, 1], 'int8', 'int4', [{ context: 40, batch: 3 }]);
-    const contexts = [2048, 8192, 32768];
-    const cases = [1, 8, 32].flatMap((batch) => contexts.map((context) => ({ context, batch })));
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases);
+    const contexts = [32768, 2048, 8192];
+    const cases = [8, 1, 32].flatMap((batch) => contexts.map((context) => ({ context, batch })));
+    // What a quarter of the heads gives long contexts of a batch comes first.
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases.slice(0, 1));
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases.slice(1));
     // An int8 cache of eight sequences and all heads is over what one binding holds.
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int8', cases.slice(0, 3));
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int8', cases.slice(3, 6));
     await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', 'int8', cases);
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', cases.slice(0, 3));
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', cases.slice(3, 6));
   },
 };
+
+async function timedProduct(sizes) {
+  const { bytesRead, ...times } = await timeProduct({ ...sizes, leastBytes: smoke ? 1 : 2 ** 28, rounds: 5 });
+  return { ...times, bytesPerSecond: (1000 * bytesRead) / (times.device ?? times.wall) };
+}
 
 const tiny = withKeyValueHeads(
   {

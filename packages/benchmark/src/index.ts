@@ -1,3 +1,14 @@
+/** TEMPORARY: what is tried on a card. */
+export {
+  gatedFeedForward,
+  normProject,
+  packMatrix,
+  packWeights,
+  projectAdd,
+  tuning,
+  unpackWeights,
+} from '@kvlr/kernels';
+export { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 export { type AttentionRequest, benchmarkAttention } from './benchmark-attention.ts';
 export { benchmarkDecoders } from './benchmark-decoders.ts';
 export type { BenchmarkRequest, BenchmarkSubject } from './benchmark-request.ts';
@@ -30,4 +41,5 @@ export {
   prepareDecode,
   timePrefill,
 } from './time-decode.ts';
+export { type ProductTimeSettings, timeProduct } from './time-product.ts';
 export { type RecordedDecodeSettings, type RecordedDecodeTimes, timeRecordedDecode } from './time-recorded-decode.ts';

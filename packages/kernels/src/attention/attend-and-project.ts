@@ -14,7 +14,7 @@ import {
   weightBytes,
 } from '../projection/projection.ts';
 import type { ProjectionAttributes, ProjectionInputs } from '../projection/projection-host.ts';
-import { type DeviceTraits, traitsOf } from '../webgpu/device-traits.ts';
+import { traitsOf } from '../webgpu/device-traits.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import { appendAndAttend, appendAndAttendInParts } from './attention.ts';
 import { splitsOfCache } from './decode-attention-webgpu.ts';
@@ -80,18 +80,12 @@ function joinAndProjectOnGpu(call: KernelCall<JoinedInputs, JoinedAttributes, We
   const tokens = inputs.x.shape[0]!;
   const tensor = gpu.makeTensorInfo([tokens, attributes.rows], 'float32');
   const source = joinedRows(inputs.x, inputs.sequences, attributes.cache, attributes.window);
-  const traits = traitsOfJoined(gpu);
+  const traits = traitsOf(gpu);
   attributes.shards.forEach((_, shard) => {
     const request = { inputs, attributes, shard, tokens, traits, source };
     runProgram(gpu, fewTokensProgram(request, { kind: 'rows', result: { name: 'result', type: 'f32', tensor } }));
   });
   return tensor;
-}
-
-/** Every workgroup joins all parts: one for each multiprocessor is enough. */
-function traitsOfJoined(gpu: WebGPUBackend): DeviceTraits {
-  const traits = traitsOf(gpu);
-  return { ...traits, workgroups: Math.ceil(traits.workgroups / 2) };
 }
 
 function joinsParts(
@@ -105,7 +99,7 @@ function joinsParts(
   const splits = splitsOfCache(gpu, cache, { format, numAttentionHeads, variants: queryVariants(window) });
   if (!canJoin(format, batch, numAttentionHeads, splits)) return false;
   const { inputs, attributes } = partsOfRequest(output, batch);
-  const traits = traitsOfJoined(gpu);
+  const traits = traitsOf(gpu);
   const groups = attributes.shards.map(({ rows }, shard) => {
     const request = { inputs: { x: cache, ...inputs }, attributes, shard, tokens: batch, traits };
     return Math.ceil(rows / rowsOfGroup(fewTokensPlan(request)));

@@ -57,6 +57,7 @@ export function decodeSource(format: CacheFormat, plan: DecodePlan, given: Decod
     code: [
       sequenceStruct,
       splitShader,
+      plusDot,
       plan.atOnce === 4 ? '' : wordsAt,
       workgroupMemory(plan, given),
       workOfGroup,
@@ -67,6 +68,11 @@ export function decodeSource(format: CacheFormat, plan: DecodePlan, given: Decod
     ].join('\n'),
   };
 }
+
+const plusDot = `
+  fn plusDot(sum: f32, a: vec4<f32>, b: vec4<f32>) -> f32 {
+    return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+  }`;
 
 const wordsAt = `
   fn wordsAt(at: vec4<i32>) -> vec4<u32> { return vec4<u32>(cache[at.x], cache[at.y], cache[at.z], cache[at.w]); }`;
@@ -136,6 +142,11 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
     return (row * uniforms.splits + work.split) * partNumbers;
   }
 
+  /** First words of four entries; of the last one where there are no more. */
+  fn placesOf(work: Work, entries: vec4<i32>) -> vec4<i32> {
+    return vec4<i32>(work.at) + min(entries, vec4<i32>(work.count - 1)) * entryWords;
+  }
+
   @compute @workgroup_size(lanes)
   fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let lane = i32(index);
@@ -155,11 +166,11 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
     ${words.prepare}
     ${each(heads, (h) => `var high${h} = least; var total${h} = 0.0;`)}
 
+    // Neighbouring teams read neighbouring entries.
+    var entries = vec4<i32>(teamOfLane) + vec4<i32>(0, teams, 2 * teams, 3 * teams);
+    ${words.loadFirst}
     for (var first = 0; first < work.count; first += teams * ${ENTRIES_AT_ONCE}) {
-      // Neighbouring teams read neighbouring entries.
-      let entries = vec4<i32>(first + teamOfLane) + vec4<i32>(0, teams, 2 * teams, 3 * teams);
       let isThere = entries < vec4<i32>(work.count);
-      let at4 = vec4<i32>(work.at) + min(entries, vec4<i32>(work.count - 1)) * entryWords;
       ${variants === 2 ? 'let isSink = vec4<i32>(work.start) + entries < vec4<i32>(sinks);' : ''}
       ${each(heads, (h) => `var s${h} = vec4<f32>();`, ' ')}
       ${words.load}
@@ -169,13 +180,17 @@ function mainShader(format: CacheFormat, plan: DecodePlan, given: DecodeCase): s
         heads,
         (h) => `
       s${h} = select(vec4<f32>(least), s${h}, isThere);
-      let before${h} = high${h};
-      high${h} = max(before${h}, max(max(s${h}.x, s${h}.y), max(s${h}.z, s${h}.w)));
-      let shrink${h} = exp(before${h} - high${h});
+      let highestHere${h} = max(max(s${h}.x, s${h}.y), max(s${h}.z, s${h}.w));
+      if (highestHere${h} > high${h}) {
+        let shrink = exp(high${h} - highestHere${h});
+        high${h} = highestHere${h};
+        ${[`total${h}`, ...words.sums(h)].map((name) => `${name} *= shrink;`).join(' ')}
+      }
       s${h} = select(vec4<f32>(), exp(s${h} - vec4<f32>(high${h})), isThere);
-      total${h} = total${h} * shrink${h} + s${h}.x + s${h}.y + s${h}.z + s${h}.w;`,
+      total${h} += s${h}.x + s${h}.y + s${h}.z + s${h}.w;`,
       )}
       ${words.add}
+      entries += vec4<i32>(teams * ${ENTRIES_AT_ONCE});
     }
     ${words.finish}
     ${masks.length > 0 ? each(heads, joinSubgroup) : ''}

@@ -1,25 +1,25 @@
 import type { CacheFormat } from '../cache/cache-format.ts';
 import { fourNumbers } from '../cache/slot-codec-webgpu.ts';
 import { each, range } from '../webgpu/shader-text.ts';
-import { cacheConstants, type DecodePlan, FEW_WORDS } from './workgroup-plan.ts';
+import { cacheConstants, type DecodePlan, decodeTuning, ENTRIES_AT_ONCE, FEW_WORDS } from './workgroup-plan.ts';
 
 // The words of a cache that a lane of decode attention reads, written out one by one.
 
-/** Query numbers of a lane that stay in registers at most; more are read from workgroup memory for every entry. */
-const MOST_QUERY_NUMBERS = 64;
 /** Words that a lane holds at once at most, four entries' of each, for values to be loaded together with keys. */
-const MOST_WORDS_AHEAD = 16;
+const MOST_WORDS_TOGETHER = 16;
 
 export interface WordsOfLane {
-  /** Sums of a head that a lane keeps, as WGSL variables. */
+  /** Sums of a head that a lane keeps, as WGSL variables, that of offsets included. */
   sums(h: number): string[];
   /** WGSL before the entries: places, queries, sums. Knows `part`. */
   prepare: string;
-  /** Loads four entries' words. Knows `at4`. */
+  /** Before the entries, once `entries` are the first four: loads words that are loaded ahead. */
+  loadFirst: string;
+  /** Loads four entries' words, or takes those that were loaded ahead and loads the next. Knows `entries`. */
   load: string;
   /** Adds a lane's share of the scores to `s{h}`. */
   score: string;
-  /** Adds values by the weights `s{h}` to the sums, those before times `shrink{h}`. */
+  /** Adds values by the weights `s{h}` to the sums. */
   add: string;
   /** Behind the entries. */
   finish: string;
@@ -42,7 +42,7 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
     startOf: (slot) => `allKeySlots * keySlotWords + (work.firstValueSlot + ${slot}) * valueSlotWords`,
   });
 
-  const holdsQueries = variants === 1 && keys.blocks === 1 && heads * keys.numbers <= MOST_QUERY_NUMBERS;
+  const holdsQueries = variants === 1 && keys.blocks === 1 && heads * keys.numbers <= decodeTuning.queries;
   const query = (variant: number, h: number, n: number) =>
     holdsQueries ? `query${h}_${n}` : `queryAt(work, ${variant}, ${h}, ${keys.columnAt(n)})`;
   const ofVariants = (text: (variant: number) => string) =>
@@ -54,15 +54,16 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
       each(heads, (h) => each(keys.numbers, (n) => `querySum${h}_${variant} += ${query(variant, h, n)};`, ' ')),
     );
 
-  const isAhead =
-    keys.blocks + values.blocks === 2 && keySlots * keys.words + valueSlots * values.words <= MOST_WORDS_AHEAD;
+  const wordsOfAll = keySlots * keys.words + valueSlots * values.words;
+  const areTogether = keys.blocks + values.blocks === 2 && wordsOfAll <= MOST_WORDS_TOGETHER;
+  const isAhead = areTogether && wordsOfAll <= decodeTuning.ahead;
   const scoreSlot = (slot: number) => {
     const ofSlot = headsOf(slot, keySlots);
     const addNumber = (n: number) =>
       ofSlot.map((h) => `s${h} += ${ofVariants((variant) => query(variant, h, n))} * four;`).join(' ');
     const scale = (h: number) =>
       `s${h} = ${keys.scales(slot)} * s${h} + ${keys.offsets(slot)} * ${ofVariants((variant) => `querySum${h}_${variant}`)};`;
-    return `${keys.inBlocks(`${isAhead ? '' : keys.load(slot)} ${keys.eachNumber(slot, addNumber)}`)}
+    return `${keys.inBlocks(`${areTogether ? '' : declared(keys.load(slot))} ${keys.eachNumber(slot, addNumber)}`)}
       ${isCoded ? ofSlot.map(scale).join('\n') : ''}`;
   };
 
@@ -70,13 +71,12 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
     values.blocks === 1 ? `sum${h}_${n}` : `sums${h}[block * ${values.numbers} + ${n}]`;
   const addSlot = (slot: number) => {
     const ofSlot = headsOf(slot, valueSlots);
-    const addNumber = (n: number) =>
-      ofSlot.map((h) => `${sum(h, n)} = ${sum(h, n)} * shrink${h} + dot(s${h}, four);`).join(' ');
+    const addNumber = (n: number) => ofSlot.map((h) => `${sum(h, n)} = plusDot(${sum(h, n)}, s${h}, four);`).join(' ');
     const scale = (h: number) => `
-      offset${h} = offset${h} * shrink${h} + dot(s${h}, ${values.offsets(slot)});
+      offset${h} = plusDot(offset${h}, s${h}, ${values.offsets(slot)});
       s${h} *= ${values.scales(slot)};`;
     return `${isCoded ? ofSlot.map(scale).join('') : ''}
-      ${values.inBlocks(`${isAhead ? '' : values.load(slot)} ${values.eachNumber(slot, addNumber)}`)}`;
+      ${values.inBlocks(`${areTogether ? '' : declared(values.load(slot))} ${values.eachNumber(slot, addNumber)}`)}`;
   };
   const declareSums = (h: number) =>
     values.blocks === 1
@@ -86,13 +86,20 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
     const place = `numbers[${h} * valueSlotWidth + c]`;
     return `${place} = select(${place}, 0.0, round == 0) + factor${h} * ${sum(h, n)};`;
   };
-  const ahead = [range(keySlots).map((slot) => keys.load(slot)), range(valueSlots).map((slot) => values.load(slot))];
-  const headers = [each(keySlots, (slot) => keys.begin(slot)), each(valueSlots, (slot) => values.begin(slot))];
+  const slots = [
+    ...range(keySlots).map((slot) => ({ of: keys, slot })),
+    ...range(valueSlots).map((slot) => ({ of: values, slot })),
+  ];
+  const headers = slots.flatMap(({ of, slot }) => of.loadHeaders(slot));
+  const together = areTogether ? slots.flatMap(({ of, slot }) => of.load(slot)) : [];
+  const ahead = [...headers, ...together];
   return {
-    sums: (h) =>
-      values.blocks === 1
+    sums: (h) => [
+      ...(values.blocks === 1
         ? range(values.numbers).map((n) => sum(h, n))
-        : range(values.blocks * values.numbers).map((n) => `sums${h}[${n}]`),
+        : range(values.blocks * values.numbers).map((n) => `sums${h}[${n}]`)),
+      ...(isCoded ? [`offset${h}`] : []),
+    ],
     prepare: [
       holdsQueries
         ? each(heads, (h) =>
@@ -102,7 +109,14 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
       isCoded ? each(variants, querySums) : '',
       each(heads, (h) => `${isCoded ? `var offset${h} = 0.0;` : ''} ${declareSums(h)}`),
     ].join('\n'),
-    load: [...headers, ...(isAhead ? ahead.flat() : [])].join('\n'),
+    loadFirst: isAhead
+      ? `var at4 = placesOf(work, entries); ${ahead.map(({ name, value }) => `var next_${name} = ${value};`).join('\n')}`
+      : '',
+    load: isAhead
+      ? `${ahead.map(({ name }) => `let ${name} = next_${name};`).join('\n')}
+        at4 = placesOf(work, entries + vec4<i32>(teams * ${ENTRIES_AT_ONCE}));
+        ${ahead.map(({ name, value }) => `next_${name} = ${value};`).join('\n')}`
+      : `let at4 = placesOf(work, entries); ${declared(ahead)}`,
     score: each(keySlots, scoreSlot),
     add: each(valueSlots, addSlot),
     finish: isCoded
@@ -123,6 +137,16 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
         ),
       ),
   };
+}
+
+/** A word, or four, of four entries: WGSL that loads it, and its name. */
+interface Load {
+  name: string;
+  value: string;
+}
+
+function declared(loads: readonly Load[]): string {
+  return loads.map(({ name, value }) => `let ${name} = ${value};`).join('\n');
 }
 
 interface SlotsOfKind {
@@ -172,11 +196,11 @@ class Slots {
     return `(${this.wordAt(Math.floor(n / this.perWord))} * perWord + ${n % this.perWord})`;
   }
 
-  /** WGSL: the place of a slot in four entries, and its scales and offsets. */
-  begin(slot: number): string {
-    const name = this.nameOf(slot);
-    return `let ${name}At = at4 + vec4<i32>(${this.given.startOf(slot)});
-      ${this.headerSize === 1 ? `let ${name}Headers = wordsAt(${name}At);` : ''}`;
+  /** Scales and offsets of a slot in four entries. */
+  loadHeaders(slot: number): Load[] {
+    return this.headerSize === 1
+      ? [{ name: `${this.nameOf(slot)}Headers`, value: `wordsAt(${this.placeOf(slot)})` }]
+      : [];
   }
 
   /** WGSL: what numbers as `eachNumber` gives them, 1 + code / 2^bits, are multiplied by; then `offsets` are added. */
@@ -188,16 +212,15 @@ class Slots {
     return `(${this.ofHeaders(slot, 'y')} - ${this.scales(slot)})`;
   }
 
-  /** WGSL: the words of a block of a slot in four entries. */
-  load(slot: number): string {
+  /** The words of a block of a slot in four entries. */
+  load(slot: number): Load[] {
     const { atOnce } = this.plan;
     const name = this.nameOf(slot);
-    return each(this.words / atOnce, (j) => {
+    return range(this.words / atOnce).flatMap((j) => {
       const first = `min(${atOnce} * (part + ${this.loadInSlot(j)} * team), ${this.given.numberWords} - ${atOnce})`;
-      const at = `${name}At + vec4<i32>(${this.headerSize} + ${first})`;
-      if (atOnce === 1) return `let ${name}_${j} = wordsAt(${at});`;
-      return `let ${name}Words${j} = (${at}) / 4;
-        ${each(4, (entry) => `let ${name}_${j}_${entry} = cache[${name}Words${j}[${entry}]];`, ' ')}`;
+      const at = `${this.placeOf(slot)} + vec4<i32>(${this.headerSize} + ${first})`;
+      if (atOnce === 1) return { name: `${name}_${j}`, value: `wordsAt(${at})` };
+      return range(4).map((entry) => ({ name: `${name}_${j}_${entry}`, value: `cache[((${at}) / 4)[${entry}]]` }));
     });
   }
 
@@ -210,6 +233,11 @@ class Slots {
         ${each(this.perWord, (k) => `{ let four = ${fourNumbers(this.format.dtype, k)}; ${use(word * this.perWord + k)} }`)}
       }`,
     );
+  }
+
+  /** WGSL: the place of a slot in four entries. Knows `at4`. */
+  private placeOf(slot: number): string {
+    return `at4 + vec4<i32>(${this.given.startOf(slot)})`;
   }
 
   private loadInSlot(load: number): string {

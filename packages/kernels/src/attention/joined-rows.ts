@@ -5,20 +5,24 @@ import { each } from '../webgpu/shader-text.ts';
 import { splitShader } from './decode-workgroup-shader.ts';
 import { LEAST_SPLIT, partSize } from './workgroup-plan.ts';
 
-/** Weights of parts that a workgroup holds at most. */
-const MOST_WEIGHTS = 640;
+/** Numbers of workgroup memory that weights of parts may take. */
+const MOST_NUMBERS = 1536;
 
 /** Lanes that share the weights of a row, and parts that a lane loads at once. */
-const [ROW_LANES, PARTS_AT_ONCE] = [8, 8];
+const [ROW_LANES, PARTS_AT_ONCE] = [8, 16];
 
 /** Weights that a product of joined parts holds: their number is rounded up, so that a growing cache does not make ever new shaders. */
 function heldWeights(batch: number, heads: number, splits: number): number {
   return batch * heads * 2 ** Math.ceil(Math.log2(splits));
 }
 
+function heldNumbers(batch: number, heads: number, splits: number): number {
+  return 2 * heldWeights(batch, heads, splits) + 2 * ROW_LANES * batch * heads;
+}
+
 /** Whether a product can take attended values as parts: with a few of them, whose values fill whole vec4s. */
 export function canJoin({ layout }: CacheFormat, batch: number, heads: number, splits: number): boolean {
-  return splits > 1 && layout.valueSlotWidth % 4 === 0 && heldWeights(batch, heads, splits) <= MOST_WEIGHTS;
+  return splits > 1 && layout.valueSlotWidth % 4 === 0 && heldNumbers(batch, heads, splits) <= MOST_NUMBERS;
 }
 
 /**
@@ -37,7 +41,7 @@ export function joinedRows(
   const { valueSlotWidth } = layout;
   const weights = heldWeights(batch, allHeads, splits);
   return {
-    numbers: 2 * weights + 2 * ROW_LANES * batch * allHeads,
+    numbers: heldNumbers(batch, allHeads, splits),
     shape: [batch, allHeads, valueSlotWidth, weights, window.window, window.sinks],
     reads: [
       { name: 'parts', type: 'vec4<f32>', tensor: parts },

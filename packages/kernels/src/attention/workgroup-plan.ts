@@ -56,6 +56,10 @@ export const LEAST_SPLIT = 64;
 export const MOST_SPLITS = 128;
 /** Running sums that a lane of decode attention may keep, so that they stay in registers. */
 const DECODE_SUMS = 64;
+/** Query heads of a workgroup of decode attention at most: each keeps the scores of four entries in registers. */
+const MOST_HEADS = 8;
+/** TEMPORARY: what is tried on a card. */
+export const decodeTuning = { sums: DECODE_SUMS, ahead: 8, waves: 2, queries: 64 };
 /** Words of a slot that a lane reads at once at most. */
 export const FEW_WORDS = 8;
 /** Numbers of a slot that a lane reads at most where there are lanes for more. */
@@ -98,7 +102,7 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
     const loadsOfSlot = Math.max(keyLoads, valueLoads);
     const isMuch = (lanes: number) => {
       const words = Math.ceil(loadsOfSlot / lanes) * atOnce;
-      return sums(lanes) > DECODE_SUMS || words > FEW_WORDS || words * perWord > FEW_NUMBERS;
+      return sums(lanes) > decodeTuning.sums || words > FEW_WORDS || words * perWord > FEW_NUMBERS;
     };
     let team = 1;
     while (team < 32 && team < loadsOfSlot && (team < 8 || isMuch(team))) team *= 2;
@@ -126,7 +130,7 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
       numbers: holdsQueries ? held : ofSums,
       headsAtOnce,
       canAppend: holdsQueries && fixed + held + ofSlot <= WORKGROUP_NUMBERS,
-      fits: sums(team) <= DECODE_SUMS && holdsQueries,
+      fits: share.heads <= MOST_HEADS && sums(team) <= decodeTuning.sums && holdsQueries,
     };
   };
   const share = shareHeads(format, numAttentionHeads, (candidate) => planOf(candidate).fits);
@@ -148,7 +152,7 @@ export function partSize(valueSlotWidth: number): { scoreAt: number; partNumbers
  * that some wait for memory while others compute.
  */
 export function splitsOf(capacity: number, headRuns: number, batch: number, { workgroups }: DeviceTraits): number {
-  const wanted = Math.ceil((2 * workgroups) / (headRuns * batch));
+  const wanted = Math.ceil((decodeTuning.waves * workgroups) / (headRuns * batch));
   return Math.min(MOST_SPLITS, wanted, Math.ceil(capacity / LEAST_SPLIT));
 }
 

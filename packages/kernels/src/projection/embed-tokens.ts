@@ -7,7 +7,7 @@ import type { GpuProgram } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import { packedByteLength, unpackRow, type WeightFormat } from '../weights/pack-weights.ts';
 import type { PackedMatrix } from '../weights/packed-matrix.ts';
-import { weightReads, weightShader } from '../weights/row-shaders.ts';
+import { piecesOfRow, weightReads, weightShader } from '../weights/row-shaders.ts';
 
 interface EmbeddingInputs {
   /** int32 [tokens] */
@@ -159,23 +159,28 @@ function embeddingProgram(
  * constant `columns` is to be known. Invocations share a row; the arguments are expressions.
  */
 export function embeddedRow(format: WeightFormat, columns: number) {
-  const { chunks, parts, code } = weightShader('table', format, columns);
+  const { pieces, parts } = piecesOfRow(format, columns, 4);
   const eachChunk = (index: string, count: string, values: string, value: string) => `
-      for (var chunk = ${index}; chunk < ${chunks}; chunk += ${count}) {
+      for (var chunk = ${index}; chunk < ${pieces}; chunk += ${count}) {
         ${values}
         for (var part = 0; part < ${parts}; part++) { ${value} }
       }`;
   const store = (token: string, value: string) => `storeFour(${token}, 4 * (${parts} * chunk + part), ${value});`;
   return {
     code: `
-      ${code}
+      ${weightShader(['table'], format, columns)}
       fn storeFour(token: i32, column: i32, value: vec4<f32>) {
         for (var place = 0; place < 4; place++) {
           if (column + place < columns) { result[token * columns + column + place] = value[place]; }
         }
       }`,
     write: (token: string, row: string, index: string, count: string) =>
-      eachChunk(index, count, `var values = tableChunk(${row}, chunk);`, store(token, 'values[part] * uniforms.scale')),
+      eachChunk(
+        index,
+        count,
+        `var values = unpacked(tablePiece(${row}, chunk), chunk);`,
+        store(token, 'values[part] * uniforms.scale'),
+      ),
     clear: (token: string, index: string, count: string) => eachChunk(index, count, '', store(token, 'vec4<f32>()')),
   };
 }

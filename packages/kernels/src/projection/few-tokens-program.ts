@@ -1,6 +1,5 @@
 import type { DeviceTraits } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuUniform, GpuWrite } from '../webgpu/program.ts';
-import { weightShader } from '../weights/row-shaders.ts';
 import { type FewTokensPlan, planFewTokens, rowsOfGroup } from './few-tokens-plan.ts';
 import { fewTokensShader } from './few-tokens-shader.ts';
 import type { ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
@@ -19,10 +18,10 @@ export interface FewTokensRequest {
 
 /** The plan of a shard. */
 export function fewTokensPlan({ inputs, attributes, shard, tokens, traits, source }: FewTokensRequest): FewTokensPlan {
-  const { chunks, parts } = weightShader('first', attributes.format, attributes.columns);
+  const { format, columns } = attributes;
   const matrices = inputs.pairedWords.length > 0 ? 2 : 1;
   const { rows } = attributes.shards[shard]!;
-  return planFewTokens({ rows, chunks, parts, tokens, matrices, taken: source?.numbers }, traits);
+  return planFewTokens({ format, rows, columns, tokens, matrices, taken: source?.numbers }, traits);
 }
 
 /** What becomes of the results. */
@@ -33,15 +32,14 @@ export type FewTokensResult =
   | { kind: 'greatest'; result: GpuWrite; firstGroup: number; allGroups: number };
 
 /**
- * Decoding: every word of the matrix is read once, 16 bytes at a time, and serves all tokens. A workgroup brings x, times the weight of the
- * norm, into its memory once, in the order in which chunks of the matrix need it, and takes the sums of squares on the way. A team of
- * neighbouring invocations shares some rows, and keeps a sum for each of them and each token.
+ * Decoding: every word that is read of the matrix serves up to eight tokens. A workgroup brings x, times the weight of the norm, into its
+ * memory, in the order in which pieces of the matrix need it, and takes the sums of squares on the way. A team of neighbouring invocations
+ * shares some rows, and keeps a sum for each of them and each token.
  */
 export function fewTokensProgram(request: FewTokensRequest, target: FewTokensResult): GpuProgram {
   const { inputs, attributes, shard, tokens, source } = request;
   const plan = fewTokensPlan(request);
   const hasNorm = inputs.normWeight !== undefined;
-  const { lanes, teams, rowsOfTeam, heldChunks, subgroups } = plan;
   const uniforms: GpuUniform[] = [
     ...(source?.uniforms ?? []),
     ...(hasNorm ? [{ name: 'epsilon', type: 'f32' as const, value: attributes.epsilon }] : []),
@@ -51,21 +49,22 @@ export function fewTokensProgram(request: FewTokensRequest, target: FewTokensRes
     name: source || target.kind === 'greatest' ? `project_few_${source ? 'joined' : 'greatest'}` : 'project_few',
     shape: [
       ...projectionShape(inputs, attributes, shard),
-      ...[tokens, lanes, teams, rowsOfTeam, heldChunks, subgroups],
+      ...[tokens, plan.tokens, plan.pieceWords, plan.lanes, plan.teams, plan.rowsOfTeam, plan.piecesAtOnce],
+      ...[plan.heldPieces, plan.loadsAhead, plan.subgroups],
       ...(source?.shape ?? []),
       ...(target.kind === 'greatest' ? [target.firstGroup, target.allGroups] : []),
     ],
-    reads: projectionReads(inputs, attributes, shard, source),
+    reads: projectionReads(inputs, attributes, shard, { source, pieceWords: plan.pieceWords }),
     writes: [target.result],
     uniforms,
-    workgroups: [Math.ceil(rows / rowsOfGroup(plan))],
+    workgroups: [Math.ceil(rows / rowsOfGroup(plan)), plan.tokenGroups],
     source: () => {
-      const parts = projectionParts(inputs, attributes, shard, source);
+      const parts = projectionParts(inputs, attributes, shard, { source, pieceWords: plan.pieceWords });
       const greatest = target.kind === 'greatest' && target;
       return {
         constants: { ...parts.constants, ...source?.constants },
-        code: fewTokensShader({ parts, plan, tokens, hasNorm, prepares: source !== undefined, greatest }),
-        enables: subgroups ? ['subgroups'] : [],
+        code: fewTokensShader({ ...parts, plan, allTokens: tokens, hasNorm, prepares: source !== undefined, greatest }),
+        enables: plan.subgroups ? ['subgroups'] : [],
       };
     },
   };

@@ -1,6 +1,7 @@
 import type { DeviceTraits } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuWrite } from '../webgpu/program.ts';
 import { range } from '../webgpu/shader-text.ts';
+import { piecesOfRow } from '../weights/row-shaders.ts';
 import type { ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
 import { projectionParts, projectionReads, projectionShape } from './projection-shader.ts';
 
@@ -70,9 +71,9 @@ export function manyTokensProgram(
     ],
     workgroups: groupsOf(tile),
     source: () => {
-      const { matrices, constants, code } = projectionParts(inputs, attributes, shard);
-      const { chunks, parts } = matrices[0]!;
-      const sizes = { tile, rowsOfMatrix: rowsOf(tile), matrices: matrices.length, chunks, parts };
+      const { names, constants, code } = projectionParts(inputs, attributes, shard);
+      const { pieces, parts } = piecesOfRow(attributes.format, attributes.columns, 4);
+      const sizes = { tile, rowsOfMatrix: rowsOf(tile), matrices: names.length, chunks: pieces, parts };
       return { constants, code: `${code} ${manyTokensShader(sizes, hasNorm)}` };
     },
   };
@@ -103,7 +104,7 @@ function manyTokensShader({ tile, rowsOfMatrix, matrices, chunks, parts }: ManyT
             let chunk = step * ${chunksPerStep} + task % ${chunksPerStep};
             let row = firstOfTile + tileRow;
             var values = array<vec4<f32>, ${parts}>();
-            if (row < shardRows && chunk < ${chunks}) { values = ${name}Chunk(row, chunk); }
+            if (row < shardRows && chunk < ${chunks}) { values = unpacked(${name}Piece(row, chunk), chunk); }
             let place = (${firstTileRow} + tileRow) * ${stride} + task % ${chunksPerStep} * ${parts};
             ${range(parts)
               .map((part) => `weights[place + ${part}] = values[${part}];`)

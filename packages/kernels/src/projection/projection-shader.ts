@@ -1,5 +1,5 @@
 import type { GpuRead, GpuShape } from '../webgpu/program.ts';
-import { rowRead, rowShader, type WeightShader, weightReads, weightShader } from '../weights/row-shaders.ts';
+import { type PieceWords, rowRead, rowShader, weightReads, weightShader } from '../weights/row-shaders.ts';
 import type { Activation, ProjectionAttributes, ProjectionInputs } from './projection-host.ts';
 import type { RowSource } from './row-source.ts';
 
@@ -12,28 +12,34 @@ export function projectionShape(inputs: ProjectionInputs, attributes: Projection
   return [format, rows, columns, firstRow, shardRows, activated, !!normWeight, !!bias, !!residual];
 }
 
-/** Their bindings; `source` is read in place of x. */
+/** Weights are read in pieces of so many words, 4 by default; `source` is read in place of x. */
+interface ProjectionReading {
+  pieceWords?: PieceWords;
+  source?: RowSource | undefined;
+}
+
+/** Their bindings. */
 export function projectionReads(
   inputs: ProjectionInputs,
   { format, columns }: ProjectionAttributes,
   shard: number,
-  source?: RowSource,
+  { source, pieceWords }: ProjectionReading = {},
 ): GpuRead[] {
   const { x, normWeight, bias, residual, words, scales, pairedWords, pairedScales } = inputs;
   const isPaired = pairedWords.length > 0;
   return [
     ...(source ? source.reads : [rowRead('x', x, columns)]),
     ...(normWeight ? [rowRead('norm', normWeight, columns)] : []),
-    ...weightReads('first', format, words[shard]!, scales[shard]),
-    ...(isPaired ? weightReads('second', format, pairedWords[shard]!, pairedScales[shard]) : []),
+    ...weightReads('first', format, words[shard]!, scales[shard], pieceWords),
+    ...(isPaired ? weightReads('second', format, pairedWords[shard]!, pairedScales[shard], pieceWords) : []),
     ...(bias ? [{ name: 'bias', type: 'f32', tensor: bias } as const] : []),
     ...(residual ? [{ name: 'residual', type: 'f32', tensor: residual } as const] : []),
   ];
 }
 
 export interface ProjectionParts {
-  /** The matrix, and its pair where there is one. */
-  matrices: WeightShader[];
+  /** Names of the matrix, and of its pair where there is one, for `weightShader`. */
+  names: string[];
   constants: Record<string, number>;
   /** Readers of x, of the norm's weight and of the matrices, and `valueOf`. */
   code: string;
@@ -48,21 +54,21 @@ export function projectionParts(
   inputs: ProjectionInputs,
   attributes: ProjectionAttributes,
   shard: number,
-  source?: RowSource,
+  { source, pieceWords }: ProjectionReading = {},
 ): ProjectionParts {
   const { normWeight, bias, residual, pairedWords } = inputs;
   const { format, rows, columns, activation } = attributes;
   const isPaired = pairedWords.length > 0;
-  const matrices = (isPaired ? ['first', 'second'] : ['first']).map((name) => weightShader(name, format, columns));
+  const names = isPaired ? ['first', 'second'] : ['first'];
   const value = isPaired ? 'activate(first * factor) * (second * factor)' : 'first * factor';
   const { firstRow, rows: shardRows } = attributes.shards[shard]!;
   return {
-    matrices,
+    names,
     constants: { rows, columns, firstRow, shardRows },
     code: `
       ${source ? source.code : rowShader('x', columns)}
       ${normWeight ? rowShader('norm', columns) : ''}
-      ${matrices.map(({ code }) => code).join('')}
+      ${weightShader(names, format, columns, pieceWords)}
       ${isPaired ? activationShader(activation) : ''}
       fn valueOf(token: i32, shardRow: i32, first: f32, second: f32, squares: f32) -> f32 {
         let row = shardRow + firstRow;

@@ -78,7 +78,7 @@ export function partsOfRequest(
 }
 
 /** Up to here a token is one more sum per invocation; above, tiles in workgroup memory. */
-export const FEW_TOKENS = 16;
+export const FEW_TOKENS = 32;
 
 /** The WebGPU body of the projection kernels: one dispatch per shard of the matrix. */
 function projectOnGpu(call: KernelCall<ProjectionInputs, ProjectionAttributes, WebGPUBackend>): TensorInfo {

@@ -1,7 +1,13 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { GpuRead } from '../webgpu/program.ts';
-import { codesAsFractions } from '../webgpu/shader-text.ts';
+import { each } from '../webgpu/shader-text.ts';
 import { rowLayout, type WeightFormat } from './pack-weights.ts';
+
+/** Words that a shader reads at once. */
+export type PieceWords = 1 | 2 | 4;
+
+/** Words of the smallest pieces that hold whole vec4s of columns. */
+export const leastPieceWords: Record<WeightFormat, PieceWords> = { f32: 4, f16: 2, int8: 1, int4: 1 };
 
 /** The bindings of packed weights for `weightShader`; `name` tells the matrices of one shader apart. */
 export function weightReads(
@@ -9,74 +15,102 @@ export function weightReads(
   format: WeightFormat,
   words: TensorInfo,
   scales: TensorInfo | undefined,
+  pieceWords: PieceWords = 4,
 ): GpuRead[] {
   return [
-    { name: `${name}Words`, type: format === 'f32' ? 'vec4<f32>' : 'vec4<u32>', tensor: words },
+    { name: `${name}Words`, type: wordsType(format, pieceWords), tensor: words },
     ...(scales ? [{ name: `${name}Scales`, type: 'u32' as const, tensor: scales }] : []),
   ];
 }
 
-/** vec4s of columns that 16 bytes of a row hold. */
-const partsOfChunk: Record<WeightFormat, number> = { f32: 1, f16: 2, int8: 4, int4: 8 };
-
-/** How a shader reads packed weights: in chunks of 16 bytes, each of which holds one to eight vec4 of columns. */
-export interface WeightShader {
-  /** Chunks of a row, padding included. */
-  chunks: number;
-  /** vec4s in a chunk: part p of chunk k are the four columns from 4 (parts k + p) on. */
-  parts: number;
-  /** `fn {name}Chunk(row: i32, chunk: i32) -> array<vec4<f32>, parts>`, with dequantisation. */
-  code: string;
+function wordsType(format: WeightFormat, words: PieceWords) {
+  if (format === 'f32') return 'vec4<f32>';
+  return words === 1 ? 'u32' : words === 2 ? 'vec2<u32>' : 'vec4<u32>';
 }
 
-export function weightShader(name: string, format: WeightFormat, columns: number): WeightShader {
-  const { paddedColumns, scaleWords } = rowLayout(format, columns);
-  const parts = partsOfChunk[format];
-  const chunks = paddedColumns / (4 * parts);
-  return {
-    chunks,
-    parts,
-    code: `
-      fn ${name}Chunk(row: i32, chunk: i32) -> array<vec4<f32>, ${parts}> {
-        let words = ${name}Words[row * ${chunks} + chunk];
-        ${readChunk(format, name, scaleWords)}
-      }`,
-  };
+/** Pieces of a row, padding included, and the vec4s of columns that each of them holds. */
+export function piecesOfRow(format: WeightFormat, columns: number, words: PieceWords) {
+  const layout = rowLayout(format, columns);
+  const pieces = layout.words / words;
+  return { pieces, parts: layout.paddedColumns / (4 * pieces) };
 }
 
-function readChunk(format: WeightFormat, name: string, scaleWords: number): string {
-  const each = (text: (part: string, index: number) => string) => ['x', 'y', 'z', 'w'].map(text).join(', ');
+/**
+ * WGSL that reads packed weights in pieces of so many words, `struct Packed` each, and unpacks them:
+ * - for each name `fn {name}Piece(row: i32, piece: i32) -> Packed`, which loads and does nothing more;
+ * - for each part p of a piece `fn unpacked{p}(packed: Packed, piece: i32) -> vec4<f32>`: the four columns from
+ *   `fn columnOf(piece: i32, part: i32) -> i32` on; and `fn unpacked(packed: Packed, piece: i32) -> array<vec4<f32>, parts>`.
+ *
+ * In pieces of four words the parts are in the order of the columns.
+ */
+export function weightShader(
+  names: readonly string[],
+  format: WeightFormat,
+  columns: number,
+  words: PieceWords = 4,
+): string {
+  const { scaleWords } = rowLayout(format, columns);
+  const { pieces, parts } = piecesOfRow(format, columns, words);
+  const piecesOfScale = format === 'int8' ? 16 / words : 4 / words;
+  const scaleOf = (name: string) =>
+    scaleWords > 0 ? `, ${name}Scales[row * ${scaleWords} + piece / ${piecesOfScale}]` : '';
+  return `
+      struct Packed { words: ${wordsType(format, words)}${scaleWords > 0 ? ', scale: u32' : ''} }
+      ${names
+        .map(
+          (name) => `
+      fn ${name}Piece(row: i32, piece: i32) -> Packed { return Packed(${name}Words[row * ${pieces} + piece]${scaleOf(name)}); }`,
+        )
+        .join('')}
+      ${format.startsWith('int') ? fourHalves : ''}
+      ${each(parts, (part) => `fn unpacked${part}(packed: Packed, piece: i32) -> vec4<f32> { ${unpackPart(format, words, part)} }`)}
+      fn unpacked(packed: Packed, piece: i32) -> array<vec4<f32>, ${parts}> {
+        return array(${each(parts, (part) => `unpacked${part}(packed, piece)`, ', ')});
+      }
+      fn columnOf(piece: i32, part: i32) -> i32 { return ${columnOfPart(format, words, parts)}; }`;
+}
+
+/** Codes in the mantissas of two pairs of halves, which take fewer operations on integers than numbers one by one. */
+const fourHalves = `
+      fn fourHalves(even: u32, odd: u32) -> vec4<f32> {
+        let first = unpack2x16float(even);
+        let second = unpack2x16float(odd);
+        return vec4<f32>(first.x, second.x, first.y, second.y);
+      }`;
+
+function unpackPart(format: WeightFormat, words: PieceWords, part: number): string {
+  const wordOf = (n: number) => (words === 1 ? 'packed.words' : `packed.words[${n}]`);
   switch (format) {
     case 'f32':
-      return 'return array(words);';
+      return 'return packed.words;';
     case 'f16':
-      return `return array(
-          vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y)),
-          vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w)));`;
-    case 'int8':
-      // A code is raised to 0 to 255 by turning its sign.
+      return `return vec4<f32>(unpack2x16float(${wordOf(2 * part)}), unpack2x16float(${wordOf(2 * part + 1)}));`;
+    case 'int8': {
+      // The bits of a half that is 1024 + code + 128: a code's sign is turned.
+      const halves = (word: string) => `(${word} & 0x00ff00ffu) ^ 0x64806480u`;
       return `
-        let pair = ${name}Scales[row * ${scaleWords} + chunk / 4];
-        let scale = bitcast<f32>(select(pair << 16u, pair & 0xffff0000u, (chunk & 2) != 0));
-        let raised = words ^ vec4<u32>(0x80808080u);
-        return array(${each((part) => `256.0 * scale * ${fractions(`raised.${part}`, 8, [0, 8, 16, 24])} - vec4<f32>(384.0 * scale)`)});`;
-    case 'int4':
+        let word = ${wordOf(part)};
+        let scale = bitcast<f32>(select(packed.scale << 16u, packed.scale & 0xffff0000u, (piece & ${8 / words}) != 0));
+        return scale * fourHalves(${halves('word')}, ${halves('(word >> 8u)')}) - vec4<f32>(1152.0 * scale);`;
+    }
+    case 'int4': {
+      // The bits of a half that is 1 + code / 64.
+      const halves = (word: string) => `(${word} & 0x00f000f0u) | 0x3c003c00u`;
+      const [even, odd] = part < words ? ['(word << 4u)', '(word >> 4u)'] : ['word', '(word >> 8u)'];
       return `
-        let pair = ${name}Scales[row * ${scaleWords} + chunk];
-        let scale = 16.0 * bitcast<f32>(pair << 16u);
-        let offset = vec4<f32>(bitcast<f32>(pair & 0xffff0000u) - scale);
-        return array(
-          ${each((part) => `scale * ${fractions(`words.${part}`, 4, [0, 8, 16, 24])} + offset`)},
-          ${each((part) => `scale * ${fractions(`words.${part}`, 4, [4, 12, 20, 28])} + offset`)});`;
+        let word = ${wordOf(part % words)};
+        let scale = 64.0 * bitcast<f32>(packed.scale << 16u);
+        let offset = bitcast<f32>(packed.scale & 0xffff0000u) - scale;
+        return scale * fourHalves(${halves(even!)}, ${halves(odd!)}) + vec4<f32>(offset);`;
+    }
   }
 }
 
-/** WGSL: the codes of a word that begin at these bits. */
-function fractions(word: string, bits: number, firstBits: readonly number[]): string {
-  return codesAsFractions(
-    bits,
-    firstBits.map((firstBit) => [word, firstBit]),
-  );
+/** The halves of an int4 group lie in the low and in the high nibbles of its four words. */
+function columnOfPart(format: WeightFormat, words: PieceWords, parts: number): string {
+  if (format !== 'int4' || words === 4) return `4 * (piece * ${parts} + part)`;
+  const word = `(piece * ${words} + part % ${words})`;
+  return `${word} / 4 * 32 + ${word} % 4 * 4 + part / ${words} * 16`;
 }
 
 /** The binding of a float tensor [rows, columns] for `rowShader`. */
