@@ -51,12 +51,24 @@ function withoutBlank(name: string, documents: readonly TextDocument[]): TextDoc
 
 /**
  * The documents as one stream of token ids: each one between what the tokenizer puts before a text and its (first)
- * end-of-sequence id, as far as there are such.
+ * end-of-sequence id, as far as there are such. Documents behind so many tokens as are enough are left out.
  */
-export function encodeDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): Int32Array {
+export function encodeDocuments(
+  documents: readonly TextDocument[],
+  tokenizer: Tokenizer,
+  enough = Number.POSITIVE_INFINITY,
+): Int32Array {
   const after = tokenizer.endOfSequenceIds.slice(0, 1);
-  const pieces = documents.flatMap(({ text }) => [tokenizer.prefixIds, tokenizer.encode(text), after]);
-  const stream = new Int32Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  const pieces: ArrayLike<number>[] = [];
+  let length = 0;
+  for (const { text } of documents) {
+    if (length >= enough) break;
+    for (const piece of [tokenizer.prefixIds, tokenizer.encode(text), after]) {
+      pieces.push(piece);
+      length += piece.length;
+    }
+  }
+  const stream = new Int32Array(length);
   let position = 0;
   for (const piece of pieces) {
     stream.set(piece, position);

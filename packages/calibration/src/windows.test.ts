@@ -1,6 +1,6 @@
 import type { Tokenizer } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { consecutiveWindows, windowsBySource } from './windows.ts';
 
 /** One token a character; 0 begins and 1 ends a document. */
@@ -29,6 +29,12 @@ describe('windowsBySource', () => {
       ['a', '\0klm\x01'],
       ['a', '\0nop\x01'],
     ]);
+  });
+
+  it('encodes no documents behind the last window', () => {
+    const encode = vi.fn(characters.encode);
+    windowsBySource(documents, { ...characters, encode }, { length: 4, windowsPerSource: 1 });
+    expect(encode.mock.calls.flat()).toEqual(['uvwxyz', 'klm']);
   });
 
   it('names the source that is too short', () => {

@@ -54,7 +54,7 @@ export function windowsBySource(
   const sources = [...new Set(documents.map((document) => document.source))];
   return sources.flatMap((source) => {
     const ofSource = documents.filter((document) => document.source === source);
-    const tokenIds = encodeDocuments(ofSource, tokenizer);
+    const tokenIds = encodeDocuments(ofSource, tokenizer, length * windowsPerSource);
     requireTokens('evaluation', tokenIds.length, length, source);
     return consecutiveWindows(tokenIds, length, windowsPerSource).map((window) => ({ source, tokenIds: window }));
   });
