@@ -70,19 +70,27 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
   let original = await embedWindows(teacher, windows);
   let compressed = await embedWindows(student, windows);
   const layers: ReconstructedLayer[] = [];
-  for (let layer = 0; layer < numLayers; layer++) {
+  // Streams are most of the memory: each is let go of where it is needed no more.
+  const pairs = async (layer: number) => {
     const before = original;
     const { between: targets, after } = await passes.around(teacher, layer, before);
     original = after;
-    let done = request.completedLayers?.[layer];
-    if (done === undefined) {
-      const streams = { before, targets, compressed };
-      const train = pairStreams(streams, 0, trainCount, hiddenSize);
-      const heldOut = pairStreams(streams, trainCount, windows.length, hiddenSize);
-      done = await reconstructLayer(request, settings, layer, train, heldOut);
-      await request.onLayerDone?.(done);
-    }
-    layers.push(done);
+    const streams = { before, targets, compressed };
+    return {
+      train: pairStreams(streams, 0, trainCount, hiddenSize),
+      heldOut: pairStreams(streams, trainCount, windows.length, hiddenSize),
+    };
+  };
+  const reconstruct = async (layer: number): Promise<ReconstructedLayer> => {
+    const { train, heldOut } = await pairs(layer);
+    const completed = request.completedLayers?.[layer];
+    if (completed !== undefined) return completed;
+    const done = await reconstructLayer(request, settings, layer, train, heldOut);
+    await request.onLayerDone?.(done);
+    return done;
+  };
+  for (let layer = 0; layer < numLayers; layer++) {
+    layers.push(await reconstruct(layer));
     if (layer === numLayers - 1) break;
     compressed = await passes.through(applyReconstruction(student, layers), layer, compressed);
   }
