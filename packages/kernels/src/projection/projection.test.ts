@@ -21,7 +21,7 @@ type Shape = [tokens: number, rows: number, columns: number, shards: number];
 
 /**
  * Tokens for both programs of WebGPU; columns that fill whole groups, whole vectors, or neither; rows for many workgroups of the greatest
- * size; columns that do not fit into workgroup memory at once.
+ * size, and for several of a lane; columns that do not fit into workgroup memory at once.
  */
 const shapes = {
   one: [1, 19, 64, 1],
@@ -32,6 +32,7 @@ const shapes = {
   forty: [40, 33, 45, 1],
   tall: [2, 17000, 36, 1],
   wide: [16, 9, 260, 1],
+  high: [8, 3200, 260, 1],
   'tall and forty': [40, 8500, 20, 1],
   'tall and many': [130, 8500, 20, 1],
 } satisfies Record<string, Shape>;
@@ -83,7 +84,7 @@ for (const { backend, skip } of await testedBackends()) {
         f32: ['five', 'seventeen', 'tall'],
         f16: ['five', 'seventeen', 'wide', 'tall and many'],
         int8: ['five', 'seventeen', 'tall', 'wide', 'tall and forty'],
-        int4: ['three', 'sixteen', 'forty', 'tall', 'wide'],
+        int4: ['three', 'sixteen', 'forty', 'tall', 'wide', 'high'],
       }),
     )(
       '$format, $name tokens: norm, projection and bias agree with Float64 on the unpacked weights',
@@ -137,7 +138,7 @@ for (const { backend, skip } of await testedBackends()) {
       },
     );
 
-    it.each(casesFor(backend, { int8: ['three', 'tall'], int4: ['seventeen', 'tall and forty', 'tall and many'] }))(
+    it.each(casesFor(backend, { int8: ['three', 'tall', 'high'], int4: ['seventeen', 'tall and forty', 'tall and many'] }))(
       '$format, $name tokens: norm, gate, up and activation agree',
       async ({ format, name }) => {
         await useBackend(backend);

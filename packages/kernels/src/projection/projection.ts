@@ -77,7 +77,7 @@ export function partsOfRequest(
   };
 }
 
-/** Up to here a token is one more sum per invocation; above, tiles in workgroup memory. */
+/** Up to here a token is one more sum of an invocation, or one more workgroup; above, tiles in workgroup memory. */
 export const FEW_TOKENS = 32;
 
 /** The WebGPU body of the projection kernels: one dispatch per shard of the matrix. */
@@ -110,8 +110,8 @@ const runNormProject = defineProjection('KvlrNormProject');
 
 /**
  * RMSNorm and a projection in one kernel: W norm(x) + bias, float32 [tokens, rows] from x [tokens, columns]. For q, k and v at
- * once write their rows below each other into one matrix. One dispatch per shard of the matrix. Up to 16 tokens the weights
- * are read once for all of them; above that the product is tiled. Throws 'tensor-shape'.
+ * once write their rows below each other into one matrix. One dispatch per shard of the matrix. Up to 8 tokens the weights
+ * are read once for all of them, up to 32 once for every eight; above that the product is tiled. Throws 'tensor-shape'.
  */
 export function normProject(x: Tensor, norm: NormWeights, matrix: PackedMatrix, bias?: Tensor): Tensor {
   return runNormProject({ x, norm, matrix, bias });
