@@ -138,33 +138,32 @@ for (const { backend, skip } of await testedBackends()) {
       },
     );
 
-    it.each(casesFor(backend, { int8: ['three', 'tall', 'high'], int4: ['seventeen', 'tall and forty', 'tall and many'] }))(
-      '$format, $name tokens: norm, gate, up and activation agree',
-      async ({ format, name }) => {
-        await useBackend(backend);
-        const [tokens, rows, columns] = shapes[name];
-        const x = randomValues(tokens * columns, 1);
-        const weight = randomValues(columns, 2);
-        const gateValues = randomValues(rows * columns, 3, 0.2);
-        const upValues = randomValues(rows * columns, 4, 0.2);
-        const gate = inShards(gateValues, rows, columns, format, 1);
-        const up = inShards(upValues, rows, columns, format, 1);
-        const tensors = { x: tensor2d(x, [tokens, columns]), weight: tensor1d(weight) };
-        kernelCounters.reset();
-        const received = await withoutGpuErrors(() => {
-          const norm = { weight: tensors.weight, epsilon: 1e-6 };
-          return dataAndDispose(gatedFeedForward(tensors.x, norm, { gate, up, activation: 'silu' }));
-        });
-        expect(kernelCounters.total().dispatches).toBe(dispatchesOf(backend, 1));
-        const normed = oracleNorm(x, weight, 1e-6);
-        const product = (values: Float32Array) =>
-          oracleProduct(normed, dequantised(values, rows, columns, format), columns);
-        const upProduct = product(upValues);
-        const expected = product(gateValues).map((value, place) => silu(value) * upProduct[place]!);
-        expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
-        for (const each of [...Object.values(tensors), gate, up]) each.dispose();
-      },
-    );
+    it.each(
+      casesFor(backend, { int8: ['three', 'tall', 'high'], int4: ['seventeen', 'tall and forty', 'tall and many'] }),
+    )('$format, $name tokens: norm, gate, up and activation agree', async ({ format, name }) => {
+      await useBackend(backend);
+      const [tokens, rows, columns] = shapes[name];
+      const x = randomValues(tokens * columns, 1);
+      const weight = randomValues(columns, 2);
+      const gateValues = randomValues(rows * columns, 3, 0.2);
+      const upValues = randomValues(rows * columns, 4, 0.2);
+      const gate = inShards(gateValues, rows, columns, format, 1);
+      const up = inShards(upValues, rows, columns, format, 1);
+      const tensors = { x: tensor2d(x, [tokens, columns]), weight: tensor1d(weight) };
+      kernelCounters.reset();
+      const received = await withoutGpuErrors(() => {
+        const norm = { weight: tensors.weight, epsilon: 1e-6 };
+        return dataAndDispose(gatedFeedForward(tensors.x, norm, { gate, up, activation: 'silu' }));
+      });
+      expect(kernelCounters.total().dispatches).toBe(dispatchesOf(backend, 1));
+      const normed = oracleNorm(x, weight, 1e-6);
+      const product = (values: Float32Array) =>
+        oracleProduct(normed, dequantised(values, rows, columns, format), columns);
+      const upProduct = product(upValues);
+      const expected = product(gateValues).map((value, place) => silu(value) * upProduct[place]!);
+      expect(differenceByRange(received, expected)).toBeLessThan(tolerance(backend, format));
+      for (const each of [...Object.values(tensors), gate, up]) each.dispose();
+    });
 
     // Values of scipy.special: x Phi(x), and with the tanh approximation of Hendrycks and Gimpel.
     it.each<[Activation, number[]]>([
