@@ -19,6 +19,8 @@ export { type CopyRun, copyEntries, readEntries } from './cache/move-entries.ts'
 export { rotateAndAppend } from './cache/rotate-and-append.ts';
 export type { AppendAttributes } from './cache/rotate-and-append-host.ts';
 export { createRotationTable } from './cache/rotation-table.ts';
+export { rmsNorm, rmsNormGradient, rmsNormKernel } from './elementwise/rms-norm.ts';
+export { siluGate, siluGateGradients } from './elementwise/silu-gate.ts';
 export { type KernelCount, kernelCounters } from './fused-kernel.ts';
 export { embedTokens } from './projection/embed-tokens.ts';
 export {

@@ -105,6 +105,11 @@ export class Recording {
       Object.assign(data, { resource: buffer, external: true, values: null });
       return buffer;
     }
+    if (data.values && this.firstId < Number.POSITIVE_INFINITY) {
+      // It was there before, and stays tfjs's.
+      this.gpu.uploadToGPU(dataId);
+      return this.gpu.tensorMap.get(dataId).resource as GPUBuffer;
+    }
     if (data.values) {
       throw new KvlrError('unsupported-feature', {
         message: `expected tensors on the device while a step is recorded, got values [${data.shape}] of the host.`,

@@ -130,7 +130,6 @@ it.skipIf(skip)('records fused kernels between stock ops', async () => {
   await useBackend('webgpu');
   const table = packMatrix(values(8 * 4, 1.1), 8, 4, 'f32');
   const ids = tensor1d([1, 5], 'int32');
-  (backend() as WebGPUBackend).uploadToGPU(ids.dataId);
   const body = () => tidy(() => sum(mul(embedTokens(ids, table, 2), 3)) as Scalar);
   const step = new RepeatedStep({ body, written: [], results: 2 });
   const plain = body();

@@ -1,3 +1,4 @@
+import { KvlrError } from '@kvlr/core';
 import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { backend, memory } from '@tensorflow/tfjs-core';
 import { expect, it, vi } from 'vitest';
@@ -78,4 +79,21 @@ it.skipIf(skip)('makes nothing from step to step, and leaves nothing where it is
   expect(memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
   const steps = seen.slice(2).map((counts, index) => counts.map((count, kind) => count - seen[index + 1]![kind]!));
   expect(steps).toEqual(Array.from({ length: 4 }, () => [0, 0, 1, 1]));
+});
+
+it.skipIf(skip)('goes one operation after another where a step cannot be recorded', async () => {
+  const request = await requestOf({ steps: 2, evaluateEvery: 2 });
+  const plain = await distill({ ...request, recordSteps: false });
+  const { device } = backend() as unknown as { device: GPUDevice };
+  const create = device.createBuffer.bind(device);
+  const refused = vi.spyOn(device, 'createBuffer').mockImplementation((descriptor) => {
+    if (!descriptor.label?.startsWith('kvlr constant')) return create(descriptor);
+    throw new KvlrError('unsupported-feature', { message: 'not here' });
+  });
+  const before = memory();
+  const unrecorded = await distill(request);
+  expect(refused).toHaveBeenCalled();
+  vi.restoreAllMocks();
+  expect(memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
+  expect([...unrecorded.tensors]).toEqual([...plain.tensors]);
 });

@@ -1,4 +1,6 @@
+import { rmsNormGradient, rmsNormKernel } from '@kvlr/kernels';
 import {
+  add,
   broadcast_util,
   cast,
   div,
@@ -9,12 +11,14 @@ import {
   lessEqual,
   logicalAnd,
   matMul,
+  mean,
   mul,
   neg,
   ones,
   pad,
   registerGradient,
   reshape,
+  rsqrt,
   square,
   step,
   sub,
@@ -98,6 +102,20 @@ const gradientFunctions: Record<string, GradientFunction> = {
   Square: unary(input, (dy, x) => mul(dy, mul(x, 2))),
   Sqrt: unary(output, (dy, y) => div(dy, mul(y, 2))),
   Rsqrt: unary(output, (dy, y) => mul(mul(dy, -0.5), mul(y, square(y)))),
+  [rmsNormKernel]: {
+    inputsToSave: ['x', 'scale'],
+    gradFunc: (dy, [x, scale], attributes) => {
+      const { epsilon } = attributes as unknown as { epsilon: number };
+      const [arriving, rows] = [dy as Tensor, x!];
+      return {
+        x: () => rmsNormGradient(arriving, rows, scale!, epsilon),
+        scale: () => {
+          const roots = rsqrt(add(mean(square(rows), -1, true), epsilon));
+          return sumToShape(mul(mul(arriving, rows), roots), scale!.shape);
+        },
+      };
+    },
+  },
   Exp: unary(output, (dy, y) => mul(dy, y)),
   Log: unary(input, (dy, x) => div(dy, x)),
   Neg: unary({}, (dy) => neg(dy)),

@@ -1,7 +1,7 @@
 import type { DecoderShape } from '@kvlr/core';
-import { add, mul, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, type Tensor2D } from '@tensorflow/tfjs-core';
 import { type AttentionBlockSettings, type AttentionStages, attentionBlock } from './attention-block.ts';
-import { activate, normByRole, type Project, projectWith, scaled } from './operations.ts';
+import { activate, gated, normByRole, type Project, projectWith, scaled } from './operations.ts';
 import type { LayerTensors } from './weights.ts';
 
 /** One layer of a decoder: the stream after it, and what its attention block computed. Call inside tf.tidy. */
@@ -64,9 +64,9 @@ export function feedForwardBlock(
   const { before, after, residualScale } = blocks;
   const normRole = before === 'shared' ? 'attentionNorm' : 'feedForwardNorm';
   const input = before === 'none' ? stream : normByRole(stream, shape, weights, normRole);
-  const { gated, activation } = feedForward;
-  const inner = gated
-    ? mul<Tensor2D>(activate(project(input, 'gate'), activation), project(input, 'up'))
+  const { activation } = feedForward;
+  const inner = feedForward.gated
+    ? gated(project(input, 'gate'), project(input, 'up'), activation)
     : activate(project(input, 'up'), activation);
   const output = project(inner, 'down');
   return scaled(

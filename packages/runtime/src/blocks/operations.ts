@@ -1,7 +1,11 @@
 import { type Activation, type DecoderShape, type NormShape, normOfRole } from '@kvlr/core';
+import { rmsNorm, siluGate, siluGateGradients } from '@kvlr/kernels';
 import {
   add,
+  customGrad,
   erf,
+  type GradSaveFunc,
+  getBackend,
   matMul,
   mean,
   mul,
@@ -30,10 +34,22 @@ export type NormRole =
  * Ba et al. 2016); times a scale, plus a bias, where there are any.
  */
 export function norm<Rows extends Tensor>(x: Rows, shape: NormShape, scale?: Tensor, bias?: Tensor): Rows {
+  if (shape.kind === 'rms' && bias === undefined && scale?.rank === 1 && getBackend() === 'webgpu')
+    return rmsNorm(x, scale, shape.epsilon) as Rows;
   const centred = shape.kind === 'layer' ? sub(x, mean(x, -1, true)) : x;
   let normed: Tensor = mul(centred, rsqrt(add(mean(square(centred), -1, true), shape.epsilon)));
   if (scale !== undefined) normed = mul(normed, scale);
   return (bias === undefined ? normed : add(normed, bias)) as Rows;
+}
+
+/** What the gated feed-forward block's inner numbers are: the activated gate times up. */
+export function gated(gate: Tensor2D, up: Tensor2D, activation: Activation): Tensor2D {
+  if (activation !== 'silu' || getBackend() !== 'webgpu') return mul(activate(gate, activation), up);
+  return customGrad((left, right, save) => {
+    (save as GradSaveFunc)([left as Tensor, right as Tensor]);
+    const gradFunc = (gradient: Tensor, [a, b]: Tensor[]) => siluGateGradients(gradient, a!, b!);
+    return { value: siluGate(left as Tensor, right as Tensor), gradFunc };
+  })(gate, up) as Tensor2D;
 }
 
 /** One of a decoder's norms of its stream [rows, hiddenSize]; the stream itself where the decoder has no norm there. */
