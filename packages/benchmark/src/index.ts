@@ -1,14 +1,3 @@
-/** TEMPORARY: what is tried on a card. */
-export {
-  gatedFeedForward,
-  normProject,
-  packMatrix,
-  packWeights,
-  projectAdd,
-  tuning,
-  unpackWeights,
-} from '@kvlr/kernels';
-export { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 export { type AttentionRequest, benchmarkAttention } from './benchmark-attention.ts';
 export { benchmarkDecoders } from './benchmark-decoders.ts';
 export type { BenchmarkRequest, BenchmarkSubject } from './benchmark-request.ts';

@@ -59,9 +59,3 @@ export {
   weightFormats,
 } from './weights/pack-weights.ts';
 export { PackedMatrix, type PackedMatrixSettings, type PackedShard, packMatrix } from './weights/packed-matrix.ts';
-
-import { decodeTuning } from './attention/workgroup-plan.ts';
-import { codesTuning } from './cache/dtypes/codes.ts';
-import { fewTokensTuning } from './projection/few-tokens-plan.ts';
-/** TEMPORARY: what is tried on a card. */
-export const tuning = { products: fewTokensTuning, decode: decodeTuning, codes: codesTuning };

@@ -1,7 +1,6 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type CacheFormat, type CacheWindow, formatShape, sequenceStruct } from '../cache/cache-format.ts';
-import { codesTuning } from '../cache/dtypes/codes.ts';
 import { type AppendAttributes, type AppendInputs, appendSizes } from '../cache/rotate-and-append-host.ts';
 import { traitsOf } from '../webgpu/device-traits.ts';
 import type { GpuProgram, GpuShape } from '../webgpu/program.ts';
@@ -11,7 +10,6 @@ import { type DecodeCase, decodeSource } from './decode-attention-shader.ts';
 import { splitShader } from './decode-workgroup-shader.ts';
 import {
   DECODE_LANES,
-  decodeTuning,
   LEAST_SPLIT,
   MOST_SPLITS,
   partSize,
@@ -185,7 +183,6 @@ function attendInSplits(
   const shape: GpuShape = [
     ...formatShape(format),
     ...[numAttentionHeads, variants, window.window, window.sinks, single, subgroup],
-    JSON.stringify([decodeTuning, codesTuning]),
     ...(appends ? [appends.headDim, appends.keyWidth, appends.rowWidth] : []),
   ];
   const resultShape = [batch, numAttentionHeads * valueSlotWidth];

@@ -1,12 +1,16 @@
 import type { CacheFormat } from '../cache/cache-format.ts';
 import { fourNumbers } from '../cache/slot-codec-webgpu.ts';
 import { each, range } from '../webgpu/shader-text.ts';
-import { cacheConstants, type DecodePlan, decodeTuning, ENTRIES_AT_ONCE, FEW_WORDS } from './workgroup-plan.ts';
+import { cacheConstants, type DecodePlan, ENTRIES_AT_ONCE, FEW_WORDS } from './workgroup-plan.ts';
 
 // The words of a cache that a lane of decode attention reads, written out one by one.
 
 /** Words that a lane holds at once at most, four entries' of each, for values to be loaded together with keys. */
 const MOST_WORDS_TOGETHER = 16;
+/** The same, for the words of the next four to be loaded ahead. */
+const MOST_WORDS_AHEAD = 8;
+/** Numbers of queries that a lane keeps in registers at most. */
+const MOST_QUERY_NUMBERS = 64;
 
 export interface WordsOfLane {
   /** Sums of a head that a lane keeps, as WGSL variables, that of offsets included. */
@@ -42,7 +46,7 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
     startOf: (slot) => `allKeySlots * keySlotWords + (work.firstValueSlot + ${slot}) * valueSlotWords`,
   });
 
-  const holdsQueries = variants === 1 && keys.blocks === 1 && heads * keys.numbers <= decodeTuning.queries;
+  const holdsQueries = variants === 1 && keys.blocks === 1 && heads * keys.numbers <= MOST_QUERY_NUMBERS;
   const query = (variant: number, h: number, n: number) =>
     holdsQueries ? `query${h}_${n}` : `queryAt(work, ${variant}, ${h}, ${keys.columnAt(n)})`;
   const ofVariants = (text: (variant: number) => string) =>
@@ -56,7 +60,7 @@ export function wordsOfLane(format: CacheFormat, plan: DecodePlan, { variants }:
 
   const wordsOfAll = keySlots * keys.words + valueSlots * values.words;
   const areTogether = keys.blocks + values.blocks === 2 && wordsOfAll <= MOST_WORDS_TOGETHER;
-  const isAhead = areTogether && wordsOfAll <= decodeTuning.ahead;
+  const isAhead = areTogether && wordsOfAll <= MOST_WORDS_AHEAD;
   const scoreSlot = (slot: number) => {
     const ofSlot = headsOf(slot, keySlots);
     const addNumber = (n: number) =>

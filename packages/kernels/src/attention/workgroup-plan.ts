@@ -52,14 +52,14 @@ export const DECODE_LANES = 128;
 export const ENTRIES_AT_ONCE = 4;
 /** Entries that are worth a workgroup of their own. */
 export const LEAST_SPLIT = 64;
+/** Entries that are worth it where the others fill the device already. */
+const LONG_SPLIT = 256;
 /** Parts into which decode attention divides a cache at most. */
 export const MOST_SPLITS = 128;
 /** Running sums that a lane of decode attention may keep, so that they stay in registers. */
 const DECODE_SUMS = 64;
 /** Query heads of a workgroup of decode attention at most: each keeps the scores of four entries in registers. */
 const MOST_HEADS = 8;
-/** TEMPORARY: what is tried on a card. */
-export const decodeTuning = { sums: DECODE_SUMS, ahead: 8, waves: 2, queries: 64 };
 /** Words of a slot that a lane reads at once at most. */
 export const FEW_WORDS = 8;
 /** Numbers of a slot that a lane reads at most where there are lanes for more. */
@@ -102,7 +102,7 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
     const loadsOfSlot = Math.max(keyLoads, valueLoads);
     const isMuch = (lanes: number) => {
       const words = Math.ceil(loadsOfSlot / lanes) * atOnce;
-      return sums(lanes) > decodeTuning.sums || words > FEW_WORDS || words * perWord > FEW_NUMBERS;
+      return sums(lanes) > DECODE_SUMS || words > FEW_WORDS || words * perWord > FEW_NUMBERS;
     };
     let team = 1;
     while (team < 32 && team < loadsOfSlot && (team < 8 || isMuch(team))) team *= 2;
@@ -130,7 +130,7 @@ export function planDecode(format: CacheFormat, numAttentionHeads: number, varia
       numbers: holdsQueries ? held : ofSums,
       headsAtOnce,
       canAppend: holdsQueries && fixed + held + ofSlot <= WORKGROUP_NUMBERS,
-      fits: share.heads <= MOST_HEADS && sums(team) <= decodeTuning.sums && holdsQueries,
+      fits: share.heads <= MOST_HEADS && sums(team) <= DECODE_SUMS && holdsQueries,
     };
   };
   const share = shareHeads(format, numAttentionHeads, (candidate) => planOf(candidate).fits);
@@ -148,12 +148,14 @@ export function partSize(valueSlotWidth: number): { scoreAt: number; partNumbers
 }
 
 /**
- * Parts into which a cache of so many places is divided, one workgroup each for every run of heads: twice as many as fill the device, so
- * that some wait for memory while others compute.
+ * Parts into which a cache of so many places is divided, one workgroup each for every run of heads. A multiprocessor runs four at once: of
+ * a short cache as many as that, of a long one twice as many, which evens out that some come to an end before others. Never a few more,
+ * which would begin when all others are done.
  */
 export function splitsOf(capacity: number, headRuns: number, batch: number, { workgroups }: DeviceTraits): number {
-  const wanted = Math.ceil((decodeTuning.waves * workgroups) / (headRuns * batch));
-  return Math.min(MOST_SPLITS, wanted, Math.ceil(capacity / LEAST_SPLIT));
+  const filling = (times: number, entries: number) =>
+    Math.min(Math.floor((times * 2 * workgroups) / (headRuns * batch)), Math.ceil(capacity / entries));
+  return Math.max(1, Math.min(MOST_SPLITS, Math.max(filling(1, LEAST_SPLIT), filling(2, LONG_SPLIT))));
 }
 
 /**

@@ -36,8 +36,8 @@ it('fits into registers and memory, and has a lane for every piece or as many as
         const { lanes, teams, rowsOfTeam, heldPieces, parts, pieces } = plan;
         expect(plan.tokens * plan.tokenGroups).toBeGreaterThanOrEqual(tokens);
         expect(lanes * teams).toBeLessThanOrEqual(256);
-        expect(rowsOfTeam * plan.tokens * matrices).toBeLessThanOrEqual(32);
-        expect(heldPieces % (lanes * plan.piecesAtOnce)).toBe(0);
+        expect(rowsOfTeam * plan.tokens * matrices).toBeLessThanOrEqual(64);
+        expect(heldPieces % lanes).toBe(0);
         // Held numbers, or the sums of all lanes in fours; what is taken, or squares, greatest results and rows of all teams.
         const held = Math.max(4 * plan.tokens * parts * heldPieces, 4 * (lanes * teams + heldPieces));
         const memory = held + (taken || (Math.max(loadsOfX(plan), plan.tokens) + 2 * plan.tokens) * teams);

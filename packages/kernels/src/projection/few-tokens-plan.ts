@@ -12,20 +12,14 @@ const MOST_OF_TEAMS = 256;
 /** Loads of x of an invocation that may be under way while it multiplies. */
 const MOST_AHEAD = 4;
 
-/** TEMPORARY: what is tried on a card. */
-export const fewTokensTuning = {
-  /** Tokens of a workgroup at most. */
-  mostTokens: 8,
-  /** Rows that a team computes at once at most. */
-  mostRows: 4,
-  /** Running sums of an invocation, so that they stay in registers. */
-  mostSums: 32,
-  /** Invocations that a multiprocessor needs. */
-  leastInvocations: 192,
-  words: undefined as PieceWords | undefined,
-  piecesAtOnce: 1,
-  xAhead: true,
-};
+/** Tokens of a workgroup at most. */
+const MOST_TOKENS = 16;
+/** Rows that a team computes at once at most. */
+const MOST_ROWS = 4;
+/** Of more tokens than these the rows of a pair count double, so that all sums stay in registers. */
+const TOKENS_OF_MOST_ROWS = 4;
+/** Invocations that a multiprocessor needs. */
+const LEAST_INVOCATIONS = 320;
 
 export interface FewTokensCase {
   format: WeightFormat;
@@ -53,8 +47,6 @@ export interface FewTokensPlan {
   teams: number;
   /** Rows that a team computes at once. */
   rowsOfTeam: number;
-  /** Pieces of each of them that an invocation loads at once. */
-  piecesAtOnce: number;
   /** Pieces whose columns of x are in workgroup memory at once: a whole number for each lane. */
   heldPieces: number;
   /** Whether the next columns of x are loaded while the held ones are multiplied. */
@@ -81,39 +73,37 @@ export function planFewTokens(
   { format, rows, columns, tokens: allTokens, matrices, taken = 0 }: FewTokensCase,
   { subgroup, workgroups }: DeviceTraits,
 ): FewTokensPlan {
-  const tuning = fewTokensTuning;
-  const tokenGroups = Math.ceil(allTokens / tuning.mostTokens);
+  const tokenGroups = Math.ceil(allTokens / MOST_TOKENS);
   const tokens = Math.ceil(allTokens / tokenGroups);
   const multiprocessors = workgroups / 2;
 
   const roomFor = (words: PieceWords) =>
     Math.floor((HELD_NUMBERS - taken) / (4 * piecesOfRow(format, columns, words).parts * tokens));
   const possible = ([4, 2, 1] as const).filter((words) => words >= leastPieceWords[format]);
-  const pieceWords =
-    (tokens > 1 && possible.includes(tuning.words as 1) ? tuning.words : undefined) ??
-    possible.find((words) => roomFor(words) >= MOST_LANES) ??
-    leastPieceWords[format];
+  const mostRows = tokens > TOKENS_OF_MOST_ROWS ? MOST_ROWS / matrices : MOST_ROWS;
+  const groupsOf = (rowsOfGroup: number) => tokenGroups * Math.ceil(rows / rowsOfGroup);
+  // Half the lanes share a row in larger pieces where every multiprocessor has a workgroup of twice as many rows, which halves what is read of x.
+  const leastLanes =
+    groupsOf((2 * MOST_INVOCATIONS * mostRows) / MOST_LANES) >= multiprocessors ? MOST_LANES / 2 : MOST_LANES;
+  const pieceWords = possible.find((words) => roomFor(words) >= leastLanes) ?? leastPieceWords[format];
   const { pieces, parts } = piecesOfRow(format, columns, pieceWords);
   const room = roomFor(pieceWords);
   const lanes = Math.min(MOST_LANES, powerAbove(pieces), powerBelow(room));
-  const piecesAtOnce = Math.max(1, Math.min(tuning.piecesAtOnce, Math.floor(Math.min(room, pieces) / lanes)));
-  const round = lanes * piecesAtOnce;
-  const rounds = Math.ceil(pieces / round);
-  const blocks = Math.ceil(rounds / Math.floor(room / round));
-  const heldPieces = round * Math.ceil(rounds / blocks);
+  const rounds = Math.ceil(pieces / lanes);
+  const blocks = Math.ceil(rounds / Math.floor(room / lanes));
+  const heldPieces = lanes * Math.ceil(rounds / blocks);
 
-  let rowsOfTeam = Math.min(tuning.mostRows, powerBelow(tuning.mostSums / (tokens * matrices)));
-  const least = multiprocessors * tuning.leastInvocations;
+  let rowsOfTeam = mostRows;
+  const least = multiprocessors * LEAST_INVOCATIONS;
   while (rowsOfTeam > 1 && (tokenGroups * rows * lanes) / rowsOfTeam < least) rowsOfTeam /= 2;
   let teams = Math.min(MOST_INVOCATIONS / lanes, powerBelow(MOST_OF_TEAMS / tokens));
-  const groups = () => tokenGroups * Math.ceil(rows / (teams * rowsOfTeam));
-  while (teams * lanes > MOST_LANES && groups() < 0.75 * multiprocessors) teams /= 2;
+  while (teams * lanes > MOST_LANES && groupsOf(teams * rowsOfTeam) < 0.75 * multiprocessors) teams /= 2;
 
   const plan = {
-    ...{ tokens, tokenGroups, pieceWords, pieces, parts, lanes, teams, rowsOfTeam, piecesAtOnce, heldPieces },
+    ...{ tokens, tokenGroups, pieceWords, pieces, parts, lanes, teams, rowsOfTeam, heldPieces },
     subgroups: subgroup >= lanes,
   };
-  return { ...plan, loadsAhead: tuning.xAhead && blocks > 1 && loadsOfX(plan) <= MOST_AHEAD };
+  return { ...plan, loadsAhead: blocks > 1 && loadsOfX(plan) <= MOST_AHEAD };
 }
 
 function powerBelow(value: number): number {

@@ -32,7 +32,7 @@ export type FewTokensResult =
   | { kind: 'greatest'; result: GpuWrite; firstGroup: number; allGroups: number };
 
 /**
- * Decoding: every word that is read of the matrix serves up to eight tokens. A workgroup brings x, times the weight of the norm, into its
+ * Decoding: every word that is read of the matrix serves up to sixteen tokens. A workgroup brings x, times the weight of the norm, into its
  * memory, in the order in which pieces of the matrix need it, and takes the sums of squares on the way. A team of neighbouring invocations
  * shares some rows, and keeps a sum for each of them and each token.
  */
@@ -49,7 +49,7 @@ export function fewTokensProgram(request: FewTokensRequest, target: FewTokensRes
     name: source || target.kind === 'greatest' ? `project_few_${source ? 'joined' : 'greatest'}` : 'project_few',
     shape: [
       ...projectionShape(inputs, attributes, shard),
-      ...[tokens, plan.tokens, plan.pieceWords, plan.lanes, plan.teams, plan.rowsOfTeam, plan.piecesAtOnce],
+      ...[tokens, plan.tokens, plan.pieceWords, plan.lanes, plan.teams, plan.rowsOfTeam],
       ...[plan.heldPieces, plan.loadsAhead, plan.subgroups],
       ...(source?.shape ?? []),
       ...(target.kind === 'greatest' ? [target.firstGroup, target.allGroups] : []),

@@ -39,28 +39,25 @@ type TokenAt = (token: string) => string;
  */
 export function fewTokensShader(given: FewTokensCode): string {
   const { names, code, plan, allTokens, hasNorm, prepares, greatest } = given;
-  const { tokens, tokenGroups, lanes, teams, rowsOfTeam, pieces, parts, piecesAtOnce, heldPieces, subgroups } = plan;
+  const { tokens, tokenGroups, lanes, teams, rowsOfTeam, pieces, parts, heldPieces, subgroups } = plan;
   const invocations = lanes * teams;
   const sums = new Sums();
   const tokenAt: TokenAt = (token) => (tokens * tokenGroups === allTokens ? token : `min(${token}, ${allTokens - 1})`);
   const ofX = (plan.loadsAhead && !prepares ? loadAhead : loadByColumns)(given, sums, tokenAt);
-  const rounds = heldPieces / (lanes * piecesAtOnce);
-  const packed = names.flatMap((name) =>
-    range(rowsOfTeam * piecesAtOnce).map((n) => ({ name, row: n % rowsOfTeam, at: Math.floor(n / rowsOfTeam) })),
-  );
-  const nameOf = ({ name, row, at }: (typeof packed)[number]) => `${name}${row}_${at}`;
+  const rounds = heldPieces / lanes;
+  const packed = names.flatMap((name) => range(rowsOfTeam).map((row) => ({ name, row })));
+  const nameOf = ({ name, row }: (typeof packed)[number]) => `${name}${row}`;
   const loadPiece = (member: (typeof packed)[number], piece: string) =>
-    `${member.name}Piece(row${member.row}, min(${piece} + ${member.at * lanes}, ${pieces - 1}))`;
-  const multiply = (at: number) =>
-    each(parts, (part) => {
-      const rows = packed.filter((member) => member.at === at);
-      return `{
-              ${rows.map((member) => `let w${nameOf(member)} = unpacked${part}(now${nameOf(member)}, before + piece + ${at * lanes});`).join('\n')}
+    `${member.name}Piece(row${member.row}, min(${piece}, ${pieces - 1}))`;
+  const multiply = each(
+    parts,
+    (part) => `{
+              ${packed.map((member) => `let w${nameOf(member)} = unpacked${part}(now${nameOf(member)}, before + piece);`).join('\n')}
               ${each(
                 tokens,
                 (token) => `{
-                let value = held[${token * parts + part}][piece + ${at * lanes}];
-                ${rows
+                let value = held[${token * parts + part}][piece];
+                ${packed
                   .map((member) => {
                     const sum = sums.of(`${member.name} ${member.row} ${token}`);
                     return `${sum} = plusDot(${sum}, w${nameOf(member)}, value);`;
@@ -68,12 +65,12 @@ export function fewTokensShader(given: FewTokensCode): string {
                   .join('\n')}
               }`,
               )}
-            }`;
-    });
+            }`,
+  );
   const round = `
             ${packed.map((member) => `let now${nameOf(member)} = next${nameOf(member)};`).join('\n')}
-            ${packed.map((member) => `next${nameOf(member)} = ${loadPiece(member, `before + piece + ${lanes * piecesAtOnce}`)};`).join('\n')}
-            ${each(piecesAtOnce, multiply)}`;
+            ${packed.map((member) => `next${nameOf(member)} = ${loadPiece(member, `before + piece + ${lanes}`)};`).join('\n')}
+            ${multiply}`;
   const resultOf = (token: number, r: number) => {
     const second = names.length > 1 ? sums.of(`second ${r} ${token}`) : '0.0';
     return `valueOf(firstToken + ${token}, firstOfTeam + ${r}, ${sums.of(`first ${r} ${token}`)}, ${second}, ${hasNorm ? `squares${token}` : '0.0'})`;
@@ -119,7 +116,7 @@ export function fewTokensShader(given: FewTokensCode): string {
             rounds === 1
               ? `let piece = part; ${round}`
               : `let here = min(${heldPieces}, ${pieces} - before);
-          for (var piece = part; piece < here; piece += ${lanes * piecesAtOnce}) { ${round} }`
+          for (var piece = part; piece < here; piece += ${lanes}) { ${round} }`
           }
         }
         ${subgroups ? sumBySubgroups(vectors, lanes) : sumByMemory(vectors, { lanes, invocations, heldPieces, heldRows })}

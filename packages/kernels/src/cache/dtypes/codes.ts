@@ -1,11 +1,8 @@
 import { halfTable, toFiniteHalf } from '@kvlr/core';
 import { type Code, f32x4, i16x8, i32x4, type Local, local, v128 } from '@kvlr/core/wasm';
 import { advance, bitsInLanes, halfToFloat } from '../../wasm-heap.ts';
-import { codesAsFractions, codesAsHalves } from '../../webgpu/shader-text.ts';
+import { codesAsHalves } from '../../webgpu/shader-text.ts';
 import type { HostCache, SlotDtype } from './slot-dtype.ts';
-
-/** TEMPORARY: what is tried on a card. */
-export const codesTuning = { halves: true };
 
 /** Codes of one token's slot: number = offset + scale * code. The first word holds scale and offset as halves. */
 function codes(bits: 4 | 8, decode: SlotDtype['decode'], readCodes: (word: Local, into: Local) => Code): SlotDtype {
@@ -17,13 +14,9 @@ function codes(bits: 4 | 8, decode: SlotDtype['decode'], readCodes: (word: Local
       read: 'header.y + header.x * f32(code)',
       four: (k) => {
         const firstBit = (bits * k) % 16;
-        const [half] = bits * k < 16 ? ['x'] : ['y'];
-        if (!codesTuning.halves)
-          return codesAsFractions(
-            bits,
-            ['x', 'y', 'z', 'w'].map((entry) => [`words.${entry}`, bits * k]),
-          );
-        return `vec4<f32>(${['x', 'y', 'z', 'w'].map((entry) => `${codesAsHalves(bits, `words.${entry}`, firstBit)}.${half}`).join(', ')})`;
+        const half = bits * k < 16 ? 'x' : 'y';
+        const ofEntry = (entry: string) => `${codesAsHalves(bits, `words.${entry}`, firstBit)}.${half}`;
+        return `vec4<f32>(${['x', 'y', 'z', 'w'].map(ofEntry).join(', ')})`;
       },
       write: `u32(clamp(round((value - header.y) * header.x), 0.0, ${most}.0))`,
     },
