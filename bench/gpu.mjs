@@ -30,8 +30,9 @@ import { writeResults } from './lib/write-results.mjs';
 
 const options = readOptions(
   `node bench/gpu.mjs [--seconds 540] [--parts chain,copy,products,attention,host,small,peer,training,large] [--memory-gb 60]
-  [--smoke] [--kernels] [--f16] [--dawn SETTINGS] [--note TEXT] [--output PATH]
+  [--once] [--smoke] [--kernels] [--f16] [--dawn SETTINGS] [--note TEXT] [--output PATH]
 --smoke: tiny sizes, to try the script on a software adapter. --f16: Dawn shows shader-f16 on NVIDIA, which the peer's f16 rows need.
+--once: rows of KV heads from the most to the fewest alone, not back.
 --kernels: under every row of decoding a dispatch of each kind as well.
 --dawn: further settings of Dawn, with commas between.
 --memory-gb: of the device; weights and caches that take more are left out.
@@ -40,6 +41,7 @@ What does not fit into the seconds is left out and said to be. The results are w
     seconds: 540,
     parts: ['chain', 'copy', 'products', 'attention', 'host', 'small', 'peer', 'training', 'large'],
     'memory-gb': 60,
+    once: false,
     smoke: false,
     kernels: false,
     f16: false,
@@ -61,7 +63,7 @@ const report = {
   notes: [
     ...(options.note === undefined ? [] : [options.note]),
     'Times in milliseconds, medians: on the device by timestamps around a pass, and by the clock. Weights and caches hold pseudorandom bits.',
-    'Rows of KV heads are run from the most to the fewest and back; both passes are given.',
+    `Rows of KV heads are run from the most to the fewest${options.once ? '.' : ' and back; both passes are given.'}`,
     ...(choice.adapter?.software ? [`${choice.adapter.name} computes on the CPU: times are not those of a GPU.`] : []),
   ],
 };
@@ -188,8 +190,8 @@ const parts = {
         ];
     for (const [name, shape, heads] of shapes) {
       for (const [weights, dtype] of formats) {
-        const cases = (smoke ? [40] : [2048, 8000]).map((context) => ({ context, batch: 1 }));
-        await decodeRows(name, shape, heads, weights, dtype, cases);
+        const cases = (smoke ? [40] : [2048, 8000]).map((context) => ({ dtype, context, batch: 1 }));
+        await decodeRows(name, shape, heads, weights, cases);
       }
     }
   },
@@ -215,17 +217,19 @@ const parts = {
     for (const [name, measure] of Object.entries(trainingRows(shape, sizes))) await row(name, measure);
   },
 
+  /** What a quarter of the heads gives long contexts of a batch comes first. */
   async large() {
-    if (smoke) return decodeRows('tiny', tiny, [2, 1], 'int8', 'int4', [{ context: 40, batch: 3 }]);
-    const contexts = [32768, 2048, 8192];
-    const cases = [8, 1, 32].flatMap((batch) => contexts.map((context) => ({ context, batch })));
-    // What a quarter of the heads gives long contexts of a batch comes first.
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases.slice(0, 1));
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int4', cases.slice(1));
-    // An int8 cache of eight sequences and all heads is over what one binding holds.
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', 'int8', cases.slice(3, 6));
-    await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', 'int8', cases);
-    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', 'f16', cases.slice(3, 6));
+    if (smoke) return decodeRows('tiny', tiny, [2, 1], 'int8', [{ dtype: 'int4', context: 40, batch: 3 }]);
+    const casesOf = (dtype, batches) =>
+      batches.flatMap((batch) => [32768, 2048, 8192].map((context) => ({ dtype, context, batch })));
+    const long = (dtype, batch) => ({ dtype, context: 32768, batch });
+    // Of an int8 cache with all heads one binding holds seven sequences.
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', [long('int8', 7), long('int4', 8)]);
+    await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', [long('int8', 8)]);
+    const others = [...casesOf('int4', [8, 1, 32]).slice(1), ...casesOf('int8', [1])];
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int4', others);
+    await decodeRows('Llama 3.2 1B sizes', llama1bShape, [8, 2], 'int4', casesOf('int8', [8, 1, 32]).slice(1));
+    await decodeRows('Llama 2 7B sizes', llama7bShape, [32, 8], 'int8', casesOf('f16', [1]));
   },
 };
 
@@ -246,20 +250,20 @@ const tiny = withKeyValueHeads(
   2,
 );
 
-/** Recorded decoding of one size, a model for each number of KV heads, there and back. */
-async function decodeRows(name, shape, heads, weights, dtype, cases) {
+/** Recorded decoding of one size, a model for each number of KV heads, there and back unless `--once` is given. */
+async function decodeRows(name, shape, heads, weights, cases) {
   for (const numKeyValueHeads of thereAndBack(heads)) {
-    const label = `${name}, ${numKeyValueHeads} KV heads, weights ${weights}, cache ${dtype}`;
+    const label = `${name}, ${numKeyValueHeads} KV heads, weights ${weights}`;
     if (isLate(label)) continue;
     try {
       const { source, packed } = createRandomPacked(withKeyValueHeads(shape, numKeyValueHeads), weights);
       const model = await loadModel(source, { backend: 'webgpu', weights, packed });
-      for (const { context, batch } of cases) {
+      for (const { dtype, context, batch } of cases) {
         const shapeHere = withKeyValueHeads(shape, numKeyValueHeads);
         // What a step reads is all there is, but for the table of a head of its own.
         const bytes = decodeBytes(shapeHere, { weights, cache: dtype, context, batch });
         const kernelRows = [];
-        await row(`${label}: ${context} tokens, batch ${batch}`, async () => {
+        await row(`${label}, cache ${dtype}: ${context} tokens, batch ${batch}`, async () => {
           if (bytes > 1e9 * options['memory-gb']) throw new Error(`${(bytes / 1e9).toFixed(0)} GB are too much`);
           const settings = {
             context,
@@ -285,7 +289,7 @@ async function decodeRows(name, shape, heads, weights, dtype, cases) {
 }
 
 function thereAndBack(list) {
-  return list.length > 1 ? [...list, ...[...list].reverse()] : list;
+  return list.length > 1 && !options.once ? [...list, ...[...list].reverse()] : list;
 }
 
 async function row(name, measure) {

@@ -15,14 +15,15 @@ it('gives every multiprocessor a workgroup, and as many rows to each lane as lea
     [32, 4],
   ]);
   expect([rowsOf(4096, 4096, 8), rowsOf(11008, 4096, 8, 2)]).toEqual([
-    [32, 4],
     [16, 2],
+    [32, 2],
   ]);
   expect(plan(4096, 4096, 8)).toMatchObject({ pieceWords: 1, heldPieces: 32, loadsAhead: true });
-  expect(plan(4096, 4096, 20)).toMatchObject({ tokens: 7, tokenGroups: 3 });
+  expect(plan(12288, 4096, 8)).toMatchObject({ pieceWords: 2, lanes: 16, teams: 16 });
+  expect(plan(4096, 4096, 20)).toMatchObject({ tokens: 10, tokenGroups: 2 });
 });
 
-it('fits into registers and memory, and has a lane for every piece or as many as run in step', () => {
+it('fits into registers and memory, and has a lane for every piece or half as many as run in step at least', () => {
   fc.assert(
     fc.property(
       fc.constantFrom(...weightFormats),
@@ -42,7 +43,7 @@ it('fits into registers and memory, and has a lane for every piece or as many as
         const held = Math.max(4 * plan.tokens * parts * heldPieces, 4 * (lanes * teams + heldPieces));
         const memory = held + (taken || (Math.max(loadsOfX(plan), plan.tokens) + 2 * plan.tokens) * teams);
         expect(4 * memory).toBeLessThanOrEqual(16384);
-        expect(lanes === 32 || lanes >= pieces || taken > 0).toBe(true);
+        expect(lanes >= 16 || lanes >= pieces || taken > 0).toBe(true);
       },
     ),
     { numRuns: 2000 },

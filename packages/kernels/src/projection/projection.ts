@@ -110,8 +110,8 @@ const runNormProject = defineProjection('KvlrNormProject');
 
 /**
  * RMSNorm and a projection in one kernel: W norm(x) + bias, float32 [tokens, rows] from x [tokens, columns]. For q, k and v at
- * once write their rows below each other into one matrix. One dispatch per shard of the matrix. Up to 8 tokens the weights
- * are read once for all of them, up to 32 once for every eight; above that the product is tiled. Throws 'tensor-shape'.
+ * once write their rows below each other into one matrix. One dispatch per shard of the matrix. Up to 16 tokens the weights
+ * are read once for all of them, up to 32 twice; above that the product is tiled. Throws 'tensor-shape'.
  */
 export function normProject(x: Tensor, norm: NormWeights, matrix: PackedMatrix, bias?: Tensor): Tensor {
   return runNormProject({ x, norm, matrix, bias });
