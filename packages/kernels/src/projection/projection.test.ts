@@ -21,7 +21,7 @@ type Shape = [tokens: number, rows: number, columns: number, shards: number];
 
 /**
  * Tokens for both programs of WebGPU; columns that fill whole groups, whole vectors, or neither; rows for many workgroups of the greatest
- * size, and for several of a lane; columns that do not fit into workgroup memory at once.
+ * size, and for four rows of 16 lanes; columns that do not fit into workgroup memory at once.
  */
 const shapes = {
   one: [1, 19, 64, 1],
@@ -32,7 +32,7 @@ const shapes = {
   forty: [40, 33, 45, 1],
   tall: [2, 17000, 36, 1],
   wide: [16, 9, 260, 1],
-  high: [8, 3200, 260, 1],
+  high: [8, 10_600, 260, 1],
   'tall and forty': [40, 8500, 20, 1],
   'tall and many': [130, 8500, 20, 1],
 } satisfies Record<string, Shape>;
