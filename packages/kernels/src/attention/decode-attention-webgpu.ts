@@ -130,7 +130,7 @@ export function splitsOfCache(
 ): number {
   const [batch, capacity] = cache.shape as [number, number];
   const { heads } = planDecode(format, numAttentionHeads, variants);
-  return splitsOf(capacity, numAttentionHeads / heads, batch, traitsOf(gpu));
+  return splitsOf(capacity, { heads, headRuns: numAttentionHeads / heads, batch }, traitsOf(gpu));
 }
 
 /** Runs attention over a cache with the bindings that `complete` adds, and joins its parts. */

@@ -54,6 +54,8 @@ export const ENTRIES_AT_ONCE = 4;
 export const LEAST_SPLIT = 64;
 /** Entries that are worth it where the others fill the device already. */
 const LONG_SPLIT = 256;
+/** Parts up to which a cache that several heads of a workgroup read is divided further; joining more costs more than it evens out. */
+const MOST_EVENING_SPLITS = 64;
 /** Parts into which decode attention divides a cache at most. */
 export const MOST_SPLITS = 128;
 /** Running sums that a lane of decode attention may keep, so that they stay in registers. */
@@ -148,14 +150,19 @@ export function partSize(valueSlotWidth: number): { scoreAt: number; partNumbers
 }
 
 /**
- * Parts into which a cache of so many places is divided, one workgroup each for every run of heads. A multiprocessor runs four at once: of
+ * Parts into which a cache of so many places is divided, one workgroup each for every run of query heads. A multiprocessor runs four at once: of
  * a short cache as many as that, of a long one twice as many, which evens out that some come to an end before others. Never a few more,
  * which would begin when all others are done.
  */
-export function splitsOf(capacity: number, headRuns: number, batch: number, { workgroups }: DeviceTraits): number {
+export function splitsOf(
+  capacity: number,
+  { heads, headRuns, batch }: { heads: number; headRuns: number; batch: number },
+  { workgroups }: DeviceTraits,
+): number {
   const filling = (times: number, entries: number) =>
     Math.min(Math.floor((times * 2 * workgroups) / (headRuns * batch)), Math.ceil(capacity / entries));
-  return Math.max(1, Math.min(MOST_SPLITS, Math.max(filling(1, LEAST_SPLIT), filling(2, LONG_SPLIT))));
+  const evening = Math.min(filling(2, LONG_SPLIT), heads > 1 ? MOST_EVENING_SPLITS : MOST_SPLITS);
+  return Math.max(1, Math.min(MOST_SPLITS, Math.max(filling(1, LEAST_SPLIT), evening)));
 }
 
 /**

@@ -27,7 +27,7 @@ export function attendInBlocksOnGpu(
   );
   const heads = headsTogether(format, allHeads);
   const places = blocks.shape[1]!;
-  const splits = splitsOf(32 * places, allHeads / heads, batch, traitsOf(gpu));
+  const splits = splitsOf(32 * places, { heads, headRuns: allHeads / heads, batch }, traitsOf(gpu));
   const [ofBlocks] = runProgram(gpu, {
     name: code.name,
     shape: [...code.shape, allHeads, exactFirst],
