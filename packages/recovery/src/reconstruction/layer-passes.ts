@@ -20,9 +20,14 @@ export interface LayerPasses {
 
 /** On TensorFlow.js's backend. */
 export function tensorPasses(signal: AbortSignal | undefined): LayerPasses {
-  const around: LayerPasses['around'] = (model, layer, streams) =>
-    withLayer(model, layer, (weights) => advanceThroughLayer(streams, weights, { shape: model.shape, layer, signal }));
-  return { around, through: async (...given) => (await around(...given)).after };
+  const pass = (model: ModelSource, layer: number, streams: readonly Float32Array[], wanted: 'both' | 'after') =>
+    withLayer(model, layer, (weights) =>
+      advanceThroughLayer(streams, weights, { shape: model.shape, layer, signal }, wanted),
+    );
+  return {
+    around: (model, layer, streams) => pass(model, layer, streams, 'both'),
+    through: async (model, layer, streams) => (await pass(model, layer, streams, 'after')).after,
+  };
 }
 
 /**

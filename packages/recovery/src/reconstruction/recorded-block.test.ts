@@ -1,9 +1,12 @@
-import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
-import { backend, memory } from '@tensorflow/tfjs-core';
+import { selectBackend } from '@kvlr/runtime';
+import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
+import { backend, matMul, memory, square, sum } from '@tensorflow/tfjs-core';
 import { expect, it, vi } from 'vitest';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
+import { HeldWindows } from './held-windows.ts';
 import { type ReconstructionRequest, reconstructBlocks } from './reconstruct-blocks.ts';
+import { type BlockOperations, RecordedBlock } from './recorded-block.ts';
 
 const [, , { skip }] = (await testedBackends()) as [object, object, { skip: string | false }];
 
@@ -40,6 +43,40 @@ it.skipIf(skip).each([
   const recorded = await reconstructBlocks(request);
   expect(recorded.history).toEqual(plain.history);
   expect(recorded.layers.map(({ tensors }) => [...tensors])).toEqual(plain.layers.map(({ tensors }) => [...tensors]));
+  expect(memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
+});
+
+it.skipIf(skip)('sums moments over groups of windows, the last one smaller', async () => {
+  await selectBackend({ backend: 'webgpu' });
+  const before = memory();
+  const values = (seed: number, count: number) =>
+    Float32Array.from({ length: count }, (_, n) => Math.sin(seed + n * n));
+  const held = (seed: number, width: number) =>
+    new HeldWindows(
+      Array.from({ length: 5 }, (_, window) => values(seed + window, 2 * width)),
+      width,
+    );
+  const train = { inputs: held(1, 3), targets: held(9, 3), weights: held(5, 1) };
+  const operations: BlockOperations = {
+    variables: [],
+    windows: { train, heldOut: train },
+    errorOf: (_, { inputs }) => sum(inputs),
+    momentsOf: ({ inputs, targets }) => [
+      matMul(inputs, inputs, true),
+      matMul(inputs, targets, true),
+      sum(square(targets)),
+    ],
+  };
+  const block = new RecordedBlock(operations);
+  const seen: number[][] = [];
+  for (const groups of [[[0, 1, 2, 3, 4]], [[0, 1], [2, 3], [4]], [[0], [1], [2], [3], [4]]]) {
+    const sums = Object.values(block.moments('train', groups, () => undefined));
+    seen.push((await Promise.all(sums.map((each) => each.data()))).flatMap((each) => [...each]));
+    for (const each of sums) each.dispose();
+  }
+  for (const numbers of seen.slice(1)) expect(differenceByRange(numbers, seen[0]!)).toBeLessThan(1e-6);
+  block.dispose();
+  for (const each of Object.values(train)) each.dispose();
   expect(memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
 });
 

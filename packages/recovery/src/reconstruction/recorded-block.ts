@@ -21,8 +21,8 @@ export interface BlockOperations {
   windows: Record<WindowSet, PairParts<HeldWindows>>;
   /** Mean error of so many windows of a set, differentiable in the variables. */
   errorOf(set: WindowSet, pairs: StackedPairs, count: number): Scalar;
-  /** What a window adds to the moments: gram, lack and energy. */
-  momentsOf(pairs: StackedPairs): [gram: Tensor2D, lack: Tensor2D, energy: Scalar];
+  /** What so many windows add to the moments: gram, lack and energy. */
+  momentsOf(pairs: StackedPairs, count: number): [gram: Tensor2D, lack: Tensor2D, energy: Scalar];
 }
 
 /**
@@ -48,34 +48,42 @@ export class RecordedBlock {
     return this.heldOut.read();
   }
 
-  /** Sums over all windows of a set; the caller disposes them. Throws 'unsupported-feature' as before. */
-  moments(set: WindowSet, check: () => void): { gram: Tensor2D; lack: Tensor2D; energy: Scalar } {
+  /** Sums over the windows of a set, which pass in these groups; the caller disposes them. Throws 'unsupported-feature' as before. */
+  moments(
+    set: WindowSet,
+    [first, ...groups]: readonly number[][],
+    check: () => void,
+  ): { gram: Tensor2D; lack: Tensor2D; energy: Scalar } {
     const { operations } = this;
     const windows = operations.windows[set];
-    let sums: Tensor[] = [];
-    const sumUp = (pairs: StackedPairs): Scalar => {
-      const terms = operations.momentsOf(pairs);
-      sums.forEach((sum, place) => {
-        accumulate(sum, terms[place]!);
-      });
-      return terms[2];
-    };
+    const through = new Map<number, WindowsThrough>();
     this.owned.settle();
-    // The first window's are the start of the sums.
-    sums = tidy(() => operations.momentsOf(windowsOf(windows, 0)).map((moment) => copyTensor(moment)));
-    let through: WindowsThrough | undefined;
+    // The first group's are the start of the sums.
+    const sums: Tensor[] = tidy(() =>
+      operations.momentsOf(stacked(windows, first!), first!.length).map((moment) => copyTensor(moment)),
+    );
+    const passOf = (count: number): WindowsThrough => {
+      const sumUp = (pairs: StackedPairs): Scalar => {
+        const terms = operations.momentsOf(pairs, count);
+        sums.forEach((sum, place) => {
+          accumulate(sum, terms[place]!);
+        });
+        return terms[2];
+      };
+      const pass = through.get(count) ?? new WindowsThrough(windows, count, groups.length, sums, sumUp);
+      through.set(count, pass);
+      return pass;
+    };
     try {
-      const { count } = windows.inputs;
-      for (let window = 1; window < count; window++) {
+      for (const group of groups) {
         check();
-        through ??= new WindowsThrough(windows, 1, count, sums, sumUp);
-        through.run([window]);
+        passOf(group.length).run(group);
       }
     } catch (error) {
       for (const sum of sums) sum.dispose();
       throw error;
     } finally {
-      through?.dispose();
+      for (const pass of through.values()) pass.dispose();
     }
     const [gram, lack, energy] = sums as [Tensor2D, Tensor2D, Scalar];
     return { gram, lack, energy };
@@ -189,9 +197,9 @@ class WindowsThrough {
   }
 }
 
-/** One window. Call inside tf.tidy. */
-function windowsOf(windows: PairParts<HeldWindows>, window: number): StackedPairs {
-  return pairsOf((part) => windows[part].stack([window]));
+/** Windows one under another. Call inside tf.tidy. */
+function stacked(windows: PairParts<HeldWindows>, chosen: readonly number[]): StackedPairs {
+  return pairsOf((part) => windows[part].stack(chosen));
 }
 
 export function pairsOf<Value>(of: (part: keyof StackedPairs) => Value): PairParts<Value> {

@@ -6,12 +6,13 @@ import {
   embed,
   floats,
   type LayerTensors,
+  type SequenceContext,
   streamAfterAttention,
   streamAfterFeedForward,
   uploadTensors,
   WindowPass,
 } from '@kvlr/runtime';
-import { type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { concat, getBackend, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { StreamPairs } from './block-passes.ts';
 
 /** Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. */
@@ -103,7 +104,9 @@ export async function embedWindows(model: ModelSource, windows: readonly Int32Ar
 export interface AdvanceSettings {
   shape: DecoderShape;
   layer: number;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
+  /** Windows that pass at once. Default: see `windowsAtOnce`. */
+  atOnce?: number;
 }
 
 /** The streams of windows around the second block of a layer. */
@@ -114,32 +117,91 @@ export interface StreamsAround {
   after: Float32Array[];
 }
 
-/** Takes the streams of windows, [tokens, hiddenSize] each, through a layer. */
+/**
+ * Tokens at most that pass a layer at once on a GPU: few windows leave it idle. Products over fewer than 2,000 rows are summed in the same
+ * order at every run; TensorFlow.js cuts longer sums in parts that meet as they come.
+ */
+const MOST_TOKENS = 1999;
+
+/** Windows of so many tokens that pass at once on the backend that is active. */
+export function windowsAtOnce(tokens: number): number {
+  return getBackend() === 'webgpu' ? Math.max(1, Math.floor(MOST_TOKENS / tokens)) : 1;
+}
+
+/** The windows' places in groups of so many, the last one with what is left. */
+export function groupsOf(count: number, atOnce: number): number[][] {
+  return Array.from({ length: Math.ceil(count / atOnce) }, (_, group) =>
+    Array.from({ length: Math.min(atOnce, count - group * atOnce) }, (_, place) => group * atOnce + place),
+  );
+}
+
+/**
+ * Takes the streams of windows, [tokens, hiddenSize] each, through a layer.
+ *
+ * @param wanted What is read back: 'after' leaves `between` empty.
+ */
 export async function advanceThroughLayer(
   streams: readonly Float32Array[],
   weights: LayerTensors,
-  { shape, layer, signal }: AdvanceSettings,
+  settings: AdvanceSettings,
+  wanted: 'both' | 'after',
 ): Promise<StreamsAround> {
+  const { shape, signal } = settings;
   const tokens = streams[0]!.length / shape.hiddenSize;
-  const context = createSequenceContext({ shape, batch: 1, tokens });
-  const pass = new WindowPass({
-    inputs: [floats(tokens, shape.hiddenSize)],
-    body: (before) => {
-      const stream = before as Tensor2D;
-      const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
-      const between = streamAfterAttention(stream, blockOutput, weights, shape);
-      return [between, streamAfterFeedForward(stream, between, weights, shape)];
-    },
-  });
+  const { atOnce = windowsAtOnce(tokens) } = settings;
+  const passes = new Map<number, LayerPass>();
+  const passOf = (count: number): LayerPass => {
+    const pass = passes.get(count) ?? new LayerPass(weights, settings, { count, tokens, wanted });
+    passes.set(count, pass);
+    return pass;
+  };
   try {
-    const passed = await readInTurn(streams, (stream) => {
+    const groups = groupsOf(streams.length, atOnce);
+    const passed = await readInTurn(groups, (group) => {
       throwIfAborted(signal);
-      return pass.run(stream);
+      return passOf(group.length).run(group.map((place) => streams[place]!));
     });
-    return { between: passed.map(([between]) => between!), after: passed.map(([, after]) => after!) };
+    return { between: passed.flatMap(({ between }) => between), after: passed.flatMap(({ after }) => after) };
   } finally {
-    pass.dispose();
-    context.dispose();
+    for (const pass of passes.values()) pass.dispose();
+  }
+}
+
+/** So many windows at once through a layer. */
+class LayerPass {
+  private readonly context: SequenceContext;
+  private readonly pass: WindowPass;
+
+  constructor(
+    weights: LayerTensors,
+    { shape, layer }: AdvanceSettings,
+    { count, tokens, wanted }: { count: number; tokens: number; wanted: 'both' | 'after' },
+  ) {
+    const context = createSequenceContext({ shape, batch: count, tokens });
+    this.context = context;
+    this.pass = new WindowPass({
+      inputs: Array.from({ length: count }, () => floats(tokens, shape.hiddenSize)),
+      body: (...windows) => {
+        const stream = (count === 1 ? windows[0]! : concat(windows, 0)) as Tensor2D;
+        const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
+        const between = streamAfterAttention(stream, blockOutput, weights, shape);
+        const after = streamAfterFeedForward(stream, between, weights, shape);
+        return wanted === 'both' ? [after, between] : [after];
+      },
+    });
+  }
+
+  async run(windows: readonly Float32Array[]): Promise<StreamsAround> {
+    const [after, between] = await this.pass.run(...windows);
+    const { length } = windows[0]!;
+    const each = (whole: Float32Array | undefined) =>
+      whole ? windows.map((_, place) => whole.subarray(place * length, (place + 1) * length)) : [];
+    return { after: each(after), between: each(between) };
+  }
+
+  dispose(): void {
+    this.pass.dispose();
+    this.context.dispose();
   }
 }
 

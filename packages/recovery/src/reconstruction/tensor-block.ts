@@ -24,6 +24,7 @@ import type { BlockPasses, StreamPairs, WindowSet } from './block-passes.ts';
 import { HeldWindows } from './held-windows.ts';
 import type { OutputMoments } from './output-moments.ts';
 import { type BlockOperations, pairsOf, RecordedBlock, type StackedPairs } from './recorded-block.ts';
+import { groupsOf, windowsAtOnce } from './streams.ts';
 import { meanOf, type TrainingSteps } from './training-steps.ts';
 
 /** A block in training, and the windows that it is trained on and judged by. */
@@ -64,7 +65,7 @@ export class TensorBlock implements BlockPasses, BlockOperations {
   /** All windows are read together: a GPU is not waited for in between. */
   async heldOutError(): Promise<number> {
     throwIfAborted(this.task.signal);
-    return meanOf((await this.ifRecorded((block) => block.heldOutErrors(), 1)) ?? (await this.heldOutErrors()));
+    return meanOf((await this.ifRecorded((block) => block.heldOutErrors(), [1])) ?? (await this.heldOutErrors()));
   }
 
   async gradients(batch: readonly number[]) {
@@ -74,12 +75,16 @@ export class TensorBlock implements BlockPasses, BlockOperations {
   }
 
   record(optimizer: AdamOptimizer, windowsPerStep: number, unread: number): TrainingSteps | undefined {
-    return this.ifRecorded((block) => block.steps(optimizer, windowsPerStep, unread), windowsPerStep);
+    return this.ifRecorded((block) => block.steps(optimizer, windowsPerStep, unread), [windowsPerStep]);
   }
 
   async moments(set: WindowSet): Promise<OutputMoments> {
     const check = () => throwIfAborted(this.task.signal);
-    const sums = this.ifRecorded((block) => block.moments(set, check), 1) ?? this.sumMoments(set, check);
+    const { count, tokens } = this.windows[set].inputs;
+    const groups = groupsOf(count, windowsAtOnce(tokens));
+    const sizes = groups.map(({ length }) => length);
+    const sums =
+      this.ifRecorded((block) => block.moments(set, groups, check), sizes) ?? this.sumMoments(set, groups, check);
     try {
       const [gram, lack, [energy]] = await Promise.all([
         download(sums.gram),
@@ -109,9 +114,12 @@ export class TensorBlock implements BlockPasses, BlockOperations {
     return div(sum(mul(squares, weights)), this.task[set].unit * count);
   }
 
-  momentsOf({ inputs, targets, weights }: StackedPairs): [gram: Tensor2D, lack: Tensor2D, energy: Scalar] {
+  momentsOf(
+    { inputs, targets, weights }: StackedPairs,
+    count: number,
+  ): [gram: Tensor2D, lack: Tensor2D, energy: Scalar] {
     const { attention, shape, layer } = this.task;
-    const context = this.contextOf(1);
+    const context = this.contextOf(count);
     const { attended, blockOutput } = attentionBlock(inputs, attention.weights, { shape, layer, context });
     const roots = sqrt(weights);
     const added: Tensor2D = mul(attended, mul(roots, shape.blocks.residualScale));
@@ -120,10 +128,10 @@ export class TensorBlock implements BlockPasses, BlockOperations {
     return [matMul(added, added, true), matMul(added, lack, true), sum(square(lack))];
   }
 
-  /** What work on the recorded block gives; undefined where there is none. The context of so many windows is there before. */
-  private ifRecorded<Value>(work: (block: RecordedBlock) => Value, windowsAtOnce: number): Value | undefined {
+  /** What work on the recorded block gives; undefined where there is none. Contexts of these numbers of windows are there before. */
+  private ifRecorded<Value>(work: (block: RecordedBlock) => Value, counts: readonly number[]): Value | undefined {
     if (this.recorded === undefined) return undefined;
-    this.contextOf(windowsAtOnce);
+    for (const count of counts) this.contextOf(count);
     try {
       return work(this.recorded);
     } catch (error) {
@@ -147,14 +155,18 @@ export class TensorBlock implements BlockPasses, BlockOperations {
     }
   }
 
-  private sumMoments(set: WindowSet, check: () => void): { gram: Tensor2D; lack: Tensor2D; energy: Scalar } {
+  private sumMoments(
+    set: WindowSet,
+    groups: readonly number[][],
+    check: () => void,
+  ): { gram: Tensor2D; lack: Tensor2D; energy: Scalar } {
     let sums: Tensor[] | undefined;
     try {
-      for (let window = 0; window < this.windows[set].inputs.count; window++) {
+      for (const group of groups) {
         check();
         const earlier = sums;
         sums = tidy(() => {
-          const moments: Tensor[] = this.momentsOf(this.stack(set, [window]));
+          const moments: Tensor[] = this.momentsOf(this.stack(set, group), group.length);
           return earlier === undefined ? moments : moments.map((moment, index) => add(moment, earlier[index]!));
         });
         for (const tensor of earlier ?? []) tensor.dispose();
