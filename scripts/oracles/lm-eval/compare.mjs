@@ -1,7 +1,7 @@
 // Holds what kvlr answered against what the harness answered, item by item: node compare.mjs KVLR_RESULTS HARNESS.jsonl. The first is a
 // model's folder below `kvlr eval --tasks ... -o`, the second comes from harness.py. Prints a table; exits with 1 where they differ by
 // more than rounding.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const [results, harnessFile] = process.argv.slice(2);
@@ -29,7 +29,12 @@ const firstChoice = (values) => values.indexOf(Math.max(...values));
 let wrong = 0;
 const lines = [];
 for (const [task, rows] of byTask) {
-  const own = new Map(readLines(join(results, `samples_${task}.jsonl`)).map((sample) => [sample.doc_id, sample]));
+  const file = join(results, `samples_${task}.jsonl`);
+  if (!existsSync(file)) {
+    lines.push(`${task}: kvlr was not asked it`);
+    continue;
+  }
+  const own = new Map(readLines(file).map((sample) => [sample.doc_id, sample]));
   const count = { items: 0, hashes: 0, decisions: 0, largest: 0 };
   const ties = [];
   for (const row of rows) {
