@@ -1,11 +1,24 @@
 import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { DataId, TensorInfo } from '@tensorflow/tfjs-core';
-import type { Recording } from './recorded-step.ts';
 
 /** The private fields of tfjs-backend-webgpu 4.22.0 on which `withStockPrograms` rests (backend_webgpu.js). */
 interface BackendInternals {
   recordAndSubmit(program: object, output: TensorInfo, inputs: TensorInfo[], uniforms?: object[]): void;
+}
+
+/** Where stock programs go in the place of the device. */
+interface StockRecording {
+  /** Whether a tensor was made by what is recorded. */
+  owns(dataId: DataId): boolean;
+  bufferOf(tensor: { dataId: DataId }): GPUBuffer;
+  emptyUniforms(size: number): GPUBuffer;
+  add(dispatch: {
+    name: string;
+    pipeline: GPUComputePipeline;
+    group: GPUBindGroup;
+    workgroups: readonly [x: number, y: number, z: number];
+  }): void;
 }
 
 /** What runs now, or waits for the device, instead of being recorded. */
@@ -16,7 +29,7 @@ const refused = ['read', 'readSync', 'readToGPU', 'copyBuffer', 'createTensorFro
  * results, constants and uniforms get buffers of the recording. Throws 'unsupported-feature' where `body` reads or copies values that
  * lie on the device.
  */
-export function withStockPrograms(gpu: WebGPUBackend, recording: Recording, body: () => void): void {
+export function withStockPrograms(gpu: WebGPUBackend, recording: StockRecording, body: () => void): void {
   const { recordAndSubmit } = Object.getPrototypeOf(gpu) as BackendInternals;
   const uploadToGPU = gpu.uploadToGPU.bind(gpu);
   const recorder = recorderOf(gpu, recording);
@@ -53,7 +66,7 @@ export function withStockPrograms(gpu: WebGPUBackend, recording: Recording, body
 }
 
 /** The backend as `recordAndSubmit` sees it: its pass adds to the recording, its pool makes uniforms of the recording. */
-function recorderOf(gpu: WebGPUBackend, recording: Recording): { begin(program: object): object } {
+function recorderOf(gpu: WebGPUBackend, recording: StockRecording): { begin(program: object): object } {
   let name = '';
   let pipeline: GPUComputePipeline;
   let group: GPUBindGroup;

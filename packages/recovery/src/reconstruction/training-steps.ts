@@ -1,7 +1,6 @@
-import type { Scalar } from '@tensorflow/tfjs-core';
+import type { NamedTensorMap, Scalar } from '@tensorflow/tfjs-core';
 import type { AdamOptimizer } from '../training/adam-optimizer.ts';
 import { readScalars } from '../training/read-scalars.ts';
-import type { BlockPasses } from './block-passes.ts';
 
 /** Steps of a block down its gradients. */
 export interface TrainingSteps {
@@ -12,13 +11,16 @@ export interface TrainingSteps {
   dispose(): void;
 }
 
+/** Mean error over some training windows, and its gradients by the names of the variables. */
+type Gradients = (batch: readonly number[]) => Promise<{ error: Scalar; gradients: NamedTensorMap }>;
+
 /** One operation after another. */
 export class PlainSteps implements TrainingSteps {
   /** Since they were last read, on the device. */
   private errors: Scalar[] = [];
 
   constructor(
-    private readonly passes: Pick<BlockPasses, 'gradients'>,
+    private readonly passes: { gradients: Gradients },
     private readonly optimizer: AdamOptimizer,
   ) {}
 
