@@ -31,14 +31,15 @@ const OUTPUTS_LOOKED_AT = 256;
  */
 export function solveChange(train: OutputMoments, heldOut: OutputMoments): { change?: Matrix } | undefined {
   const [some, someHeldOut] = [someOutputs(train), someOutputs(heldOut)];
-  let best: { ridge: number; error: number } | undefined;
+  let best: { ridge: number; error: number; change: Matrix } | undefined;
   for (const ridge of RIDGES) {
     const change = solve(some, ridge);
     if (change === undefined) continue;
     const error = addedError(change, someHeldOut);
-    if (best === undefined || error < best.error) best = { ridge, error };
+    if (best === undefined || error < best.error) best = { ridge, error, change };
   }
   if (best === undefined) return undefined;
+  if (some === train) return best.error < 0 ? { change: best.change } : {};
   const change = solve(train, best.ridge);
   return change !== undefined && addedError(change, heldOut) < 0 ? { change } : {};
 }
