@@ -37,6 +37,10 @@ describe('windowsBySource', () => {
     expect(encode.mock.calls.flat()).toEqual(['uvwxyz', 'klm']);
   });
 
+  it('cuts no window where none is asked for', () => {
+    expect(windowsBySource(documents, characters, { length: 4, windowsPerSource: 0 })).toEqual([]);
+  });
+
   it('names the source that is too short', () => {
     const error = expectKvlrError(
       () => windowsBySource(documents, characters, { length: 11 }),

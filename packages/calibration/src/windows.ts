@@ -54,7 +54,8 @@ export function windowsBySource(
   const sources = [...new Set(documents.map((document) => document.source))];
   return sources.flatMap((source) => {
     const ofSource = documents.filter((document) => document.source === source);
-    const tokenIds = encodeDocuments(ofSource, tokenizer, length * windowsPerSource);
+    // The text has to fill a window even where none is asked for.
+    const tokenIds = encodeDocuments(ofSource, tokenizer, length * Math.max(1, windowsPerSource));
     requireTokens('evaluation', tokenIds.length, length, source);
     return consecutiveWindows(tokenIds, length, windowsPerSource).map((window) => ({ source, tokenIds: window }));
   });
