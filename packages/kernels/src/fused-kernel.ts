@@ -1,3 +1,4 @@
+import { KvlrError } from '@kvlr/core';
 import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { BackendWasm } from '@tensorflow/tfjs-backend-wasm';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
@@ -53,6 +54,13 @@ export function defineFusedKernel<Inputs extends object, Attributes extends obje
       attributes as unknown as NamedAttrMap,
     ) as Tensor | Tensor[];
     return Array.isArray(result) ? result : [result];
+  };
+}
+
+/** A body for backends that a kernel is not made for; `why` goes on behind 'expected the WebGPU backend'. */
+export function webgpuAlone(why: string): () => never {
+  return () => {
+    throw new KvlrError('unsupported-feature', { message: `expected the WebGPU backend${why}.` });
   };
 }
 

@@ -1,8 +1,7 @@
-import { KvlrError } from '@kvlr/core';
 import { getBackend, type Tensor } from '@tensorflow/tfjs-core';
 import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { type AppendAttributes, type AppendInputs, queryVariants } from '../cache/rotate-and-append-host.ts';
-import { defineFusedKernel } from '../fused-kernel.ts';
+import { defineFusedKernel, webgpuAlone } from '../fused-kernel.ts';
 import { type AttentionAttributes, type AttentionInputs, attendOnHost } from './attention-host.ts';
 import {
   appendAndAttendOnGpu,
@@ -49,8 +48,8 @@ const appendAndDecode = defineFusedKernel<AppendInputs, AppendAttributes & { lon
   name: 'KvlrAppendAndAttend',
   bytesRead: attentionBytes,
   webgpu: ({ inputs, attributes, backend }) => appendAndAttendOnGpu(backend, inputs, attributes),
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for appending within attention'),
+  cpu: webgpuAlone(' for appending within attention'),
 });
 
 /**
@@ -77,16 +76,16 @@ const decodeParts = defineFusedKernel<AttentionInputs, AttentionAttributes>({
   name: 'KvlrDecodeAttentionParts',
   bytesRead: attentionBytes,
   webgpu: ({ inputs, attributes, backend }) => attentionParts(backend, inputs, attributes),
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for appending within attention'),
+  cpu: webgpuAlone(' for appending within attention'),
 });
 
 const appendAndDecodeParts = defineFusedKernel<AppendInputs, AppendAttributes & { longest: number }>({
   name: 'KvlrAppendAndAttendParts',
   bytesRead: attentionBytes,
   webgpu: ({ inputs, attributes, backend }) => appendAndAttendParts(backend, inputs, attributes),
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for appending within attention'),
+  cpu: webgpuAlone(' for appending within attention'),
 });
 
 /** As `appendAndAttend` on WebGPU, but the parts, [batch, heads, splits, `partNumbers`], which `joinedRows` joins. */
@@ -125,10 +124,4 @@ export function prefillAttention(
   attributes: AttentionAttributes,
 ): Tensor {
   return prefill(inputs, attributes)[0]!;
-}
-
-function refuseHost(): never {
-  throw new KvlrError('unsupported-feature', {
-    message: 'expected the WebGPU backend for appending within attention.',
-  });
 }

@@ -1,7 +1,7 @@
-import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
+import { defineFusedKernel, type KernelCall, webgpuAlone } from '../fused-kernel.ts';
+import { gridOf } from '../webgpu/grid.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 
 interface NormInputs {
@@ -27,16 +27,16 @@ const normalise = defineFusedKernel<NormInputs, NormAttributes>({
   name: rmsNormKernel,
   bytesRead: ({ x }) => 4 * util.sizeFromShape(x.shape),
   webgpu: normOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for a fused norm'),
+  cpu: webgpuAlone(' for a fused norm'),
 });
 
 const differentiate = defineFusedKernel<NormGradientInputs, NormAttributes>({
   name: `${rmsNormKernel}Gradient`,
   bytesRead: ({ x }) => 8 * util.sizeFromShape(x.shape),
   webgpu: normOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for a fused norm'),
+  cpu: webgpuAlone(' for a fused norm'),
 });
 
 /**
@@ -57,8 +57,6 @@ export function rmsNormGradient(gradient: Tensor, x: Tensor, scale: Tensor, epsi
 
 /** Invocations of a row. */
 const lanes = 64;
-/** Workgroups of a row of the grid: fewer than the 65,535 that every device grants. */
-const mostGroups = 32768;
 
 function normOnGpu({
   inputs,
@@ -80,7 +78,7 @@ function normOnGpu({
       { name: 'rows', type: 'u32', value: rows },
       { name: 'epsilon', type: 'f32', value: attributes.epsilon },
     ],
-    workgroups: [Math.min(rows, mostGroups), Math.ceil(rows / mostGroups)],
+    workgroups: gridOf(rows),
     source: () => ({
       code: `
   const width = ${width}u;
@@ -115,8 +113,4 @@ function normOnGpu({
   }`,
     }),
   });
-}
-
-function refuseHost(): never {
-  throw new KvlrError('unsupported-feature', { message: 'expected the WebGPU backend for a fused norm.' });
 }

@@ -1,7 +1,7 @@
-import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
+import { defineFusedKernel, type KernelCall, webgpuAlone } from '../fused-kernel.ts';
+import { forEachNumber, gridOfNumbers } from '../webgpu/grid.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 
 /** Of one shape. */
@@ -16,8 +16,8 @@ const run = defineFusedKernel<GateInputs, Record<string, never>>({
   name: 'KvlrSiluGate',
   bytesRead: ({ gate, gradient }) => (gradient ? 12 : 8) * util.sizeFromShape(gate.shape),
   webgpu: gateOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for a fused gate'),
+  cpu: webgpuAlone(' for a fused gate'),
 });
 
 /**
@@ -34,14 +34,9 @@ export function siluGateGradients(gradient: Tensor, gate: Tensor, up: Tensor): [
   return [toGate!, toUp!];
 }
 
-const invocations = 256;
-/** Workgroups of a row of the grid: fewer than the 65,535 that every device grants. */
-const mostGroups = 32768;
-
 function gateOnGpu({ inputs, backend }: KernelCall<GateInputs, object, WebGPUBackend>): TensorInfo[] {
   const { gate, up, gradient } = inputs;
   const { shape } = gate;
-  const groups = Math.ceil(util.sizeFromShape(shape) / invocations);
   const read = (name: string, tensor: TensorInfo) => ({ name, type: 'f32', tensor }) as const;
   const write = (name: string) => ({ name, type: 'f32', shape, dtype: 'float32' }) as const;
   return runProgram(backend, {
@@ -49,13 +44,11 @@ function gateOnGpu({ inputs, backend }: KernelCall<GateInputs, object, WebGPUBac
     shape: [gradient !== undefined],
     reads: [read('gate', gate), read('up', up), ...(gradient ? [read('gradient', gradient)] : [])],
     writes: gradient ? [write('toGate'), write('toUp')] : [write('product')],
-    workgroups: [Math.min(groups, mostGroups), Math.ceil(groups / mostGroups)],
+    workgroups: gridOfNumbers(util.sizeFromShape(shape)),
     source: () => ({
-      code: `
-  @compute @workgroup_size(${invocations})
-  fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * ${invocations}u;
-    if (i >= arrayLength(&gate)) { return; }
+      code: forEachNumber(
+        'gate',
+        `
     let a = gate[i];
     let share = 1.0 / (1.0 + exp(-a));
     ${
@@ -63,12 +56,8 @@ function gateOnGpu({ inputs, backend }: KernelCall<GateInputs, object, WebGPUBac
         ? `toUp[i] = gradient[i] * (a * share);
     toGate[i] = gradient[i] * up[i] * (share + a * share * (1.0 - share));`
         : 'product[i] = a * share * up[i];'
-    }
-  }`,
+    }`,
+      ),
     }),
   });
-}
-
-function refuseHost(): never {
-  throw new KvlrError('unsupported-feature', { message: 'expected the WebGPU backend for a fused gate.' });
 }

@@ -1,7 +1,7 @@
 import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
-import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
+import { defineFusedKernel, type KernelCall, webgpuAlone } from '../fused-kernel.ts';
 import { traitsOf } from '../webgpu/device-traits.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 import type { PackedMatrix } from '../weights/packed-matrix.ts';
@@ -148,8 +148,8 @@ const runGreatest = defineFusedKernel<ProjectionInputs, ProjectionAttributes>({
   name: 'KvlrProjectGreatest',
   bytesRead: weightBytes,
   webgpu: greatestOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(': elsewhere the host sees the logits'),
+  cpu: webgpuAlone(': elsewhere the host sees the logits'),
 });
 
 /**
@@ -181,12 +181,6 @@ function greatestOnGpu(call: KernelCall<ProjectionInputs, ProjectionAttributes, 
     firstGroup += groups[shard]!;
   }
   return tensor;
-}
-
-function refuseHost(): never {
-  throw new KvlrError('unsupported-feature', {
-    message: 'expected the WebGPU backend: elsewhere the host sees the logits.',
-  });
 }
 
 const runGatedFeedForward = defineProjection('KvlrGatedFeedForward');

@@ -1,6 +1,6 @@
 import { KvlrError } from '@kvlr/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { defineFusedKernel } from '../fused-kernel.ts';
+import { defineFusedKernel, webgpuAlone } from '../fused-kernel.ts';
 import { embeddingParts } from '../projection/embed-tokens.ts';
 import { packedByteLength } from '../weights/pack-weights.ts';
 import type { PackedMatrix } from '../weights/packed-matrix.ts';
@@ -97,8 +97,8 @@ const runStep = defineFusedKernel<StepSamplingInputs, StepSamplingAttributes>({
   bytesRead: ({ logits }, { format, columns }) =>
     logits.shape[0]! * (logits.shape[1]! * 4 + packedByteLength(format, 1, columns)),
   webgpu: sampleStepOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(': elsewhere the host counts steps'),
+  cpu: webgpuAlone(': elsewhere the host counts steps'),
 });
 
 const runGreatest = defineFusedKernel<
@@ -109,8 +109,8 @@ const runGreatest = defineFusedKernel<
   bytesRead: ({ greatest }, { format, columns }) =>
     greatest.shape[0]! * (greatest.shape[1]! * 8 + packedByteLength(format, 1, columns)),
   webgpu: takeGreatestOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(': elsewhere the host counts steps'),
+  cpu: webgpuAlone(': elsewhere the host counts steps'),
 });
 
 /** What `sampleAndEmbed` reads and writes besides the embedding: logits, or the greatest of them alone. */
@@ -158,10 +158,4 @@ export function sampleAndEmbed(
     { logits, history, state: state.words, stream, words, scales },
     { temperature, topK, topP, repetitionPenalty, seedKey: keyOfSeed(seed), ...end },
   );
-}
-
-function refuseHost(): never {
-  throw new KvlrError('unsupported-feature', {
-    message: 'expected the WebGPU backend: elsewhere the host counts steps.',
-  });
 }

@@ -1,7 +1,7 @@
-import { KvlrError } from '@kvlr/core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { defineFusedKernel, type KernelCall } from '../fused-kernel.ts';
+import { defineFusedKernel, type KernelCall, webgpuAlone } from '../fused-kernel.ts';
+import { forEachNumber, gridOfNumbers } from '../webgpu/grid.ts';
 import { runProgram } from '../webgpu/run-program.ts';
 
 /** Of one parameter: all of one shape but the numbers of the step. */
@@ -46,8 +46,8 @@ const run = defineFusedKernel<AdamInputs, AdamAttributes>({
   name: 'KvlrAdamStep',
   bytesRead: ({ value }) => 16 * util.sizeFromShape(value.shape),
   webgpu: stepOnGpu,
-  wasm: refuseHost,
-  cpu: refuseHost,
+  wasm: webgpuAlone(' for a fused step of Adam'),
+  cpu: webgpuAlone(' for a fused step of Adam'),
 });
 
 /**
@@ -64,15 +64,11 @@ export function adamStep(
   return { value: value!, mean: mean!, square: square! };
 }
 
-const invocations = 256;
-/** Workgroups of a row of the grid: fewer than the 65,535 that every device grants. */
-const mostGroups = 32768;
 const state = ['value', 'mean', 'square'] as const;
 
 function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamAttributes, WebGPUBackend>) {
   const { row, inPlace = false, ...fixed } = attributes;
   const { shape } = inputs.value;
-  const groups = Math.ceil(util.sizeFromShape(shape) / invocations);
   const read = (name: keyof AdamInputs) => ({ name, type: 'f32', tensor: inputs[name] }) as const;
   const next = (name: (typeof state)[number]) => (inPlace ? name : `${name}After`);
   const results = runProgram(backend, {
@@ -88,13 +84,11 @@ function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamA
         (name) => ({ name, type: 'f32', value: fixed[name] }) as const,
       ),
     ],
-    workgroups: [Math.min(groups, mostGroups), Math.ceil(groups / mostGroups)],
+    workgroups: gridOfNumbers(util.sizeFromShape(shape)),
     source: () => ({
-      code: `
-  @compute @workgroup_size(${invocations})
-  fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * ${invocations}u;
-    if (i >= arrayLength(&value)) { return; }
+      code: forEachNumber(
+        'value',
+        `
     let rate = numbers[3u * uniforms.row];
     let squareCorrection = numbers[3u * uniforms.row + 1u];
     let kept = numbers[3u * uniforms.row + 2u];
@@ -104,8 +98,8 @@ function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamA
     ${next('mean')}[i] = m;
     ${next('square')}[i] = s;
     let spread = sqrt(s / squareCorrection) + uniforms.epsilon;
-    ${next('value')}[i] = value[i] * kept - m / spread * rate;
-  }`,
+    ${next('value')}[i] = value[i] * kept - m / spread * rate;`,
+      ),
     }),
   });
   if (!inPlace) return results;
@@ -114,8 +108,4 @@ function stepOnGpu({ inputs, attributes, backend }: KernelCall<AdamInputs, AdamA
     backend.incRef(dataId);
     return { dataId, shape, dtype };
   });
-}
-
-function refuseHost(): never {
-  throw new KvlrError('unsupported-feature', { message: 'expected the WebGPU backend for a fused step of Adam.' });
 }

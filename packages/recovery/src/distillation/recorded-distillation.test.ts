@@ -3,6 +3,7 @@ import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { backend, memory } from '@tensorflow/tfjs-core';
 import { expect, it, vi } from 'vitest';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
+import { countDevice } from '../testing/device-counts.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
 import { type DistillationRequest, distill } from './distill.ts';
 import type { DistillationSettings } from './distillation-settings.ts';
@@ -63,22 +64,18 @@ it.skipIf(skip)('goes on from a checkpoint to the same result', async () => {
 it.skipIf(skip)('makes nothing from step to step, and leaves nothing where it is stopped', async () => {
   const request = await requestOf({ steps: 8, evaluateEvery: 8, checkpointEvery: 0 });
   await distill(request);
-  const { device, queue } = backend() as unknown as { device: GPUDevice; queue: GPUQueue };
-  const made = (['createBindGroup', 'createBuffer'] as const).map((name) => vi.spyOn(device, name));
-  const [written, submitted] = [vi.spyOn(queue, 'writeBuffer'), vi.spyOn(queue, 'submit')];
+  const device = countDevice();
   const before = memory();
-  const seen: number[][] = [];
   const control = new AbortController();
   const onEvent: NonNullable<DistillationRequest['onEvent']> = (event) => {
     if (event.type !== 'progress') return;
-    seen.push([...made, written, submitted].map(({ mock }) => mock.calls.length));
+    device.note();
     if (event.completed === 6) control.abort();
   };
   await expect(distill({ ...request, onEvent, signal: control.signal })).rejects.toMatchObject({ code: 'aborted' });
   vi.restoreAllMocks();
   expect(memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
-  const steps = seen.slice(2).map((counts, index) => counts.map((count, kind) => count - seen[index + 1]![kind]!));
-  expect(steps).toEqual(Array.from({ length: 4 }, () => [0, 0, 1, 1]));
+  expect(device.perStep()).toEqual(Array.from({ length: 4 }, () => [0, 0, 1, 1]));
 });
 
 it.skipIf(skip)('goes one operation after another where a step cannot be recorded', async () => {

@@ -1,8 +1,9 @@
 import { selectBackend } from '@kvlr/runtime';
 import { createTinyModel, differenceByRange, randomTokenIds } from '@kvlr/testkit';
-import { backend, matMul, memory, square, sum } from '@tensorflow/tfjs-core';
+import { matMul, memory, square, sum } from '@tensorflow/tfjs-core';
 import { expect, it, vi } from 'vitest';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
+import { countDevice } from '../testing/device-counts.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
 import { HeldWindows } from './held-windows.ts';
 import { type ReconstructionRequest, reconstructBlocks } from './reconstruct-blocks.ts';
@@ -84,21 +85,17 @@ it.skipIf(skip)('makes nothing from step to step, and leaves nothing where it is
   const request = await requestOf({}, 2);
   const settings = { ...request.settings, steps: 6, evaluateEvery: 6 };
   await reconstructBlocks({ ...request, settings });
-  const { device, queue } = backend() as unknown as { device: GPUDevice; queue: GPUQueue };
-  const made = (['createBindGroup', 'createBuffer'] as const).map((name) => vi.spyOn(device, name));
-  const [written, submitted] = [vi.spyOn(queue, 'writeBuffer'), vi.spyOn(queue, 'submit')];
+  const device = countDevice();
   const before = memory();
-  const seen: number[][] = [];
   const control = new AbortController();
   const onEvent: NonNullable<ReconstructionRequest['onEvent']> = (event) => {
     if (event.type !== 'progress') return;
-    seen.push([...made, written, submitted].map(({ mock }) => mock.calls.length));
+    device.note();
     if (event.completed === 5) control.abort();
   };
   const running = reconstructBlocks({ ...request, settings, onEvent, signal: control.signal });
   await expect(running).rejects.toMatchObject({ code: 'aborted' });
   vi.restoreAllMocks();
   expect(memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
-  const steps = seen.slice(2).map((counts, index) => counts.map((count, kind) => count - seen[index + 1]![kind]!));
-  expect(steps).toEqual([1, 2, 3].map(() => [0, 0, 1, 1]));
+  expect(device.perStep()).toEqual([1, 2, 3].map(() => [0, 0, 1, 1]));
 });

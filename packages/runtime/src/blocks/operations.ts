@@ -34,8 +34,9 @@ export type NormRole =
  * Ba et al. 2016); times a scale, plus a bias, where there are any.
  */
 export function norm<Rows extends Tensor>(x: Rows, shape: NormShape, scale?: Tensor, bias?: Tensor): Rows {
-  if (shape.kind === 'rms' && bias === undefined && scale?.rank === 1 && getBackend() === 'webgpu')
+  if (shape.kind === 'rms' && bias === undefined && scale?.rank === 1 && getBackend() === 'webgpu') {
     return rmsNorm(x, scale, shape.epsilon) as Rows;
+  }
   const centred = shape.kind === 'layer' ? sub(x, mean(x, -1, true)) : x;
   let normed: Tensor = mul(centred, rsqrt(add(mean(square(centred), -1, true), shape.epsilon)));
   if (scale !== undefined) normed = mul(normed, scale);
