@@ -105,6 +105,7 @@ describe('llama.cpp with an exported model', () => {
     ['gemma2', { config: { query_pre_attn_scalar: 16 } }],
     ['gemma3_text', { config: { query_pre_attn_scalar: 16, sliding_window_pattern: 6 }, layers: 6 }],
     ['smollm3', { config: { no_rope_layers: null, layer_types: null }, layers: 6 }],
+    ['olmo3', { config: { layer_types: null }, layers: 6 }],
   ] as [string, GoldenChanges][])(
     'predicts what kvlr predicts where transformers has more settings: %s',
     async (name, changes) => {

@@ -21,7 +21,7 @@ const configs: [golden: string, changes?: Record<string, unknown>, label?: strin
   ['olmo', { clip_qkv: null }],
   ['olmo', {}, 'olmo, clip_qkv'],
   ['olmo2'],
-  ['olmo3'],
+  ['olmo3', { num_hidden_layers: 4, layer_types: undefined }],
   ['stablelm_parallel'],
   ['stablelm_qknorm', {}, 'stablelm, qk_layernorm'],
   ['gemma', { num_key_value_heads: 4 }],
