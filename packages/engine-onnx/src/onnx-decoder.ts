@@ -37,6 +37,7 @@ import {
   tableOfHead,
   upstreamInput,
 } from './graphs/decoder-graphs.ts';
+import { readoutGradientGraph } from './graphs/readout-graph.ts';
 import { type OnnxRuntimeModule, requireOnnxRuntime } from './onnx-runtime.ts';
 import { inOrder, type Placement } from './placement.ts';
 import { positionTables, tablesKey } from './position-tables.ts';
@@ -99,6 +100,20 @@ export interface OnnxTrainedLayer {
 export interface OnnxHead {
   /** Logits, [tokens, vocabSize], from the residual stream behind the last layer. */
   logits(stream: Float32Array): Promise<Float32Array>;
+}
+
+/** The head of a decoder in training, whose own numbers stay as they are. */
+export interface OnnxTrainedHead extends OnnxHead {
+  /**
+   * The divergence KL(other || this), summed over tokens by their weights [tokens], and its gradient to the stream behind the last layer.
+   *
+   * @param target Logits of the other model, [tokens, vocabSize].
+   */
+  divergence(
+    stream: Float32Array,
+    target: Float32Array,
+    weights: Float32Array,
+  ): Promise<{ divergence: number; stream: Float32Array }>;
 }
 
 /**
@@ -275,6 +290,27 @@ export class OnnxDecoder {
           }
         }
         return logits;
+      },
+    };
+  }
+
+  /** Reads the head, its table whatever its size. Throws as `loadTrainedLayer` does. */
+  async loadTrainedHead(): Promise<OnnxTrainedHead> {
+    const { shape } = this;
+    const table = tableOfHead(shape);
+    const held = await this.read(globalTensors(shape).filter(({ part, role }) => part === 'head' || role === table));
+    const forward = await this.session('head', () => headGraph(shape));
+    const backward = await this.session('readout', () => readoutGradientGraph(shape));
+    return {
+      logits: async (stream) => valuesOf((await forward.run({ ...held, [streamInput]: this.streamOf(stream) })).result),
+      divergence: async (stream, target, weights) => {
+        const inputs = {
+          ...{ ...held, [streamInput]: this.streamOf(stream) },
+          [targetInput]: this.tensor(target, [weights.length, shape.vocabSize]),
+          [tokenWeightInput]: this.tensor(weights, [weights.length, 1]),
+        };
+        const { result, tapped } = await backward.run(inputs, [errorTap]);
+        return { divergence: sumOf(valuesOf(tapped[0]!)), stream: valuesOf(result) };
       },
     };
   }

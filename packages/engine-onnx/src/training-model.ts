@@ -6,10 +6,10 @@ import {
   type TrainedValues,
   throwIfAborted,
 } from '@kvlr/core';
-import { OnnxDecoder, type OnnxSettings, type OnnxTrainedLayer } from './onnx-decoder.ts';
+import { OnnxDecoder, type OnnxSettings, type OnnxTrainedHead, type OnnxTrainedLayer } from './onnx-decoder.ts';
 
-/** A decoder in training: its layers forwards and backwards, in float32. Calls come one after another. */
-export interface OnnxTrainingModel {
+/** A decoder in training: its layers and its head forwards and backwards, in float32. Calls come one after another. */
+export interface OnnxTrainingModel extends OnnxTrainedHead {
   /** The streams of a window before each layer and behind the last, [tokens, hiddenSize]. */
   streams(tokenIds: Int32Array, trained: readonly TrainedValues[]): Promise<Float32Array[]>;
   /** Gradients through one layer: see `OnnxTrainedLayer`. */
@@ -25,7 +25,7 @@ export interface OnnxTrainingModel {
  * Loads a decoder of any family and cache layout for training on ONNX Runtime: 4 bytes for each number that is not trained.
  *
  * @param roles Matrices that each layer trains, by layer: their values come with every call. Of a model that is only run, none.
- * @throws KvlrError what `OnnxDecoder.open` and its `loadTrainedLayer` throw, 'aborted'.
+ * @throws KvlrError what `OnnxDecoder.open`, its `loadTrainedLayer` and `loadTrainedHead` throw, 'aborted'.
  */
 export async function loadOnnxTrainingModel(
   source: ModelSource,
@@ -40,7 +40,9 @@ export async function loadOnnxTrainingModel(
     throwIfAborted(signal);
     layers.push(await decoder.loadTrainedLayer(layer, roles[layer] ?? []));
   }
+  const head = await decoder.loadTrainedHead();
   return {
+    ...head,
     async streams(tokenIds, trained) {
       const streams = [await embedding.stream(tokenIds)];
       for (const [index, layer] of layers.entries()) {

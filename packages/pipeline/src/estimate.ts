@@ -64,8 +64,9 @@ export function estimateCompression(
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
   const speed = probed?.backend ?? speeds[backend];
-  // Whole-process speeds were measured; probes time one window, of which each thread runs another.
-  const windowSpeed = probed ? threads * ((native && probed.native) || probed.backend) : native ? nativeSpeed : speed;
+  // Whole-process speeds were measured; a probe in native code takes all cores, on the backend one thread of several.
+  const probedSpeed = probed && ((native && probed.native) || threads * probed.backend);
+  const windowSpeed = probedSpeed ?? (native ? nativeSpeed : speed);
   const productSpeed = probed ? threads * probed.moments : momentSpeed;
   const size = modelSize(model);
   const forward = (tokens: number, length: number) => tokens * (2 * size.active + 2 * size.attentionWidth * length);

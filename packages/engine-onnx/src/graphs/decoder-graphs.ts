@@ -120,6 +120,12 @@ export function layerKind(shape: DecoderShape, layer: number): string {
  * of the vocabulary, or of a piece.
  */
 export function headGraph(shape: DecoderShape): DecoderGraph {
+  const { graph, weights, logits } = openHead(shape);
+  return finish(graph, weights, logits);
+}
+
+/** A graph that computes logits. */
+export function openHead(shape: DecoderShape) {
   const { head, embedding, hiddenSize } = shape;
   const table = tableOfHead(shape);
   const weights = globalTensors(shape).filter(({ part, role }) => part === 'head' || role === table);
@@ -127,7 +133,8 @@ export function headGraph(shape: DecoderShape): DecoderGraph {
   const normed = operations.normByRole(streamInput, 'finalNorm');
   const projected = embedding.width === hiddenSize ? normed : operations.affine(normed, 'headProjection');
   const products = operations.affine(projected, table, operations.weight('languageModelHeadBias'));
-  return finish(graph, weights, operations.softCapped(operations.scaled(products, head.scale), head.softCap));
+  const logits = operations.softCapped(operations.scaled(products, head.scale), head.softCap);
+  return { graph, operations, weights, logits };
 }
 
 /** The table that the stream is multiplied with. */

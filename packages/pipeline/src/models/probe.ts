@@ -2,6 +2,7 @@ import { LayerMoments, momentTaps } from '@kvlr/calibration';
 import {
   countElements,
   createNormalRandom,
+  type DecoderShape,
   isCompressedRole,
   KvlrError,
   layerTensors,
@@ -15,19 +16,20 @@ import type { NativeEngine } from './engine.ts';
 
 /** Speeds of this machine, now: operations a second. */
 export interface ProbedSpeeds {
-  /** Of windows in a layer, forward: on the backend, and in native code where there is any. */
+  /** Of a window in a layer, forward, on the backend: on one thread where it computes on the CPU. */
   backend: number;
+  /** The same in native code on all cores, where there is any. */
   native?: number | undefined;
-  /** Of a window through the attention block of a layer, forward and back, in native code that can train it. */
+  /** Of a window through the attention block of a layer, forward and back, in native code that can train it, on all cores. */
   nativeBlocks?: number | undefined;
-  /** Products of second moments. */
+  /** Products of second moments, on one thread. */
   moments: number;
 }
 
-/** Tokens of the window that is timed. */
-const tokens = 128;
-/** Of the window that passes a block in training: half of what such windows usually have, since most of the work grows with them. */
-const blockTokens = 256;
+/** Tokens of the window that is timed, at most: those that windows usually have, since attention takes more a token the longer they are. */
+const mostTokens = 512;
+/** Floating point operations of that window in a layer's matrices, at most: a moment each. */
+const mostOperations = { backend: 4e9, native: 4e10 };
 
 /**
  * Times one window in the first layer of a model: what reading, running and gathering cost here, on as many cores as one window takes.
@@ -39,27 +41,27 @@ export async function probeSpeeds(
   native: NativeEngine | undefined,
 ): Promise<ProbedSpeeds> {
   const { shape } = source;
-  const normal = createNormalRandom(1);
-  const stream = Float32Array.from({ length: tokens * shape.hiddenSize }, () => normal());
   const matrices = layerTensors(shape, 0).reduce((sum, tensor) => sum + countElements(tensor.shape), 0);
-  const attention = 4 * shape.numAttentionHeads * shape.headDim * tokens;
-  const operations = tokens * (2 * matrices + attention);
-  const speedOf = async (parts: Pick<DecoderInParts, 'loadLayer'>) => {
+  const speedOf = async (parts: Pick<DecoderInParts, 'loadLayer'>, most: number) => {
+    const tokens = probeTokens(shape, matrices, most);
+    const stream = randomStream(shape, tokens);
+    const operations = tokens * (2 * matrices + 4 * shape.numAttentionHeads * shape.headDim * tokens);
     const layer = await parts.loadLayer(0);
     try {
       // The first pass packs weights and compiles.
       await layer.pass(stream, []);
       const seconds = await secondsOf(() => layer.pass(stream, []));
       const { activations } = await layer.pass(stream, momentTaps);
-      return { speed: operations / seconds, activations };
+      return { tokens, speed: operations / seconds, activations };
     } finally {
       layer.dispose();
     }
   };
-  const here = await speedOf(await DecoderInParts.open(source, { backend }));
-  const there = native && (await speedOf(await native.open(source)));
+  const here = await speedOf(await DecoderInParts.open(source, { backend }), mostOperations.backend);
+  const there = native && (await speedOf(await native.open(source), mostOperations.native));
+  const { tokens, activations } = there ?? here;
   const gathered = new LayerMoments(shape, 0);
-  const gather = async () => gathered.add(here.activations);
+  const gather = async () => gathered.add(activations);
   // The first sums compile as well.
   await gather();
   const seconds = await secondsOf(gather);
@@ -78,20 +80,30 @@ async function probeBlock(source: ModelSource, training: NativeTraining): Promis
   const values = new Map<TensorRole, Float32Array>();
   // Speed does not depend on which of its axes a matrix has first.
   for (const entry of entries) values.set(entry.role, await readTensor(source, entry));
-  const normal = createNormalRandom(2);
-  const stream = Float32Array.from({ length: blockTokens * shape.hiddenSize }, () => normal());
-  const window = { stream, target: stream, weights: new Float32Array(blockTokens).fill(1) };
+  const matrices = entries.reduce((sum, tensor) => sum + countElements(tensor.shape), 0);
+  const tokens = probeTokens(shape, matrices, mostOperations.native);
+  const stream = randomStream(shape, tokens);
+  const window = { stream, target: stream, weights: new Float32Array(tokens).fill(1) };
   const block = await loadBlock(source, training, [...values.keys()]);
   if (block === undefined) return undefined;
   try {
     await block.gradients(window, values);
     const seconds = await secondsOf(() => block.gradients(window, values));
-    const matrices = entries.reduce((sum, tensor) => sum + countElements(tensor.shape), 0);
-    const scores = 4 * shape.numAttentionHeads * shape.headDim * blockTokens;
-    return (3 * blockTokens * (2 * matrices + scores)) / seconds;
+    const scores = 4 * shape.numAttentionHeads * shape.headDim * tokens;
+    return (3 * tokens * (2 * matrices + scores)) / seconds;
   } finally {
     block.dispose();
   }
+}
+
+/** Tokens of a window that so many numbers of matrices are multiplied with, for so many operations. */
+function probeTokens({ maxPositionEmbeddings }: DecoderShape, matrices: number, operations: number): number {
+  return Math.min(mostTokens, maxPositionEmbeddings, Math.max(64, Math.floor(operations / (2 * matrices))));
+}
+
+function randomStream({ hiddenSize }: DecoderShape, tokens: number): Float32Array {
+  const normal = createNormalRandom(1);
+  return Float32Array.from({ length: tokens * hiddenSize }, () => normal());
 }
 
 async function secondsOf(work: () => Promise<unknown>): Promise<number> {

@@ -1,7 +1,7 @@
 import { overlayModel } from '@kvlr/checkpoint';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import { createNormalRandom, type DenseTensor, layerTensors, type ModelSource, readTensor } from '@kvlr/core';
-import { type DistillationRequest, distill } from '@kvlr/recovery';
+import { type DistillationCheckpoint, type DistillationRequest, distill } from '@kvlr/recovery';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, randomTokenIds, readGolden } from '@kvlr/testkit';
 import { beforeAll, expect, it } from 'vitest';
@@ -54,9 +54,26 @@ it.each(families)('trains %s in native code as on TensorFlow.js', async (family)
 it.each<[string, DistillationRequest['settings']]>([
   ['several pieces in a pass', { piecesPerStep: 2, pieceLength: 7 }],
   ['feed-forward matrices', { targets: ['gate_proj', 'up_proj', 'down_proj', 'o_proj'] }],
+  ['gradients that are shortened, and weights that decay', { clipNorm: 1e-3, weightDecay: 0.5, piecesPerStep: 2 }],
   ['streams of the original', { hiddenWeight: 0.5 }],
   ['next tokens, warm distributions and a record', { nextTokenShare: 0.5, temperature: 2, topTokens: 20 }],
   ['adapters, which native code leaves to TensorFlow.js', { adapterRank: 4 }],
 ])('trains with %s', async (_, settings) => {
   await expectSameCourse(createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true }), settings);
+});
+
+it('goes on from a checkpoint to the same end', async () => {
+  const teacher = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2 });
+  const windows = Array.from({ length: 4 }, (_, window) => randomTokenIds(14, teacher.shape.vocabSize, window));
+  const request: DistillationRequest = {
+    ...{ teacher, student: await spoil(teacher), backend: 'wasm', windows, heldOutWindows: windows },
+    settings: { steps: 4, warmupSteps: 1, evaluateEvery: 4, checkpointEvery: 1, learningRate: 0.01 },
+    native: onnxEngine.training,
+  };
+  const checkpoints: DistillationCheckpoint[] = [];
+  const whole = await distill({ ...request, onCheckpoint: (checkpoint) => void checkpoints.push(checkpoint) });
+  const between = checkpoints.find(({ step }) => step === 2)!;
+  const resumed = await distill({ ...request, checkpoint: between });
+  expect(resumed.points).toEqual(whole.points);
+  for (const [name, { data }] of resumed.tensors) expect(data).toEqual(whole.tensors.get(name)!.data);
 });

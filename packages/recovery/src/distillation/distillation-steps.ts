@@ -15,6 +15,8 @@ export interface DistillationSteps {
   take(batch: readonly TrainingPiece[], step: number, rate: number): Promise<void>;
   /** Losses of the steps since the last call, each before its step. */
   losses(): Promise<number[]>;
+  /** Brings the variables and the optimiser's running means to where the last step left them: before others read them. */
+  publish(): void;
   dispose(): void;
 }
 
@@ -69,6 +71,9 @@ export class PlainDistillationSteps implements DistillationSteps {
       for (const loss of unread.flat()) loss.dispose();
     }
   }
+
+  /** They are there already. */
+  publish(): void {}
 
   dispose(): void {
     for (const loss of this.unread.splice(0).flat()) loss.dispose();

@@ -105,6 +105,9 @@ class RecordedDistillation implements DistillationSteps {
     return this.step.read();
   }
 
+  /** They are written where they lie. */
+  publish(): void {}
+
   dispose(): void {
     this.step.dispose();
     this.disposeTensors();

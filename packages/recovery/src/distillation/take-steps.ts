@@ -9,6 +9,7 @@ import { heldOutLosses, type LossRequest } from './backpropagate.ts';
 import type { DistillationSettings } from './distillation-settings.ts';
 import { type DistillationCheckpoint, type DistillationPoint, restoreState, saveState } from './distillation-state.ts';
 import { PlainDistillationSteps } from './distillation-steps.ts';
+import { distillOnHost } from './host-distillation.ts';
 import type { TrainingPiece } from './pieces.ts';
 import { recordDistillation } from './recorded-distillation.ts';
 import type { Teacher } from './teacher.ts';
@@ -62,7 +63,9 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
   const loss = { ...base, context: contexts.training };
   const stepsRequest = { settings, layers, optimizer, piecesPerStep, piecesAtOnce, loss };
   const steps =
-    (recordSteps ? recordDistillation(stepsRequest) : undefined) ?? new PlainDistillationSteps(stepsRequest);
+    (recordSteps ? recordDistillation(stepsRequest) : undefined) ??
+    distillOnHost(stepsRequest) ??
+    new PlainDistillationSteps(stepsRequest);
   const points: DistillationPoint[] = [];
   let lossSinceLook = 0;
   let lastLoss: number | undefined;
@@ -85,10 +88,12 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     if (request.onCheckpoint === undefined) return;
     await readLosses();
     await settle();
+    steps.publish();
     await request.onCheckpoint(await saveState(state, { step, points, lossSinceLook }));
   };
   const measure = () => heldOutLosses({ ...base, context: contexts.heldOut }, pieces.heldOut);
   const look = async (step: number): Promise<void> => {
+    steps.publish();
     let least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
     const keepIfLess = (losses: DistillationPoint) => {
       if (!(losses.heldOutLoss < least)) return;

@@ -1,5 +1,6 @@
 import { createSequenceContext, type DecoderTensors, readOut, type SequenceContext } from '@kvlr/runtime';
 import { exp, logSoftmax, mul, slice, sub, sum, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import type { NativeTrainingModel } from '../native/native-training.ts';
 import type { PieceRows } from './piece-rows.ts';
 import type { TrainingPiece } from './pieces.ts';
 import { lastStream, runStreams, type StreamRun, streamsAtOnce } from './streams.ts';
@@ -13,6 +14,8 @@ export interface Teacher {
    * not. What it makes is disposed by the tf.tidy around it.
    */
   viewAtOnce(pieces: number, tokens: number): ((rows: PieceRows, settings: TeacherSettings) => TeacherView) | undefined;
+  /** Where native code runs it: the model in native code. */
+  readonly native?: NativeTrainingModel | undefined;
   dispose(): void;
 }
 
@@ -61,6 +64,10 @@ export class LoadedTeacher implements Teacher {
       ? (await runStreams(model, pieces, run)).filter((stream, index) => index > 0 || stream.dispose())
       : [await lastStream(model, pieces, run)];
     return this.viewOf(streams, settings);
+  }
+
+  get native(): NativeTrainingModel | undefined {
+    return this.how.native?.model;
   }
 
   viewAtOnce(pieces: number, tokens: number): ReturnType<Teacher['viewAtOnce']> {

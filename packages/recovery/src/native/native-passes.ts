@@ -7,7 +7,8 @@ import type { NativeTraining, NativeTrainingModel } from './native-training.ts';
 /** One model's layers in native code: streams go in and out as tensors of the backend, values of variables are read from it. */
 export class NativePasses {
   private constructor(
-    private readonly model: NativeTrainingModel,
+    /** The same, from the host to the host. */
+    readonly model: NativeTrainingModel,
     private readonly hiddenSize: number,
     private readonly layers: readonly WholeProjections[],
   ) {}

@@ -33,5 +33,16 @@ export interface NativeTrainingModel {
     upstream: Float32Array,
     trained: TrainedValues,
   ): Promise<{ stream: Float32Array; matrices: TrainedValues }>;
+  /** Logits of some tokens, [tokens, vocabSize], from their stream behind the last layer. */
+  logits(stream: Float32Array): Promise<Float32Array>;
+  /**
+   * The divergence KL(other || this) from another model's logits [tokens, vocabSize], summed over tokens by their weights [tokens], and its
+   * gradient to the stream behind the last layer.
+   */
+  divergence(
+    stream: Float32Array,
+    target: Float32Array,
+    weights: Float32Array,
+  ): Promise<{ divergence: number; stream: Float32Array }>;
   dispose(): void;
 }

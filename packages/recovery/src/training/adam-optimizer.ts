@@ -19,6 +19,8 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 
+import { adamOnHost, type HostParameter, normOf } from './host-adam.ts';
+
 export interface AdamParameter {
   variable: Variable;
   /** Multiplies the learning rate: the size that one full step has for this parameter. */
@@ -113,6 +115,22 @@ export class AdamOptimizer {
       current.assign(next.value);
       mean.assign(next.mean);
       squares.assign(next.square);
+    }
+  }
+
+  /** The same step on numbers of the host: of each parameter, in the order of the parameters. */
+  applyOnHost(parameters: readonly HostParameter[], gradients: readonly Float32Array[], learningRate: number): void {
+    const { meanDecay, squareDecay, clipNorm } = this;
+    const numbers = this.advance(learningRate);
+    const factor = clipNorm > 0 ? Math.min(1, clipNorm / (normOf(gradients) + EPSILON)) : 1;
+    for (const [row, parameter] of parameters.entries()) {
+      const [rate, squareCorrection, kept] = numbers.subarray(3 * row, 3 * row + 3) as unknown as [
+        number,
+        number,
+        number,
+      ];
+      const constants = { meanDecay, squareDecay, epsilon: EPSILON, factor, rate, squareCorrection, kept };
+      adamOnHost(parameter, gradients[row]!, constants);
     }
   }
 
