@@ -13,7 +13,9 @@ export {
   type CacheWindow,
   createCacheFormat,
   entriesOfLength,
+  formatOfSlot,
   type SequenceRow,
+  type SlotRow,
 } from './cache/cache-format.ts';
 export { type CopyRun, copyEntries, readEntries } from './cache/move-entries.ts';
 export { rotateAndAppend } from './cache/rotate-and-append.ts';

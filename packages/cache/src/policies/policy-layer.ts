@@ -51,8 +51,8 @@ export class PolicyLayer {
     return attended;
   }
 
-  /** What each slot holds, as attention reads it. */
-  slotRows(): { keys: Float32Array; values: Float32Array }[] {
+  /** What each slot holds, as attention reads it, and how many tokens each of its tokens stands for. */
+  slotRows(): { keys: Float32Array; values: Float32Array; counts: Float32Array }[] {
     return this.slots.map((slot) => slot.read());
   }
 

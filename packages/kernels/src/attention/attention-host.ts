@@ -1,5 +1,12 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { type CacheFormat, type CacheWindow, entriesOfLength, sequenceAt, slotsOf } from '../cache/cache-format.ts';
+import {
+  type CacheFormat,
+  type CacheWindow,
+  entriesOfLength,
+  formatOfSlot,
+  sequenceAt,
+  slotsOf,
+} from '../cache/cache-format.ts';
 import type { HostCache } from '../cache/dtypes/slot-dtype.ts';
 import { viewCache } from '../cache/slot-codec.ts';
 import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../tensors.ts';
@@ -13,6 +20,14 @@ export interface AttentionInputs {
   cache: TensorInfo;
   /** int32 [batch, 3], see `SequenceRow`: the ones that the new tokens were appended with. */
   sequences: TensorInfo;
+}
+
+/** What attention takes besides where slots hold tokens of their own. */
+export interface SlotAttentionInputs extends AttentionInputs {
+  /** int32 [batch * keySlots, 2], see `SlotRow`; the layout has as many values as keys, and there is no window. */
+  slots?: TensorInfo;
+  /** With `slots`: what is added to the scores of each entry, float32 [places]; log(n) for one that stands for n tokens. */
+  biases?: TensorInfo;
 }
 
 export interface AttentionAttributes {
@@ -34,11 +49,12 @@ const BLOCK_TOKENS = 32;
 export function attendOnHost(
   backend: HostBackend,
   math: RowMath,
-  inputs: AttentionInputs,
+  inputs: SlotAttentionInputs,
   { format, window }: AttentionAttributes,
 ): TensorInfo {
   const [rows, variants, heads, keyWidth] = inputs.queries.shape as [number, number, number, number];
-  const [batch, capacity] = inputs.cache.shape as [number, number];
+  const capacity = inputs.cache.shape[1]!;
+  const batch = inputs.sequences.shape[0]!;
   const { keySlots, valueSlots, valueSlotWidth } = format.layout;
   const tokens = rows / batch;
   const attended = allocateOnHost(backend, [rows, heads * valueSlotWidth], 'float32');
@@ -55,14 +71,22 @@ export function attendOnHost(
   const queries = hostFloats(backend, inputs.queries);
   const cache = viewCache(hostWords(backend, inputs.cache));
   const sequences = hostWords(backend, inputs.sequences);
+  const slots = inputs.slots && hostWords(backend, inputs.slots);
+  const biases = inputs.biases && hostFloats(backend, inputs.biases);
   const result = hostFloats(backend, attended).fill(0);
-  const keys = new SlotTile(math, cache, format, 'keys', keyScratch);
-  const values = new SlotTile(math, cache, format, 'values', valueScratch);
+  const entryFormat = slots ? formatOfSlot(format) : format;
+  const keys = new SlotTile(math, cache, entryFormat, 'keys', keyScratch);
+  const values = new SlotTile(math, cache, entryFormat, 'values', valueScratch);
   const together = headsOfOneSlot(format.layout, heads);
   const softmax = new OnlineSoftmax(math, result, BLOCK_TOKENS * together);
 
   const attendBlock = (sequence: number, firstHead: number, firstToken: number): void => {
-    const { held, added, shift } = sequenceAt(sequences, sequence);
+    const { held, added, shift: ofSequence } = sequenceAt(sequences, sequence);
+    const keySlot = Math.floor((firstHead * keySlots) / heads);
+    const valueSlot = Math.floor((firstHead * valueSlots) / heads);
+    const own = 2 * (sequence * keySlots + keySlot);
+    const shift = slots?.[own + 1] ?? ofSequence;
+    const firstEntry = slots?.[own] ?? sequence * capacity;
     const block = Math.min(BLOCK_TOKENS, added - firstToken);
     const end = held + firstToken + block - shift;
     // Places in a ring say nothing of positions, but a single token may see them all.
@@ -71,8 +95,8 @@ export function attendOnHost(
     softmax.begin();
     for (let start = 0; start < entries; start += TILE_ENTRIES) {
       const count = Math.min(TILE_ENTRIES, entries - start);
-      keys.load(sequence * capacity + start, count, Math.floor((firstHead * keySlots) / heads));
-      values.load(sequence * capacity + start, count, Math.floor((firstHead * valueSlots) / heads));
+      keys.load(firstEntry + start, count, slots ? 0 : keySlot);
+      values.load(firstEntry + start, count, slots ? 0 : valueSlot);
       for (let token = 0; token < block; token++) {
         const row = sequence * tokens + firstToken + token;
         const newest = seesAll ? entries - 1 : held + firstToken + token - shift;
@@ -83,6 +107,7 @@ export function attendOnHost(
           const add = (first: number, end: number, from: number) => {
             if (first >= end) return;
             math.score(queries, from, keys.rows(first, end - first), scores, first);
+            if (biases) for (let n = first; n < end; n++) scores[n]! += biases[firstEntry + start + n]!;
             softmax.add(token * together + h, at, scores, first, end, values);
           };
           const end = Math.min(count, newest + 1 - start);

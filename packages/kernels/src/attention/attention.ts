@@ -2,7 +2,12 @@ import { getBackend, type Tensor } from '@tensorflow/tfjs-core';
 import { rotateAndAppend } from '../cache/rotate-and-append.ts';
 import { type AppendAttributes, type AppendInputs, queryVariants } from '../cache/rotate-and-append-host.ts';
 import { defineFusedKernel, webgpuAlone } from '../fused-kernel.ts';
-import { type AttentionAttributes, type AttentionInputs, attendOnHost } from './attention-host.ts';
+import {
+  type AttentionAttributes,
+  type AttentionInputs,
+  attendOnHost,
+  type SlotAttentionInputs,
+} from './attention-host.ts';
 import {
   appendAndAttendOnGpu,
   appendAndAttendParts,
@@ -105,7 +110,7 @@ export function appendAndAttendInParts(
   return parts;
 }
 
-const prefill = defineFusedKernel<AttentionInputs, AttentionAttributes>({
+const prefill = defineFusedKernel<SlotAttentionInputs, AttentionAttributes>({
   name: 'KvlrPrefillAttention',
   bytesRead: attentionBytes,
   webgpu: ({ inputs, attributes, backend }) => prefillAttentionOnGpu(backend, inputs, attributes),
@@ -118,9 +123,11 @@ const prefill = defineFusedKernel<AttentionInputs, AttentionAttributes>({
  * softmax (Dao et al. 2022, arXiv 2205.14135), so that no table of tokens times entries is kept. The cache must not be a ring
  * whose oldest entries are overwritten; see `copyEntries`. Returns the attended values, float32
  * [batch * tokens, numAttentionHeads * valueSlotWidth], zeros in padding rows. Layouts 'stock' and 'latent'.
+ *
+ * With `slots` every slot has a length of its own, and `longest` is that of the longest one.
  */
 export function prefillAttention(
-  inputs: { [Name in keyof AttentionInputs]: Tensor },
+  inputs: { [Name in keyof SlotAttentionInputs]: Tensor },
   attributes: AttentionAttributes,
 ): Tensor {
   return prefill(inputs, attributes)[0]!;

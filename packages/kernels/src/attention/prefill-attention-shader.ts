@@ -1,4 +1,4 @@
-import { type CacheFormat, sequenceStruct } from '../cache/cache-format.ts';
+import { type CacheFormat, sequenceStruct, slotStruct } from '../cache/cache-format.ts';
 import { numberReader, slotHeader } from '../cache/slot-codec-webgpu.ts';
 import type { GpuSource } from '../webgpu/program.ts';
 import { each, range } from '../webgpu/shader-text.ts';
@@ -20,6 +20,11 @@ export interface PrefillCase {
   sinks: number;
   /** Whether a workgroup goes over all entries that its rows may see; else its sums are a part. */
   single: boolean;
+  /** Whether slots hold entries of their own, and whether something is added to the scores of each. */
+  apart: boolean;
+  biased: boolean;
+  /** Of a layer, which has one at a time where slots are apart. */
+  allKeySlots: number;
 }
 
 /**
@@ -30,6 +35,7 @@ export interface PrefillCase {
  * some load while others compute.
  */
 export function prefillSource(format: CacheFormat, plan: PrefillPlan, given: PrefillCase): GpuSource {
+  const { apart, biased, ...constants } = given;
   const { keySlotWidth, valueSlotWidth } = format.layout;
   const { rows, entries, rowLanes, columnLanes } = PREFILL_TILE;
   const keyFours = Math.ceil(keySlotWidth / 4);
@@ -37,7 +43,7 @@ export function prefillSource(format: CacheFormat, plan: PrefillPlan, given: Pre
   return {
     constants: {
       ...cacheConstants(format),
-      ...given,
+      ...constants,
       ...{ lanes: PREFILL_LANES, rows, tile: entries, rowLanes, columnLanes },
       ...{ keyFours, pieceFours: KEY_FOURS.atOnce, keyPieces: Math.ceil(keyFours / KEY_FOURS.atOnce) },
       ...{ keyStride: KEY_FOURS.stride, queriesAt: entries * KEY_FOURS.stride },
@@ -54,7 +60,8 @@ export function prefillSource(format: CacheFormat, plan: PrefillPlan, given: Pre
       slotFour('value', valueSlotWidth),
       queryFour(keySlotWidth),
       given.single ? writeFour(valueSlotWidth) : '',
-      blockOfGroup,
+      apart ? slotStruct : '',
+      blockOfGroup(apart),
       workgroupMemory,
       main(plan, given),
     ].join('\n'),
@@ -70,7 +77,7 @@ const workgroupMemory = `
   fn largest(four: vec4<f32>) -> f32 { return max(max(four.x, four.y), max(four.z, four.w)); }
   fn sumOf(four: vec4<f32>) -> f32 { return four.x + four.y + four.z + four.w; }`;
 
-function main({ sumsOfLane, valueEntries }: PrefillPlan, { single }: PrefillCase): string {
+function main({ sumsOfLane, valueEntries }: PrefillPlan, { single, biased }: PrefillCase): string {
   const sums = range(4).flatMap((i) => range(sumsOfLane).map((j) => ({ i, sum: `sum${i}_${j}` })));
   const values = new Values(sumsOfLane, valueEntries);
   return `
@@ -98,6 +105,7 @@ function main({ sumsOfLane, valueEntries }: PrefillPlan, { single }: PrefillCase
     for (var n = block.firstTile; n < block.endTile; n++) {
       let at = tileOf(block, n);
       ${scoreTile}
+      ${biased ? biasTile : ''}
       ${maskTile}
       weights[lane] = vec4<f32>(${each(4, (i) => `largest(score${i})`, ', ')});
       workgroupBarrier();
@@ -159,6 +167,12 @@ const scoreTile = `
           ${components.map((x) => each(4, (i) => `score${i} += query${i}.${x} * keys_${x};`, ' ')).join('\n')}
         }
       }`;
+
+/** What is added to the scores of entries; of the last one where there are no more. */
+const biasTile = `
+      let biased = vec4<i32>(at.firstEntry) + min(vec4<i32>(4 * column) + vec4<i32>(0, 1, 2, 3), vec4<i32>(at.count - 1));
+      let bias = vec4<f32>(biases[biased.x], biases[biased.y], biases[biased.z], biases[biased.w]);
+      ${each(4, (i) => `score${i} += bias;`, ' ')}`;
 
 /** Only tiles at an end of what a row may see have scores that do not count. */
 const maskTile = `

@@ -1,9 +1,10 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { formatShape } from '../cache/cache-format.ts';
+import { formatOfSlot, formatShape } from '../cache/cache-format.ts';
 import { traitsOf } from '../webgpu/device-traits.ts';
+import type { GpuRead } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
-import type { AttentionAttributes, AttentionInputs } from './attention-host.ts';
+import type { AttentionAttributes, SlotAttentionInputs } from './attention-host.ts';
 import { prefillSource } from './prefill-attention-shader.ts';
 import { rowElement, writeFour } from './prefill-rows-shader.ts';
 import {
@@ -18,14 +19,18 @@ import {
 /** The body of `prefillAttention` on WebGPU: one dispatch where there are rows enough, else one and another that joins its parts. */
 export function prefillAttentionOnGpu(
   gpu: WebGPUBackend,
-  inputs: AttentionInputs,
+  inputs: SlotAttentionInputs,
   { format, window, longest }: AttentionAttributes,
 ): TensorInfo {
   const [rows, variants, numAttentionHeads] = inputs.queries.shape as [number, number, number];
-  const [batch, capacity] = inputs.cache.shape as [number, number];
+  const capacity = inputs.cache.shape[1]!;
+  const batch = inputs.sequences.shape[0]!;
   const { keySlotWidth, valueSlotWidth } = format.layout;
+  const { slots, biases } = inputs;
+  const [apart, biased] = [slots !== undefined, biases !== undefined];
+  const entryFormat = apart ? formatOfSlot(format) : format;
   const tokens = rows / batch;
-  const plan = planPrefill(format);
+  const plan = planPrefill(entryFormat);
   const headsTogether = headsOfOneSlot(format.layout, numAttentionHeads);
   const slotGroups = (numAttentionHeads / headsTogether) * plan.valueBlocks;
   const rowBlocks = Math.ceil((tokens * headsTogether) / PREFILL_TILE.rows);
@@ -33,14 +38,17 @@ export function prefillAttentionOnGpu(
   const splits = prefillSplits(seen, slotGroups * rowBlocks * batch, traitsOf(gpu));
   const single = splits === 1;
   const valueFours = Math.ceil(valueSlotWidth / 4);
+  const reads: GpuRead[] = [
+    { name: 'queries', type: rowElement(keySlotWidth), tensor: inputs.queries },
+    { name: 'cache', type: wordsAtOnce(entryFormat) === 4 ? 'vec4<u32>' : 'u32', tensor: inputs.cache },
+    { name: 'sequences', type: 'struct Sequence', tensor: inputs.sequences },
+  ];
+  if (slots) reads.push({ name: 'slots', type: 'struct Slot', tensor: slots });
+  if (biases) reads.push({ name: 'biases', type: 'f32', tensor: biases });
   const [attended] = runProgram(gpu, {
     name: 'prefill_attention',
-    shape: [...formatShape(format), numAttentionHeads, variants, window.window, window.sinks, single],
-    reads: [
-      { name: 'queries', type: rowElement(keySlotWidth), tensor: inputs.queries },
-      { name: 'cache', type: wordsAtOnce(format) === 4 ? 'vec4<u32>' : 'u32', tensor: inputs.cache },
-      { name: 'sequences', type: 'struct Sequence', tensor: inputs.sequences },
-    ],
+    shape: [...formatShape(format), numAttentionHeads, variants, window.window, window.sinks, single, apart, biased],
+    reads,
     writes: [
       {
         name: 'results',
@@ -57,8 +65,11 @@ export function prefillAttentionOnGpu(
       { name: 'splits', type: 'i32', value: splits },
     ],
     workgroups: [slotGroups, rowBlocks, batch * splits],
-    source: () =>
-      prefillSource(format, plan, { allHeads: numAttentionHeads, headsTogether, variants, ...window, single }),
+    source: () => {
+      const { keySlots } = format.layout;
+      const given = { allHeads: numAttentionHeads, headsTogether, variants, ...window, single, apart, biased };
+      return prefillSource(entryFormat, plan, { ...given, allKeySlots: keySlots });
+    },
   });
   if (single) return attended!;
   const [joined] = runProgram(gpu, {

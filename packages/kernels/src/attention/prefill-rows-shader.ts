@@ -71,9 +71,9 @@ export function writeFour(width: number): string {
 
 /**
  * WGSL `blockOf` and `tileOf`: rows, entries and tiles of a workgroup. Tiles of sinks come first; those of other entries begin with the
- * oldest that a row may see.
+ * oldest that a row may see. Where slots hold entries of their own (`apart`), they say where these begin, and how many there are.
  */
-export const blockOfGroup = `
+export const blockOfGroup = (apart: boolean) => `
   struct Block {
     sequence: i32,
     given: Sequence,
@@ -94,7 +94,8 @@ export const blockOfGroup = `
     others: i32,
     firstTile: i32,
     endTile: i32,
-    /** First words of the slots. */
+    /** The place of the sequence's or the slot's first entry, and the first words of the slots. */
+    firstEntry: i32,
     keys: i32,
     values: i32,
   }
@@ -113,6 +114,12 @@ export const blockOfGroup = `
     block.rows = min(rows, uniforms.tokens * headsTogether - block.firstRow);
     block.firstToken = tokenOf(block, 0);
     block.lastToken = tokenOf(block, block.rows - 1);
+    ${
+      apart
+        ? `let own = slots[block.sequence * allKeySlots + block.firstHead * allKeySlots / allHeads];
+    block.given.shift = own.shift;`
+        : ''
+    }
     let given = block.given;
     let seen = given.held + min(given.added, block.lastToken + 1) - given.shift;
     block.entries = select(seen, 0, block.firstToken >= given.added);
@@ -123,17 +130,25 @@ export const blockOfGroup = `
     let tiles = block.sinkTiles + max(0, block.entries - block.others + tile - 1) / tile;
     block.firstTile = tiles * block.split / uniforms.splits;
     block.endTile = tiles * (block.split + 1) / uniforms.splits;
-    let cacheStart = block.sequence * uniforms.capacity * entryWords;
+    ${
+      apart
+        ? `block.firstEntry = own.first;
+    block.keys = own.first * entryWords;
+    block.values = block.keys + keySlotWords;`
+        : `block.firstEntry = block.sequence * uniforms.capacity;
+    let cacheStart = block.firstEntry * entryWords;
     block.keys = cacheStart + (block.firstHead * allKeySlots / allHeads) * keySlotWords;
     block.values =
-      cacheStart + allKeySlots * keySlotWords + (block.firstHead * allValueSlots / allHeads) * valueSlotWords;
+      cacheStart + allKeySlots * keySlotWords + (block.firstHead * allValueSlots / allHeads) * valueSlotWords;`
+    }
     return block;
   }
 
   struct Tile {
     /** Entries. */
     count: i32,
-    /** First words of the slots of the first entry. */
+    /** The place of the first entry, and the first words of its slots. */
+    firstEntry: i32,
     keys: i32,
     values: i32,
     /** Of the queries. */
@@ -150,6 +165,7 @@ export const blockOfGroup = `
     let first = select(block.others + (n - block.sinkTiles) * tile, n * tile, isSink);
     var at: Tile;
     at.count = min(tile, select(block.entries, block.sinkEntries, isSink) - first);
+    at.firstEntry = block.firstEntry + first;
     at.keys = block.keys + first * entryWords;
     at.values = block.values + first * entryWords;
     at.variant = select(0, 1, variants == 2 && isSink);

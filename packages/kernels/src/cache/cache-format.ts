@@ -43,6 +43,27 @@ export const sequenceStruct = `
     shift: i32,
   }`;
 
+/**
+ * What kernels are told of each slot of each sequence where slots hold tokens of their own, a row of an int32 tensor [batch * slots, 2]: the
+ * place of the slot's first entry, and by how much its places fall behind positions, instead of the sequence's shift. The cache is then
+ * [1, places, words] of single slots, a key and its value.
+ */
+export type SlotRow = readonly [first: number, shift: number];
+
+/** WGSL: a `SlotRow`, for a binding of the type 'struct Slot'. */
+export const slotStruct = `
+  struct Slot {
+    first: i32,
+    shift: i32,
+  }`;
+
+/** The format of entries of one slot, a key and its value, where slots hold tokens of their own. */
+export function formatOfSlot(format: CacheFormat): CacheFormat {
+  const { layout, keySlotWords, valueSlotWords } = format;
+  const ofOne = { ...layout, keySlots: 1, valueSlots: 1 };
+  return { ...format, layout: ofOne, entryWords: keySlotWords + valueSlotWords };
+}
+
 /** The format of a layer's cache. Throws 'unsupported-feature' where a slot is too wide for a workgroup. */
 export function createCacheFormat(layout: LayerCacheLayout, dtype: EntryDtype): CacheFormat {
   const widest = Math.max(layout.keySlotWidth, layout.valueSlotWidth);

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { allocateOnHost, type HostBackend, hostFloats, hostWords } from '../tensors.ts';
-import { type CacheFormat, type CacheWindow, entryOfPosition, sequenceAt } from './cache-format.ts';
+import { type CacheFormat, type CacheWindow, entryOfPosition, formatOfSlot, sequenceAt } from './cache-format.ts';
 import { readRotation } from './rotation-table.ts';
 import { encodeSlot, viewCache } from './slot-codec.ts';
 
@@ -17,6 +17,12 @@ export interface AppendInputs {
   keyEncoder?: TensorInfo;
   /** Latent keys only: rotated query to its slot, [numAttentionHeads, headDim, keySlotWidth]. */
   queryEncoder?: TensorInfo;
+}
+
+/** What appending takes besides where slots hold tokens of their own. */
+export interface SlotAppendInputs extends AppendInputs {
+  /** int32 [batch * keySlots, 2], see `SlotRow`; the layout has as many values as keys, and there is no window. */
+  slots?: TensorInfo;
 }
 
 export interface AppendAttributes {
@@ -60,7 +66,7 @@ export function appendSizes(inputs: AppendInputs, attributes: AppendAttributes) 
 }
 
 /** The body of `rotateAndAppend` on wasm and cpu: loops over the heap. */
-export function appendOnHost(backend: HostBackend, inputs: AppendInputs, attributes: AppendAttributes): TensorInfo {
+export function appendOnHost(backend: HostBackend, inputs: SlotAppendInputs, attributes: AppendAttributes): TensorInfo {
   const { format, window, ring, numAttentionHeads, headDim, tokens } = attributes;
   const { layout, dtype, keySlotWords, valueSlotWords, entryWords } = format;
   const sizes = appendSizes(inputs, attributes);
@@ -68,6 +74,7 @@ export function appendOnHost(backend: HostBackend, inputs: AppendInputs, attribu
   const projected = hostFloats(backend, inputs.projected);
   const cache = viewCache(hostWords(backend, inputs.cache));
   const sequences = hostWords(backend, inputs.sequences);
+  const slots = inputs.slots && hostWords(backend, inputs.slots);
   const table = hostFloats(backend, inputs.rotation);
   const latent = layout.keys === 'latent';
   const keyEncoder = latent ? hostFloats(backend, inputs.keyEncoder!) : undefined;
@@ -120,14 +127,20 @@ export function appendOnHost(backend: HostBackend, inputs: AppendInputs, attribu
     }
     const place = ring ? entryOfPosition(position, window) : position - shift;
     const entry = (sequence * sizes.capacity + place) * entryWords;
+    const ownEntry = (slot: number) => {
+      const row = 2 * (sequence * layout.keySlots + slot);
+      return (slots![row]! + position - slots![row + 1]!) * formatOfSlot(format).entryWords;
+    };
     for (let slot = 0; slot < layout.keySlots; slot++) {
-      encodeSlot(cache, entry + slot * keySlotWords, dtype, encoded, slot * layout.keySlotWidth, layout.keySlotWidth);
+      const at = slots ? ownEntry(slot) : entry + slot * keySlotWords;
+      encodeSlot(cache, at, dtype, encoded, slot * layout.keySlotWidth, layout.keySlotWidth);
     }
     const values = entry + layout.keySlots * keySlotWords;
     const valueSource = keySource + sizes.keyWidth;
     for (let slot = 0; slot < layout.valueSlots; slot++) {
       const from = valueSource + slot * layout.valueSlotWidth;
-      encodeSlot(cache, values + slot * valueSlotWords, dtype, projected, from, layout.valueSlotWidth);
+      const at = slots ? ownEntry(slot) + keySlotWords : values + slot * valueSlotWords;
+      encodeSlot(cache, at, dtype, projected, from, layout.valueSlotWidth);
     }
   }
   return queries;

@@ -3,12 +3,12 @@ import { type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { defineFusedKernel } from '../fused-kernel.ts';
 import type { GpuRead, GpuSource } from '../webgpu/program.ts';
 import { runProgram } from '../webgpu/run-program.ts';
-import { formatShape, sequenceStruct } from './cache-format.ts';
-import { type AppendAttributes, type AppendInputs, appendOnHost, appendSizes } from './rotate-and-append-host.ts';
+import { formatShape, sequenceStruct, slotStruct } from './cache-format.ts';
+import { type AppendAttributes, appendOnHost, appendSizes, type SlotAppendInputs } from './rotate-and-append-host.ts';
 import { rotationAt } from './rotation-table.ts';
 import { slotWriter } from './slot-codec-webgpu.ts';
 
-const run = defineFusedKernel<AppendInputs, AppendAttributes>({
+const run = defineFusedKernel<SlotAppendInputs, AppendAttributes>({
   name: 'KvlrRotateAndAppend',
   bytesRead: ({ keyEncoder, queryEncoder }) =>
     4 * [keyEncoder, queryEncoder].reduce((sum, part) => sum + (part ? util.sizeFromShape(part.shape) : 0), 0),
@@ -27,9 +27,11 @@ const run = defineFusedKernel<AppendInputs, AppendAttributes>({
  * is right as it stands; the sinks would move ever farther away. The second variant of a query is therefore rotated for the
  * position that it has in the cache, at most sinks + window - 1 (as StreamingLLM does by rotating keys anew), and read by
  * attention for the sinks alone.
+ *
+ * With `slots` every slot's entries lie by themselves, as many as that slot holds.
  */
 export function rotateAndAppend(
-  inputs: { [Name in keyof AppendInputs]: Tensor },
+  inputs: { [Name in keyof SlotAppendInputs]: Tensor },
   attributes: AppendAttributes,
 ): Tensor {
   return run(inputs, attributes)[0]!;
@@ -38,7 +40,7 @@ export function rotateAndAppend(
 const lanes = 64;
 
 /** One workgroup for each slot and each rotated query head of a row. */
-function appendOnGpu(gpu: WebGPUBackend, inputs: AppendInputs, attributes: AppendAttributes): TensorInfo {
+function appendOnGpu(gpu: WebGPUBackend, inputs: SlotAppendInputs, attributes: AppendAttributes): TensorInfo {
   const { format, window, ring, numAttentionHeads, headDim, tokens } = attributes;
   const { layout } = format;
   const sizes = appendSizes(inputs, attributes);
@@ -51,12 +53,14 @@ function appendOnGpu(gpu: WebGPUBackend, inputs: AppendInputs, attributes: Appen
     reads.push({ name: 'keyEncoder', type: 'f32', tensor: inputs.keyEncoder! });
     reads.push({ name: 'queryEncoder', type: 'f32', tensor: inputs.queryEncoder! });
   }
+  const apart = inputs.slots !== undefined;
+  if (inputs.slots) reads.push({ name: 'slots', type: 'struct Slot', tensor: inputs.slots });
   const slotsAndHeads = layout.keySlots + layout.valueSlots + numAttentionHeads * sizes.variants;
   const [, queries] = runProgram(gpu, {
     name: 'rotate_and_append',
     shape: [
       ...formatShape(format),
-      ...[numAttentionHeads, headDim, sizes.keyWidth, sizes.variants, window.window, window.sinks, ring],
+      ...[numAttentionHeads, headDim, sizes.keyWidth, sizes.variants, window.window, window.sinks, ring, apart],
     ],
     reads,
     writes: [
@@ -69,12 +73,12 @@ function appendOnGpu(gpu: WebGPUBackend, inputs: AppendInputs, attributes: Appen
       { name: 'scale', type: 'f32', value: 1 / Math.sqrt(headDim) },
     ],
     workgroups: [slotsAndHeads, sizes.rows],
-    source: () => appendSource(attributes, sizes),
+    source: () => appendSource(attributes, sizes, apart),
   });
   return queries!;
 }
 
-function appendSource(attributes: AppendAttributes, sizes: ReturnType<typeof appendSizes>): GpuSource {
+function appendSource(attributes: AppendAttributes, sizes: ReturnType<typeof appendSizes>, apart: boolean): GpuSource {
   const { format, window, ring, numAttentionHeads, headDim } = attributes;
   const { layout, dtype, keySlotWords, valueSlotWords, entryWords } = format;
   const { keySlots, keySlotWidth, valueSlots, valueSlotWidth } = layout;
@@ -98,7 +102,8 @@ function appendSource(attributes: AppendAttributes, sizes: ReturnType<typeof app
   ${slotWriter(dtype)}
   ${{ stock: loadStockKey, latent: loadLatentKey, rebuilt: loadRebuiltKey }[layout.keys]}
   ${latent ? writeLatentQuery : writeQuery}
-  ${main}`,
+  ${apart ? slotStruct + ownEntry : ''}
+  ${main(apart)}`,
   };
 }
 
@@ -165,7 +170,14 @@ const writeLatentQuery = `
     }
   }`;
 
-const main = `
+/** WGSL: the first word of a slot's entry for a position. */
+const ownEntry = `
+  fn ownEntry(sequence: i32, slot: i32, position: i32) -> i32 {
+    let own = slots[sequence * keySlots + slot];
+    return (own.first + position - own.shift) * (keySlotWords + valueSlotWords);
+  }`;
+
+const main = (apart: boolean) => `
   @compute @workgroup_size(lanes)
   fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let lane = i32(index);
@@ -197,13 +209,14 @@ const main = `
     if (item < keySlots) {
       loadKey(keys, item, position, lane);
       workgroupBarrier();
-      writeSlot(entry + item * keySlotWords, keySlotWidth, lane);
+      writeSlot(${apart ? 'ownEntry(sequence, item, position)' : 'entry + item * keySlotWords'}, keySlotWidth, lane);
     } else {
       let value = item - keySlots;
       for (var c = lane; c < valueSlotWidth; c += lanes) {
         slot[c] = projected[keys + keyWidth + value * valueSlotWidth + c];
       }
       workgroupBarrier();
-      writeSlot(entry + keySlots * keySlotWords + value * valueSlotWords, valueSlotWidth, lane);
+      let at = ${apart ? 'ownEntry(sequence, value, position) + keySlotWords' : 'entry + keySlots * keySlotWords + value * valueSlotWords'};
+      writeSlot(at, valueSlotWidth, lane);
     }
   }`;

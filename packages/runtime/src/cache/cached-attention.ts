@@ -62,13 +62,9 @@ function refusedOnWebGpu(
   { batch = 1 }: CodedPlace,
 ): [expected: string, received: string] | undefined {
   if (settings === undefined) return ['the backend wasm or cpu, whose host stores them,', 'webgpu'];
-  const { policy } = settings;
   const { keys, values } = builtInCodecs.f16;
   if (codec.keys !== keys || codec.values !== values) {
     return ['f16 under a policy on WebGPU, whose kernels read halves,', 'another codec'];
-  }
-  if (policy.spread !== undefined || policy.countsTokens === true) {
-    return ['a policy on WebGPU by which as many tokens stay in every slot, each for itself,', `"${policy.title}"`];
   }
   return batch > 1 ? ['one sequence under a policy on WebGPU', String(batch)] : undefined;
 }
