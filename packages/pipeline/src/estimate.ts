@@ -11,6 +11,7 @@ import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
 import { alternativesWork } from './stages/alternatives.ts';
+import { samplesTokens } from './stages/samples.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three, nearer where speeds were probed. */
 export interface CompressionEstimate extends ResultHeads {
@@ -40,6 +41,12 @@ const adamSpeed = 40e6;
 const plainSpeed = 1e9;
 /** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
 const momentSpeed = 9e9;
+/** Numbers of weights that are read and unpacked a second. */
+const readSpeed = 80e6;
+/** Speed of tokens one at a time by that of windows on the backend: measured on WASM. */
+const singleShare = 0.5;
+/** Speed of training end to end by that of windows, in native code: measured at 30 million parameters. */
+const distillationShare = 0.6;
 /** Speed of ridge regressions by that of second moments, of which half are mirrored, not computed: measured at widths of 2,048. */
 const solvingShare = 0.3;
 
@@ -73,42 +80,53 @@ export function estimateCompression(
   const { calibration, evaluation } = recipe;
 
   const calibrationTokens = calibration.windows * calibration.windowLength;
+  const readSeconds = size.parameters / readSpeed;
   const statisticsSeconds =
+    readSeconds +
     forward(calibrationTokens, calibration.windowLength) / windowSpeed +
     (calibrationTokens * size.statisticsNumbers) / productSpeed;
   const factorsSeconds = factorOperations(plan) / plainSpeed;
   const predicted = evaluation.windowLength - 1;
   const evaluationSources = new Set(plan.texts.evaluation.map(({ source }) => source)).size;
   const evaluationTokens = evaluationSources * evaluation.windowsPerSource * predicted;
+  // Original, result, and the result before it was rounded.
   const evaluationSeconds =
-    (2 * forward(evaluationTokens, predicted)) / windowSpeed + (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
+    3 * readSeconds +
+    (2 * forward(evaluationTokens, predicted)) / windowSpeed +
+    (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
   const compared = alternativesWork(recipe, countParameters(model), evaluationSources);
-  const comparisonSeconds =
-    forward(compared.tokens, compared.length) * (compared.passes / windowSpeed + compared.codedPasses / speed);
   const measured = recipe.budget.windowLength - 1;
   const measuredTokens = recipe.budget.windows * measured;
   const price = priceOfHeads(shape, plan);
   const student = studentSize(size, price, headWidth);
-  const recovery = estimateRecovery(shape, recipe, student, native);
+  const resolved = resolveRecovery(recipe.recovery);
+  const recovery = estimateRecovery(shape, resolved, student, native);
   const blockSpeed = recovery.isNative ? (probed?.nativeBlocks ?? nativeBlockSpeed) : speed;
+  const recoverySecondsOf = ({ isNative, ofLayers, ofBlocks, moved, solving }: RecoveryEstimate) =>
+    2 * readSeconds +
+    ofLayers / (isNative ? windowSpeed : speed) +
+    ofBlocks / blockSpeed +
+    moved / adamSpeed +
+    solving / solvingShare / (probed?.moments ?? momentSpeed);
+  const refit = compared.refit && estimateRecovery(shape, compared.refit, student, native);
+  const comparisonSeconds =
+    (compared.passes + compared.codedPasses) * readSeconds +
+    forward(compared.tokens, compared.length) * (compared.passes / windowSpeed + compared.codedPasses / speed) +
+    (refit ? recoverySecondsOf(refit) : 0);
   const distillation = estimateDistillation(shape, recipe, student, plan);
   const trainsWhole = !recipe.recovery.distillation?.adapterRank;
-  const distillationSpeed = native && trainsWhole ? trainingSpeed(backend, true) : speed;
+  const nativeDistillation = probed ? distillationShare * windowSpeed : trainingSpeed(backend, true);
+  const distillationSpeed = native && trainsWhole ? nativeDistillation : speed;
+  const written = samplesTokens(evaluationSources);
   const stages = [
     { title: 'statistics', seconds: plan.needsStatistics && !plan.givenStatistics ? statisticsSeconds : 0 },
     { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / windowSpeed) },
     { title: 'factors', seconds: factorsSeconds },
-    {
-      title: 'block reconstruction',
-      seconds:
-        recovery.ofLayers / (recovery.isNative ? windowSpeed : speed) +
-        recovery.ofBlocks / blockSpeed +
-        recovery.moved / adamSpeed +
-        recovery.solving / solvingShare / (probed?.moments ?? momentSpeed),
-    },
+    { title: 'block reconstruction', seconds: resolved ? recoverySecondsOf(recovery) : 0 },
     ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / distillationSpeed }] : []),
     { title: 'evaluation', seconds: evaluationSeconds },
     ...(plan.method ? [{ title: 'comparisons', seconds: comparisonSeconds }] : []),
+    { title: 'report', seconds: written > 0 ? 2 * (readSeconds + forward(written, 0) / (singleShare * speed)) : 0 },
   ];
 
   const statisticsBytes = 8 * size.statisticsNumbers;
@@ -182,8 +200,12 @@ interface RecoveryEstimate {
   diskBytes: number;
 }
 
-function estimateRecovery(shape: DecoderShape, recipe: Recipe, size: ModelSize, native: boolean): RecoveryEstimate {
-  const recovery = resolveRecovery(recipe.recovery);
+function estimateRecovery(
+  shape: DecoderShape,
+  recovery: ReturnType<typeof resolveRecovery>,
+  size: ModelSize,
+  native: boolean,
+): RecoveryEstimate {
   const isNative = native && trainsNatively(shape);
   if (recovery === undefined) return { ofLayers: 0, ofBlocks: 0, isNative, moved: 0, solving: 0, diskBytes: 0 };
   const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;

@@ -72,10 +72,10 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
   // A matrix is read as bytes, as float32, and with its axes exchanged.
   const reading = 10 * sizes.matrix;
   const whole = means.native && 4 * sizes.parameters <= wholeModelBytes;
-  const windows = (tokens: number) =>
-    whole
-      ? threads * 2 * 4 * sizes.parameters + (threads > 1 ? 4 * sizes.parameters : 0)
-      : threads * (deviceBytes(shape, sizes, tokens) + reading) + shared;
+  // Threads copy what they are given once for all of them.
+  const wholeModel = (threads + (threads > 1 ? 1 : 0)) * 4 * sizes.parameters;
+  const windows = (tokens: number, models = 1) =>
+    whole ? models * wholeModel : threads * (deviceBytes(shape, sizes, tokens) + reading) + shared;
   const base = processBytes + (threads > 1 ? 120e6 * threads : 0);
   const memory: Record<string, number> = {};
   // Sums and the statistics that are made of them in each thread; what is merged, and its bytes as they are written.
@@ -108,15 +108,18 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
       8 * outputMoments;
   }
   const distillation = estimateDistillation(shape, recipe, modelSize(model), plan);
-  if (distillation) memory.distillation = base + distillation.bytes;
+  if (distillation) {
+    memory.distillation = base + distillation.bytes + (means.native ? distillation.nativeBytes : 0);
+  }
   const count = plan.texts.evaluation.length;
   if (count > 0) {
     const tokens = evaluation.windowLength - 1;
     const logits = 4 * tokens * shape.vocabSize;
     const head = threads * (8 * sizes.table) + (threads > 1 ? 4 * sizes.table : 0) + 6 * sizes.table;
+    // Whole, original and result lie beside each other; in parts, one part of one of them at a time.
     memory.evaluation =
       base +
-      Math.max(windows(tokens), head) +
+      Math.max(windows(tokens, 2), head) +
       2 * streams(count, tokens) +
       Math.min(keptLogitBytes, count * logits) +
       (2 * threads + 2) * logits;

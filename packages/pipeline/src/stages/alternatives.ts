@@ -100,18 +100,29 @@ function beginnings(windows: readonly EvaluationWindow[]): EvaluationWindow[] {
 
 /**
  * What `measureAlternatives` takes of a model with so many parameters, by recipe: tokens of its windows, how often they pass through a
- * model as in evaluation, and how often through kvlr's own kernels.
+ * model as in evaluation, and how often through kvlr's own kernels; and the refit, where one is made.
  */
 export function alternativesWork(
   { recovery, evaluation }: Pick<Recipe, 'recovery' | 'evaluation'>,
   parameters: number,
   sources: number,
-): { tokens: number; length: number; passes: number; codedPasses: number } {
+): { tokens: number; length: number; passes: number; codedPasses: number; refit: ReturnType<typeof resolveRecovery> } {
   const length = Math.min(evaluation.windowLength, longestWindow) - 1;
   const tokens = sources * Math.min(evaluation.windowsPerSource, windowsPerSource) * length;
   const settings = resolveRecovery(recovery);
-  const passes = 2 + (settings || recovery.distillation ? 1 : 0) + (settings && settings.settings.steps > 0 ? 1 : 0);
-  return { tokens, length, passes, codedPasses: takesCoded(parameters, tokens) ? 2 * codedDtypes.length : 0 };
+  const { training: trainingWindows, heldOut: heldOutWindows } = refitWindows;
+  const isTrained = settings !== undefined && settings.settings.steps > 0;
+  const refit = isTrained
+    ? resolveRecovery({
+        preset: 'refit',
+        trainingWindows,
+        heldOutWindows,
+        windowLength: recovery.windowLength,
+        seed: recovery.seed,
+      })
+    : undefined;
+  const passes = 2 + (settings || recovery.distillation ? 1 : 0) + (isTrained ? 1 : 0);
+  return { tokens, length, passes, codedPasses: takesCoded(parameters, tokens) ? 2 * codedDtypes.length : 0, refit };
 }
 
 function takesCoded(parameters: number, tokens: number): boolean {

@@ -44,23 +44,24 @@ export function evaluateResult(context: RunContext, request: EvaluationStageRequ
     cache: cacheSize(shape, bytesPerElement),
   });
   const inputs = windows.map(({ tokenIds }) => tokenIds.slice(0, -1));
-  return context.cached(stage, (running) => {
+  return context.cached(stage, async (running) => {
     const [first, second] = [running.part(0, 2), running.part(1, 2)];
-    const evaluateBoth = async (baseModel: LogitSource): Promise<Evaluation> => {
+    const evaluateBoth = async (baseModel: LogitSource) => {
       const baseLogits = cachedLogits(baseModel);
       const baseResult = await evaluate({ ...first, ...settingsOf(base), model: baseLogits });
-      const evaluateWritten = async (writtenModel: LogitSource): Promise<Evaluation> => {
+      const evaluateWritten = async (writtenModel: LogitSource) => {
         const against = { base: baseLogits, baseModelId: base.id, compare: runner.compareLogits };
         const result = await evaluate({ ...second, ...settingsOf(written), model: writtenModel, ...against });
-        if (written === exact) return { base: baseResult, result };
-        const difference = await runner.use(exact, inputs.slice(0, 1), (exactModel) =>
-          logitDifference(exactModel, writtenModel, inputs[0]!),
-        );
-        return { base: baseResult, result, rounding: { dtype, ...difference } };
+        const rounded = written === exact ? undefined : await writtenModel.logits(inputs[0]!);
+        return { base: baseResult, result, rounded };
       };
       return runner.use(written, inputs, evaluateWritten, second);
     };
-    return runner.use(base, inputs, evaluateBoth, first);
+    const { rounded, ...evaluation } = await runner.use(base, inputs, evaluateBoth, first);
+    if (rounded === undefined) return evaluation;
+    // A third model would lie beside the two.
+    const unrounded = await runner.use(exact, inputs.slice(0, 1), (model) => model.logits(inputs[0]!));
+    return { ...evaluation, rounding: { dtype, ...logitDifference(unrounded, rounded) } };
   });
 }
 
@@ -78,14 +79,8 @@ export interface LogitDifference {
   relativeToRange: number;
 }
 
-/** How far the logits of two models lie apart on one window. */
-export async function logitDifference(
-  first: LogitSource,
-  second: LogitSource,
-  tokenIds: Int32Array,
-): Promise<LogitDifference> {
-  const expected = await first.logits(tokenIds);
-  const received = await second.logits(tokenIds);
+/** How far logits of two models for one window lie apart. */
+export function logitDifference(expected: Float32Array, received: Float32Array): LogitDifference {
   let maximum = 0;
   let lowest = Number.POSITIVE_INFINITY;
   let highest = Number.NEGATIVE_INFINITY;

@@ -7,6 +7,11 @@ import type { ModelRunner } from '../models/runner.ts';
 /** Tokens of a beginning, tokens that are written behind it, and beginnings. */
 const [promptTokens, newTokens, mostSamples] = [32, 48, 3];
 
+/** Tokens that pass through each of both models for so many sources of text. */
+export function samplesTokens(sources: number): number {
+  return Math.min(sources, mostSamples) * (promptTokens + newTokens);
+}
+
 export interface SamplesRequest {
   base: ModelSource;
   result: ModelSource;

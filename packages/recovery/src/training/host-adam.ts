@@ -23,14 +23,18 @@ export interface AdamConstants {
 
 /** One step of Adam (Kingma and Ba 2015, algorithm 1; decoupled weight decay of Loshchilov and Hutter 2019). */
 export function adamOnHost({ value, mean, square }: HostParameter, gradient: Float32Array, given: AdamConstants): void {
-  const { meanDecay, squareDecay, epsilon, factor, rate, squareCorrection, kept } = given;
+  const { meanDecay, squareDecay, factor, kept } = given;
+  const [meanShare, squareShare] = [1 - meanDecay, 1 - squareDecay];
+  // The root of the correction is taken out of the fraction: a division less for each number.
+  const root = Math.sqrt(given.squareCorrection);
+  const [rate, epsilon] = [given.rate * root, given.epsilon * root];
   for (let place = 0; place < value.length; place++) {
     const slope = factor * gradient[place]!;
-    const nextMean = meanDecay * mean[place]! + (1 - meanDecay) * slope;
-    const nextSquare = squareDecay * square[place]! + (1 - squareDecay) * slope * slope;
+    const nextMean = meanDecay * mean[place]! + meanShare * slope;
+    const nextSquare = squareDecay * square[place]! + squareShare * slope * slope;
     mean[place] = nextMean;
     square[place] = nextSquare;
-    value[place] = kept * value[place]! - (rate * nextMean) / (Math.sqrt(nextSquare / squareCorrection) + epsilon);
+    value[place] = kept * value[place]! - (rate * nextMean) / (Math.sqrt(nextSquare) + epsilon);
   }
 }
 
