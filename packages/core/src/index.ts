@@ -51,19 +51,29 @@ export {
   type SlotShape,
   slotsOfSide,
 } from './cache/cache-codec.ts';
-export type { CachePolicy, HeldTokens, KeptTokens, PolicySettings } from './cache/cache-policy.ts';
+export type {
+  CachePolicy,
+  ChunkFetching,
+  ChunkQuery,
+  HeldTokens,
+  KeptTokens,
+  PolicySettings,
+} from './cache/cache-policy.ts';
 export {
   type CodedCache,
   codecTableBytes,
   codedCacheBytes,
   codedTokens,
   type ExactTokens,
+  fetchedPlaceBytes,
   halfCacheBytes,
   heldTokens,
+  hostCacheBytes,
   meanCodedCacheBytes,
   policyBudget,
   policyTokenBytes,
   policyTokens,
+  slotBytes,
 } from './cache/coded-cache.ts';
 export type { LayerRows, WindowAttention, WindowReader } from './cache/window-reader.ts';
 export { fromBfloat, fromHalf, halfTable, toBfloat, toFiniteHalf, toHalf } from './half-floats.ts';

@@ -47,12 +47,13 @@ export async function printLongContext(
   }
   const report: LongContextReport = {
     title: 'Long contexts',
-    rows: rows.map((row, place) => ({
+    rows: rows.map(({ notes: _, ...row }, place) => ({
       ...row,
       change: place === 0 ? undefined : compareLongContexts(row, rows[0]!),
     })),
     notes: [
       'All rows were asked the same, and changes are paired: probe by probe, text by text. ± is one standard error. Copying: a passage of 24 tokens comes a second time behind the context; without memory of the first time the gain is 0. Needle: by chance 25%.',
+      ...new Set(rows.flatMap(({ notes }) => notes)),
     ],
   };
   context.print(`\n${longContextTerminal(report, context.terminal.styles)}`);

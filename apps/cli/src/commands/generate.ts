@@ -1,4 +1,4 @@
-import { KvlrError } from '@kvlr/core';
+import { hostCacheBytes, KvlrError } from '@kvlr/core';
 import { cacheStatistics, generatedCache, type NamedCache } from '@kvlr/pipeline';
 import { loadCache, openStatistics } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
@@ -42,7 +42,7 @@ interface GenerateOptions extends PackingOptions {
   backend: BackendChoice;
 }
 
-type PromptedOptions = GenerateOptions & { prompt: string };
+type PromptedOptions = GenerateOptions & { prompt: string; named: NamedCache | undefined };
 
 const afterHelp = `
 Examples:
@@ -101,7 +101,7 @@ export function define(command: Command, context: CommandContext): void {
           signal: context.signal,
         });
         try {
-          await generate(model, { ...options, prompt }, context);
+          await generate(model, { ...options, prompt, named }, context);
         } finally {
           await model.dispose();
         }
@@ -150,7 +150,8 @@ async function readPrompt({ readInput }: Terminal): Promise<string> {
 }
 
 async function generate(model: LanguageModel, options: PromptedOptions, context: CommandContext): Promise<void> {
-  const { prompt, chat, maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed } = options;
+  const { prompt, named, chat, maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed } =
+    options;
   const settings = { maxNewTokens, temperature, topK, topP, repetitionPenalty, stop, logprobs, seed };
   const steps: GeneratedText[] = [];
   let text = '';
@@ -168,13 +169,16 @@ async function generate(model: LanguageModel, options: PromptedOptions, context:
   const milliseconds = steps.slice(1).reduce((sum, { timing }) => sum + timing.milliseconds, 0);
   const tokensPerSecond = steps.length > 1 ? (1000 * (steps.length - 1)) / milliseconds : undefined;
   const cacheBytes = last?.cacheBytes ?? 0;
+  const { shape } = model.decoder;
+  const hostBytes = named && last ? hostCacheBytes(shape, named.cache, last.cachedTokens) : 0;
+  const beside = hostBytes > 0 ? ` and ${formatBytes(hostBytes)} in host memory` : '';
   const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
   const { backend } = model.decoder.backend;
   context.terminal.writeError(
-    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use (${options.cache ?? options.cacheDtype}), on ${backend}\n`,
+    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)}${beside} in use (${options.cache ?? options.cacheDtype}), on ${backend}\n`,
   );
   if (last?.finishReason === 'context-full') {
-    const positions = model.decoder.shape.maxPositionEmbeddings;
+    const positions = shape.maxPositionEmbeddings;
     context.terminal.writeError(`The text ends here because the context of ${positions} tokens is full.\n`);
   }
   context.printJson({
@@ -185,6 +189,7 @@ async function generate(model: LanguageModel, options: PromptedOptions, context:
     finishReason: last?.finishReason,
     tokensPerSecond,
     cacheBytes,
+    ...(hostBytes > 0 && { hostCacheBytes: hostBytes }),
     backend,
   });
 }

@@ -1,4 +1,5 @@
 import { type CachePolicy, Registry, type StandardSchema } from '@kvlr/core';
+import { landmarkChunks } from './landmark-chunks.ts';
 import { mergeSimilar } from './merge-similar.ts';
 import { mostAttended, newestFirst } from './most-attended.ts';
 import { mostReconstructing } from './most-reconstructing.ts';
@@ -13,6 +14,7 @@ export const builtInPolicies = {
   razor: retrievalHeads,
   uncomp: spreadByEntropy,
   kvzip: mostReconstructing,
+  shadowkv: landmarkChunks,
 } satisfies Record<string, CachePolicy>;
 
 /** A registry of the built-in policies; with a schema, modules that export a policy can be asked for by path. */

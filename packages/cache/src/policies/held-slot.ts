@@ -1,11 +1,14 @@
 import {
   type CodedCache,
+  fetchedPlaceBytes,
   type HeldTokens,
   type KeptTokens,
   KvlrError,
   type PolicySettings,
   policyTokenBytes,
+  slotBytes,
 } from '@kvlr/core';
+import { HeldChunks } from './held-chunks.ts';
 import { type HeldRows, heldRows } from './held-rows.ts';
 
 /** A coded cache of which a policy lets some tokens stay. */
@@ -33,9 +36,15 @@ export class HeldSlot {
   private attentionSum = new Float32Array(0);
   /** Tokens that each stands for. */
   private counts = new Float32Array(0);
+  /** Of a policy that drops no token, and fetches values. */
+  private readonly chunks: HeldChunks | undefined;
+  /** Tokens whose values may be read, of those that there were when the policy was last asked. */
+  private budget = 0;
 
   constructor(private readonly request: SlotRequest) {
     const { cache, layer, keyWidth, valueWidth } = request;
+    const { fetches, title } = cache.policy.policy;
+    this.chunks = fetches && new HeldChunks(fetches, keyWidth, title);
     this.keys = heldRows(cache.codec.keys, { layer, side: 'keys', width: keyWidth });
     this.values = heldRows(cache.codec.values, { layer, side: 'values', width: valueWidth });
   }
@@ -44,9 +53,25 @@ export class HeldSlot {
     return this.positions.length;
   }
 
+  /** Where values are fetched: of what a device holds, its values among them. */
   get byteLength(): number {
-    const { policy } = this.request.cache.policy;
-    return this.keys.byteLength + this.values.byteLength + policyTokenBytes(policy) * this.tokens;
+    const { cache, valueWidth } = this.request;
+    if (this.chunks === undefined) return this.keys.byteLength + this.values.byteLength + this.bytesBeside;
+    const held = this.budget + this.tokens - this.chunks.settledTokens;
+    const values = slotBytes(cache.codec.values, valueWidth, cache, { settled: this.budget, held });
+    return this.keys.byteLength + this.chunks.byteLength + values + fetchedPlaceBytes * held;
+  }
+
+  /** Bytes in host memory beside them, where values are fetched. */
+  get hostByteLength(): number {
+    const { cache, valueWidth } = this.request;
+    if (this.chunks === undefined) return 0;
+    const settled = this.chunks.settledTokens;
+    return slotBytes(cache.codec.values, valueWidth, cache, { settled, held: settled }) + this.bytesBeside;
+  }
+
+  private get bytesBeside(): number {
+    return policyTokenBytes(this.request.cache.policy.policy) * this.tokens;
   }
 
   /** Adds tokens at positions from `from` on. */
@@ -65,6 +90,11 @@ export class HeldSlot {
   /** Keys and values as attention reads them, and how many tokens each stands for. */
   read(): { keys: Float32Array; values: Float32Array; counts: Float32Array } {
     return { keys: this.keys.read(), values: this.values.read(), counts: this.counts };
+  }
+
+  /** Places that a token's queries, [heads, keyWidth], read of the first `tokens`; undefined for all of them. */
+  placesRead(queries: () => Float32Array, tokens: number): Int32Array | undefined {
+    return this.chunks?.placesRead(queries(), tokens);
   }
 
   /** Counts attention that tokens have had. */
@@ -107,6 +137,10 @@ export class HeldSlot {
     let kept: KeptTokens = { places: Int32Array.from({ length: to - from }, (_, place) => place) };
     if (budget < tokens) kept = asked.budget === 0 ? { places: new Int32Array(0) } : policy.keep(asked);
     requirePlaces(cache.policy, kept, asked);
+    if (this.chunks) {
+      this.settleChunks(this.chunks, kept, Math.min(budget, tokens));
+      return;
+    }
     const places = Int32Array.from([
       ...Array.from({ length: from }, (_, place) => place),
       ...Array.from(kept.places, (place) => from + place),
@@ -132,7 +166,25 @@ export class HeldSlot {
     });
   }
 
+  /** Codes what is to be coded by now; all tokens stay, and those that a policy names as its own on the device. */
+  private settleChunks(chunks: HeldChunks, kept: KeptTokens, budget: number): void {
+    const { cache } = this.request;
+    const { from, to } = this.middleRange();
+    const all = Int32Array.from({ length: this.tokens }, (_, place) => place);
+    this.keys.settle(all, cache);
+    this.values.settle(all, cache);
+    const resident = [
+      ...all.subarray(0, from),
+      ...Array.from(kept.places, (place) => from + place),
+      ...all.subarray(to),
+    ];
+    chunks.settle(this.keys.read(), Int32Array.from(resident), budget);
+    this.budget = budget;
+  }
+
   copyFrom(other: HeldSlot): void {
+    if (other.chunks) this.chunks?.copyFrom(other.chunks);
+    this.budget = other.budget;
     this.keys.copyFrom(other.keys);
     this.values.copyFrom(other.values);
     this.positions = other.positions.slice();

@@ -30,9 +30,17 @@ export class PolicyLayer {
     this.recent = this.slots.map(() => []);
   }
 
-  /** Bytes of what is held, the policy's own included; attention of queries since its last question is not. */
+  /**
+   * Bytes of what is held, the policy's own included; attention of queries since its last question is not. Where values are fetched: of what a
+   * device holds.
+   */
   get byteLength(): number {
     return this.slots.reduce((sum, slot) => sum + slot.byteLength, 0);
+  }
+
+  /** Bytes in host memory beside them, where values are fetched. */
+  get hostByteLength(): number {
+    return this.slots.reduce((sum, slot) => sum + slot.hostByteLength, 0);
   }
 
   /** Adds tokens, and returns the attended values of their queries, [tokens, heads * valueWidth]. */
@@ -95,29 +103,31 @@ export class PolicyLayer {
     const perSlot = heads / slots;
     const sums = new Float32Array(held.tokens);
     const scores = new Float64Array(held.tokens);
+    const everything = Int32Array.from({ length: held.tokens }, (_, place) => place);
     for (let token = from; token < to; token++) {
       const seen = before + token - from + 1;
       const row = new Float32Array(seen);
+      const places = held.placesRead(() => this.queriesOf(slot, step, token), seen) ?? everything.subarray(0, seen);
       for (let head = slot * perSlot; head < (slot + 1) * perSlot; head++) {
         const query = (head * step.tokens + token) * keyWidth;
         let most = Number.NEGATIVE_INFINITY;
-        for (let place = 0; place < seen; place++) {
+        for (const place of places) {
           let score = Math.log(counts[place]!);
           for (let c = 0; c < keyWidth; c++) score += step.queries[query + c]! * keys[place * keyWidth + c]!;
           scores[place] = score;
           if (score > most) most = score;
         }
         let sum = 0;
-        for (let place = 0; place < seen; place++) {
+        for (const place of places) {
           scores[place] = Math.exp(scores[place]! - most);
           sum += scores[place]!;
         }
         const noted = this.greatest?.[slot];
-        for (let place = 0; noted && place < noted.length; place++) {
-          noted[place] = Math.max(noted[place]!, scores[place]! / sum);
+        for (const place of places) {
+          if (noted && place < noted.length) noted[place] = Math.max(noted[place]!, scores[place]! / sum);
         }
         const target = (token * heads + head) * valueWidth;
-        for (let place = 0; place < seen; place++) {
+        for (const place of places) {
           const weight = scores[place]! / sum;
           row[place]! += weight / perSlot;
           for (let c = 0; c < valueWidth; c++) attended[target + c]! += weight * values[place * valueWidth + c]!;
@@ -129,6 +139,18 @@ export class PolicyLayer {
       if (!this.cache.policy.policy.readsAgain) this.recent[slot]!.push(row);
     }
     held.addAttention(sums);
+  }
+
+  /** Queries of one token that read a slot, [heads, keyWidth]. */
+  private queriesOf(slot: number, step: PolicyStep, token: number): Float32Array {
+    const { heads, slots, keyWidth } = this.shape;
+    const perSlot = heads / slots;
+    const result = new Float32Array(perSlot * keyWidth);
+    for (let head = 0; head < perSlot; head++) {
+      const at = ((slot * perSlot + head) * step.tokens + token) * keyWidth;
+      result.set(step.queries.subarray(at, at + keyWidth), head * keyWidth);
+    }
+    return result;
   }
 
   private ask(): void {

@@ -47,7 +47,26 @@ export interface PolicySettings {
   keep: number;
 }
 
-/** Port: which tokens of a cache stay, and which are merged into others. Asked slot by slot, so slots may keep different tokens. */
+/** A slot's queries of one token, and the chunks of which they may read some. */
+export interface ChunkQuery {
+  /** Queries of the slot's heads, rotated and scaled, [heads, keyWidth]. */
+  queries: Float32Array;
+  keyWidth: number;
+  /** Mean of the keys of each chunk whose values are not all on the device, in halves, [chunks, keyWidth]. */
+  landmarks: Float32Array;
+  /** Most chunks that may be read, at least 1 and fewer than there are. */
+  count: number;
+}
+
+/** How values that lie in host memory are chosen, in whole chunks of neighbouring tokens. */
+export interface ChunkFetching {
+  /** Tokens of a chunk: 1, 2, 4, 8, 16 or 32. */
+  chunkTokens: number;
+  /** Places among the chunks that are read, ascending, no more than `count`. Asked for every token. */
+  choose(asked: ChunkQuery): Int32Array;
+}
+
+/** Port: which tokens of a cache stay, which are merged into others, and which are read when they are looked for. Asked slot by slot, so slots may keep different tokens. */
 export interface CachePolicy {
   /** One line for tables and help texts. */
   title: string;
@@ -67,5 +86,10 @@ export interface CachePolicy {
    * of what is asked are those of an even spread.
    */
   spread?(slots: readonly HeldTokens[]): number[];
+  /**
+   * With it no token is dropped: keys and a landmark of each chunk are on the device, values lie in host memory. A query reads the tokens that
+   * `keep` names, whose values never leave the device, those of the chunks that it chooses, as far as the budget goes, and the newest ones.
+   */
+  fetches?: ChunkFetching | undefined;
   keep(held: HeldTokens): KeptTokens;
 }

@@ -26,7 +26,10 @@ export function policyBudget({ keep }: PolicySettings, { first, window }: ExactT
   return Math.min(tokens, Math.max(1, Math.ceil(keep * tokens - 1e-9), first + window));
 }
 
-/** Tokens that a cache holds of a text of `tokens`: with a policy its budget when it was last asked, and what came since. */
+/**
+ * Tokens that attention reads of a text of `tokens`: with a policy its budget when it was last asked, and what came since. A cache holds no others,
+ * but for the keys of a policy that fetches values.
+ */
 export function heldTokens(cache: Pick<CodedCache, 'policy' | keyof ExactTokens>, tokens: number): number {
   if (cache.policy === undefined) return tokens;
   const asked = askedTokens(cache.policy, tokens);
@@ -37,6 +40,9 @@ export function heldTokens(cache: Pick<CodedCache, 'policy' | keyof ExactTokens>
 function askedTokens({ policy }: PolicySettings, tokens: number): number {
   return policy.readsAgain ? tokens : policyTokens * Math.floor(tokens / policyTokens);
 }
+
+/** Bytes of a token's place beside its value, where those on the device are not all. */
+export const fetchedPlaceBytes = 4;
 
 /** Bytes of what a policy must know of a token in a slot to be asked again: its position, the attention that it has had, and its count. */
 export function policyTokenBytes({ countsTokens = false }: Pick<CachePolicy, 'countsTokens'>): number {
@@ -59,7 +65,8 @@ export function codedTokens(
 
 /**
  * Exact bytes of the cache of one sequence of so many tokens: codes, scales, padding, the exact tokens at two bytes a number, and what a
- * policy keeps of each token that it lets stay. Under a policy every slot is coded by itself, when the policy has been asked.
+ * policy keeps of each token that it lets stay. Under a policy every slot is coded by itself, when the policy has been asked. Of one that fetches
+ * values: what is on the device, `hostCacheBytes` has the rest.
  */
 export function codedCacheBytes({ layers }: CachedLayers, cache: CodedCache, tokens: number): number {
   return layers.reduce(
@@ -85,15 +92,57 @@ function layerBytesUnderPolicy(
   cache: CodedCache & { policy: PolicySettings },
   tokens: number,
 ): number {
+  const { policy } = cache.policy;
   const held = heldTokens(cache, tokens);
   const asked = askedTokens(cache.policy, tokens);
   const settled = policyBudget(cache.policy, cache, asked);
-  const coded = asked === 0 ? 0 : Math.max(0, settled - cache.first - cache.window);
-  const ofSides = sides.reduce((sum, side) => {
-    const { slots, width } = slotsOfSide(layout, side);
-    return sum + slots * (cache.codec[side].byteLength({ slots: 1, width }, coded) + 2 * width * (held - coded));
-  }, 0);
-  return ofSides + policyTokenBytes(cache.policy.policy) * layout.keySlots * held;
+  const { keySlots, keySlotWidth } = layout;
+  const valueBytes = settledBytes(layout, 'values', cache, { settled, held });
+  if (policy.fetches === undefined) {
+    const keyBytes = settledBytes(layout, 'keys', cache, { settled, held });
+    return keyBytes + valueBytes + policyTokenBytes(policy) * keySlots * held;
+  }
+  const keyBytes = settledBytes(layout, 'keys', cache, { settled: asked, held: tokens });
+  const landmarks = 2 * keySlotWidth * (asked / policy.fetches.chunkTokens);
+  return keyBytes + valueBytes + keySlots * (landmarks + fetchedPlaceBytes * held);
+}
+
+/** Bytes of one side where every slot holds so many tokens, of which so many were there when the policy was last asked. */
+function settledBytes(
+  layout: LayerCacheLayout,
+  side: CacheSide,
+  cache: CodedCache,
+  { settled, held }: { settled: number; held: number },
+): number {
+  const { slots, width } = slotsOfSide(layout, side);
+  return slots * slotBytes(cache.codec[side], width, cache, { settled, held });
+}
+
+/** The same of one slot: its exact tokens and those since are halves. */
+export function slotBytes(
+  format: SideFormat,
+  width: number,
+  { first, window }: ExactTokens,
+  { settled, held }: { settled: number; held: number },
+): number {
+  const coded = Math.max(0, settled - first - window);
+  return format.byteLength({ slots: 1, width }, coded) + 2 * width * (held - coded);
+}
+
+/**
+ * Exact bytes beside them in host memory, where a policy fetches values: all values that were there when it was last asked, and what it keeps of
+ * each token. 0 for other caches.
+ */
+export function hostCacheBytes({ layers }: CachedLayers, cache: CodedCache, tokens: number): number {
+  const { policy: settings } = cache;
+  if (settings?.policy.fetches === undefined) return 0;
+  const asked = askedTokens(settings, tokens);
+  const beside = policyTokenBytes(settings.policy) * tokens;
+  return layers.reduce(
+    (sum, { cache: layout }) =>
+      sum + settledBytes(layout, 'values', cache, { settled: asked, held: asked }) + beside * layout.keySlots,
+    0,
+  );
 }
 
 /** Tokens over which blocks fill up: the mean over so many lengths does not depend on where a block ends. */

@@ -84,6 +84,9 @@ export const cachePolicySchema = z.looseObject({
   readsAgain: z.boolean().optional(),
   keep: functionSchema<unknown>(),
   spread: functionSchema<unknown>().optional(),
+  fetches: z
+    .looseObject({ chunkTokens: z.literal([1, 2, 4, 8, 16, 32]), choose: functionSchema<unknown>() })
+    .optional(),
 });
 
 /** What the module of a cache codec exports by default. */

@@ -6,7 +6,7 @@ import {
   type LongContextSettings,
   probeLongContext,
 } from '@kvlr/tasks';
-import { taskCacheBytes } from './task-cache.ts';
+import { hostMemoryNotes, taskCacheBytes } from './task-cache.ts';
 import { type AskedModel, askModel } from './task-stage.ts';
 
 export interface LongContextRequest extends AskedModel {
@@ -20,6 +20,8 @@ export interface LongContextRequest extends AskedModel {
 /** What a model with its cache remembers, and the bytes that it takes for it at the longest of the contexts. */
 export interface LongContextEvaluation extends LongContextResult {
   cacheBytes: number;
+  /** What is to be said of these bytes. */
+  notes: string[];
 }
 
 /**
@@ -38,7 +40,11 @@ export async function evaluateLongContext(request: LongContextRequest): Promise<
       const tokens = texts.map(({ text }) => tokenizer.encode(text));
       const result = await probeLongContext(asked, tokenizer, tokens, settings, request);
       const longest = Math.max(...result.cells.map(({ length }) => length));
-      return { ...result, cacheBytes: taskCacheBytes(model.shape, cache, longest) };
+      return {
+        ...result,
+        cacheBytes: taskCacheBytes(model.shape, cache, longest),
+        notes: hostMemoryNotes(model.shape, [{ name: cache.named?.name ?? '', cache }], longest),
+      };
     },
   );
 }

@@ -159,6 +159,19 @@ it('windows leave out a policy that reads texts again, and say so', async () => 
   expect(notes[0]).toMatch(/kvzip.* is left out; .*reads it again/);
 });
 
+it('a policy that leaves values in host memory is measured, and what lies there is said', async () => {
+  const run = await tinyRun();
+  const rows = { title: '', rows: [], notes: [] };
+  const caches = [await resolveCache('f16'), await resolveCache('f16+policy=shadowkv+keep=25%')];
+  const { points, notes } = await compareBytes({ ...run, rows, caches, contexts: [1024] });
+  const [whole, fetching] = points;
+  // All keys, a landmark of an eighth of them, and a quarter of the values: more than half, less than all.
+  expect(fetching!.bytes.at(-1)! / whole!.bytes.at(-1)!).toBeGreaterThan(0.5);
+  expect(fetching!.bytes.at(-1)!).toBeLessThan(whole!.bytes.at(-1)!);
+  expect(fetching!.perplexity.value).toBeGreaterThan(1);
+  expect(notes.at(-1)).toMatch(/shadowkv.*bytes are those on the device.* at 1,024 tokens lie in host memory/);
+});
+
 describe('engines', () => {
   const parse = async (name: string) => (await resolveCache(name)).parts;
 

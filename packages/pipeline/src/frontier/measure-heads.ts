@@ -15,6 +15,7 @@ import type { FrontierPoint } from '@kvlr/report';
 import type { BegunComparison } from '../compare/begin.ts';
 import type { ComparedRow } from '../compare/rows.ts';
 import { compressLayers } from '../compress.ts';
+import { hostMemoryNotes } from '../evaluate/task-cache.ts';
 import { once } from '../models/once.ts';
 import { type PlanRequest, planWithTexts } from '../plan.ts';
 import { describeRecovery } from '../recipe.ts';
@@ -158,7 +159,9 @@ export async function measureHeads(
       };
     });
     stage.detail = `${points.length} points`;
-    return { points, shape, notes };
+    const named = fitting.map((of) => ({ name: `${title}, ${of.name}`, cache: { named: of } }));
+    const ofHost = contexts.flatMap((tokens) => hostMemoryNotes(shape, named, tokens));
+    return { points, shape, notes: [...notes, ...ofHost] };
   });
 }
 

@@ -62,6 +62,9 @@ function refusedOnWebGpu(
   { batch = 1 }: CodedPlace,
 ): [expected: string, received: string] | undefined {
   if (settings === undefined) return ['the backend wasm or cpu, whose host stores them,', 'webgpu'];
+  if (settings.policy.fetches !== undefined) {
+    return ['wasm or cpu for a policy that fetches values amid every layer of a step,', 'webgpu'];
+  }
   const { keys, values } = builtInCodecs.f16;
   if (codec.keys !== keys || codec.values !== values) {
     return ['f16 under a policy on WebGPU, whose kernels read halves,', 'another codec'];

@@ -1,5 +1,5 @@
 import { builtInCodecs, builtInPolicies, windowReader } from '@kvlr/cache';
-import { type CodedCache, codedCacheBytes } from '@kvlr/core';
+import { type CodedCache, codedCacheBytes, hostCacheBytes } from '@kvlr/core';
 import { createTinyModel, differenceByRange, expectKvlrError } from '@kvlr/testkit';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../backends/select-backend.ts';
@@ -88,6 +88,7 @@ describe.each(['cpu', 'wasm'] as const)('a coded cache on %s', (backend) => {
         const received = await logitsOf(model, held);
         expect(differenceByRange(received, expected.slice(-source.shape.vocabSize))).toBeLessThan(1e-3);
         expect(held.byteLength).toBe(codedCacheBytes(source.shape, cache, ids.length));
+        expect(held.hostByteLength).toBe(hostCacheBytes(source.shape, cache, ids.length));
         expect(held.bytesOfLength(ids.length)).toBe(held.byteLength);
         const copy = held.fork();
         expect(await model.extend(copy, [5])).toEqual(await model.extend(held, [5]));

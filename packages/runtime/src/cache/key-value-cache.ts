@@ -112,6 +112,14 @@ export class KeyValueCache {
     return cacheBytes(this.shape, { ...this.settings, capacity: this.capacity });
   }
 
+  /**
+   * Bytes in host memory that do not count as the cache's: of a policy that leaves values there and fetches some, `shadowkv`; else 0. On wasm and
+   * cpu both are memory of the host, and `byteLength` is what a device would hold.
+   */
+  get hostByteLength(): number {
+    return this.coded instanceof PolicyStore ? this.coded.hostByteLength : 0;
+  }
+
   /** Bytes of the tokens that are held. */
   get usedBytes(): number {
     if (this.coded) return this.coded.byteLength + (this.onDevice?.pendingBytes ?? 0);

@@ -26,6 +26,11 @@ export class PolicyStore {
     return this.layers.flat().reduce((sum, layer) => sum + layer.byteLength, 0);
   }
 
+  /** Bytes in host memory beside them, of a policy that fetches values: core's `hostCacheBytes`. */
+  get hostByteLength(): number {
+    return this.layers.flat().reduce((sum, layer) => sum + layer.hostByteLength, 0);
+  }
+
   clear(): void {
     this.layers = this.allocate();
   }
