@@ -4,7 +4,7 @@ export { type FittedSide, fitSide } from './codecs/klt.ts';
 export { type GaussianLevels, gaussianLevels, nearestLevel } from './numbers/gaussian-levels.ts';
 export { hadamard, hadamardSize } from './numbers/hadamard.ts';
 export { builtInPolicies, policyRegistry } from './policies/cache-policies.ts';
-export type { PolicyCache } from './policies/held-slot.ts';
+export type { PolicyCache, SlotReads } from './policies/held-slot.ts';
 export { PolicyLayer, type PolicyLayerShape, type PolicyStep } from './policies/policy-layer.ts';
 export { type RowSamples, type RowSamplesRequest, rowSampler } from './row-samples.ts';
 export { rotationPartners, type SideStatisticsRequest, sideStatistics } from './side-statistics.ts';

@@ -17,6 +17,7 @@ export {
   type SequenceRow,
   type SlotRow,
 } from './cache/cache-format.ts';
+export { type CopiedWords, copyRows } from './cache/copy-rows.ts';
 export { type CopyRun, copyEntries, readEntries } from './cache/move-entries.ts';
 export { rotateAndAppend } from './cache/rotate-and-append.ts';
 export type { AppendAttributes } from './cache/rotate-and-append-host.ts';

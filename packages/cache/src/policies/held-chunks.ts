@@ -28,6 +28,16 @@ export class HeldChunks {
     return 2 * this.width * this.chunks;
   }
 
+  /** Whether the value of a token never leaves the device. */
+  isResident(place: number): boolean {
+    return this.resident[place] === 1;
+  }
+
+  /** Places of these tokens, ascending. */
+  get residents(): Int32Array {
+    return Int32Array.from({ length: this.settled }, (_, place) => place).filter((place) => this.isResident(place));
+  }
+
   /**
    * Takes over the keys of all tokens, [tokens, width].
    *

@@ -46,6 +46,25 @@ export class HeldRows {
     return rows;
   }
 
+  /** Rows of these places, [places, width]. */
+  readAt(places: Int32Array): Float32Array {
+    const { width, tokenBytes } = this;
+    const halves = halfTable();
+    const first = this.first.length / width;
+    const coded = this.codes.length / tokenBytes;
+    const rows = new Float32Array(places.length * width);
+    places.forEach((place, i) => {
+      if (place >= first && place < first + coded) {
+        const at = (place - first) * tokenBytes;
+        rows.set(this.codec.decode(this.codes.subarray(at, at + tokenBytes), 1), i * width);
+        return;
+      }
+      const [from, row] = place < first ? [this.first, place] : [this.newest, place - first - coded];
+      for (let c = 0; c < width; c++) rows[i * width + c] = halves[from[row * width + c]!]!;
+    });
+    return rows;
+  }
+
   /**
    * Lets the tokens at these places stay, ascending, and codes all of them but the exact ones. Codes that stay are not coded again.
    *

@@ -28,6 +28,15 @@ export interface SeenAttention {
   queries: number;
 }
 
+/** What a slot reads for one token, of those that there were when the policy was last asked. */
+export interface SlotReads {
+  /** Tokens whose values are on the device, and those whose values are fetched. */
+  resident: Int32Array;
+  fetched: Int32Array;
+  /** Values of the fetched ones, [tokens, valueWidth]. */
+  values: Float32Array;
+}
+
 /** What one KV slot holds under a policy: rows in their codes, and of each token what the policy may ask. */
 export class HeldSlot {
   private readonly keys: HeldRows;
@@ -70,6 +79,11 @@ export class HeldSlot {
     return slotBytes(cache.codec.values, valueWidth, cache, { settled, held: settled }) + this.bytesBeside;
   }
 
+  /** Bytes of all that is in memory here, whatever a device would hold of it. */
+  get storedByteLength(): number {
+    return this.keys.byteLength + this.values.byteLength + (this.chunks?.byteLength ?? 0) + this.bytesBeside;
+  }
+
   private get bytesBeside(): number {
     return policyTokenBytes(this.request.cache.policy.policy) * this.tokens;
   }
@@ -95,6 +109,24 @@ export class HeldSlot {
   /** Places that a token's queries, [heads, keyWidth], read of the first `tokens`; undefined for all of them. */
   placesRead(queries: () => Float32Array, tokens: number): Int32Array | undefined {
     return this.chunks?.placesRead(queries(), tokens);
+  }
+
+  /** What a token's queries, [heads, keyWidth], read of the tokens that there were when the policy was last asked, where values are fetched. */
+  readsOf(queries: Float32Array): SlotReads {
+    const { chunks } = this;
+    const read = chunks?.placesRead(queries, chunks.settledTokens) ?? new Int32Array(0);
+    const fetched = read.filter((place) => !chunks?.isResident(place));
+    return {
+      resident: read.filter((place) => chunks?.isResident(place)),
+      fetched,
+      values: this.values.readAt(fetched),
+    };
+  }
+
+  /** Tokens whose values never leave the device, where values are fetched, and these values, [places, valueWidth]. */
+  residentValues(): { places: Int32Array; values: Float32Array } {
+    const places = this.chunks?.residents ?? new Int32Array(0);
+    return { places, values: this.values.readAt(places) };
   }
 
   /** Counts attention that tokens have had. */

@@ -1,5 +1,5 @@
 import { KvlrError, policyBudget, policyTokens, type WindowAttention } from '@kvlr/core';
-import { HeldSlot, type PolicyCache, type SeenAttention } from './held-slot.ts';
+import { HeldSlot, type PolicyCache, type SeenAttention, type SlotReads } from './held-slot.ts';
 import { spreadBudget } from './spread-budget.ts';
 
 /** What a layer's attention is: query head h of H reads slot floor(h * slots / H). */
@@ -62,6 +62,22 @@ export class PolicyLayer {
   /** What each slot holds, as attention reads it, and how many tokens each of its tokens stands for. */
   slotRows(): { keys: Float32Array; values: Float32Array; counts: Float32Array }[] {
     return this.slots.map((slot) => slot.read());
+  }
+
+  /** Bytes of all that is in memory here, whatever a device would hold of it. */
+  get storedByteLength(): number {
+    return this.slots.reduce((sum, slot) => sum + slot.storedByteLength, 0);
+  }
+
+  /** What each slot reads for the queries of one token, [heads, keyWidth], where values are fetched. */
+  readsOf(queries: Float32Array): SlotReads[] {
+    const size = queries.length / this.slots.length;
+    return this.slots.map((slot, place) => slot.readsOf(queries.subarray(place * size, (place + 1) * size)));
+  }
+
+  /** By slot: tokens whose values never leave the device, where values are fetched. */
+  residentValues(): { places: Int32Array; values: Float32Array }[] {
+    return this.slots.map((slot) => slot.residentValues());
   }
 
   /** Notes from now on the greatest attention that each of the tokens held now has. */

@@ -76,18 +76,23 @@ const sideFormatSchema = z.looseObject({
 });
 
 /** What the module of a cache policy exports by default. */
-export const cachePolicySchema = z.looseObject({
-  title: z.string().min(1),
-  source: z.string().optional(),
-  observedQueries: z.int().min(0).max(32),
-  countsTokens: z.boolean().optional(),
-  readsAgain: z.boolean().optional(),
-  keep: functionSchema<unknown>(),
-  spread: functionSchema<unknown>().optional(),
-  fetches: z
-    .looseObject({ chunkTokens: z.literal([1, 2, 4, 8, 16, 32]), choose: functionSchema<unknown>() })
-    .optional(),
-});
+export const cachePolicySchema = z
+  .looseObject({
+    title: z.string().min(1),
+    source: z.string().optional(),
+    observedQueries: z.int().min(0).max(32),
+    countsTokens: z.boolean().optional(),
+    readsAgain: z.boolean().optional(),
+    keep: functionSchema<unknown>(),
+    spread: functionSchema<unknown>().optional(),
+    fetches: z
+      .looseObject({ chunkTokens: z.literal([1, 2, 4, 8, 16, 32]), choose: functionSchema<unknown>() })
+      .optional(),
+  })
+  .refine(({ readsAgain, fetches }) => !(readsAgain && fetches), {
+    error:
+      'expected readsAgain or fetches, got both: what reads texts again drops tokens, and what fetches values drops none',
+  });
 
 /** What the module of a cache codec exports by default. */
 export const cacheCodecSchema = z.looseObject({

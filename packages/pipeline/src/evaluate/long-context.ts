@@ -6,7 +6,8 @@ import {
   type LongContextSettings,
   probeLongContext,
 } from '@kvlr/tasks';
-import { hostMemoryNotes, taskCacheBytes } from './task-cache.ts';
+import { hostMemoryNotes } from '../frontier/host-memory-note.ts';
+import { taskCacheBytes } from './task-cache.ts';
 import { type AskedModel, askModel } from './task-stage.ts';
 
 export interface LongContextRequest extends AskedModel {
@@ -43,7 +44,7 @@ export async function evaluateLongContext(request: LongContextRequest): Promise<
       return {
         ...result,
         cacheBytes: taskCacheBytes(model.shape, cache, longest),
-        notes: hostMemoryNotes(model.shape, [{ name: cache.named?.name ?? '', cache }], longest),
+        notes: hostMemoryNotes(model.shape, cache.named, longest),
       };
     },
   );

@@ -1,5 +1,4 @@
-import { codedCacheBytes, codedCacheSize, type DecoderShape, hostCacheBytes } from '@kvlr/core';
-import { formatBytes, formatCount } from '@kvlr/report';
+import { codedCacheBytes, codedCacheSize, type DecoderShape } from '@kvlr/core';
 import type { CacheSettings } from '@kvlr/runtime';
 import type { FittedStatistics } from '../frontier/cache-statistics.ts';
 import type { NamedCache } from '../frontier/caches.ts';
@@ -18,22 +17,6 @@ export function taskCacheBytes(shape: DecoderShape, cache: TaskCache, tokens: nu
   if (named !== undefined) return codedCacheBytes(shape, named.cache, tokens);
   const kept = window === undefined ? tokens : Math.min(tokens, window + sinks);
   return kept * codedCacheSize(shape, dtype).bytesPerToken;
-}
-
-/** Notes on caches by name that count what is on a device, and leave values in host memory besides. */
-export function hostMemoryNotes(
-  shape: DecoderShape,
-  caches: readonly { name: string; cache: TaskCache }[],
-  tokens: number,
-): string[] {
-  return caches.flatMap(({ name, cache: { named } }) => {
-    const bytes = named === undefined ? 0 : hostCacheBytes(shape, named.cache, tokens);
-    if (bytes === 0) return [];
-    const held = `${formatBytes(bytes)} at ${formatCount(tokens)} tokens`;
-    return [
-      `${name}: bytes are those on the device. ${held} lie in host memory besides, from where values are fetched.`,
-    ];
-  });
 }
 
 /** What results say of a cache. */

@@ -1,7 +1,8 @@
 import type { DecoderShape } from '@kvlr/core';
 import type { TaskCondition, TaskDisagreement, TaskReport, TaskRow } from '@kvlr/report';
 import { comparePaired, metricsOf, partsOf, type TaskAnswer, type TaskPrompt, type TaskResult } from '@kvlr/tasks';
-import { hostMemoryNotes, type TaskCache, taskCacheBytes } from './task-cache.ts';
+import { hostMemoryNotes } from '../frontier/host-memory-note.ts';
+import { type TaskCache, taskCacheBytes } from './task-cache.ts';
 
 /** What one model, with its cache kept in one way, made of some tasks. */
 export interface TaskEvaluation {
@@ -38,7 +39,7 @@ export function taskReport(evaluations: readonly TaskEvaluation[], limit: number
         ? [`Only the first ${limit} documents of each task were asked about: for trying things out, not for results.`]
         : []),
       ...(evaluations.length > 1 ? [`Differences are from ${first.name}, paired over documents.`] : []),
-      ...evaluations.flatMap(({ shape, ...asked }) => hostMemoryNotes(shape, [asked], reportedContext)),
+      ...evaluations.flatMap(({ name, shape, cache }) => hostMemoryNotes(shape, cache.named, reportedContext, name)),
       'Prompts, scores and standard errors of means are those of lm-evaluation-harness; perplexities have theirs by the delta method.',
     ],
   };

@@ -169,7 +169,7 @@ it('a policy that leaves values in host memory is measured, and what lies there 
   expect(fetching!.bytes.at(-1)! / whole!.bytes.at(-1)!).toBeGreaterThan(0.5);
   expect(fetching!.bytes.at(-1)!).toBeLessThan(whole!.bytes.at(-1)!);
   expect(fetching!.perplexity.value).toBeGreaterThan(1);
-  expect(notes.at(-1)).toMatch(/shadowkv.*bytes are those on the device.* at 1,024 tokens lie in host memory/);
+  expect(notes.at(-1)).toMatch(/shadowkv.*bytes are those on the device.* at \d+ tokens lie in host memory/);
 });
 
 describe('engines', () => {

@@ -15,7 +15,6 @@ import type { FrontierPoint } from '@kvlr/report';
 import type { BegunComparison } from '../compare/begin.ts';
 import type { ComparedRow } from '../compare/rows.ts';
 import { compressLayers } from '../compress.ts';
-import { hostMemoryNotes } from '../evaluate/task-cache.ts';
 import { once } from '../models/once.ts';
 import { type PlanRequest, planWithTexts } from '../plan.ts';
 import { describeRecovery } from '../recipe.ts';
@@ -27,6 +26,7 @@ import { sampleWindows } from '../stages/statistics.ts';
 import { type LayerStatisticsOf, needsStatistics, readerKnowledge } from './cache-statistics.ts';
 import type { NamedCache } from './caches.ts';
 import { enginesWith } from './engines.ts';
+import { hostMemoryNotes } from './host-memory-note.ts';
 import { timeCaches } from './time-caches.ts';
 
 /** Raised when codecs or windows are read another way: what was measured before is measured again. */
@@ -159,8 +159,7 @@ export async function measureHeads(
       };
     });
     stage.detail = `${points.length} points`;
-    const named = fitting.map((of) => ({ name: `${title}, ${of.name}`, cache: { named: of } }));
-    const ofHost = contexts.flatMap((tokens) => hostMemoryNotes(shape, named, tokens));
+    const ofHost = fitting.flatMap((of) => hostMemoryNotes(shape, of, contexts[0]!, `${title}, ${of.name}`));
     return { points, shape, notes: [...notes, ...ofHost] };
   });
 }

@@ -3,6 +3,7 @@ import { type CodedCache, type DecoderShape, hasBlocks, KvlrError } from '@kvlr/
 import { frequenciesGoByLength } from '@kvlr/rope';
 import { concat, mul, reshape, slice, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { type HeadRows, keysOfCache, queryHeads, rebuildKeys, scoresOf, weigh } from '../blocks/attention-block.ts';
+import { fusedKernelsFit } from '../blocks/fused-kernels-fit.ts';
 import { type Rotation, rotate } from '../blocks/sequence-context.ts';
 import type { TensorsByRole } from '../blocks/weights.ts';
 import type { CacheStatistics } from './cache-settings.ts';
@@ -38,7 +39,7 @@ export function requireCodedFits(shape: DecoderShape, cache: CodedCache, place: 
   const { backend, statistics } = place;
   const refused =
     backend === 'webgpu'
-      ? refusedOnWebGpu(cache, place)
+      ? refusedOnWebGpu(shape, cache, place)
       : statistics === undefined && (codec.keys.needsStatistics || codec.values.needsStatistics)
         ? ['statistics of calibration text, which the codec is fitted to,', 'none']
         : undefined;
@@ -58,16 +59,17 @@ export function requireCodedFits(shape: DecoderShape, cache: CodedCache, place: 
 }
 
 function refusedOnWebGpu(
+  shape: DecoderShape,
   { codec, policy: settings }: CodedCache,
   { batch = 1 }: CodedPlace,
 ): [expected: string, received: string] | undefined {
   if (settings === undefined) return ['the backend wasm or cpu, whose host stores them,', 'webgpu'];
-  if (settings.policy.fetches !== undefined) {
-    return ['wasm or cpu for a policy that fetches values amid every layer of a step,', 'webgpu'];
-  }
   const { keys, values } = builtInCodecs.f16;
   if (codec.keys !== keys || codec.values !== values) {
     return ['f16 under a policy on WebGPU, whose kernels read halves,', 'another codec'];
+  }
+  if (settings.policy.fetches !== undefined && !fusedKernelsFit(shape)) {
+    return ['a decoder of the fused kernels alone for a policy that fetches values on WebGPU', 'another'];
   }
   return batch > 1 ? ['one sequence under a policy on WebGPU', String(batch)] : undefined;
 }

@@ -3,6 +3,7 @@ import type { DecoderShape } from '@kvlr/core';
 import { type CacheFormat, prefillAttention, rotateAndAppend } from '@kvlr/kernels';
 import { concat, type Rank, slice, type Tensor, type Tensor2D, tensor2d, tensor3d, zeros } from '@tensorflow/tfjs-core';
 import type { CodedStore } from './coded-store.ts';
+import { DeviceFetching, requireWaiting } from './device-fetching.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
 import { PolicyStore } from './policy-store.ts';
 import { tensorOfRows } from './rows-tensor.ts';
@@ -20,6 +21,7 @@ export function codedAttention(
   tokens: number,
 ): { attend(layer: number, projected: Tensor2D, rotation: Tensor): Tensor2D } {
   const { shape, lengths, onDevice } = cache;
+  if (onDevice instanceof DeviceFetching) return { attend: requireWaiting };
   if (onDevice) {
     const step = { length: lengths[0]!, count: added[0]! };
     return { attend: (layer, projected, rotation) => onDevice.attend(layer, projected, rotation, step) };

@@ -89,9 +89,8 @@ describe('a policy on WebGPU', () => {
     240_000,
   );
 
-  it('is refused by name for codes, for values in host memory, and for several texts', () => {
+  it('is refused by name for codes, and for several texts', () => {
     const refused: [CodedCache, number, RegExp][] = [
-      [under('shadowkv'), 1, /wasm or cpu for a policy that fetches values/],
       [under('snapkv', 'int8'), 1, /f16 under a policy on WebGPU/],
       [under('snapkv'), 2, /one sequence under a policy on WebGPU, got 2|one sequence under a policy on WebGPU/],
     ];

@@ -22,6 +22,7 @@ import {
 } from './cache-settings.ts';
 import { allocateCacheTensor, type CachePart, copyPlaces, disposeLayer, type LayerTensors } from './cache-tensors.ts';
 import { CodedStore } from './coded-store.ts';
+import { DeviceFetching } from './device-fetching.ts';
 import { DevicePolicy } from './device-policy.ts';
 import { PolicyStore } from './policy-store.ts';
 
@@ -40,8 +41,8 @@ export class KeyValueCache {
   packedBlocks: number[];
   /** What is held in the codes of a codec, in place of tensors. */
   readonly coded: CodedStore | PolicyStore | undefined;
-  /** On WebGPU: the entries of what a policy lets stay. */
-  readonly onDevice: DevicePolicy | undefined;
+  /** On WebGPU: the entries of what a policy lets stay, or fetches. */
+  readonly onDevice: DevicePolicy | DeviceFetching | undefined;
   private layers: LayerTensors[];
   /** Of formats in fitted bases. */
   private readonly tables: (Tensor1D | undefined)[];
@@ -59,9 +60,7 @@ export class KeyValueCache {
     this.places = capacity ?? pageTokens;
     this.coded = this.settings.coded && codedStore(shape, this.settings.coded, batch, statistics);
     this.onDevice =
-      this.coded instanceof PolicyStore && getBackend() === 'webgpu'
-        ? new DevicePolicy(shape, policyFormats(shape), this.coded)
-        : undefined;
+      this.coded instanceof PolicyStore && getBackend() === 'webgpu' ? onDevice(shape, this.coded) : undefined;
     this.layers = this.allocate();
     this.tables = this.formats.map(({ blocks }) =>
       blocks?.kind === 'adapted' ? tensor1d(blocks.tables, 'int32') : undefined,
@@ -105,19 +104,21 @@ export class KeyValueCache {
 
   /**
    * Bytes of device memory, exactly: core's `cacheBytes` of these settings, capacity and batch. Of a coded cache the bytes of what is held,
-   * on the host: core's `codedCacheBytes`; under a policy on WebGPU those on the device besides.
+   * on the host: core's `codedCacheBytes`; under a policy on WebGPU those on the device besides, or alone where it fetches values.
    */
   get byteLength(): number {
+    if (this.onDevice instanceof DeviceFetching) return this.onDevice.byteLength;
     if (this.coded) return this.coded.byteLength + (this.onDevice?.byteLength ?? 0);
     return cacheBytes(this.shape, { ...this.settings, capacity: this.capacity });
   }
 
   /**
    * Bytes in host memory that do not count as the cache's: of a policy that leaves values there and fetches some, `shadowkv`; else 0. On wasm and
-   * cpu both are memory of the host, and `byteLength` is what a device would hold.
+   * cpu both are memory of the host, and `byteLength` is what a device would hold; on WebGPU the host has a copy of the keys, which counts.
    */
   get hostByteLength(): number {
-    return this.coded instanceof PolicyStore ? this.coded.hostByteLength : 0;
+    if (!(this.coded instanceof PolicyStore)) return 0;
+    return this.onDevice instanceof DeviceFetching ? this.coded.storedByteLength : this.coded.hostByteLength;
   }
 
   /** Bytes of the tokens that are held. */
@@ -244,7 +245,8 @@ export class KeyValueCache {
     copy.copyFrom(this.layers, false);
     if (this.coded instanceof CodedStore) (copy.coded as CodedStore).copyFrom(this.coded);
     if (this.coded instanceof PolicyStore) (copy.coded as PolicyStore).copyFrom(this.coded);
-    if (this.onDevice) copy.onDevice!.copyFrom(this.onDevice);
+    if (this.onDevice instanceof DevicePolicy) (copy.onDevice as DevicePolicy).copyFrom(this.onDevice);
+    if (this.onDevice instanceof DeviceFetching) (copy.onDevice as DeviceFetching).copyFrom(this.onDevice);
     return copy;
   }
 
@@ -323,6 +325,13 @@ export class KeyValueCache {
       ...(blocks === undefined ? [] : [{ words: blocks.words, counts: this.packedBlocks }]),
     ];
   }
+}
+
+function onDevice(shape: DecoderShape, store: PolicyStore): DevicePolicy | DeviceFetching {
+  const formats = policyFormats(shape);
+  return store.cache.policy.policy.fetches === undefined
+    ? new DevicePolicy(shape, formats, store)
+    : new DeviceFetching(shape, formats, store);
 }
 
 /** Halves, whatever dtype there would be without a policy. */

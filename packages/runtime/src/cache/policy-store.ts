@@ -31,6 +31,11 @@ export class PolicyStore {
     return this.layers.flat().reduce((sum, layer) => sum + layer.hostByteLength, 0);
   }
 
+  /** Bytes of all that is in host memory, whatever a device would hold of it. */
+  get storedByteLength(): number {
+    return this.layers.flat().reduce((sum, layer) => sum + layer.storedByteLength, 0);
+  }
+
   clear(): void {
     this.layers = this.allocate();
   }

@@ -9,8 +9,8 @@ const UNREAD = -1;
 
 export type SampledToken = Pick<GeneratedToken, 'tokenId' | 'logprob'>;
 
-/** One token's step on the device: logits [1, vocabSize] after the token of this id, int32 [1]. */
-export type DeviceStep = (cache: KeyValueCache, ids: Tensor) => Tensor2D;
+/** One token's step on the device: logits [1, vocabSize] after the token of this id, int32 [1]; some caches let it wait for the host. */
+export type DeviceStep = (cache: KeyValueCache, ids: Tensor) => Tensor2D | Promise<Tensor2D>;
 
 /** One text in the making. */
 export interface TextInTheMaking {
@@ -63,7 +63,7 @@ export class TokenSampler implements TextInTheMaking {
   private async next(): Promise<void> {
     if (this.logits === undefined) {
       this.cache.reserve(1);
-      this.logits = this.step(this.cache, this.newest!);
+      this.logits = await this.step(this.cache, this.newest!);
       this.cache.advance([[UNREAD]]);
       await this.cache.settle();
     }

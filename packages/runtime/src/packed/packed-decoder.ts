@@ -9,11 +9,13 @@ import {
   sampleTokens,
 } from '@kvlr/kernels';
 import { concat, gather, getBackend, slice, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { fusedKernelsFit } from '../blocks/fused-kernels-fit.ts';
 import { download, downloadTaps, readOut, streamOfRows, type WindowRunner } from '../blocks/stock-decoder.ts';
 import { type CacheSettings, resolveCacheSettings } from '../cache/cache-settings.ts';
 import { beginCacheStep, type CacheStep } from '../cache/cache-step.ts';
+import { DeviceFetching } from '../cache/device-fetching.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
-import { type FusedCacheStep, fusedKernelsFit, runPackedLayer, streamAfterLayer } from './packed-layer.ts';
+import { type FusedCacheStep, runPackedLayer, runWaitingLayer, streamAfterLayer } from './packed-layer.ts';
 import { disposePackedWeights, type PackedWeights } from './packed-weights.ts';
 
 /** Tokens of a prompt that are run at once. */
@@ -37,7 +39,8 @@ export class PackedDecoder implements WindowRunner {
   }
 
   /** Logits of one new token of every sequence, [batch, vocabSize], from ids on the device. The cache counts them with `advance`. */
-  stepOnDevice(cache: KeyValueCache, ids: Tensor): Tensor2D {
+  stepOnDevice(cache: KeyValueCache, ids: Tensor): Tensor2D | Promise<Tensor2D> {
+    if (cache.onDevice instanceof DeviceFetching) return this.readingStep(cache, cache.onDevice, ids);
     return tidy(() => {
       const stream = this.runLayers(cache, ids, Array(cache.batch).fill(1), 1);
       return this.readOut(stream);
@@ -72,7 +75,7 @@ export class PackedDecoder implements WindowRunner {
         if (start > 0) await pause();
         const end = start + (cache.onDevice?.room ?? PREFILL_TOKENS);
         const parts = added.map((ids) => ids.slice(start, end));
-        const rows = this.extendByPart(cache, added, parts, start);
+        const rows = await this.extendByPart(cache, added, parts, start);
         if (rows !== undefined) lastRows.push(rows);
         await cache.settle();
         start = end;
@@ -102,12 +105,9 @@ export class PackedDecoder implements WindowRunner {
         const part = ids.slice(start, start + (cache.onDevice?.room ?? partTokens));
         const rows = rowsOfPart(part.length);
         const padded = tensor1d([...part, ...Array(rows - part.length).fill(0)], 'int32');
-        parts.push(
-          tidy(() => {
-            const stream = this.runLayers(cache, padded, [part.length], rows);
-            return this.readOut(slice(stream, [0, 0], [part.length, this.shape.hiddenSize]));
-          }),
-        );
+        const stream = await this.streamOf(cache, padded, [part.length], rows);
+        parts.push(tidy(() => this.readOut(slice(stream, [0, 0], [part.length, this.shape.hiddenSize]))));
+        stream.dispose();
         padded.dispose();
         cache.advance([part]);
         await cache.settle();
@@ -167,24 +167,27 @@ export class PackedDecoder implements WindowRunner {
   }
 
   /** Runs parts of equal place in their prompts; the rows of those sequences that end in it, if any do. */
-  private extendByPart(
+  private async extendByPart(
     cache: KeyValueCache,
     added: readonly (readonly number[])[],
     parts: readonly (readonly number[])[],
     start: number,
-  ): Tensor2D | undefined {
+  ): Promise<Tensor2D | undefined> {
     const tokens = rowsOfPart(Math.max(...parts.map((ids) => ids.length)));
     const padded = parts.flatMap((ids) => [...ids, ...Array(tokens - ids.length).fill(0)]);
     const counts = parts.map((ids) => ids.length);
     const ended = counts.flatMap((count, sequence) =>
       count > 0 && start + count === added[sequence]!.length ? [sequence * tokens + count - 1] : [],
     );
+    const ids = tensor1d(padded, 'int32');
+    const stream = await this.streamOf(cache, ids, counts, tokens);
+    ids.dispose();
     const [rows] = tidy(() => {
-      const stream = this.runLayers(cache, tensor1d(padded, 'int32'), counts, tokens);
       if (ended.length === 0) return [];
       if (ended.length === 1) return [slice(stream, [ended[0]!, 0], [1, this.shape.hiddenSize])];
       return [gather(stream, tensor1d(ended, 'int32'))];
     });
+    stream.dispose();
     cache.advance(parts);
     return rows;
   }
@@ -195,6 +198,43 @@ export class PackedDecoder implements WindowRunner {
     const ended = [...added.keys()].sort((a, b) => partOf[a]! - partOf[b]! || a - b);
     const order = [...added.keys()].map((sequence) => ended.indexOf(sequence));
     return order.every((place, sequence) => place === sequence) ? undefined : order;
+  }
+
+  /** The stream after all layers, [batch * tokens, hiddenSize], which the caller disposes. */
+  private async streamOf(
+    cache: KeyValueCache,
+    ids: Tensor,
+    added: readonly number[],
+    tokens: number,
+  ): Promise<Tensor2D> {
+    if (cache.onDevice instanceof DeviceFetching) return this.runWaiting(cache, cache.onDevice, ids, added[0]!);
+    return tidy(() => this.runLayers(cache, ids, added, tokens));
+  }
+
+  private async readingStep(cache: KeyValueCache, fetching: DeviceFetching, ids: Tensor): Promise<Tensor2D> {
+    const stream = await this.runWaiting(cache, fetching, ids, 1);
+    const logits = tidy(() => this.readOut(stream));
+    stream.dispose();
+    return logits;
+  }
+
+  /** The stream after all layers of which each waits for the host, [tokens, hiddenSize], of which `count` are real. */
+  private async runWaiting(
+    cache: KeyValueCache,
+    fetching: DeviceFetching,
+    ids: Tensor,
+    count: number,
+  ): Promise<Tensor2D> {
+    const { rotations } = this.weights;
+    const positions = [Array.from({ length: ids.size }, (_, token) => cache.length + token)];
+    let stream = tidy(() => this.embed(ids, { positions }));
+    for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      const before = stream;
+      stream = await runWaitingLayer(before, this.weights, this.shape, layer, (projected) =>
+        fetching.attend(layer, projected, rotations[layer]!, { length: cache.length, count }),
+      ).finally(() => before.dispose());
+    }
+    return stream;
   }
 
   /** The stream after all layers, [batch * tokens, hiddenSize]. Call inside tf.tidy. */
@@ -213,7 +253,7 @@ export class PackedDecoder implements WindowRunner {
     }
   }
 
-  private embed(ids: Tensor, { positions }: CacheStep): Tensor2D {
+  private embed(ids: Tensor, { positions }: Pick<CacheStep, 'positions'>): Tensor2D {
     const { matrices, tensors: globals } = this.weights.globals;
     const rows = embedTokens(ids, matrices.embedding!) as Tensor2D;
     return streamOfRows(rows, positions.flat(), { shape: this.shape, globals });

@@ -1,14 +1,9 @@
-import type { Activation, DecoderShape, TapName } from '@kvlr/core';
-import {
-  gatedFeedForward,
-  type Activation as KernelActivation,
-  project as multiply,
-  normProject,
-  projectAdd,
-} from '@kvlr/kernels';
-import { mul, slice, sub, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import type { DecoderShape, TapName } from '@kvlr/core';
+import { gatedFeedForward, project as multiply, normProject, projectAdd } from '@kvlr/kernels';
+import { mul, slice, sub, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import type { HeadRows } from '../blocks/attention-block.ts';
 import { decoderLayer } from '../blocks/decoder-layer.ts';
+import { fusedKernelsFit, kernelActivations } from '../blocks/fused-kernels-fit.ts';
 import { activate, normByRole, type Project } from '../blocks/operations.ts';
 import type { CacheStep } from '../cache/cache-step.ts';
 import { attendBehindCache, fusedAttentionFits } from '../cache/cached-attention.ts';
@@ -23,47 +18,6 @@ export interface PackedLayerRun {
   after: Tensor2D;
   /** What the taps of core's `LayerActivations` show, a tensor of its own. */
   tap(name: TapName): Tensor;
-}
-
-const activations: Partial<Record<Activation, KernelActivation>> = {
-  silu: 'silu',
-  gelu: 'gelu',
-  gelu_pytorch_tanh: 'gelu-tanh',
-};
-
-/**
- * Whether the fused kernels compute this decoder's blocks: RMSNorm with a scale before each, nothing behind them or between them and
- * the stream; a gated feed-forward; nothing between the projections and the positions. Other decoders run on stock ops around packed
- * matrices. `fusedAttentionFits` says the same of a layer's attention.
- */
-export function fusedKernelsFit(shape: DecoderShape): boolean {
-  const { attention, feedForward, blocks, head, embedding, headDim } = shape;
-  const plainNorm = (norm: DecoderShape['head']['norm']) => norm?.kind === 'rms' && norm.weight && !norm.bias;
-  const plainAttention = attention.clip === undefined && attention.queryKeyNorm === undefined;
-  const plainScale = Math.abs(attention.scoreScale * Math.sqrt(headDim) - 1) < 1e-12;
-  const plainBlocks =
-    blocks.before === 'each' &&
-    blocks.after === 'none' &&
-    !blocks.parallel &&
-    blocks.residual === 'stream' &&
-    blocks.residualScale === 1;
-  const plainEnds =
-    embedding.width === shape.hiddenSize &&
-    !embedding.norm &&
-    !embedding.learnedPositions &&
-    !head.bias &&
-    head.scale === 1 &&
-    head.softCap === undefined;
-  return (
-    plainNorm(blocks.norm) === true &&
-    plainNorm(head.norm) === true &&
-    plainAttention &&
-    plainScale &&
-    plainBlocks &&
-    plainEnds &&
-    feedForward.gated &&
-    feedForward.activation in activations
-  );
 }
 
 /** One layer over new tokens behind a cache. Call inside tf.tidy. */
@@ -166,6 +120,29 @@ function runFusedLayer(stream: Tensor2D, weights: PackedWeights, layer: number, 
   };
 }
 
+/**
+ * A layer on the fused kernels whose attention waits for the host: `attend` gets q, k and v of the new tokens, [tokens, ...]. The caller disposes
+ * the stream after it.
+ */
+export async function runWaitingLayer(
+  stream: Tensor2D,
+  weights: PackedWeights,
+  shape: DecoderShape,
+  layer: number,
+  attend: (projected: Tensor2D) => Promise<Tensor2D>,
+): Promise<Tensor2D> {
+  const parts = weights.layers[layer]!;
+  const { matrices, tensors } = parts;
+  const projected = tidy(() => projectHeads(stream, parts, shape));
+  const attended = await attend(projected).finally(() => projected.dispose());
+  const after = tidy(() => {
+    const between = projectAdd(attended, matrices.output!, stream, tensors.outputBias) as Tensor2D;
+    return fusedFeedForward(between, parts, shape);
+  });
+  attended.dispose();
+  return after;
+}
+
 /** Norm + q, k, v. */
 function projectHeads(stream: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
   const norm = { weight: tensors.attentionNorm!, epsilon: shape.blocks.norm.epsilon };
@@ -182,6 +159,6 @@ function fusedFeedForward(between: Tensor2D, { matrices, tensors }: PackedParts,
         activate(normProject(between, norm, gate, tensors.gateBias) as Tensor2D, activation),
         normProject(between, norm, up, tensors.upBias),
       )
-    : gatedFeedForward(between, norm, { gate, up, activation: activations[activation]! });
+    : gatedFeedForward(between, norm, { gate, up, activation: kernelActivations[activation]! });
   return projectAdd(gated, matrices.down!, between, tensors.downBias) as Tensor2D;
 }

@@ -1,4 +1,5 @@
 import { KvlrError } from '@kvlr/core';
+import type { DevicePolicy } from '../cache/device-policy.ts';
 import type { KeyValueCache } from '../cache/key-value-cache.ts';
 import { PolicyStore } from '../cache/policy-store.ts';
 import { type PackedDecoder, PREFILL_TOKENS } from './packed-decoder.ts';
@@ -26,7 +27,8 @@ export async function readAgain(
       where: { argument: 'coded' },
     });
   }
-  await cache.onDevice?.settle(true);
+  const onDevice = cache.onDevice as DevicePolicy | undefined;
+  await onDevice?.settle(true);
   let greatest: Float32Array[][][] | undefined;
   for (let start = 0; start < cache.length; start += room) {
     await pause();
@@ -39,7 +41,7 @@ export async function readAgain(
       const reading = copy.coded as PolicyStore;
       reading.watch();
       (await decoder.extend(copy, again, pause)).dispose();
-      await copy.onDevice?.settle(true);
+      await (copy.onDevice as DevicePolicy | undefined)?.settle(true);
       const noted = reading.watched();
       greatest = greatest === undefined ? noted : greaterOf(greatest, noted);
     } finally {
@@ -47,7 +49,7 @@ export async function readAgain(
     }
   }
   if (greatest !== undefined) store.settle(greatest);
-  cache.onDevice?.upload();
+  onDevice?.upload();
 }
 
 function greaterOf(one: Float32Array[][][], other: Float32Array[][][]): Float32Array[][][] {

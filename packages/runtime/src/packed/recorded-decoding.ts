@@ -12,11 +12,11 @@ import {
 } from '@kvlr/kernels';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { backend, getBackend, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
+import { fusedKernelsFit } from '../blocks/fused-kernels-fit.ts';
 import { recordedCacheStep } from '../cache/cache-step.ts';
 import { fusedAttentionFits } from '../cache/cached-attention.ts';
 import type { KeyValueCache } from '../cache/key-value-cache.ts';
 import type { PackedDecoder } from './packed-decoder.ts';
-import { fusedKernelsFit } from './packed-layer.ts';
 
 /** How recorded steps choose tokens. */
 export interface RecordedSampling extends Omit<SampleTokensSettings, 'step'> {
