@@ -3,6 +3,12 @@ import type { KvlrErrorCode } from '@kvlr/core';
 
 /** How long the current step may still take after a signal: some run for seconds, and hear nothing meanwhile. */
 const defaultPatience = 500;
+/**
+ * Settings of glibc's malloc, which other systems do not read: arrays of a megabyte or more lie in memory of their own and go back to the
+ * system when they are freed. As it is, it learns from large ones to keep those of up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD), and a
+ * program that passes many windows holds two or three times what it uses.
+ */
+const memorySettings = { MALLOC_MMAP_THRESHOLD_: '1048576' };
 /** Of what native code writes, so much is kept, for an end that it explains. */
 const keptCharacters = 4000;
 
@@ -21,6 +27,7 @@ export async function supervise(
 ): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, program, ...argumentList], {
     stdio: ['inherit', 'inherit', 'pipe', 'ipc', 2],
+    env: { ...memorySettings, ...process.env },
   });
   let native = '';
   child.stderr!.setEncoding('utf8').on('data', (text) => {

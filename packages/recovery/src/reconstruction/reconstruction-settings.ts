@@ -7,7 +7,8 @@ export interface ReconstructionSettings {
   steps: number;
   /**
    * Highest learning rate, as a share of the root mean square of each weight matrix, for a block whose held-out error is 1. The
-   * rate goes with the root of the error that the steps begin with: a block that is nearly right needs small steps.
+   * rate goes with the root of the error that the steps begin with: a block that is nearly right needs small steps. Beyond 1 it goes
+   * down with the root, where most of the error comes with what the block reads.
    */
   learningRate: number;
   /** Steps over which the learning rate rises. */

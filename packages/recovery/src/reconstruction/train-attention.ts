@@ -84,7 +84,7 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
   const optimizer = new AdamOptimizer(await attention.parameters());
   const batches = batchOrder(count, windowsPerStep, settings.seed + layer);
   const steps = passes.record?.(optimizer, windowsPerStep, settings.evaluateEvery) ?? new PlainSteps(passes, optimizer);
-  const learningRate = settings.learningRate * Math.sqrt(startError);
+  const learningRate = settings.learningRate * rateShare(startError);
   const start = attention.snapshot();
   let diverged = false;
   let step = 0;
@@ -108,6 +108,14 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
     for (const copy of start.values()) copy.dispose();
   }
   return step;
+}
+
+/**
+ * What a rate is multiplied with for a block of this held-out error: the error's root, and beyond an error of 1 one over the root. Such
+ * a block is wrong mostly by what it is given, which its own matrices cannot mend, and steps of its size lead away.
+ */
+function rateShare(error: number): number {
+  return Math.min(Math.sqrt(error), 1 / Math.sqrt(error));
 }
 
 async function lookAlongTheWay(
