@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, expect, it, vi } from 'vitest';
 import { supervise } from './supervise.ts';
 
 const directory = await mkdtemp(join(tmpdir(), 'kvlr-supervise-'));
@@ -16,6 +16,17 @@ async function program(name: string, code: string): Promise<string> {
 
 it('gives back the exit code of the program', async () => {
   expect(await supervise(await program('three.mjs', 'process.exit(3);'), [])).toBe(3);
+});
+
+it('lets malloc give large arrays back, unless the user has settings of their own', async () => {
+  const path = await program(
+    'malloc.mjs',
+    'process.exit(Number(process.env.MALLOC_MMAP_THRESHOLD_) === 2 ** 20 ? 5 : 6);',
+  );
+  expect(await supervise(path, [])).toBe(5);
+  vi.stubEnv('MALLOC_MMAP_THRESHOLD_', '4096');
+  expect(await supervise(path, [])).toBe(6);
+  vi.unstubAllEnvs();
 });
 
 it('lets a step end by itself after the first signal', async () => {

@@ -9,7 +9,9 @@ import {
   type TapName,
   throwIfAborted,
 } from '@kvlr/core';
-import { OnnxDecoder, type OnnxEmbedding, type OnnxHead, type OnnxLayer, type OnnxSettings } from './onnx-decoder.ts';
+import type { OnnxEmbedding, OnnxHead, OnnxLayer } from './decoder-parts.ts';
+import { OnnxDecoder } from './onnx-decoder.ts';
+import type { OnnxSettings } from './onnx-settings.ts';
 import { type BranchedWindow, placeBranches } from './placement.ts';
 
 /** A decoder whose windows run in native code, in float32. Its methods are to be called one after another. */

@@ -3,18 +3,17 @@ import {
   type DecoderShape,
   type DecoderTensor,
   globalTensors,
-  KvlrError,
   type LayerActivations,
   layerTensors,
   type ModelSource,
   readRows,
   readTensor,
-  type TapName,
   type TensorRole,
   type TrainedBlock,
   type TrainedValues,
 } from '@kvlr/core';
 import type { Tensor } from 'onnxruntime-node';
+import type { OnnxEmbedding, OnnxHead, OnnxLayer, OnnxTrainedHead, OnnxTrainedLayer } from './decoder-parts.ts';
 import { GraphSession, type Tensors } from './graph-session.ts';
 import {
   blockErrorGraph,
@@ -39,82 +38,9 @@ import {
 } from './graphs/decoder-graphs.ts';
 import { readoutGradientGraph } from './graphs/readout-graph.ts';
 import { type OnnxRuntimeModule, requireOnnxRuntime } from './onnx-runtime.ts';
+import { checkArguments, type OnnxSettings } from './onnx-settings.ts';
 import { inOrder, type Placement } from './placement.ts';
 import { positionTables, tablesKey } from './position-tables.ts';
-
-export interface OnnxSettings {
-  /** Threads of one matrix product. Default: one a processor core. */
-  threads?: number | undefined;
-  /** A table of the head up to this size is held; a larger one is read in pieces, for each window. Default 256 MiB. */
-  residentTableBytes?: number | undefined;
-}
-
-function checkArguments(source: ModelSource, settings: OnnxSettings): void {
-  const { threads = 1, residentTableBytes = 1 } = Object(settings) as OnnxSettings;
-  const wrong = {
-    source: typeof Object(source).tensorName !== 'function',
-    threads: !(Number.isInteger(threads) && threads >= 1 && threads <= mostThreads),
-    residentTableBytes: !(typeof residentTableBytes === 'number' && residentTableBytes > 0),
-  };
-  const [argument] = Object.entries(wrong).find(([, isWrong]) => isWrong) ?? [];
-  if (argument === undefined) return;
-  throw new KvlrError('invalid-argument', {
-    message: `expected a model, 1 to ${mostThreads} threads and bytes above 0, got another ${argument}`,
-    where: { argument },
-    data: { threads, residentTableBytes },
-  });
-}
-
-/** More than any processor has. */
-const mostThreads = 1024;
-
-/** What stands before the first layer. */
-export interface OnnxEmbedding {
-  /** The residual stream of a window before the first layer, [tokens, hiddenSize]. */
-  stream(tokenIds: Int32Array, placement?: Placement): Promise<Float32Array>;
-}
-
-/** One layer of a decoder. */
-export interface OnnxLayer {
-  /** The residual stream of one window behind the layer, from that before it, [tokens, hiddenSize], and what the layer computed. */
-  pass(
-    stream: Float32Array,
-    taps: readonly TapName[],
-    placement?: Placement,
-  ): Promise<{ after: Float32Array; activations: LayerActivations }>;
-}
-
-/** One layer of a decoder, some of whose matrices are in training. Streams are [tokens, hiddenSize]. */
-export interface OnnxTrainedLayer {
-  /** The stream behind the layer. */
-  pass(stream: Float32Array, trained: TrainedValues): Promise<Float32Array>;
-  /** From the gradient to the stream behind the layer: that to the stream before it, and those to the matrices. */
-  gradients(
-    stream: Float32Array,
-    upstream: Float32Array,
-    trained: TrainedValues,
-  ): Promise<{ stream: Float32Array; matrices: TrainedValues }>;
-}
-
-/** What stands behind the last layer. */
-export interface OnnxHead {
-  /** Logits, [tokens, vocabSize], from the residual stream behind the last layer. */
-  logits(stream: Float32Array): Promise<Float32Array>;
-}
-
-/** The head of a decoder in training, whose own numbers stay as they are. */
-export interface OnnxTrainedHead extends OnnxHead {
-  /**
-   * The divergence KL(other || this), summed over tokens by their weights [tokens], and its gradient to the stream behind the last layer.
-   *
-   * @param target Logits of the other model, [tokens, vocabSize].
-   */
-  divergence(
-    stream: Float32Array,
-    target: Float32Array,
-    weights: Float32Array,
-  ): Promise<{ divergence: number; stream: Float32Array }>;
-}
 
 /**
  * A decoder of any family and cache layout on ONNX Runtime, in parts that are read when they are loaded: embedding, layers, head. A

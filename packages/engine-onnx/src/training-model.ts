@@ -6,7 +6,9 @@ import {
   type TrainedValues,
   throwIfAborted,
 } from '@kvlr/core';
-import { OnnxDecoder, type OnnxSettings, type OnnxTrainedHead, type OnnxTrainedLayer } from './onnx-decoder.ts';
+import type { OnnxTrainedHead, OnnxTrainedLayer } from './decoder-parts.ts';
+import { OnnxDecoder } from './onnx-decoder.ts';
+import type { OnnxSettings } from './onnx-settings.ts';
 
 /** A decoder in training: its layers and its head forwards and backwards, in float32. Calls come one after another. */
 export interface OnnxTrainingModel extends OnnxTrainedHead {
