@@ -51,14 +51,13 @@ class HostDistillation implements DistillationSteps {
   ) {}
 
   async take(batch: readonly TrainingPiece[], _: number, rate: number): Promise<void> {
-    const { optimizer, loss } = this.request;
+    const { optimizer } = this.request;
     this.held ??= await this.readHeld();
     const { held } = this;
     const rowsOfStep = Math.max(1, countedRows(batch));
     const gradients: Float32Array[] = [];
     let total = 0;
     for (const piece of batch) {
-      throwIfAborted(loss.signal);
       const found = await this.gradientsOf(piece, rowsOfStep, held);
       total += found.loss;
       for (const [place, gradient] of found.gradients.entries()) {
@@ -66,7 +65,6 @@ class HostDistillation implements DistillationSteps {
         if (sum === undefined) gradients[place] = gradient;
         else for (let index = 0; index < sum.length; index++) sum[index]! += gradient[index]!;
       }
-      await yieldToHost();
     }
     optimizer.applyOnHost(held, gradients, rate);
     this.isPublished = false;
@@ -105,6 +103,8 @@ class HostDistillation implements DistillationSteps {
       const found = await student.gradients(layer, streams[layer]!, upstream, values[layer]!);
       byLayer[layer] = found.matrices;
       upstream = found.stream;
+      await yieldToHost();
+      throwIfAborted(this.request.loss.signal);
     }
     return { loss: readout.loss, gradients: held.map(({ layer, role }) => byLayer[layer]!.get(role)!) };
   }
