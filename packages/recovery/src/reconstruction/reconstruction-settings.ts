@@ -3,12 +3,12 @@ import { type DecoderShape, KvlrError } from '@kvlr/core';
 export interface ReconstructionSettings {
   /** Whether the output projection is moved to its least-squares optimum, in closed form, before and after the steps. */
   refitOutput: boolean;
-  /** Adam steps per layer; 0 leaves it at the closed form. */
+  /** Adam steps per layer, of one whose held-out error is at most 1; 0 leaves it at the closed form. */
   steps: number;
   /**
    * Highest learning rate, as a share of the root mean square of each weight matrix, for a block whose held-out error is 1. The
    * rate goes with the root of the error that the steps begin with: a block that is nearly right needs small steps. Beyond 1 it goes
-   * down with the root, where most of the error comes with what the block reads.
+   * down with the root, and the number of steps with the error: most of it comes with what the block reads.
    */
   learningRate: number;
   /** Steps over which the learning rate rises. */

@@ -84,18 +84,18 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
   const optimizer = new AdamOptimizer(await attention.parameters());
   const batches = batchOrder(count, windowsPerStep, settings.seed + layer);
   const steps = passes.record?.(optimizer, windowsPerStep, settings.evaluateEvery) ?? new PlainSteps(passes, optimizer);
-  const learningRate = settings.learningRate * rateShare(startError);
+  const schedule = scheduleFor(startError, settings);
   const start = attention.snapshot();
   let diverged = false;
   let step = 0;
   try {
-    while (step < settings.steps && !diverged) {
+    while (step < schedule.steps && !diverged) {
       throwIfAborted(signal);
       const batch = batches.next().value;
-      await steps.take(batch, learningRateAt(step, { ...settings, learningRate }));
+      await steps.take(batch, learningRateAt(step, schedule));
       await yieldToHost();
       step += 1;
-      if (step % settings.evaluateEvery === 0 || step === settings.steps) {
+      if (step % settings.evaluateEvery === 0 || step === schedule.steps) {
         const error = await look(step, await steps.meanError());
         diverged = !(error <= DIVERGED * startError);
       }
@@ -111,11 +111,14 @@ async function takeSteps(request: AttentionTrainingRequest, look: Look, startErr
 }
 
 /**
- * What a rate is multiplied with for a block of this held-out error: the error's root, and beyond an error of 1 one over the root. Such
- * a block is wrong mostly by what it is given, which its own matrices cannot mend, and steps of its size lead away.
+ * Steps for a block of this held-out error. The rate goes with the root of the error: a block that is nearly right needs small steps. One
+ * that is off by more than it adds to the stream is wrong mostly by what it reads, which its own matrices cannot mend: its steps
+ * are shorter and fewer, by the error.
  */
-function rateShare(error: number): number {
-  return Math.min(Math.sqrt(error), 1 / Math.sqrt(error));
+function scheduleFor(error: number, settings: ReconstructionSettings): ReconstructionSettings {
+  const beyond = Math.max(1, error);
+  const steps = Math.max(1, Math.round(settings.steps / beyond));
+  return { ...settings, steps, learningRate: (settings.learningRate * Math.sqrt(error)) / beyond };
 }
 
 async function lookAlongTheWay(
