@@ -171,11 +171,11 @@ async function generate(model: LanguageModel, options: PromptedOptions, context:
   const cacheBytes = last?.cacheBytes ?? 0;
   const { shape } = model.decoder;
   const hostBytes = named && last ? hostCacheBytes(shape, named.cache, last.cachedTokens) : 0;
-  const beside = hostBytes > 0 ? ` and ${formatBytes(hostBytes)} in host memory` : '';
+  const beside = hostBytes > 0 ? `, ${formatBytes(hostBytes)} more in host memory` : '';
   const speed = tokensPerSecond === undefined ? '' : `${tokensPerSecond.toFixed(1)} tokens/s after the first, `;
   const { backend } = model.decoder.backend;
   context.terminal.writeError(
-    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)}${beside} in use (${options.cache ?? options.cacheDtype}), on ${backend}\n`,
+    `\n${steps.length} tokens, ${speed}KV cache ${formatBytes(cacheBytes)} in use${beside} (${options.cache ?? options.cacheDtype}), on ${backend}\n`,
   );
   if (last?.finishReason === 'context-full') {
     const positions = shape.maxPositionEmbeddings;

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { builtInPolicies } from '@kvlr/cache';
 import type { KvlrEvent } from '@kvlr/core';
 import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
@@ -125,6 +126,15 @@ it('modules that are no codecs and policies are refused in words', async () => {
   await expectKvlrError(() => loadCache(budget), 'plugin-invalid', 'a default export that is a cache codec');
   await expectKvlrError(() => resolveCache('f16+policy=snapvk+keep=25%'), 'usage', 'cache policy');
   await expectKvlrError(() => loadCache(`f16+policy=${budget}+keep=25%`), 'plugin-invalid', 'a cache policy');
+  const fetching = (policy: object) => async () => ({
+    moduleNamespace: { default: { ...builtInPolicies.shadowkv, ...policy } },
+    label: 'mine.mjs',
+    hash: 'a',
+  });
+  const load = (policy: object) => () => resolveCache('f16+policy=./mine.mjs+keep=25%', fetching(policy));
+  expect((await load({})()).cache.policy?.policy.fetches?.chunkTokens).toBe(8);
+  await expectKvlrError(load({ readsAgain: true }), 'plugin-invalid', 'readsAgain or fetches, got both');
+  await expectKvlrError(load({ fetches: { chunkTokens: 7, choose: () => [] } }), 'plugin-invalid', 'chunkTokens');
 });
 
 it('a fitted cache is fitted to texts, or to statistics of the same model that are there', async () => {

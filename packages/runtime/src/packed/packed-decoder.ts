@@ -15,8 +15,9 @@ import { type CacheSettings, resolveCacheSettings } from '../cache/cache-setting
 import { beginCacheStep, type CacheStep } from '../cache/cache-step.ts';
 import { DeviceFetching } from '../cache/device-fetching.ts';
 import { KeyValueCache } from '../cache/key-value-cache.ts';
-import { type FusedCacheStep, runPackedLayer, runWaitingLayer, streamAfterLayer } from './packed-layer.ts';
+import { type FusedCacheStep, runPackedLayer, streamAfterLayer } from './packed-layer.ts';
 import { disposePackedWeights, type PackedWeights } from './packed-weights.ts';
+import { runWaitingLayers } from './waiting-layers.ts';
 
 /** Tokens of a prompt that are run at once. */
 export const PREFILL_TOKENS = 256;
@@ -225,16 +226,9 @@ export class PackedDecoder implements WindowRunner {
     ids: Tensor,
     count: number,
   ): Promise<Tensor2D> {
-    const { rotations } = this.weights;
     const positions = [Array.from({ length: ids.size }, (_, token) => cache.length + token)];
-    let stream = tidy(() => this.embed(ids, { positions }));
-    for (let layer = 0; layer < this.shape.numLayers; layer++) {
-      const before = stream;
-      stream = await runWaitingLayer(before, this.weights, this.shape, layer, (projected) =>
-        fetching.attend(layer, projected, rotations[layer]!, { length: cache.length, count }),
-      ).finally(() => before.dispose());
-    }
-    return stream;
+    const embedded = tidy(() => this.embed(ids, { positions }));
+    return runWaitingLayers(embedded, this.weights, cache, fetching, count);
   }
 
   /** The stream after all layers, [batch * tokens, hiddenSize]. Call inside tf.tidy. */

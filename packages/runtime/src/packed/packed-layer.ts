@@ -1,6 +1,6 @@
 import type { DecoderShape, TapName } from '@kvlr/core';
 import { gatedFeedForward, project as multiply, normProject, projectAdd } from '@kvlr/kernels';
-import { mul, slice, sub, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { mul, slice, sub, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import type { HeadRows } from '../blocks/attention-block.ts';
 import { decoderLayer } from '../blocks/decoder-layer.ts';
 import { fusedKernelsFit, kernelActivations } from '../blocks/fused-kernels-fit.ts';
@@ -120,36 +120,14 @@ function runFusedLayer(stream: Tensor2D, weights: PackedWeights, layer: number, 
   };
 }
 
-/**
- * A layer on the fused kernels whose attention waits for the host: `attend` gets q, k and v of the new tokens, [tokens, ...]. The caller disposes
- * the stream after it.
- */
-export async function runWaitingLayer(
-  stream: Tensor2D,
-  weights: PackedWeights,
-  shape: DecoderShape,
-  layer: number,
-  attend: (projected: Tensor2D) => Promise<Tensor2D>,
-): Promise<Tensor2D> {
-  const parts = weights.layers[layer]!;
-  const { matrices, tensors } = parts;
-  const projected = tidy(() => projectHeads(stream, parts, shape));
-  const attended = await attend(projected).finally(() => projected.dispose());
-  const after = tidy(() => {
-    const between = projectAdd(attended, matrices.output!, stream, tensors.outputBias) as Tensor2D;
-    return fusedFeedForward(between, parts, shape);
-  });
-  attended.dispose();
-  return after;
-}
-
 /** Norm + q, k, v. */
-function projectHeads(stream: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
+export function projectHeads(stream: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
   const norm = { weight: tensors.attentionNorm!, epsilon: shape.blocks.norm.epsilon };
   return normProject(stream, norm, matrices.queryKeyValue!, tensors.queryKeyValueBias) as Tensor2D;
 }
 
-function fusedFeedForward(between: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
+/** Norm + gate, up; down + residual. */
+export function fusedFeedForward(between: Tensor2D, { matrices, tensors }: PackedParts, shape: DecoderShape): Tensor2D {
   const norm = { weight: tensors.feedForwardNorm!, epsilon: shape.blocks.norm.epsilon };
   const { activation } = shape.feedForward;
   const [gate, up] = [matrices.gate!, matrices.up!];
