@@ -26,12 +26,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'sources', include: ['{packages,apps}/*/src/**/*.test.ts'], ...timeout(60_000) },
+        test: { name: 'sources', include: ['{packages,apps}/*/src/**/*.test.ts'], ...timeout(120_000) },
       },
       {
         extends: true,
         // The command line, pages in Chromium, other engines.
-        test: { name: 'programs', include: ['apps/*/tests/**/*.test.ts'], ...timeout(120_000) },
+        test: { name: 'programs', include: ['apps/*/tests/**/*.test.ts'], ...timeout(300_000) },
       },
     ],
   },
