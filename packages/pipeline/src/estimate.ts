@@ -41,10 +41,10 @@ const adamSpeed = 40e6;
 const plainSpeed = 1e9;
 /** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
 const momentSpeed = 9e9;
-/** Numbers of weights that are read and unpacked a second. */
+/** Numbers of weights that are read and unpacked a second: measured on one core, of Q4_1 blocks. */
 const readSpeed = 80e6;
-/** Speed of tokens one at a time by that of windows on the backend: measured on WASM. */
-const singleShare = 0.5;
+/** Speed of tokens one at a time by that of windows on the backend: on WASM .14 to .23 for models of 6, 30 and 135 million parameters. */
+const singleShare = 0.2;
 /** Speed of training end to end by that of windows, in native code: measured at 30 million parameters. */
 const distillationShare = 0.6;
 /** Speed of ridge regressions by that of second moments, of which half are mirrored, not computed: measured at widths of 2,048. */

@@ -9,7 +9,7 @@ import { resolveDistillation } from '../recipe.ts';
 /** Speed of large matrix products: measured on two cores for wasm and cpu; a modest GPU for webgpu. */
 export const speeds: Record<BackendName, number> = { webgpu: 300e9, wasm: 15e9, cpu: 0.4e9 };
 /** Speed of training end to end in native code: measured on two cores, at 30 million parameters. */
-const nativeSpeed = 60e9;
+const nativeTrainingSpeed = 60e9;
 /** What a process takes before it loads a model. */
 export const processBytes = 250e6;
 
@@ -121,7 +121,7 @@ export interface TrainingEstimateRequest {
 
 /** Operations a second of training end to end. */
 export function trainingSpeed(backend: BackendName, native: boolean): number {
-  return native ? nativeSpeed : speeds[backend];
+  return native ? nativeTrainingSpeed : speeds[backend];
 }
 
 /** What training a student end to end takes, in a sentence: time and memory from shapes alone, within a factor of about three. */

@@ -18,7 +18,6 @@ import {
   variable,
   zerosLike,
 } from '@tensorflow/tfjs-core';
-
 import { adamOnHost, type HostParameter, normOf } from './host-adam.ts';
 
 export interface AdamParameter {
@@ -124,13 +123,9 @@ export class AdamOptimizer {
     const numbers = this.advance(learningRate);
     const factor = clipNorm > 0 ? Math.min(1, clipNorm / (normOf(gradients) + EPSILON)) : 1;
     for (const [row, parameter] of parameters.entries()) {
-      const [rate, squareCorrection, kept] = numbers.subarray(3 * row, 3 * row + 3) as unknown as [
-        number,
-        number,
-        number,
-      ];
-      const constants = { meanDecay, squareDecay, epsilon: EPSILON, factor, rate, squareCorrection, kept };
-      adamOnHost(parameter, gradients[row]!, constants);
+      const [rate, squareCorrection, kept] = numbers.subarray(3 * row, 3 * row + 3);
+      const ofParameter = { rate: rate!, squareCorrection: squareCorrection!, kept: kept! };
+      adamOnHost(parameter, gradients[row]!, { meanDecay, squareDecay, epsilon: EPSILON, factor, ...ofParameter });
     }
   }
 
