@@ -14,11 +14,10 @@ interface CopyRowsInputs {
   rows: TensorInfo;
 }
 
-/** Which words of a row are copied: so many, from a place of the source's rows to one of the target's. */
+/** Which words are copied: the first of a row, so many, to a place of the target's. */
 export interface CopiedWords {
   words: number;
   /** Default 0. */
-  sourceAt?: number;
   targetAt?: number;
 }
 
@@ -35,16 +34,12 @@ export function copyRows(inputs: { [Name in keyof CopyRowsInputs]: Tensor }, cop
   if (inputs.rows.shape[0]! > 0) run(inputs, copied);
 }
 
-function copyOnHost(
-  backend: HostBackend,
-  inputs: CopyRowsInputs,
-  { words, sourceAt = 0, targetAt = 0 }: CopiedWords,
-): TensorInfo[] {
+function copyOnHost(backend: HostBackend, inputs: CopyRowsInputs, { words, targetAt = 0 }: CopiedWords): TensorInfo[] {
   const [source, target, rows] = [inputs.source, inputs.target, inputs.rows].map((each) => hostWords(backend, each));
   const sourceWords = inputs.source.shape.at(-1)!;
   const targetWords = inputs.target.shape.at(-1)!;
   for (let copy = 0; copy < inputs.rows.shape[0]!; copy++) {
-    const from = rows![2 * copy]! * sourceWords + sourceAt;
+    const from = rows![2 * copy]! * sourceWords;
     target!.set(source!.subarray(from, from + words), rows![2 * copy + 1]! * targetWords + targetAt);
   }
   return [];
@@ -53,13 +48,13 @@ function copyOnHost(
 function copyOnGpu(
   gpu: WebGPUBackend,
   { source, target, rows }: CopyRowsInputs,
-  { words, sourceAt = 0, targetAt = 0 }: CopiedWords,
+  { words, targetAt = 0 }: CopiedWords,
 ): TensorInfo[] {
   const copies = rows.shape[0]!;
   const [sourceWords, targetWords] = [source.shape.at(-1)!, target.shape.at(-1)!];
   runProgram(gpu, {
     name: 'copy_rows',
-    shape: [words, sourceWords, targetWords, sourceAt, targetAt],
+    shape: [words, sourceWords, targetWords, targetAt],
     reads: [
       { name: 'source', type: 'u32', tensor: source },
       { name: 'rows', type: 'struct Copy', tensor: rows },
@@ -67,7 +62,7 @@ function copyOnGpu(
     writes: [{ name: 'copied', type: 'u32', tensor: target }],
     uniforms: [{ name: 'copies', type: 'i32', value: copies }],
     workgroups: gridOf(Math.ceil((copies * words) / lanes)),
-    source: () => ({ constants: { words, sourceWords, targetWords, sourceAt, targetAt, lanes }, code: copyWords }),
+    source: () => ({ constants: { words, sourceWords, targetWords, targetAt, lanes }, code: copyWords }),
   });
   return [];
 }
@@ -90,5 +85,5 @@ const copyWords = `
     if (place >= uniforms.copies * words) { return; }
     let row = rows[place / words];
     let word = place % words;
-    copied[row.targetRow * targetWords + targetAt + word] = source[row.sourceRow * sourceWords + sourceAt + word];
+    copied[row.targetRow * targetWords + targetAt + word] = source[row.sourceRow * sourceWords + word];
   }`;

@@ -9,7 +9,7 @@ import {
   type SlotRow,
 } from '@kvlr/kernels';
 import { type Rank, slice, type Tensor, type Tensor2D, tensor2d, tidy, zeros } from '@tensorflow/tfjs-core';
-import { packHalves, unpackHalves } from './halves.ts';
+import { packHalves, unpackEntries } from './halves.ts';
 import { tensorOfRows } from './rows-tensor.ts';
 
 const everything = { window: 0, sinks: 0 };
@@ -118,21 +118,9 @@ export class FetchedLayer {
 
   /** Keys and values of the first `count` newest tokens, [count, slots * width]. */
   async readNewest(count: number): Promise<{ keys: Float32Array; values: Float32Array }> {
-    const { slotCount, ofSlot } = this;
-    const { entryWords, keySlotWords, layout } = ofSlot;
-    const { keySlotWidth, valueSlotWidth } = layout;
-    const keys = new Float32Array(count * slotCount * keySlotWidth);
-    const values = new Float32Array(count * slotCount * valueSlotWidth);
     const words = (await this.newest.data()) as Int32Array;
-    for (let slot = 0; slot < slotCount; slot++) {
-      for (let token = 0; token < count; token++) {
-        const at = (slot * policyTokens + token) * entryWords;
-        const row = token * slotCount + slot;
-        unpackHalves(words, at, keys, row * keySlotWidth, keySlotWidth);
-        unpackHalves(words, at + keySlotWords, values, row * valueSlotWidth, valueSlotWidth);
-      }
-    }
-    return { keys, values };
+    const placeOf = (slot: number, token: number) => slot * policyTokens + token;
+    return unpackEntries(words, this.ofSlot, { slots: this.slotCount, count, placeOf });
   }
 
   /** Moves the keys of `count` newest tokens behind the others, and takes over the values that stay. */

@@ -11,7 +11,7 @@ import {
   tidy,
   zeros,
 } from '@tensorflow/tfjs-core';
-import { packHalves, unpackHalves } from './halves.ts';
+import { packHalves, unpackEntries } from './halves.ts';
 import { tensorOfRows } from './rows-tensor.ts';
 
 /** What one slot holds, as attention reads it; `counts` says how many tokens each stands for. */
@@ -93,21 +93,9 @@ export class SlotEntries {
 
   /** Keys and values of the `count` tokens that were appended since `replace`, [count, slots * width]. */
   async readNewest(count: number): Promise<Pick<SlotRows, 'keys' | 'values'>> {
-    const { entryWords, keySlotWords, layout } = this.ofSlot;
-    const { keySlots } = this.format.layout;
-    const { keySlotWidth, valueSlotWidth } = layout;
-    const keys = new Float32Array(count * keySlots * keySlotWidth);
-    const values = new Float32Array(count * keySlots * valueSlotWidth);
     const words = (await this.words.data()) as Int32Array;
-    this.rows.forEach(([first], slot) => {
-      for (let token = 0; token < count; token++) {
-        const at = (first + this.held[slot]! + token) * entryWords;
-        const row = token * keySlots + slot;
-        unpackHalves(words, at, keys, row * keySlotWidth, keySlotWidth);
-        unpackHalves(words, at + keySlotWords, values, row * valueSlotWidth, valueSlotWidth);
-      }
-    });
-    return { keys, values };
+    const placeOf = (slot: number, token: number) => this.rows[slot]![0] + this.held[slot]! + token;
+    return unpackEntries(words, this.ofSlot, { slots: this.format.layout.keySlots, count, placeOf });
   }
 
   /** Takes over what others of the same form hold, in memory of its own. */
