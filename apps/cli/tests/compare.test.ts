@@ -45,7 +45,20 @@ describe('kvlr compare --dry-run', () => {
   it('is refused for what the comparison would be refused for', async () => {
     const absent = tiny.compare('dry', '--methods', 'svd-b', '--dry-run');
     expect(await runCli(absent)).toMatchObject({ exitCode: 2, error: expect.stringContaining('svd-a') });
-    expect((await runCli(tiny.compare('dry', '--bytes', '--dry-run'))).exitCode).toBe(2);
+    const unknown = tiny.compare('dry', '--bytes', 'f17', '--dry-run');
+    expect(await runCli(unknown)).toMatchObject({ exitCode: 2, error: expect.stringContaining('f16') });
+  });
+
+  it('counts every cache of every row at equal bytes, the original among them', async () => {
+    const dry = tiny.compare('dry', '--ratios', '1/2', '--bytes', 'f16', 'klt-2', '--dry-run');
+    const { rows, memoryBytes } = await runJson(dry);
+    const [original, ...halves] = rows;
+    expect(halves).not.toHaveLength(0);
+    expect(original).toMatchObject({ title: 'the original', keyValueHeads: 4 });
+    // Their heads are made, and klt is fitted to them.
+    for (const half of halves) expect(half.seconds).toBeGreaterThan(original.seconds);
+    expect(memoryBytes).toBeGreaterThan(0);
+    expect(await readdir(directory)).not.toContain('dry');
   });
 });
 

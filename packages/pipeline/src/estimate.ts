@@ -6,12 +6,22 @@ import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import { stageMemory } from './memory-estimate.ts';
 import type { ProbedSpeeds } from './models/probe.ts';
-import { estimateDistillation, type ModelSize, modelSize, speeds, trainingSpeed } from './models/training-estimate.ts';
+import { estimateDistillation, type ModelSize, modelSize, trainingSpeed } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
 import { alternativesWork } from './stages/alternatives.ts';
 import { samplesTokens } from './stages/samples.ts';
+import {
+  evaluationSeconds,
+  evaluationSize,
+  forwardOperations,
+  plainSpeed,
+  readingSeconds,
+  singleTokensSeconds,
+  statisticsSeconds,
+  windowSpeeds,
+} from './window-estimate.ts';
 
 /** What a compression would take. Estimates, for planning: times within a factor of about three, nearer where speeds were probed. */
 export interface CompressionEstimate extends ResultHeads {
@@ -31,20 +41,10 @@ export interface CompressionEstimate extends ResultHeads {
   blockSpeed?: number | undefined;
 }
 
-/** Speed of windows in native code: measured on one core with AVX-512, on models of 30 and 135 million parameters. */
-const nativeSpeed = 150e9;
 /** Speed of attention in training in native code, one window after another on all cores: measured as above. */
 const nativeBlockSpeed = 60e9;
 /** Numbers that a step of Adam moves a second, on WASM: measured on one core. */
 const adamSpeed = 40e6;
-/** Speed of Float64 sums in plain JavaScript, on which eigenvectors run and logits are compared. */
-const plainSpeed = 1e9;
-/** Products a second of second moments in Float64, on WASM: measured on one core beside the same models. */
-const momentSpeed = 9e9;
-/** Numbers of weights that are read and unpacked a second: measured on one core, of Q4_1 blocks. */
-const readSpeed = 80e6;
-/** Speed of tokens one at a time by that of windows on the backend: on WASM .14 to .23 for models of 6, 30 and 135 million parameters. */
-const singleShare = 0.2;
 /** Speed of training end to end by that of windows, in native code: measured at 30 million parameters. */
 const distillationShare = 0.6;
 /** Speed of ridge regressions by that of second moments, of which half are mirrored, not computed: measured at widths of 2,048. */
@@ -70,30 +70,12 @@ export function estimateCompression(
 ): CompressionEstimate {
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
-  const speed = probed?.backend ?? speeds[backend];
-  // Whole-process speeds were measured; a probe in native code takes all cores, on the backend one thread of several.
-  const probedSpeed = probed && ((native && probed.native) || threads * probed.backend);
-  const windowSpeed = probedSpeed ?? (native ? nativeSpeed : speed);
-  const productSpeed = probed ? threads * probed.moments : momentSpeed;
+  const means = { backend, native, threads, probed };
+  const { one: speed, windows: windowSpeed, moments } = windowSpeeds(means);
   const size = modelSize(model);
-  const forward = (tokens: number, length: number) => tokens * (2 * size.active + 2 * size.attentionWidth * length);
-  const { calibration, evaluation } = recipe;
-
-  const calibrationTokens = calibration.windows * calibration.windowLength;
-  const readSeconds = size.parameters / readSpeed;
-  const statisticsSeconds =
-    readSeconds +
-    forward(calibrationTokens, calibration.windowLength) / windowSpeed +
-    (calibrationTokens * size.statisticsNumbers) / productSpeed;
+  const readSeconds = readingSeconds(size);
   const factorsSeconds = factorOperations(plan) / plainSpeed;
-  const predicted = evaluation.windowLength - 1;
-  const evaluationSources = new Set(plan.texts.evaluation.map(({ source }) => source)).size;
-  const evaluationTokens = evaluationSources * evaluation.windowsPerSource * predicted;
-  // Original, result, and the result before it was rounded.
-  const evaluationSeconds =
-    3 * readSeconds +
-    (2 * forward(evaluationTokens, predicted)) / windowSpeed +
-    (evaluationTokens * shape.vocabSize * 30) / plainSpeed;
+  const { sources: evaluationSources } = evaluationSize(plan);
   const compared = alternativesWork(recipe, countParameters(model), evaluationSources);
   const measured = recipe.budget.windowLength - 1;
   const measuredTokens = recipe.budget.windows * measured;
@@ -107,26 +89,32 @@ export function estimateCompression(
     ofLayers / (isNative ? windowSpeed : speed) +
     ofBlocks / blockSpeed +
     moved / adamSpeed +
-    solving / solvingShare / (probed?.moments ?? momentSpeed);
+    solving / solvingShare / moments;
   const refit = compared.refit && estimateRecovery(shape, compared.refit, student, native);
   const comparisonSeconds =
     (compared.passes + compared.codedPasses) * readSeconds +
-    forward(compared.tokens, compared.length) * (compared.passes / windowSpeed + compared.codedPasses / speed) +
+    forwardOperations(size, compared.tokens, compared.length) *
+      (compared.passes / windowSpeed + compared.codedPasses / speed) +
     (refit ? recoverySecondsOf(refit) : 0);
   const distillation = estimateDistillation(shape, recipe, student, plan);
   const trainsWhole = !recipe.recovery.distillation?.adapterRank;
   const nativeDistillation = probed ? distillationShare * windowSpeed : trainingSpeed(backend, true);
   const distillationSpeed = native && trainsWhole ? nativeDistillation : speed;
+  const gathers = plan.needsStatistics && !plan.givenStatistics;
   const written = samplesTokens(evaluationSources);
   const stages = [
-    { title: 'statistics', seconds: plan.needsStatistics && !plan.givenStatistics ? statisticsSeconds : 0 },
-    { title: 'budget', seconds: measurements(shape, recipe) * (forward(measuredTokens, measured) / windowSpeed) },
+    { title: 'statistics', seconds: gathers ? statisticsSeconds(plan, means) : 0 },
+    {
+      title: 'budget',
+      seconds: (measurements(shape, recipe) * forwardOperations(size, measuredTokens, measured)) / windowSpeed,
+    },
     { title: 'factors', seconds: factorsSeconds },
     { title: 'block reconstruction', seconds: resolved ? recoverySecondsOf(recovery) : 0 },
     ...(distillation ? [{ title: 'distillation', seconds: distillation.operations / distillationSpeed }] : []),
-    { title: 'evaluation', seconds: evaluationSeconds },
+    // The result before it was rounded is read too.
+    { title: 'evaluation', seconds: evaluationSeconds(plan, means, 1) + readSeconds },
     ...(plan.method ? [{ title: 'comparisons', seconds: comparisonSeconds }] : []),
-    { title: 'report', seconds: written > 0 ? 2 * (readSeconds + forward(written, 0) / (singleShare * speed)) : 0 },
+    { title: 'report', seconds: written > 0 ? 2 * (readSeconds + singleTokensSeconds(size, written, 0, means)) : 0 },
   ];
 
   const statisticsBytes = 8 * size.statisticsNumbers;
@@ -141,10 +129,7 @@ export function estimateCompression(
       (plannedBytes(model, { source: model, dtype }) * price.parameters.result) / price.parameters.source,
     ),
     runDirectoryBytes:
-      (plan.needsStatistics && !plan.givenStatistics ? statisticsBytes : 0) +
-      attentionBytes +
-      recovery.diskBytes +
-      (distillation?.diskBytes ?? 0),
+      (gathers ? statisticsBytes : 0) + attentionBytes + recovery.diskBytes + (distillation?.diskBytes ?? 0),
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,

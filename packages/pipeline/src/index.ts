@@ -9,7 +9,7 @@ export {
 } from './calibrate.ts';
 export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
-export { type PlannedComparison, planComparison } from './compare/plan-comparison.ts';
+export { type PlannedComparison, type PlannedComparisonRequest, planComparison } from './compare/plan-comparison.ts';
 export {
   bestRecipes,
   budgetRows,

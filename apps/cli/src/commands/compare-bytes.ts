@@ -9,6 +9,7 @@ import { loadRunTexts, type TextOptions } from '../inputs/texts.ts';
 import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import type { ComputeOptions } from '../options/options.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
+import { printPlannedComparison } from './planned-comparison.ts';
 
 /** The options of `compare` that `--bytes` reads. */
 export interface BytesOptions
@@ -25,6 +26,7 @@ export interface BytesOptions
   windows?: number;
   output: string;
   overwrite?: boolean;
+  dryRun?: boolean;
 }
 
 /** Contexts at which bytes are counted, beside the length of the windows. */
@@ -34,8 +36,9 @@ const usualContexts = [1024, 4096, 32_768];
 export async function compareAtEqualBytes(
   model: OpenedModel,
   options: BytesOptions,
-  { onEvent, signal, print, printJson, terminal }: CommandContext,
+  context: CommandContext,
 ): Promise<void> {
+  const { onEvent, signal, print, printJson, terminal } = context;
   const { shape } = model.checkpoint;
   const recover = options.recover ?? (options.recipe === undefined ? 'none' : undefined);
   const loaded = await loadRecipe({ headWidth: 'auto', ...options, recover }, shape.headDim);
@@ -45,13 +48,14 @@ export async function compareAtEqualBytes(
   const caches = await Promise.all(names.map((name) => loadCache(name)));
   const texts = await loadRunTexts(options);
   const rows = headsRows({ model: model.checkpoint, recipe, ...(await loadPlugins(recipe)), ratios: options.ratios });
+  const { checkpoint, name: modelName } = model;
+  const request = { model: checkpoint, modelName, modelLocation: locationOf(model), recipe, texts, rows, caches };
   await prepareNodeRuntime();
-  const report = await withWorkers(options.workers, model.checkpoint, (workers) =>
+  if (options.dryRun) return printPlannedComparison(model, request, options, context);
+  const report = await withWorkers(options.workers, checkpoint, (workers) =>
     compareBytesToDirectory({
-      model: model.checkpoint,
-      modelName: model.name,
-      modelLocation: locationOf(model),
-      ...{ recipe, texts, rows, caches, contexts: options.contexts ?? usualContexts },
+      ...request,
+      contexts: options.contexts ?? usualContexts,
       output: options.output,
       overwrite: options.overwrite,
       runtime: { ...runtimeOf(options), workers },

@@ -7,7 +7,6 @@ import {
   cachePolicies,
   compressionMethods,
   groupingStrategies,
-  planComparison,
 } from '@kvlr/pipeline';
 import { compareToDirectory } from '@kvlr/pipeline/node';
 import { formatBytes } from '@kvlr/report';
@@ -23,7 +22,7 @@ import {
 import { locationOf, type OpenedModel, withModel } from '../inputs/models.ts';
 import { loadRecipe, type RecipeOptions } from '../inputs/recipes.ts';
 import { loadRunTexts, nameTextFiles, type TextOptions } from '../inputs/texts.ts';
-import { countThreads, describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
+import { describeMachine, peakMemoryBytes, runtimeOf, withWorkers } from '../machine.ts';
 import {
   addBudgetOption,
   addComputeOptions,
@@ -42,8 +41,9 @@ import {
 import { parseCount, parseCounts, parseHeadWidths, parseShares } from '../options/parse-values.ts';
 import { prototypeFigure } from '../prototype-figures.ts';
 import type { CommandContext } from '../terminal/terminal.ts';
-import { listNames, plannedComparisonToText } from '../terminal/texts.ts';
+import { listNames } from '../terminal/texts.ts';
 import { type BytesOptions, compareAtEqualBytes } from './compare-bytes.ts';
+import { printPlannedComparison } from './planned-comparison.ts';
 
 interface CompareOptions
   extends Pick<
@@ -184,9 +184,7 @@ export function define(command: Command, context: CommandContext): void {
   addSeedOption(command, 'seed of the calibration windows and of the reconstruction (default: 0)');
   addRecipeFileOption(command)
     .option('--overwrite', 'replace a comparison that is complete')
-    .addOption(
-      new Option('--dry-run', 'print the rows, memory and time that it would take, and do nothing').conflicts('bytes'),
-    )
+    .option('--dry-run', 'print the rows, memory and time that it would take, and do nothing')
     .addHelpText('after', afterHelp)
     .action((path: string | undefined, options: CompareOptions) =>
       nameTextFiles(options, () =>
@@ -219,13 +217,7 @@ async function compare(model: OpenedModel, options: CompareOptions, context: Com
     ...{ onEvent, signal },
   };
   await prepareNodeRuntime();
-  if (options.dryRun) {
-    const threads = countThreads(options.workers, model.checkpoint);
-    const planned = await planComparison({ ...request, runtime: runtimeOf(options) }, threads);
-    context.print(plannedComparisonToText(model.name, planned));
-    context.printJson(planned);
-    return;
-  }
+  if (options.dryRun) return printPlannedComparison(model, request, options, context);
   const report = await withWorkers(options.workers, model.checkpoint, (workers) =>
     compareToDirectory({ ...request, runtime: { ...runtimeOf(options), workers } }),
   );

@@ -7,6 +7,9 @@ import { generatedCache } from './generated-cache.ts';
 /** Rounds in which the caches take turns, and tokens that each generates in one. */
 const [rounds, tokensOfRound] = [3, 7];
 
+/** Prompts and tokens that timing one cache takes. */
+export const timedRounds = { prompts: rounds, tokens: rounds * tokensOfRound };
+
 export interface TimeCachesRequest {
   caches: readonly { named: NamedCache; statistics?: Record<'keys' | 'values', SideStatistics>[] | undefined }[];
   /** What stands in the caches before the timed tokens. */
