@@ -8,9 +8,10 @@ import { stageMemory } from './memory-estimate.ts';
 import type { ProbedSpeeds } from './models/probe.ts';
 import { estimateDistillation, type ModelSize, modelSize, trainingSpeed } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
-import { resolveRecovery } from './recipe.ts';
+import type { ResolvedRecovery } from './recipe.ts';
 import { budgetPolicies } from './run/plugin-choices.ts';
 import { alternativesWork } from './stages/alternatives.ts';
+import { recoveryOn } from './stages/recovery.ts';
 import { samplesTokens } from './stages/samples.ts';
 import {
   evaluationSeconds,
@@ -81,7 +82,7 @@ export function estimateCompression(
   const measuredTokens = recipe.budget.windows * measured;
   const price = priceOfHeads(shape, plan);
   const student = studentSize(size, price, headWidth);
-  const resolved = resolveRecovery(recipe.recovery);
+  const resolved = recoveryOn(plan.texts.calibration, recipe.recovery);
   const recovery = estimateRecovery(shape, resolved, student, native);
   const blockSpeed = recovery.isNative ? (probed?.nativeBlocks ?? nativeBlockSpeed) : speed;
   const recoverySecondsOf = ({ isNative, ofLayers, ofBlocks, moved, solving }: RecoveryEstimate) =>
@@ -187,7 +188,7 @@ interface RecoveryEstimate {
 
 function estimateRecovery(
   shape: DecoderShape,
-  recovery: ReturnType<typeof resolveRecovery>,
+  recovery: ResolvedRecovery | undefined,
   size: ModelSize,
   native: boolean,
 ): RecoveryEstimate {

@@ -5,8 +5,8 @@ import type { BackendName } from '@kvlr/runtime';
 import { wholeModelBytes } from './models/facts.ts';
 import { estimateDistillation, modelSize, processBytes } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
-
 import { resolveRecovery } from './recipe.ts';
+import { recoveryOn } from './stages/recovery.ts';
 
 /** What memory depends on. */
 type RunPlan = Pick<CompressionPlan, 'model' | 'recipe' | 'texts' | 'keyValueHeads' | 'headWidth' | 'needsStatistics'>;
@@ -85,7 +85,7 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
       base + windows(calibration.windowLength) + gathered + streams(calibration.windows, calibration.windowLength);
   }
   memory.factors = base + (plan.needsStatistics ? 3 * moments : 0) + 4 * 8 * sizes.attention;
-  const recovery = resolveRecovery(recipe.recovery);
+  const recovery = recoveryOn(plan.texts.calibration, recipe.recovery);
   if (recovery) {
     const { trainingWindows, heldOutWindows, windowLength, settings } = recovery;
     const isNative = means.native && trainsNatively(shape);

@@ -1,8 +1,10 @@
+import { CalibrationText } from '@kvlr/calibration';
 import type { KvlrEvent } from '@kvlr/core';
 import { expect, it } from 'vitest';
 import { type CompressionRequest, compress } from '../compress.ts';
 import { MemoryRunStore } from '../run/store.ts';
 import { stopAt, tinyDistillation, tinyRecipe, tinyRun } from '../testing/tiny-run.ts';
+import { reconstructionWindows } from './recovery.ts';
 
 const recipe = { ...tinyRecipe, recovery: { ...tinyRecipe.recovery, distillation: tinyDistillation } };
 
@@ -49,4 +51,24 @@ it('stops when told to, and goes on behind its last checkpoint to the same resul
   expect(steps).toMatchObject([{ completed: 4 }]);
   expect(resumed.evaluation).toEqual(uninterrupted.evaluation);
   expect(resumed.stages.find(({ title }) => title.startsWith('Distillation'))!.earlierSeconds).toBeGreaterThan(0);
+});
+
+it('takes the windows that the text has room for, unless the recipe names a number', async () => {
+  const { model, texts } = await tinyRun();
+  const text = new CalibrationText(texts.calibration, await model.tokenizer());
+  const room = (windows: number) => Math.floor(text.tokenIds.length / windows);
+  const windowsOf = (windowLength: number, trainingWindows?: number) =>
+    reconstructionWindows(text, {
+      preset: 'light',
+      windowLength,
+      seed: 0,
+      ...(trainingWindows && { trainingWindows }),
+    });
+  expect(windowsOf(room(200))!.training).toHaveLength(96);
+  const few = windowsOf(room(70))!;
+  expect(few.training.length).toBeGreaterThanOrEqual(62);
+  expect(few.training.length).toBeLessThan(96);
+  expect(few.heldOut).toHaveLength(8);
+  expect(() => windowsOf(room(70), 96)).toThrow('tokens in the text');
+  expect(() => windowsOf(room(40))).toThrow('tokens in the text');
 });

@@ -8,7 +8,7 @@ import {
   type ReconstructedLayer,
   reconstructBlocks,
 } from '@kvlr/recovery';
-import { resolveRecovery } from '../recipe.ts';
+import { type ResolvedRecovery, resolveRecovery } from '../recipe.ts';
 import { bundleCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
@@ -30,12 +30,27 @@ export async function recoverStudent(context: RunContext, request: RecoveryReque
   return { history, ...(await distillStudent(context, { ...request, student: model })) };
 }
 
+/** Fewer windows than this are too little text to train blocks on: one that has no room for them is refused. */
+const LEAST_WINDOWS = 48;
+
 /** Windows that blocks are reconstructed on, and those that decide when a layer is done; throws 'text-too-short'. */
 export function reconstructionWindows(text: CalibrationText, settings: Recipe['recovery']): SplitWindows | undefined {
-  const recovery = resolveRecovery(settings);
+  const recovery = recoveryOn(text, settings);
   if (recovery === undefined) return undefined;
   const { trainingWindows: trainingCount, heldOutWindows: heldOutCount, windowLength: length } = recovery;
   return text.split({ trainingCount, heldOutCount, length, seed: recovery.settings.seed });
+}
+
+/**
+ * A recipe's recovery on a text. Where the recipe names no number of windows, a preset takes those that the text has room for, at most its
+ * own.
+ */
+export function recoveryOn(text: CalibrationText, settings: Recipe['recovery']): ResolvedRecovery | undefined {
+  const recovery = resolveRecovery(settings);
+  if (recovery === undefined || settings.trainingWindows !== undefined) return recovery;
+  const { trainingWindows, heldOutWindows, windowLength } = recovery;
+  const room = Math.floor(text.tokenIds.length / windowLength) - heldOutWindows;
+  return { ...recovery, trainingWindows: Math.min(trainingWindows, Math.max(room, LEAST_WINDOWS)) };
 }
 
 /** One reconstructed layer: its tensors under the model's names, the course of its errors as JSON. */
