@@ -103,7 +103,7 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
       base +
       (isNative ? threads : 1) * (deviceBytes(shape, sizes, windowLength) + reading) +
       (isNative ? shared : 0) +
-      4 * streams(trainingWindows + heldOutWindows, windowLength) +
+      3 * streams(trainingWindows + heldOutWindows, windowLength) +
       4 * (activations + trained) +
       8 * outputMoments;
   }

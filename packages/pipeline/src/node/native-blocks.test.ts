@@ -16,7 +16,7 @@ import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, differenceByRange, randomTokenIds, readGolden } from '@kvlr/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NativeBlockPasses } from '../../../recovery/src/reconstruction/native-block.ts';
-import { pairStreams } from '../../../recovery/src/reconstruction/streams.ts';
+import { BlockTargets } from '../../../recovery/src/reconstruction/streams.ts';
 import { TensorBlock } from '../../../recovery/src/reconstruction/tensor-block.ts';
 import { WholeProjections } from '../../../recovery/src/training/whole-projections.ts';
 import { compress } from '../compress.ts';
@@ -102,11 +102,13 @@ async function openBlock(original: ModelSource) {
   const attention = new WholeProjections(weights);
   const normal = createNormalRandom(7);
   const streams = () => windows.map(() => Float32Array.from({ length: 20 * shape.hiddenSize }, () => normal()));
-  const given = { before: streams(), targets: streams(), compressed: streams() };
+  const [before, after, compressed] = [streams(), streams(), streams()];
+  const targets = new BlockTargets(shape.hiddenSize);
+  for (const [place, target] of after.entries()) targets.add(place, before[place]!, target);
   const task = {
     ...{ attention, shape, layer: 0 },
-    train: pairStreams(given, 0, 6, shape.hiddenSize),
-    heldOut: pairStreams(given, 6, 8, shape.hiddenSize),
+    train: targets.pairs(compressed, 0, 6),
+    heldOut: targets.pairs(compressed, 6, 8),
   };
   const block = await onnxEngine.training!.loadBlock(student, 0, [...attention.roles.keys()]);
   const [tensors, native] = [new TensorBlock(task), new NativeBlockPasses(block, task)];

@@ -1,6 +1,6 @@
 import { type ModelSource, mapInOrder, type TapName } from '@kvlr/core';
 import { disposeTensors, type LayerOnDevice, type LayerTensors, uploadLayer } from '@kvlr/runtime';
-import { advanceThroughLayer, type StreamsAround } from './streams.ts';
+import { advanceThroughLayer } from './streams.ts';
 
 /** One layer of a model where windows can pass through it, as many at once as `concurrency` says (default 1). */
 export interface PassableLayer extends LayerOnDevice {
@@ -10,24 +10,30 @@ export interface PassableLayer extends LayerOnDevice {
 /** Port: loads one layer of a model of any shape. What asks for it disposes it. */
 export type LoadLayer = (model: ModelSource, layer: number) => Promise<PassableLayer>;
 
-/** Takes the residual streams of windows, [tokens, hiddenSize] each, through a layer of a model. */
-export interface LayerPasses {
-  /** The streams behind the layer's attention, and those behind the layer. */
-  around(model: ModelSource, layer: number, streams: readonly Float32Array[]): Promise<StreamsAround>;
-  /** The streams behind the layer. */
-  through(model: ModelSource, layer: number, streams: readonly Float32Array[]): Promise<Float32Array[]>;
-}
+/** Hears of the stream behind a layer's attention, while the one before the layer is still in its place. */
+export type OnAttention = (between: Float32Array, place: number) => void;
+
+/**
+ * Takes the residual streams of windows, [tokens, hiddenSize] each, through a layer of a model: each is put in the place of the one before
+ * the layer, so that one set of streams is in memory.
+ */
+export type LayerPasses = (
+  model: ModelSource,
+  layer: number,
+  streams: Float32Array[],
+  onAttention?: OnAttention,
+) => Promise<void>;
 
 /** On TensorFlow.js's backend. */
 export function tensorPasses(signal: AbortSignal | undefined): LayerPasses {
-  const pass = (model: ModelSource, layer: number, streams: readonly Float32Array[], wanted: 'both' | 'after') =>
-    withLayer(model, layer, (weights) =>
-      advanceThroughLayer(streams, weights, { shape: model.shape, layer, signal }, wanted),
-    );
-  return {
-    around: (model, layer, streams) => pass(model, layer, streams, 'both'),
-    through: async (model, layer, streams) => (await pass(model, layer, streams, 'after')).after,
-  };
+  return (model, layer, streams, onAttention) =>
+    withLayer(model, layer, (weights) => {
+      const settings = { shape: model.shape, layer, signal, between: onAttention !== undefined };
+      return advanceThroughLayer(streams, weights, settings, ({ after, between }, place) => {
+        if (between) onAttention?.(between, place);
+        streams[place] = after;
+      });
+    });
 }
 
 /**
@@ -35,13 +41,8 @@ export function tensorPasses(signal: AbortSignal | undefined): LayerPasses {
  * the sum.
  */
 export function loadedPasses(loadLayer: LoadLayer, signal: AbortSignal | undefined): LayerPasses {
-  const pass = async (
-    model: ModelSource,
-    index: number,
-    streams: readonly Float32Array[],
-    taps: readonly TapName[],
-    onWindow: (passed: Awaited<ReturnType<PassableLayer['pass']>>, window: number) => void,
-  ) => {
+  return async (model, index, streams, onAttention) => {
+    const taps: readonly TapName[] = onAttention ? ['blockOutput'] : [];
     const layer = await loadLayer(model, index);
     try {
       await mapInOrder({
@@ -51,27 +52,14 @@ export function loadedPasses(loadLayer: LoadLayer, signal: AbortSignal | undefin
         work: async (window) => [await layer.pass(streams[window]!, taps)],
         onResult: (results, window) => {
           // Results are held to the end: what was seen of the layer is not to be.
-          onWindow(results.pop()!, window);
+          const { after, activations } = results.pop()!;
+          onAttention?.(sumOf(streams[window]!, activations.blockOutput!), window);
+          streams[window] = after;
         },
       });
     } finally {
       layer.dispose();
     }
-  };
-  return {
-    async around(model, layer, streams) {
-      const found: StreamsAround = { between: [], after: [] };
-      await pass(model, layer, streams, ['blockOutput'], ({ after, activations }, window) => {
-        found.between.push(sumOf(streams[window]!, activations.blockOutput!));
-        found.after.push(after);
-      });
-      return found;
-    },
-    async through(model, layer, streams) {
-      const after: Float32Array[] = [];
-      await pass(model, layer, streams, [], (passed) => after.push(passed.after));
-      return after;
-    },
   };
 }
 

@@ -23,7 +23,7 @@ import {
   resolveReconstructionSettings,
   trainsNatively,
 } from './reconstruction-settings.ts';
-import { embedWindows, pairStreams } from './streams.ts';
+import { BlockTargets, embedWindows } from './streams.ts';
 import { type BlockTask, TensorBlock } from './tensor-block.ts';
 import { trainAttention } from './train-attention.ts';
 
@@ -63,28 +63,21 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
   await startBackend(given);
   const request = { ...given, native: chooseNative(given) };
   const { teacher, student, signal, native } = request;
-  const passes = native ? loadedPasses(native.loadLayer, signal) : tensorPasses(signal);
+  const pass = native ? loadedPasses(native.loadLayer, signal) : tensorPasses(signal);
   const windows = [...request.windows, ...request.heldOutWindows];
   const trainCount = request.windows.length;
   const { numLayers, hiddenSize } = teacher.shape;
-  let original = await embedWindows(teacher, windows);
-  let compressed = await embedWindows(student, windows);
+  // Streams are most of the memory: these two sets, and a layer's targets.
+  const original = await embedWindows(teacher, windows);
+  const compressed = await embedWindows(student, windows);
   const layers: ReconstructedLayer[] = [];
-  // Streams are most of the memory: each is let go of where it is needed no more.
-  const pairs = async (layer: number) => {
-    const before = original;
-    const { between: targets, after } = await passes.around(teacher, layer, before);
-    original = after;
-    const streams = { before, targets, compressed };
-    return {
-      train: pairStreams(streams, 0, trainCount, hiddenSize),
-      heldOut: pairStreams(streams, trainCount, windows.length, hiddenSize),
-    };
-  };
   const reconstruct = async (layer: number): Promise<ReconstructedLayer> => {
-    const { train, heldOut } = await pairs(layer);
+    const targets = new BlockTargets(hiddenSize);
+    await pass(teacher, layer, original, (target, place) => targets.add(place, original[place]!, target));
     const completed = request.completedLayers?.[layer];
     if (completed !== undefined) return completed;
+    const train = targets.pairs(compressed, 0, trainCount);
+    const heldOut = targets.pairs(compressed, trainCount);
     const done = await reconstructLayer(request, settings, layer, train, heldOut);
     await request.onLayerDone?.(done);
     return done;
@@ -92,7 +85,7 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
   for (let layer = 0; layer < numLayers; layer++) {
     layers.push(await reconstruct(layer));
     if (layer === numLayers - 1) break;
-    compressed = await passes.through(applyReconstruction(student, layers), layer, compressed);
+    await pass(applyReconstruction(student, layers), layer, compressed);
   }
   return { layers, history: layers.map(({ history }) => history) };
 }

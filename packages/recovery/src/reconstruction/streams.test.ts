@@ -3,7 +3,7 @@ import { createTinyModel, differenceByRange } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
-import { advanceThroughLayer, pairStreams, tokenWeights } from './streams.ts';
+import { type AdvanceSettings, advanceThroughLayer, BlockTargets, type PassedStream, tokenWeights } from './streams.ts';
 
 describe('what an error counts', () => {
   const stream = Float32Array.of(1, 1, 1000, 1000, 0, 0, Number.NaN, 1);
@@ -14,8 +14,11 @@ describe('what an error counts', () => {
 
   it('is a share of what the block adds, and of the stream where it adds nothing', () => {
     const target = stream.slice(0, 6);
-    const unitBehind = (before: Float32Array) =>
-      pairStreams({ before: [before], targets: [target], compressed: [before] }, 0, 1, 2).unit;
+    const unitBehind = (before: Float32Array) => {
+      const targets = new BlockTargets(2);
+      targets.add(0, before, target);
+      return targets.pairs([before]).unit;
+    };
     // A hundredth of each token is added.
     expect(unitBehind(Float32Array.of(0.99, 0.99, 990, 990, 0, 0))).toBeCloseTo(4e-4, 9);
     expect(unitBehind(target)).toBe(6);
@@ -33,19 +36,23 @@ describe.each(await testedBackends())('on $backend', ({ backend, skip }) => {
       Float32Array.from({ length: 6 * shape.hiddenSize }, (_, n) => Math.sin(window + n * n)),
     );
     const weights = await uploadLayer(model, 0);
-    const [alone, together, after] = [
-      await advanceThroughLayer(streams, weights, { shape, layer: 0, atOnce: 1 }, 'both'),
-      await advanceThroughLayer(streams, weights, { shape, layer: 0, atOnce: 2 }, 'both'),
-      await advanceThroughLayer(streams, weights, { shape, layer: 0, atOnce: 3 }, 'after'),
-    ];
-    for (const part of ['between', 'after'] as const) {
-      expect(together[part]).toHaveLength(5);
-      together[part].forEach((stream, window) => {
-        expect(differenceByRange(stream, alone[part][window]!)).toBeLessThan(1e-6);
+    const passed = async (settings: Pick<AdvanceSettings, 'atOnce' | 'between'>) => {
+      const found: PassedStream[] = [];
+      await advanceThroughLayer(streams, weights, { shape, layer: 0, ...settings }, (each, place) => {
+        found[place] = each;
       });
-    }
-    expect(after.between).toEqual([]);
-    expect(differenceByRange(after.after[4]!, alone.after[4]!)).toBeLessThan(1e-6);
+      return found;
+    };
+    const alone = await passed({ atOnce: 1, between: true });
+    const together = await passed({ atOnce: 2, between: true });
+    expect(together).toHaveLength(5);
+    together.forEach(({ after, between }, window) => {
+      expect(differenceByRange(after, alone[window]!.after)).toBeLessThan(1e-6);
+      expect(differenceByRange(between!, alone[window]!.between!)).toBeLessThan(1e-6);
+    });
+    const last = (await passed({ atOnce: 3 }))[4]!;
+    expect(last.between).toBeUndefined();
+    expect(differenceByRange(last.after, alone[4]!.after)).toBeLessThan(1e-6);
     disposeTensors(weights);
     expect(memory().numTensors).toBe(held);
   });

@@ -15,21 +15,29 @@ import {
 import { concat, getBackend, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { StreamPairs } from './block-passes.ts';
 
-/** Pairs of the windows from `start` to `end`. `before` and `targets` are the original stream around the block. */
-export function pairStreams(
-  streams: { before: Float32Array[]; targets: Float32Array[]; compressed: Float32Array[] },
-  start: number,
-  end: number,
-  hiddenSize: number,
-): StreamPairs {
-  const targets = streams.targets.slice(start, end);
-  const weights = targets.map((target) => tokenWeights(target, hiddenSize));
-  let energy = 0;
-  targets.forEach((target, place) => {
-    energy += weightedDistance(target, streams.before[start + place]!, weights[place]!);
-  });
-  const unit = unitOfError(energy / targets.length, targets[0]!.length);
-  return { inputs: streams.compressed.slice(start, end), targets, weights, unit };
+/** What one block is to learn, gathered window by window: of the stream before it no more than a sum is kept. */
+export class BlockTargets {
+  private readonly targets: Float32Array[] = [];
+  private readonly weights: Float32Array[] = [];
+  private readonly energies: number[] = [];
+
+  constructor(private readonly hiddenSize: number) {}
+
+  /** The original stream around the block, [tokens, hiddenSize] each. */
+  add(place: number, before: Float32Array, target: Float32Array): void {
+    const weights = tokenWeights(target, this.hiddenSize);
+    this.targets[place] = target;
+    this.weights[place] = weights;
+    this.energies[place] = weightedDistance(target, before, weights);
+  }
+
+  /** Pairs of the windows from `start` to `end`; `inputs` are the compressed model's streams before the block. */
+  pairs(inputs: readonly Float32Array[], start = 0, end = inputs.length): StreamPairs {
+    const targets = this.targets.slice(start, end);
+    const energy = this.energies.slice(start, end).reduce((sum, each) => sum + each, 0);
+    const unit = unitOfError(energy / targets.length, targets[0]!.length);
+    return { inputs: inputs.slice(start, end), targets, weights: this.weights.slice(start, end), unit };
+  }
 }
 
 /**
@@ -88,14 +96,16 @@ export async function embedWindows(model: ModelSource, windows: readonly Int32Ar
     globalTensors(shape).filter(({ part }) => part === 'embedding'),
   );
   try {
-    return await readInTurn(windows, async (ids) => {
+    const streams: Float32Array[] = [];
+    await readInTurn(windows, async (ids, place) => {
       const stream = tidy(() => embed(tensor1d(ids, 'int32'), Array.from(ids.keys()), { shape, globals }));
       try {
-        return (await stream.data()) as Float32Array;
+        streams[place] = (await stream.data()) as Float32Array;
       } finally {
         stream.dispose();
       }
     });
+    return streams;
   } finally {
     disposeTensors(globals);
   }
@@ -107,14 +117,14 @@ export interface AdvanceSettings {
   signal?: AbortSignal | undefined;
   /** Windows that pass at once. Default: see `windowsAtOnce`. */
   atOnce?: number;
+  /** Streams behind the layer's attention are read back as well. */
+  between?: boolean;
 }
 
-/** The streams of windows around the second block of a layer. */
-export interface StreamsAround {
-  /** Behind the layer's attention. */
-  between: Float32Array[];
-  /** Behind the layer. */
-  after: Float32Array[];
+/** A window's stream behind a layer, and behind its attention, where that was wanted. */
+export interface PassedStream {
+  after: Float32Array;
+  between?: Float32Array | undefined;
 }
 
 /**
@@ -135,33 +145,31 @@ export function groupsOf(count: number, atOnce: number): number[][] {
   );
 }
 
-/**
- * Takes the streams of windows, [tokens, hiddenSize] each, through a layer.
- *
- * @param wanted What is read back: 'after' leaves `between` empty.
- */
+/** Takes the streams of windows, [tokens, hiddenSize] each, through a layer, and hands over each as it comes. */
 export async function advanceThroughLayer(
   streams: readonly Float32Array[],
   weights: LayerTensors,
   settings: AdvanceSettings,
-  wanted: 'both' | 'after',
-): Promise<StreamsAround> {
+  onWindow: (passed: PassedStream, place: number) => void,
+): Promise<void> {
   const { shape, signal } = settings;
   const tokens = streams[0]!.length / shape.hiddenSize;
   const { atOnce = windowsAtOnce(tokens) } = settings;
   const passes = new Map<number, LayerPass>();
   const passOf = (count: number): LayerPass => {
-    const pass = passes.get(count) ?? new LayerPass(weights, settings, { count, tokens, wanted });
+    const pass = passes.get(count) ?? new LayerPass(weights, settings, { count, tokens });
     passes.set(count, pass);
     return pass;
   };
   try {
     const groups = groupsOf(streams.length, atOnce);
-    const passed = await readInTurn(groups, (group) => {
+    await readInTurn(groups, async (group) => {
       throwIfAborted(signal);
-      return passOf(group.length).run(group.map((place) => streams[place]!));
+      const passed = await passOf(group.length).run(group.map((place) => streams[place]!));
+      passed.forEach((each, position) => {
+        onWindow(each, group[position]!);
+      });
     });
-    return { between: passed.flatMap(({ between }) => between), after: passed.flatMap(({ after }) => after) };
   } finally {
     for (const pass of passes.values()) pass.dispose();
   }
@@ -174,8 +182,8 @@ class LayerPass {
 
   constructor(
     weights: LayerTensors,
-    { shape, layer }: AdvanceSettings,
-    { count, tokens, wanted }: { count: number; tokens: number; wanted: 'both' | 'after' },
+    { shape, layer, between: wantsBetween }: AdvanceSettings,
+    { count, tokens }: { count: number; tokens: number },
   ) {
     const context = createSequenceContext({ shape, batch: count, tokens });
     this.context = context;
@@ -186,17 +194,16 @@ class LayerPass {
         const { blockOutput } = attentionBlock(stream, weights, { shape, layer, context });
         const between = streamAfterAttention(stream, blockOutput, weights, shape);
         const after = streamAfterFeedForward(stream, between, weights, shape);
-        return wanted === 'both' ? [after, between] : [after];
+        return wantsBetween ? [after, between] : [after];
       },
     });
   }
 
-  async run(windows: readonly Float32Array[]): Promise<StreamsAround> {
+  async run(windows: readonly Float32Array[]): Promise<PassedStream[]> {
     const [after, between] = await this.pass.run(...windows);
     const { length } = windows[0]!;
-    const each = (whole: Float32Array | undefined) =>
-      whole ? windows.map((_, place) => whole.subarray(place * length, (place + 1) * length)) : [];
-    return { after: each(after), between: each(between) };
+    const part = (whole: Float32Array, place: number) => whole.subarray(place * length, (place + 1) * length);
+    return windows.map((_, place) => ({ after: part(after!, place), between: between && part(between, place) }));
   }
 
   dispose(): void {
@@ -205,26 +212,26 @@ class LayerPass {
   }
 }
 
-/** Results that are computed while earlier ones are read. */
+/** Items that are computed while earlier ones are read. */
 const READ_AT_ONCE = 4;
 
-/** What `compute` makes of each item; a few are under way at once, so that a GPU does not wait for the host. */
-async function readInTurn<Item, Result>(
+/** Takes items in their order; a few are under way at once, so that a GPU does not wait for the host. */
+async function readInTurn<Item>(
   items: readonly Item[],
-  compute: (item: Item) => Promise<Result>,
-): Promise<Result[]> {
-  const results: Promise<Result>[] = [];
+  take: (item: Item, place: number) => Promise<void>,
+): Promise<void> {
+  const taken: Promise<void>[] = [];
   try {
-    for (const [index, item] of items.entries()) {
-      await results[index - READ_AT_ONCE];
-      const result = compute(item);
+    for (const [place, item] of items.entries()) {
+      await taken[place - READ_AT_ONCE];
+      const under = take(item, place);
       // It is heard of below, if not in between.
-      result.catch(() => undefined);
-      results.push(result);
+      under.catch(() => undefined);
+      taken.push(under);
     }
   } catch (error) {
-    await Promise.allSettled(results);
+    await Promise.allSettled(taken);
     throw error;
   }
-  return Promise.all(results);
+  await Promise.all(taken);
 }
