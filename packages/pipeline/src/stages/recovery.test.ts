@@ -64,11 +64,11 @@ it('takes the windows that the text has room for, unless the recipe names a numb
       seed: 0,
       ...(trainingWindows && { trainingWindows }),
     });
-  expect(windowsOf(room(200))!.training).toHaveLength(96);
+  expect(windowsOf(room(220))!.training).toHaveLength(192);
   const few = windowsOf(room(70))!;
   expect(few.training.length).toBeGreaterThanOrEqual(62);
-  expect(few.training.length).toBeLessThan(96);
+  expect(few.training.length).toBeLessThan(192);
   expect(few.heldOut).toHaveLength(8);
-  expect(() => windowsOf(room(70), 96)).toThrow('tokens in the text');
+  expect(() => windowsOf(room(70), 192)).toThrow('tokens in the text');
   expect(() => windowsOf(room(40))).toThrow('tokens in the text');
 });
