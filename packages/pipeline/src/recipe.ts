@@ -104,7 +104,7 @@ export interface ResolvedRecovery {
 const windowsOfPreset = {
   refit: { trainingWindows: 48, heldOutWindows: 8 },
   light: { trainingWindows: 192, heldOutWindows: 8 },
-  full: { trainingWindows: 704, heldOutWindows: 8 },
+  full: { trainingWindows: 696, heldOutWindows: 8 },
 } as const;
 
 /** The least share of a cache whose loss a light reconstruction is enough for: measured on two models, see docs/log.md. */

@@ -50,7 +50,7 @@ export const reconstructionPresets: Readonly<Record<ReconstructionPreset, Readon
   },
   full: {
     refitOutput: true,
-    steps: 480,
+    steps: 400,
     learningRate: 0.04,
     warmupSteps: 40,
     windowsPerStep: 4,
