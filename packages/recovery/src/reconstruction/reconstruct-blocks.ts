@@ -72,10 +72,13 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
   const compressed = await embedWindows(student, windows);
   const layers: ReconstructedLayer[] = [];
   const reconstruct = async (layer: number): Promise<ReconstructedLayer> => {
+    const completed = request.completedLayers?.[layer];
+    if (completed !== undefined) {
+      await pass(teacher, layer, original);
+      return completed;
+    }
     const targets = new BlockTargets(hiddenSize);
     await pass(teacher, layer, original, (target, place) => targets.add(place, original[place]!, target));
-    const completed = request.completedLayers?.[layer];
-    if (completed !== undefined) return completed;
     const train = targets.pairs(compressed, 0, trainCount);
     const heldOut = targets.pairs(compressed, trainCount);
     const done = await reconstructLayer(request, settings, layer, train, heldOut);
