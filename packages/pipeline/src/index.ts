@@ -9,7 +9,6 @@ export {
 } from './calibrate.ts';
 export type { RowColumns } from './compare/columns.ts';
 export { type ComparisonRequest, compare } from './compare/compare.ts';
-export { type PlannedComparison, type PlannedComparisonRequest, planComparison } from './compare/plan-comparison.ts';
 export {
   bestRecipes,
   budgetRows,
@@ -72,6 +71,7 @@ export {
   planCompression,
   type RunTexts,
 } from './plan.ts';
+export { type PlannedComparison, type PlannedComparisonRequest, planComparison } from './plan-comparison.ts';
 export { formatRecipeYaml, parseRecipe, parseRecipeYaml } from './recipe.ts';
 export {
   type CheckpointRecoveryRequest,

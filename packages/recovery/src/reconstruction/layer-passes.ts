@@ -11,7 +11,7 @@ export interface PassableLayer extends LayerOnDevice {
 export type LoadLayer = (model: ModelSource, layer: number) => Promise<PassableLayer>;
 
 /** Hears of the stream behind a layer's attention, while the one before the layer is still in its place. */
-export type OnAttention = (between: Float32Array, place: number) => void;
+type OnAttention = (between: Float32Array, place: number) => void;
 
 /**
  * Takes the residual streams of windows, [tokens, hiddenSize] each, through a layer of a model: each is put in the place of the one before

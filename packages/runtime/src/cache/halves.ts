@@ -10,7 +10,7 @@ export function packHalves(words: Int32Array, at: number, numbers: Float32Array,
 }
 
 /** Reads what `packHalves` wrote into `numbers` from `to` on. */
-export function unpackHalves(words: Int32Array, at: number, numbers: Float32Array, to: number, width: number): void {
+function unpackHalves(words: Int32Array, at: number, numbers: Float32Array, to: number, width: number): void {
   const table = halfTable();
   for (let c = 0; c < width; c++) numbers[to + c] = table[(words[at + (c >> 1)]! >>> (16 * (c & 1))) & 0xffff]!;
 }

@@ -1,15 +1,15 @@
 import { type BackendChoice, selectBackend } from '@kvlr/runtime';
-import { estimateCompression } from '../estimate.ts';
-import { needsStatistics } from '../frontier/cache-statistics.ts';
-import type { NamedCache } from '../frontier/caches.ts';
-import { timedRounds } from '../frontier/time-caches.ts';
-import { stageMemory } from '../memory-estimate.ts';
-import { chooseEngine } from '../models/engine.ts';
-import { probeSpeeds } from '../models/probe.ts';
-import { planWithTexts } from '../plan.ts';
-import { codedEvaluationSeconds, evaluationSeconds, statisticsSeconds } from '../window-estimate.ts';
-import { type ComparedModel, checkComparison } from './begin.ts';
-import type { ComparedRows } from './rows.ts';
+import { type ComparedModel, checkComparison } from './compare/begin.ts';
+import type { ComparedRows } from './compare/rows.ts';
+import { estimateCompression } from './estimate.ts';
+import { needsStatistics } from './frontier/cache-statistics.ts';
+import type { NamedCache } from './frontier/caches.ts';
+import { timedRounds } from './frontier/time-caches.ts';
+import { stageMemory } from './memory-estimate.ts';
+import { chooseEngine } from './models/engine.ts';
+import { probeSpeeds } from './models/probe.ts';
+import { planWithTexts } from './plan.ts';
+import { codedEvaluationSeconds, evaluationSeconds, statisticsSeconds } from './window-estimate.ts';
 
 /** What a comparison would do and take. Estimates, within a factor of about three. */
 export interface PlannedComparison {
