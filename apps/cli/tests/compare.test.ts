@@ -49,7 +49,7 @@ describe('kvlr compare --dry-run', () => {
     expect(await runCli(unknown)).toMatchObject({ exitCode: 2, error: expect.stringContaining('f16') });
   });
 
-  it('counts every cache of every row at equal bytes, the original among them', async () => {
+  it('has the heads of the original among its rows at equal bytes', async () => {
     const dry = tiny.compare('dry', '--ratios', '1/2', '--bytes', 'f16', 'klt-2', '--dry-run');
     const { rows, memoryBytes } = await runJson(dry);
     const [original, ...halves] = rows;
