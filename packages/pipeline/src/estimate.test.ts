@@ -29,6 +29,18 @@ describe('estimateCompression', () => {
     expect(light.runDirectoryBytes).toBeGreaterThan(none.runDirectoryBytes);
   });
 
+  it('takes less time to train fewer heads', async () => {
+    const recovery = { preset: 'full', trainingWindows: 2, heldOutWindows: 1, windowLength: 32 } as const;
+    const [two, one] = await Promise.all(
+      [2, 1].map(async (keyValueHeads) => {
+        const recipe = { ...tinyRecipe, keyValueHeads, headWidth: 1, recovery };
+        const { stages } = estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), 'wasm');
+        return stages.find(({ title }) => title === 'block reconstruction')!.seconds;
+      }),
+    );
+    expect(one).toBeLessThan(two!);
+  });
+
   it('takes less time for windows and blocks in native code', async () => {
     const windows = { trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
     for (const recovery of [{ preset: 'refit' }, { preset: 'full', steps: 40 }] as const) {

@@ -160,9 +160,8 @@ function measurements(shape: DecoderShape, { budget: { policy } }: Recipe): numb
   return shape.numLayers * (divisorsOf(shape.numKeyValueHeads).length - 1);
 }
 
-/** The size of the result as training sees it: wide heads take more of everything in attention. */
+/** The size of the result as training sees it: fewer heads take less in attention, wide ones more. */
 function studentSize(size: ModelSize, { parameters }: HeadPrice, headWidth: number): ModelSize {
-  if (headWidth === 1) return size;
   const added = parameters.result - parameters.source;
   return {
     ...size,
