@@ -1,7 +1,7 @@
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import type { ModelSource } from '@kvlr/core';
 import { type RunnerRequest, threadBytes } from '@kvlr/pipeline';
-import { createWorkerPool, onnxEngine, SpilledStreamStore, type WorkerPool } from '@kvlr/pipeline/node';
+import { createWorkerPool, onnxEngine, spilledStreams, type WorkerPool } from '@kvlr/pipeline/node';
 import { formatBytes, type RunEnvironment } from '@kvlr/report';
 import { version } from '../package.json';
 import type { ComputeOptions } from './options/options.ts';
@@ -24,7 +24,7 @@ export function describeMachine(): Partial<RunEnvironment> {
 
 /** Where models are run, as the options say. */
 export function runtimeOf({ backend, engine }: ComputeOptions): RunnerRequest {
-  return { backend, engine, nativeEngine: onnxEngine, streams: () => new SpilledStreamStore() };
+  return { backend, engine, nativeEngine: onnxEngine, streams: spilledStreams() };
 }
 
 /** Share of the free memory that copies of the model for threads may take. */

@@ -128,6 +128,7 @@ export {
 } from './model/heads.ts';
 export { type Checkpoint, countParameters, type ModelSource, type Tokenizer } from './model/model-source.ts';
 export { normOfRole, readTensor } from './model/read-tensor.ts';
+export { MemoryStreamStore, memoryStreams, type StreamStorage, type StreamStore } from './model/stream-store.ts';
 export {
   countElements,
   type DenseTensor,

@@ -175,7 +175,7 @@ export function checkMemory(
   onEvent: EventListener | undefined,
 ): void {
   requireRoom(plan, means);
-  const { memoryBytes } = estimateCompression(plan, means.backend, means.native, means.threads);
+  const { memoryBytes } = estimateCompression(plan, means);
   if (machineMemoryBytes === undefined || memoryBytes <= machineMemoryBytes) return;
   const message = `This is estimated to take ${formatBytes(memoryBytes)} of memory; the machine has ${formatBytes(machineMemoryBytes)}`;
   onEvent?.({ type: 'warning', message, data: { memoryBytes, machineMemoryBytes } });
@@ -222,6 +222,7 @@ export async function compressLayers(
   const recovered = await recoverStudent(context, {
     ...{ teacher: model, student, settings, text, key: keys.recovery },
     ...{ native: runner.nativeTraining, nativeBlocks: runner.nativeReconstruction, backend: runner.choice.backend },
+    streams: runner.streams,
   });
   const result =
     recipe.keyScales === 'balanced' ? await withBalancedKeys(recovered.model, statistics!) : recovered.model;

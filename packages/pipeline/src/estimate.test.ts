@@ -11,7 +11,7 @@ type Recovery = NonNullable<RecipeInput['recovery']>;
 async function estimate(recovery: Recovery, backend: 'wasm' | 'cpu' = 'wasm') {
   const windows = { trainingWindows: 2, heldOutWindows: 1, windowLength: 32 };
   const recipe = { ...tinyRecipe, recovery: { ...windows, ...recovery } };
-  return estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), backend);
+  return estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), { backend });
 }
 
 describe('estimateCompression', () => {
@@ -34,7 +34,9 @@ describe('estimateCompression', () => {
     const [two, one] = await Promise.all(
       [2, 1].map(async (keyValueHeads) => {
         const recipe = { ...tinyRecipe, keyValueHeads, headWidth: 1, recovery };
-        const { stages } = estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), 'wasm');
+        const { stages } = estimateCompression(await planCompression({ ...(await tinyRun()), recipe }), {
+          backend: 'wasm',
+        });
         return stages.find(({ title }) => title === 'block reconstruction')!.seconds;
       }),
     );
@@ -46,7 +48,10 @@ describe('estimateCompression', () => {
     for (const recovery of [{ preset: 'refit' }, { preset: 'full', steps: 40 }] as const) {
       const recipe = { ...tinyRecipe, recovery: { ...windows, ...recovery } };
       const plan = await planCompression({ ...(await tinyRun()), recipe });
-      const [onBackend, native] = [estimateCompression(plan, 'wasm'), estimateCompression(plan, 'wasm', true)];
+      const [onBackend, native] = [
+        estimateCompression(plan, { backend: 'wasm' }),
+        estimateCompression(plan, { backend: 'wasm', native: true }),
+      ];
       for (const title of ['statistics', 'evaluation', 'block reconstruction']) {
         const [slow, fast] = [onBackend, native].map(({ stages }) => stages.find((stage) => stage.title === title)!);
         expect(fast!.seconds).toBeLessThan(slow!.seconds);
@@ -60,14 +65,16 @@ describe('estimateCompression', () => {
     const { blocks } = plan.model.shape;
     const shape = { ...plan.model.shape, blocks: { ...blocks, residual: 'normed' as const } };
     const normed = { ...plan, model: { ...plan.model, shape } };
-    expect(estimateCompression(normed, 'wasm', true).blockSpeed).toBe(estimateCompression(plan, 'wasm').assumedSpeed);
+    expect(estimateCompression(normed, { backend: 'wasm', native: true }).blockSpeed).toBe(
+      estimateCompression(plan, { backend: 'wasm' }).assumedSpeed,
+    );
   });
 
   it('believes what was probed', async () => {
     const plan = await planCompression(await tinyRun());
     const probed = { backend: 1e9, native: 4e9, moments: 1e9 };
     const secondsAt = (nativeBlocks: number) =>
-      estimateCompression(plan, 'wasm', true, 1, { ...probed, nativeBlocks }).seconds;
+      estimateCompression(plan, { backend: 'wasm', native: true, probed: { ...probed, nativeBlocks } }).seconds;
     expect(secondsAt(1e9)).toBeGreaterThan(secondsAt(8e9));
   });
 

@@ -2,10 +2,8 @@ import { plannedBytes, type WeightDtype } from '@kvlr/checkpoint';
 import { countParameters, type DecoderShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { refitsAlone, refitsOutput, trainsNatively } from '@kvlr/recovery';
-import type { BackendName } from '@kvlr/runtime';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
 import { stageMemory } from './memory-estimate.ts';
-import type { ProbedSpeeds } from './models/probe.ts';
 import { estimateDistillation, type ModelSize, modelSize, trainingSpeed } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import type { ResolvedRecovery } from './recipe.ts';
@@ -17,6 +15,7 @@ import {
   evaluationSeconds,
   evaluationSize,
   forwardOperations,
+  type ProbedMeans,
   plainSpeed,
   readingSeconds,
   singleTokensSeconds,
@@ -59,19 +58,18 @@ export type EstimatedPlan = Pick<
   Partial<Pick<CompressionPlan, 'method'>>;
 
 /**
- * Estimates memory, disk and time of a planned compression from shapes alone; `native`: windows run in native code, on so many
- * `threads` side by side. `probed`: speeds of this machine, instead of usual ones.
+ * Estimates memory, disk and time of a planned compression from shapes alone.
+ *
+ * @param given What runs it: by default one thread of the backend, streams in memory, usual speeds.
  */
 export function estimateCompression(
   plan: EstimatedPlan,
-  backend: BackendName,
-  native = false,
-  threads = 1,
-  probed?: ProbedSpeeds,
+  given: Pick<ProbedMeans, 'backend'> & Partial<ProbedMeans>,
 ): CompressionEstimate {
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
-  const means = { backend, native, threads, probed };
+  const means: ProbedMeans = { native: false, threads: 1, ...given };
+  const { backend, native, probed } = means;
   const { one: speed, windows: windowSpeed, moments } = windowSpeeds(means);
   const size = modelSize(model);
   const readSeconds = readingSeconds(size);
@@ -125,7 +123,7 @@ export function estimateCompression(
     keyValueHeads,
     headWidth,
     price,
-    memoryBytes: Math.max(...Object.values(stageMemory(plan, { backend, native, threads }))),
+    memoryBytes: Math.max(...Object.values(stageMemory(plan, means))),
     outputBytes: Math.round(
       (plannedBytes(model, { source: model, dtype }) * price.parameters.result) / price.parameters.source,
     ),

@@ -39,6 +39,17 @@ describe('stageMemory', () => {
     const threads = stageMemory(await planOf({ recovery: refit }), { ...wasm, threads: 2 });
     expect(threads.statistics).toBeGreaterThan(all.statistics!);
   });
+
+  it('has streams on disk, which native code alone trains from', async () => {
+    const plan = await planOf({ recovery: refit });
+    const saved = (native: boolean) => {
+      const means = { ...wasm, native };
+      const [inMemory, onDisk] = [stageMemory(plan, means), stageMemory(plan, { ...means, streamBytes: 0 })];
+      return inMemory['block reconstruction']! - onDisk['block reconstruction']!;
+    };
+    expect(saved(false)).toBeGreaterThan(0);
+    expect(saved(true)).toBe(3 * saved(false));
+  });
 });
 
 /** A layer of 3.9 billion numbers. */

@@ -18,6 +18,8 @@ export interface WindowMeans {
   native: boolean;
   /** Threads that do so side by side; 1 where the main thread does it alone. */
   threads: number;
+  /** Bytes of streams that a stage holds in memory at most, each set of them; the rest is on disk. Undefined: all. */
+  streamBytes?: number | undefined;
 }
 
 /** The heap of tfjs's wasm module grows no further. */
@@ -66,7 +68,9 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
   const sizes = partSizes(shape);
   const { calibration, evaluation } = recipe;
   const moments = (8 * modelSize(model).statisticsNumbers) / shape.numLayers;
-  const streams = (windows: number, tokens: number) => 4 * windows * tokens * shape.hiddenSize;
+  const allStreams = (windows: number, tokens: number) => 4 * windows * tokens * shape.hiddenSize;
+  const streams = (count: number, tokens: number) =>
+    Math.min(allStreams(count, tokens), means.streamBytes ?? Number.POSITIVE_INFINITY);
   const threads = Math.max(1, means.threads);
   const shared = threads > 1 ? 4 * sizes.layer : 0;
   // A matrix is read as bytes, as float32, and with its axes exchanged.
@@ -98,12 +102,14 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
     const outputMoments = 5 * width * (width + shape.hiddenSize);
     const output = width * shape.hiddenSize;
     // Variables, their best values and moments, gradients, and what goes between native code and the backend.
+    const lying = [trainingWindows + heldOutWindows, windowLength] as const;
     const trained = 9 * sizes.attention + shape.numLayers * (refitsAlone(settings, shape) ? output : sizes.attention);
     memory['block reconstruction'] =
       base +
       (isNative ? threads : 1) * (deviceBytes(shape, sizes, windowLength) + reading) +
       (isNative ? shared : 0) +
-      3 * streams(trainingWindows + heldOutWindows, windowLength) +
+      // On the backend, what a block reads and is to reach is in memory.
+      (isNative ? 3 * streams(...lying) : streams(...lying) + 2 * allStreams(...lying)) +
       4 * (activations + trained) +
       8 * outputMoments;
   }

@@ -4,7 +4,7 @@ export { loadArchitecture } from './node/load-architecture.ts';
 export { loadBudget, loadCache, loadGrouping, loadMethod } from './node/load-plugins.ts';
 export { onnxEngine } from './node/onnx-engine.ts';
 export { mergeResultFiles } from './node/result-files.ts';
-export { SpilledStreamStore } from './node/spilled-streams.ts';
+export { spilledStreams } from './node/spilled-streams.ts';
 export {
   calibrateToDirectory,
   type DirectoryCalibrationRequest,

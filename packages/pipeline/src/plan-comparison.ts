@@ -47,7 +47,8 @@ export async function planComparison(
   const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
   const native = engine.native !== undefined;
   const probed = await probeSpeeds(model, backend.backend, engine.native);
-  const means = { backend: backend.backend, native, threads, probed };
+  const streamBytes = request.runtime?.streams?.memoryBytes;
+  const means = { backend: backend.backend, native, threads, streamBytes, probed };
   const { numKeyValueHeads } = model.shape;
   const source = { model, recipe, texts, keyValueHeads: numKeyValueHeads, headWidth: 1, needsStatistics: true };
   const statistics = statisticsSeconds(source, means);
@@ -65,7 +66,7 @@ export async function planComparison(
   let memoryBytes = Math.max(ofOriginal.statistics!, ofOriginal.evaluation ?? 0);
   for (const { title, entries, choices } of request.rows.rows) {
     const plan = await planWithTexts({ ...choices, model, modelLocation, recipe: { ...recipe, ...entries }, texts });
-    const estimate = estimateCompression(plan, backend.backend, native, threads, probed);
+    const estimate = estimateCompression(plan, means);
     const own = estimate.stages.filter((stage) => stagesOfRow.includes(stage.title));
     const seconds = own.reduce((sum, stage) => sum + stage.seconds, 0);
     const measuring = behindCaches === undefined ? evaluation : ofOwnHeads + behindCaches;

@@ -101,6 +101,7 @@ export async function recoverCheckpoint(request: CheckpointRecoveryRequest): Pro
     backend: runner.choice.backend,
     native: runner.nativeTraining,
     nativeBlocks: runner.nativeReconstruction,
+    streams: runner.streams,
   });
   const { history, course } = recovered;
   const written = roundModel(recovered.model, model, undefined);
@@ -138,8 +139,9 @@ export async function planRecovery(request: CheckpointRecoveryRequest): Promise<
   const heads = { keyValueHeads: model.shape.numKeyValueHeads, headWidth: 1 };
   const plan = { model, recipe, texts, ...heads, needsStatistics: false, givenStatistics: false };
   const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
-  const native = engine.native !== undefined;
-  const { stages, seconds, memoryBytes, outputBytes } = estimateCompression(plan, backend.backend, native);
+  const streamBytes = request.runtime?.streams?.memoryBytes;
+  const means = { backend: backend.backend, native: engine.native !== undefined, streamBytes };
+  const { stages, seconds, memoryBytes, outputBytes } = estimateCompression(plan, means);
   return { stages, seconds, memoryBytes, outputBytes, backend };
 }
 

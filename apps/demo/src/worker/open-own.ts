@@ -57,7 +57,7 @@ async function planOwn({ checkpoint, texts, settings, backend }: DescribeRequest
   try {
     const recipe = recipeOfSettings(fitSettings({ ...settings, keep }, checkpoint.shape));
     const plan = await planCompression({ model: checkpoint, texts, recipe });
-    const { memoryBytes, seconds, keyValueHeads, headWidth } = estimateCompression(plan, backend);
+    const { memoryBytes, seconds, keyValueHeads, headWidth } = estimateCompression(plan, { backend });
     const planned = {
       keep,
       keyValueHeads,

@@ -8,35 +8,37 @@ import {
   type LayerStatistics,
   type LogitSource,
   type ModelSource,
+  memoryStreams,
   type RunControl,
+  type StreamStorage,
   throwIfAborted,
 } from '@kvlr/core';
 import type { CompareLogits } from '@kvlr/evaluation';
 import type { LoadLayer, NativeReconstruction, NativeTraining } from '@kvlr/recovery';
 import {
   type BackendChoice,
-  type BackendName,
   type BackendRequest,
   DecoderInParts,
   type DecoderModel,
   loadModel,
   selectBackend,
 } from '@kvlr/runtime';
+import type { WindowMeans } from '../memory-estimate.ts';
 import { collectInGroups, type WholeModel } from './collect-in-groups.ts';
 import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
 import { wholeModelBytes } from './facts.ts';
 import { inTurns } from './in-turns.ts';
 import { loadHere, windowsOnDevice } from './load-here.ts';
 import { once } from './once.ts';
-import { type LoadPart, MemoryStreamStore, type StreamStore, WindowStream } from './window-stream.ts';
+import { type LoadPart, WindowStream } from './window-stream.ts';
 import { type CodedWindows, type ModelWorkers, windowSettings } from './workers.ts';
 
 /** Where models are run. */
 export interface RunnerRequest extends Omit<BackendRequest, 'onEvent'>, EngineRequest {
   /** Runs windows side by side where the backend computes on the CPU. Stays open; whoever made it closes it. */
   workers?: ModelWorkers | undefined;
-  /** Makes a place for the residual streams of windows between two layers. Default: memory. */
-  streams?: (() => StreamStore) | undefined;
+  /** Where the residual streams of windows lie between two layers. Default: memory. */
+  streams?: StreamStorage | undefined;
 }
 
 /** Windows whose logits are compared on threads at once: each takes memory for all its logits, twice. */
@@ -71,12 +73,18 @@ export class ModelRunner {
   }
 
   /** What runs windows, for estimates. */
-  get means(): { backend: BackendName; native: boolean; threads: number } {
+  get means(): WindowMeans {
     return {
       backend: this.choice.backend,
       native: this.engine.native !== undefined,
       threads: this.request.workers?.count ?? 1,
+      streamBytes: this.streams.memoryBytes,
     };
+  }
+
+  /** Where the residual streams of windows lie between two layers. */
+  get streams(): StreamStorage {
+    return this.request.streams ?? memoryStreams;
   }
 
   /** What computes and why, for reports. */
@@ -96,7 +104,7 @@ export class ModelRunner {
     { signal }: Pick<RunControl, 'signal'> = {},
   ): Promise<Value> {
     const decoder = await DecoderInParts.open(source, this.request);
-    const store = this.request.streams?.() ?? new MemoryStreamStore();
+    const store = this.streams.open();
     const load = this.partLoader(source, async () => (await this.engine.native?.open(source)) ?? decoder);
     const stream = new WindowStream(source, windows, store, load, this.request.workers?.count ?? 1, signal);
     try {

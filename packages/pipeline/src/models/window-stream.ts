@@ -6,6 +6,7 @@ import {
   type LogitSource,
   type ModelSource,
   mapInOrder,
+  type StreamStore,
   type TapName,
 } from '@kvlr/core';
 import type { LayerOnDevice } from '@kvlr/runtime';
@@ -49,15 +50,6 @@ export type GatherMoments = (question: MomentsQuestion) => Promise<LayerStatisti
 
 /** Port: puts a layer of a model, by its number, or its head where windows can pass through it. */
 export type LoadPart = (part: number | 'head') => Promise<LoadedPart>;
-
-/** Port: where the residual streams of windows, [tokens, hiddenSize] each, lie between two layers. */
-export interface StreamStore {
-  write(window: number, stream: Float32Array): Promise<void>;
-  /** What was written last for this window. */
-  read(window: number): Promise<Float32Array>;
-  /** Forgets everything. */
-  close(): Promise<void>;
-}
 
 /**
  * Passes a group of windows through a layer on the device of this thread.
@@ -188,22 +180,5 @@ export class WindowStream implements LogitSource {
       part.dispose();
     }
     this.layer += 1;
-  }
-}
-
-/** Streams in memory. */
-export class MemoryStreamStore implements StreamStore {
-  private readonly streams = new Map<number, Float32Array>();
-
-  async write(window: number, stream: Float32Array): Promise<void> {
-    this.streams.set(window, stream);
-  }
-
-  async read(window: number): Promise<Float32Array> {
-    return this.streams.get(window)!;
-  }
-
-  async close(): Promise<void> {
-    this.streams.clear();
   }
 }

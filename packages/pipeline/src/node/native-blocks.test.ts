@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { overlayModel } from '@kvlr/checkpoint';
 import { openCheckpointDirectory } from '@kvlr/checkpoint/node';
 import {
@@ -7,6 +10,7 @@ import {
   KvlrError,
   type KvlrEvent,
   layerTensors,
+  MemoryStreamStore,
   type ModelSource,
   readTensor,
 } from '@kvlr/core';
@@ -25,6 +29,7 @@ import { readBundle } from '../run/artefact.ts';
 import { MemoryRunStore } from '../run/store.ts';
 import { tinyRecipe, tinyRun } from '../testing/tiny-run.ts';
 import { onnxEngine } from './onnx-engine.ts';
+import { spilledStreams } from './spilled-streams.ts';
 import { createWorkerPool, type WorkerPool } from './worker-pool.ts';
 
 const teacher = createTinyModel({ numAttentionHeads: 4, numKeyValueHeads: 2, attentionBias: true, seed: 5 });
@@ -103,15 +108,17 @@ async function openBlock(original: ModelSource) {
   const normal = createNormalRandom(7);
   const streams = () => windows.map(() => Float32Array.from({ length: 20 * shape.hiddenSize }, () => normal()));
   const [before, after, compressed] = [streams(), streams(), streams()];
-  const targets = new BlockTargets(shape.hiddenSize);
-  for (const [place, target] of after.entries()) targets.add(place, before[place]!, target);
+  const targets = new BlockTargets(shape.hiddenSize, new MemoryStreamStore());
+  for (const [place, target] of after.entries()) await targets.add(place, before[place]!, target);
+  const inputs = new MemoryStreamStore();
+  for (const [place, stream] of compressed.entries()) await inputs.write(place, stream);
   const task = {
     ...{ attention, shape, layer: 0 },
-    train: targets.pairs(compressed, 0, 6),
-    heldOut: targets.pairs(compressed, 6, 8),
+    train: targets.pairs(inputs, 0, 6),
+    heldOut: targets.pairs(inputs, 6, 8),
   };
   const block = await onnxEngine.training!.loadBlock(student, 0, [...attention.roles.keys()]);
-  const [tensors, native] = [new TensorBlock(task), new NativeBlockPasses(block, task)];
+  const [tensors, native] = [await TensorBlock.open(task), new NativeBlockPasses(block, task)];
   const dispose = () => {
     for (const passes of [tensors, native]) passes.dispose();
     attention.dispose();
@@ -179,6 +186,25 @@ it.each(['llama', 'granite', 'qwen3', 'gemma2'])('takes the steps that TensorFlo
     }
   }
   await checkpoint?.close();
+});
+
+it.each(['native code', 'TensorFlow.js'])('finds the same numbers where streams lie on disk: %s', async (engine) => {
+  await prepareNodeRuntime();
+  const { nativeReconstruction } = await ModelRunner.create(nativeRuntime);
+  const request: ReconstructionRequest = {
+    ...{ teacher: wider, student: await spoil(wider, trained), settings: steps, backend: 'wasm' },
+    ...{ windows: windows.slice(0, 6), heldOutWindows: windows.slice(6) },
+    native: engine === 'native code' ? nativeReconstruction : undefined,
+  };
+  const directory = await mkdtemp(join(tmpdir(), 'kvlr-test-'));
+  // Two windows of each set stay in memory.
+  const streams = spilledStreams(2 * 4 * windows[0]!.length * wider.shape.hiddenSize, directory);
+  const inMemory = await reconstructBlocks(request);
+  const onDisk = await reconstructBlocks({ ...request, streams });
+  expect(onDisk.history).toEqual(inMemory.history);
+  expect(onDisk.layers.map(({ tensors }) => [...tensors])).toEqual(inMemory.layers.map(({ tensors }) => [...tensors]));
+  expect(await readdir(directory)).toEqual([]);
+  await rm(directory, { recursive: true });
 });
 
 it('leaves norms behind the stream, and blocks without gradients, to TensorFlow.js, and says so', async () => {

@@ -1,11 +1,11 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { memoryStreams, type StreamStorage } from '@kvlr/core';
 import { createTinyModel, randomTokenIds } from '@kvlr/testkit';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ModelRunner } from '../models/runner.ts';
-import type { StreamStore } from '../models/window-stream.ts';
-import { SpilledStreamStore } from './spilled-streams.ts';
+import { spilledStreams } from './spilled-streams.ts';
 
 let directory: string;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true }));
 
 it('keeps in a file what is beyond the memory, and leaves nothing', async () => {
-  const store = new SpilledStreamStore(100, directory);
+  const store = spilledStreams(100, directory).open();
   const streams = Array.from({ length: 5 }, (_, window) => Float32Array.of(window, window / 3, 7, -window));
   for (const [window, stream] of streams.entries()) await store.write(window, new Float32Array(stream.length));
   for (const [window, stream] of streams.entries()) await store.write(window, stream);
@@ -30,10 +30,10 @@ it('keeps in a file what is beyond the memory, and leaves nothing', async () => 
 it('changes no number of a model', async () => {
   const model = createTinyModel();
   const windows = [1, 2, 3].map((seed) => randomTokenIds(9, model.shape.vocabSize, seed));
-  const logitsWith = async (streams?: () => StreamStore) => {
+  const logitsWith = async (streams: StreamStorage) => {
     const runner = await ModelRunner.create({ backend: 'cpu', streams });
     return runner.use(model, windows, (logits) => Promise.all(windows.map((window) => logits.logits(window))));
   };
-  expect(await logitsWith(() => new SpilledStreamStore(0, directory))).toEqual(await logitsWith());
+  expect(await logitsWith(spilledStreams(0, directory))).toEqual(await logitsWith(memoryStreams));
   expect(await readdir(directory)).toEqual([]);
 });

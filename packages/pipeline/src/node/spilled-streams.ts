@@ -1,17 +1,24 @@
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MemoryStreamStore, type StreamStore } from '../models/window-stream.ts';
+import { MemoryStreamStore, type StreamStorage, type StreamStore } from '@kvlr/core';
 
-/** Streams that are kept in memory before any go to disk, by default. */
-const defaultMemoryBytes = 2 ** 30;
+/**
+ * Streams that go to disk beyond a number of bytes.
+ *
+ * @param memoryBytes That one store holds in memory; default 1 GiB.
+ * @param parent Directory for temporary files.
+ */
+export function spilledStreams(memoryBytes = 2 ** 30, parent = tmpdir()): StreamStorage {
+  return { memoryBytes, open: () => new SpilledStreamStore(memoryBytes, parent) };
+}
 
 /**
  * Residual streams of windows between two layers: in memory up to a limit, and beyond it in a file of a directory for temporary files.
  * Where systems allow it the file has no name from the beginning, so that nothing is left however the process ends; on Windows it goes
  * when the store is closed.
  */
-export class SpilledStreamStore implements StreamStore {
+class SpilledStreamStore implements StreamStore {
   readonly #memory = new MemoryStreamStore();
   /** Bytes of the windows in memory. */
   readonly #held = new Map<number, number>();
@@ -21,8 +28,8 @@ export class SpilledStreamStore implements StreamStore {
   #end = 0;
 
   constructor(
-    private readonly memoryBytes = defaultMemoryBytes,
-    private readonly parent = tmpdir(),
+    private readonly memoryBytes: number,
+    private readonly parent: string,
   ) {}
 
   async write(window: number, stream: Float32Array): Promise<void> {

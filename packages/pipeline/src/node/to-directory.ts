@@ -79,7 +79,8 @@ export async function planCompressionToDirectory(request: DirectoryCompressionRe
     const backend = await selectBackend({ backend: request.runtime?.backend });
     const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
     const threads = request.runtime?.workers?.count ?? request.threads ?? 1;
-    const means = { backend: backend.backend, native: engine.native !== undefined, threads };
+    const streamBytes = request.runtime?.streams?.memoryBytes;
+    const means = { backend: backend.backend, native: engine.native !== undefined, threads, streamBytes };
     checkMemory(plan, means, request.machineMemoryBytes, request.onEvent);
     const runs = plan.needsStatistics || plan.texts.evaluation.length > 0;
     const probed = runs ? await probeSpeeds(request.model, backend.backend, engine.native) : undefined;
@@ -87,7 +88,7 @@ export async function planCompressionToDirectory(request: DirectoryCompressionRe
       plan,
       backend,
       engine: engine.reason,
-      estimate: estimateCompression(plan, means.backend, means.native, means.threads, probed),
+      estimate: estimateCompression(plan, { ...means, probed }),
       budget: await foreseeBudget(plan),
     };
   });

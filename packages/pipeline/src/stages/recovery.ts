@@ -1,5 +1,5 @@
 import type { CalibrationText, SplitWindows } from '@kvlr/calibration';
-import { KvlrError, type ModelSource } from '@kvlr/core';
+import { KvlrError, type ModelSource, type StreamStorage } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import {
   applyReconstruction,
@@ -18,6 +18,8 @@ import { type Distillation, type DistillationStageRequest, distillStudent } from
 export interface RecoveryRequest extends DistillationStageRequest {
   /** Reconstructs blocks. Default: TensorFlow.js. */
   nativeBlocks?: NativeReconstruction | undefined;
+  /** Where a reconstruction's streams lie between two layers. Default: memory. */
+  streams?: StreamStorage | undefined;
 }
 
 export interface Recovery extends Distillation {
@@ -68,7 +70,7 @@ const layerCodec = bundleCodec<ReconstructedLayer>(
  */
 async function reconstruct(
   context: RunContext,
-  { teacher, student, settings, text, key, nativeBlocks }: RecoveryRequest,
+  { teacher, student, settings, text, key, nativeBlocks, streams }: RecoveryRequest,
 ): Promise<{ model: ModelSource; history: LayerHistory[] }> {
   const recovery = resolveRecovery(settings);
   if (recovery === undefined) return { model: student, history: [] };
@@ -100,6 +102,7 @@ async function reconstruct(
       preset: recovery.preset,
       settings: recovery.settings,
       native: nativeBlocks,
+      streams,
       completedLayers: kept,
       onLayerDone: (layer) => stage.savePiece(artefactOf(layer.layer), layer),
     });

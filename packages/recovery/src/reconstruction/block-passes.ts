@@ -1,3 +1,4 @@
+import type { BlockWindow } from '@kvlr/core';
 import type { NamedTensorMap, Scalar } from '@tensorflow/tfjs-core';
 import type { AdamOptimizer } from '../training/adam-optimizer.ts';
 import type { OutputMoments } from './output-moments.ts';
@@ -5,11 +6,10 @@ import type { TrainingSteps } from './training-steps.ts';
 
 /** What a block is to learn: from the compressed model's stream before it to the original stream after it; windows in their order. */
 export interface StreamPairs {
-  /** [tokens, hiddenSize]. */
-  inputs: readonly Float32Array[];
-  targets: readonly Float32Array[];
-  /** What an error of each token counts, [tokens]: see `tokenWeights`. */
-  weights: readonly Float32Array[];
+  /** Windows. */
+  count: number;
+  /** One of them; what an error of a token counts is of `tokenWeights`. */
+  window(place: number): Promise<BlockWindow>;
   /** Weighted sum of squares that errors of one window are shares of: see `unitOfError`. */
   unit: number;
 }

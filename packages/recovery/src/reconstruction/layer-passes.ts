@@ -1,4 +1,4 @@
-import { type ModelSource, mapInOrder, type TapName } from '@kvlr/core';
+import { type ModelSource, mapInOrder, type StreamStore, type TapName } from '@kvlr/core';
 import { disposeTensors, type LayerOnDevice, type LayerTensors, uploadLayer } from '@kvlr/runtime';
 import { advanceThroughLayer } from './streams.ts';
 
@@ -10,28 +10,31 @@ export interface PassableLayer extends LayerOnDevice {
 /** Port: loads one layer of a model of any shape. What asks for it disposes it. */
 export type LoadLayer = (model: ModelSource, layer: number) => Promise<PassableLayer>;
 
-/** Hears of the stream behind a layer's attention, while the one before the layer is still in its place. */
-type OnAttention = (between: Float32Array, place: number) => void;
+/** The streams of so many windows, [tokens, hiddenSize] each. */
+export interface WindowStreams {
+  store: StreamStore;
+  count: number;
+}
 
-/**
- * Takes the residual streams of windows, [tokens, hiddenSize] each, through a layer of a model: each is put in the place of the one before
- * the layer, so that one set of streams is in memory.
- */
+/** Hears of a window's stream before a layer and behind its attention. */
+type OnAttention = (place: number, before: Float32Array, between: Float32Array) => Promise<void>;
+
+/** Takes windows through a layer of a model: the stream of each is put in the place of the one before the layer. */
 export type LayerPasses = (
   model: ModelSource,
   layer: number,
-  streams: Float32Array[],
+  windows: WindowStreams,
   onAttention?: OnAttention,
 ) => Promise<void>;
 
 /** On TensorFlow.js's backend. */
 export function tensorPasses(signal: AbortSignal | undefined): LayerPasses {
-  return (model, layer, streams, onAttention) =>
+  return (model, layer, windows, onAttention) =>
     withLayer(model, layer, (weights) => {
       const settings = { shape: model.shape, layer, signal, between: onAttention !== undefined };
-      return advanceThroughLayer(streams, weights, settings, ({ after, between }, place) => {
-        if (between) onAttention?.(between, place);
-        streams[place] = after;
+      return advanceThroughLayer(windows, weights, settings, async ({ before, after, between }, place) => {
+        if (between) await onAttention?.(place, before, between);
+        await windows.store.write(place, after);
       });
     });
 }
@@ -41,20 +44,19 @@ export function tensorPasses(signal: AbortSignal | undefined): LayerPasses {
  * the sum.
  */
 export function loadedPasses(loadLayer: LoadLayer, signal: AbortSignal | undefined): LayerPasses {
-  return async (model, index, streams, onAttention) => {
+  return async (model, index, { store, count }, onAttention) => {
     const taps: readonly TapName[] = onAttention ? ['blockOutput'] : [];
     const layer = await loadLayer(model, index);
     try {
       await mapInOrder({
-        items: Array.from(streams.keys()),
+        items: Array.from({ length: count }, (_, window) => window),
         concurrency: layer.concurrency ?? 1,
         signal,
-        work: async (window) => [await layer.pass(streams[window]!, taps)],
-        onResult: (results, window) => {
-          // Results are held to the end: what was seen of the layer is not to be.
-          const { after, activations } = results.pop()!;
-          onAttention?.(sumOf(streams[window]!, activations.blockOutput!), window);
-          streams[window] = after;
+        work: async (window) => {
+          const before = await store.read(window);
+          const { after, activations } = await layer.pass(before, taps);
+          await onAttention?.(window, before, sumOf(before, activations.blockOutput!));
+          await store.write(window, after);
         },
       });
     } finally {

@@ -1,9 +1,9 @@
-import { type BlockWindow, type TrainedBlock, throwIfAborted } from '@kvlr/core';
+import { type TrainedBlock, throwIfAborted } from '@kvlr/core';
 import { createMatrix } from '@kvlr/linalg';
 import { type NamedTensorMap, scalar, tensor } from '@tensorflow/tfjs-core';
 import { valuesOf } from '../native/native-passes.ts';
 import { yieldToHost } from '../training/schedule.ts';
-import type { BlockPasses, StreamPairs, WindowSet } from './block-passes.ts';
+import type { BlockPasses, WindowSet } from './block-passes.ts';
 import type { OutputMoments } from './output-moments.ts';
 import type { BlockTask } from './tensor-block.ts';
 
@@ -18,8 +18,10 @@ export class NativeBlockPasses implements BlockPasses {
     const { attention, heldOut } = this.task;
     const values = await valuesOf(attention);
     let error = 0;
-    for (const window of this.windowsOf(heldOut)) error += await this.turn(() => this.block.error(window, values));
-    return error / (heldOut.unit * heldOut.inputs.length);
+    for (let place = 0; place < heldOut.count; place++) {
+      error += await this.turn(async () => this.block.error(await heldOut.window(place), values));
+    }
+    return error / (heldOut.unit * heldOut.count);
   }
 
   async gradients(batch: readonly number[]) {
@@ -30,7 +32,7 @@ export class NativeBlockPasses implements BlockPasses {
     let error = 0;
     for (const place of batch) {
       // Weighted so, gradients are those of the mean error.
-      const { weights, ...window } = windowOf(train, place);
+      const { weights, ...window } = await train.window(place);
       const weighted = { ...window, weights: weights.map((weight) => weight * share) };
       const found = await this.turn(() => this.block.gradients(weighted, values));
       error += found.error;
@@ -50,8 +52,10 @@ export class NativeBlockPasses implements BlockPasses {
       lack: createMatrix(width, shape.hiddenSize),
       energy: 0,
     };
-    for (const window of this.windowsOf(this.task[set])) {
-      const { gram, lack, energy } = await this.turn(() => this.block.moments(window, values));
+    const windows = this.task[set];
+    for (let place = 0; place < windows.count; place++) {
+      const found = await this.turn(async () => this.block.moments(await windows.window(place), values));
+      const { gram, lack, energy } = found;
       addTo(sums.gram.data, gram);
       addTo(sums.lack.data, lack);
       sums.energy += energy;
@@ -63,20 +67,12 @@ export class NativeBlockPasses implements BlockPasses {
     this.block.dispose();
   }
 
-  private *windowsOf(pairs: StreamPairs): Generator<BlockWindow> {
-    for (const place of pairs.inputs.keys()) yield windowOf(pairs, place);
-  }
-
   /** One window's work, unless all is to stop; the host gets its turns. */
   private async turn<Value>(work: () => Promise<Value>): Promise<Value> {
     throwIfAborted(this.task.signal);
     await yieldToHost();
     return work();
   }
-}
-
-function windowOf({ inputs, targets, weights }: StreamPairs, place: number): BlockWindow {
-  return { stream: inputs[place]!, target: targets[place]!, weights: weights[place]! };
 }
 
 function addTo(sums: Float32Array | Float64Array, added: Float32Array): void {

@@ -1,4 +1,4 @@
-import { KvlrError, layerTensors, type ModelSource } from '@kvlr/core';
+import { KvlrError, layerTensors, type ModelSource, memoryStreams, type StreamStorage } from '@kvlr/core';
 import { disposeTensors, type LayerTensors, uploadTensors } from '@kvlr/runtime';
 import { getBackend } from '@tensorflow/tfjs-core';
 import type { NativeTraining } from '../native/native-training.ts';
@@ -42,6 +42,11 @@ export interface ReconstructionRequest extends TrainingRequest, LayerExchange {
    * steps stay on the backend.
    */
   native?: NativeReconstruction | undefined;
+  /**
+   * Where streams lie between two layers. Default: memory, three sets of all windows. TensorFlow.js reads two of them for as long as a block
+   * is trained.
+   */
+  streams?: StreamStorage | undefined;
 }
 
 export interface ReconstructionResult {
@@ -62,33 +67,37 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
   checkReconstructionRequest(given);
   await startBackend(given);
   const request = { ...given, native: chooseNative(given) };
-  const { teacher, student, signal, native } = request;
+  const { teacher, student, signal, native, streams = memoryStreams } = request;
   const pass = native ? loadedPasses(native.loadLayer, signal) : tensorPasses(signal);
   const windows = [...request.windows, ...request.heldOutWindows];
-  const trainCount = request.windows.length;
+  const [count, trainCount] = [windows.length, request.windows.length];
   const { numLayers, hiddenSize } = teacher.shape;
-  // Streams are most of the memory: these two sets, and a layer's targets.
-  const original = await embedWindows(teacher, windows);
-  const compressed = await embedWindows(student, windows);
+  const [original, compressed, reached] = [streams.open(), streams.open(), streams.open()];
   const layers: ReconstructedLayer[] = [];
   const reconstruct = async (layer: number): Promise<ReconstructedLayer> => {
     const completed = request.completedLayers?.[layer];
     if (completed !== undefined) {
-      await pass(teacher, layer, original);
+      await pass(teacher, layer, { store: original, count });
       return completed;
     }
-    const targets = new BlockTargets(hiddenSize);
-    await pass(teacher, layer, original, (target, place) => targets.add(place, original[place]!, target));
+    const targets = new BlockTargets(hiddenSize, reached);
+    await pass(teacher, layer, { store: original, count }, (...window) => targets.add(...window));
     const train = targets.pairs(compressed, 0, trainCount);
     const heldOut = targets.pairs(compressed, trainCount);
     const done = await reconstructLayer(request, settings, layer, train, heldOut);
     await request.onLayerDone?.(done);
     return done;
   };
-  for (let layer = 0; layer < numLayers; layer++) {
-    layers.push(await reconstruct(layer));
-    if (layer === numLayers - 1) break;
-    await pass(applyReconstruction(student, layers), layer, compressed);
+  try {
+    await embedWindows(teacher, windows, original);
+    await embedWindows(student, windows, compressed);
+    for (let layer = 0; layer < numLayers; layer++) {
+      layers.push(await reconstruct(layer));
+      if (layer === numLayers - 1) break;
+      await pass(applyReconstruction(student, layers), layer, { store: compressed, count });
+    }
+  } finally {
+    for (const store of [original, compressed, reached]) await store.close();
   }
   return { layers, history: layers.map(({ history }) => history) };
 }
@@ -144,7 +153,7 @@ async function reconstructLayer(
 
 /** The block in native code, or on the backend where that has no gradients for it. */
 async function openPasses({ native, student, onEvent }: ReconstructionRequest, task: BlockTask): Promise<BlockPasses> {
-  if (native === undefined) return new TensorBlock(task);
+  if (native === undefined) return TensorBlock.open(task);
   const { attention, layer } = task;
   try {
     const block = await native.training.loadBlock(student, layer, [...attention.roles.keys()]);
@@ -153,7 +162,7 @@ async function openPasses({ native, student, onEvent }: ReconstructionRequest, t
     if (!KvlrError.isInstance(error) || error.code !== 'unsupported-feature') throw error;
     const message = `Layer ${layer + 1} is trained in TensorFlow.js (${getBackend()}): ${error.reason}.`;
     onEvent?.({ type: 'note', message, data: { layer, native: false } });
-    return new TensorBlock(task);
+    return TensorBlock.open(task);
   }
 }
 

@@ -1,3 +1,4 @@
+import { MemoryStreamStore } from '@kvlr/core';
 import { disposeTensors, selectBackend, uploadLayer } from '@kvlr/runtime';
 import { createTinyModel, differenceByRange } from '@kvlr/testkit';
 import { memory } from '@tensorflow/tfjs-core';
@@ -12,17 +13,17 @@ describe('what an error counts', () => {
     expect([...tokenWeights(stream, 2)]).toEqual([1, Math.fround(1e-6), 0, 0]);
   });
 
-  it('is a share of what the block adds, and of the stream where it adds nothing', () => {
+  it('is a share of what the block adds, and of the stream where it adds nothing', async () => {
     const target = stream.slice(0, 6);
-    const unitBehind = (before: Float32Array) => {
-      const targets = new BlockTargets(2);
-      targets.add(0, before, target);
-      return targets.pairs([before]).unit;
+    const unitBehind = async (before: Float32Array) => {
+      const targets = new BlockTargets(2, new MemoryStreamStore());
+      await targets.add(0, before, target);
+      return targets.pairs(new MemoryStreamStore()).unit;
     };
     // A hundredth of each token is added.
-    expect(unitBehind(Float32Array.of(0.99, 0.99, 990, 990, 0, 0))).toBeCloseTo(4e-4, 9);
-    expect(unitBehind(target)).toBe(6);
-    expect(unitBehind(Float32Array.of(1 + 2 ** -22, 1, 1000, 1000, 0, 0))).toBe(6);
+    expect(await unitBehind(Float32Array.of(0.99, 0.99, 990, 990, 0, 0))).toBeCloseTo(4e-4, 9);
+    expect(await unitBehind(target)).toBe(6);
+    expect(await unitBehind(Float32Array.of(1 + 2 ** -22, 1, 1000, 1000, 0, 0))).toBe(6);
   });
 });
 
@@ -32,13 +33,15 @@ describe.each(await testedBackends())('on $backend', ({ backend, skip }) => {
     const held = memory().numTensors;
     const model = createTinyModel({ attentionBias: true });
     const { shape } = model;
-    const streams = Array.from({ length: 5 }, (_, window) =>
-      Float32Array.from({ length: 6 * shape.hiddenSize }, (_, n) => Math.sin(window + n * n)),
-    );
+    const windows = { store: new MemoryStreamStore(), count: 5 };
+    for (let window = 0; window < windows.count; window++) {
+      const stream = Float32Array.from({ length: 6 * shape.hiddenSize }, (_, n) => Math.sin(window + n * n));
+      await windows.store.write(window, stream);
+    }
     const weights = await uploadLayer(model, 0);
     const passed = async (settings: Pick<AdvanceSettings, 'atOnce' | 'between'>) => {
       const found: PassedStream[] = [];
-      await advanceThroughLayer(streams, weights, { shape, layer: 0, ...settings }, (each, place) => {
+      await advanceThroughLayer(windows, weights, { shape, layer: 0, ...settings }, async (each, place) => {
         found[place] = each;
       });
       return found;

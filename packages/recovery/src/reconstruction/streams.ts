@@ -1,4 +1,4 @@
-import { type DecoderShape, globalTensors, type ModelSource, throwIfAborted } from '@kvlr/core';
+import { type DecoderShape, globalTensors, type ModelSource, type StreamStore, throwIfAborted } from '@kvlr/core';
 import {
   attentionBlock,
   createSequenceContext,
@@ -14,29 +14,38 @@ import {
 } from '@kvlr/runtime';
 import { concat, getBackend, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { StreamPairs } from './block-passes.ts';
+import type { WindowStreams } from './layer-passes.ts';
 
 /** What one block is to learn, gathered window by window: of the stream before it no more than a sum is kept. */
 export class BlockTargets {
-  private readonly targets: Float32Array[] = [];
   private readonly weights: Float32Array[] = [];
   private readonly energies: number[] = [];
 
-  constructor(private readonly hiddenSize: number) {}
+  /** @param targets Takes the streams that the block is to reach. */
+  constructor(
+    private readonly hiddenSize: number,
+    private readonly targets: StreamStore,
+  ) {}
 
   /** The original stream around the block, [tokens, hiddenSize] each. */
-  add(place: number, before: Float32Array, target: Float32Array): void {
+  async add(place: number, before: Float32Array, target: Float32Array): Promise<void> {
     const weights = tokenWeights(target, this.hiddenSize);
-    this.targets[place] = target;
     this.weights[place] = weights;
     this.energies[place] = weightedDistance(target, before, weights);
+    await this.targets.write(place, target);
   }
 
-  /** Pairs of the windows from `start` to `end`; `inputs` are the compressed model's streams before the block. */
-  pairs(inputs: readonly Float32Array[], start = 0, end = inputs.length): StreamPairs {
-    const targets = this.targets.slice(start, end);
+  /** Pairs of the windows from `start` to `end`; `inputs` has the compressed model's streams before the block. */
+  pairs(inputs: StreamStore, start = 0, end = this.weights.length): StreamPairs {
+    const count = end - start;
     const energy = this.energies.slice(start, end).reduce((sum, each) => sum + each, 0);
-    const unit = unitOfError(energy / targets.length, targets[0]!.length);
-    return { inputs: inputs.slice(start, end), targets, weights: this.weights.slice(start, end), unit };
+    const unit = unitOfError(energy / count, this.weights[start]!.length * this.hiddenSize);
+    const window = async (place: number) => ({
+      stream: await inputs.read(start + place),
+      target: await this.targets.read(start + place),
+      weights: this.weights[start + place]!,
+    });
+    return { count, unit, window };
   }
 }
 
@@ -88,24 +97,26 @@ function unitOfError(energy: number, numbers: number): number {
   return energy > LEAST_SHARE * numbers ? energy : numbers;
 }
 
-/** The residual stream before the first layer, [tokens, hiddenSize] per window. */
-export async function embedWindows(model: ModelSource, windows: readonly Int32Array[]): Promise<Float32Array[]> {
+/** Puts the residual streams before the first layer, [tokens, hiddenSize] per window, into a store. */
+export async function embedWindows(
+  model: ModelSource,
+  windows: readonly Int32Array[],
+  store: StreamStore,
+): Promise<void> {
   const { shape } = model;
   const globals = await uploadTensors(
     model,
     globalTensors(shape).filter(({ part }) => part === 'embedding'),
   );
   try {
-    const streams: Float32Array[] = [];
     await readInTurn(windows, async (ids, place) => {
       const stream = tidy(() => embed(tensor1d(ids, 'int32'), Array.from(ids.keys()), { shape, globals }));
       try {
-        streams[place] = (await stream.data()) as Float32Array;
+        await store.write(place, await stream.data<'float32'>());
       } finally {
         stream.dispose();
       }
     });
-    return streams;
   } finally {
     disposeTensors(globals);
   }
@@ -121,8 +132,9 @@ export interface AdvanceSettings {
   between?: boolean;
 }
 
-/** A window's stream behind a layer, and behind its attention, where that was wanted. */
+/** A window's stream before and behind a layer, and behind its attention, where that was wanted. */
 export interface PassedStream {
+  before: Float32Array;
   after: Float32Array;
   between?: Float32Array | undefined;
 }
@@ -145,15 +157,15 @@ export function groupsOf(count: number, atOnce: number): number[][] {
   );
 }
 
-/** Takes the streams of windows, [tokens, hiddenSize] each, through a layer, and hands over each as it comes. */
+/** Takes windows through a layer, and hands over each as it comes. */
 export async function advanceThroughLayer(
-  streams: readonly Float32Array[],
+  { store, count }: WindowStreams,
   weights: LayerTensors,
   settings: AdvanceSettings,
-  onWindow: (passed: PassedStream, place: number) => void,
+  onWindow: (passed: PassedStream, place: number) => Promise<void>,
 ): Promise<void> {
   const { shape, signal } = settings;
-  const tokens = streams[0]!.length / shape.hiddenSize;
+  const tokens = (await store.read(0)).length / shape.hiddenSize;
   const { atOnce = windowsAtOnce(tokens) } = settings;
   const passes = new Map<number, LayerPass>();
   const passOf = (count: number): LayerPass => {
@@ -162,13 +174,12 @@ export async function advanceThroughLayer(
     return pass;
   };
   try {
-    const groups = groupsOf(streams.length, atOnce);
+    const groups = groupsOf(count, atOnce);
     await readInTurn(groups, async (group) => {
       throwIfAborted(signal);
-      const passed = await passOf(group.length).run(group.map((place) => streams[place]!));
-      passed.forEach((each, position) => {
-        onWindow(each, group[position]!);
-      });
+      const streams = await Promise.all(group.map((place) => store.read(place)));
+      const passed = await passOf(group.length).run(streams);
+      for (const [position, each] of passed.entries()) await onWindow(each, group[position]!);
     });
   } finally {
     for (const pass of passes.values()) pass.dispose();
@@ -203,7 +214,9 @@ class LayerPass {
     const [after, between] = await this.pass.run(...windows);
     const { length } = windows[0]!;
     const part = (whole: Float32Array, place: number) => whole.subarray(place * length, (place + 1) * length);
-    return windows.map((_, place) => ({ after: part(after!, place), between: between && part(between, place) }));
+    return windows.map((before, place) => ({
+      ...{ before, after: part(after!, place), between: between && part(between, place) },
+    }));
   }
 
   dispose(): void {

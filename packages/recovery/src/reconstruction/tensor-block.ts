@@ -1,4 +1,4 @@
-import { type DecoderShape, KvlrError, throwIfAborted } from '@kvlr/core';
+import { type BlockWindow, type DecoderShape, KvlrError, throwIfAborted } from '@kvlr/core';
 import { createMatrix, type Matrix } from '@kvlr/linalg';
 import { attentionBlock, createSequenceContext, type SequenceContext, streamAfterAttention } from '@kvlr/runtime';
 import {
@@ -47,15 +47,30 @@ export class TensorBlock implements BlockPasses, BlockOperations {
   /** On WebGPU, unless it turned out that the block cannot be recorded. */
   private recorded: RecordedBlock | undefined;
 
-  constructor(private readonly task: BlockTask) {
-    const { train, heldOut, shape, recordSteps = true } = task;
-    const hold = ({ inputs, targets, weights }: StreamPairs) => ({
-      inputs: new HeldWindows(inputs, shape.hiddenSize),
-      targets: new HeldWindows(targets, shape.hiddenSize),
-      weights: new HeldWindows(weights, 1),
-    });
-    this.windows = { train: hold(train), heldOut: hold(heldOut) };
+  private constructor(
+    private readonly task: BlockTask,
+    windows: BlockOperations['windows'],
+  ) {
+    const { recordSteps = true } = task;
+    this.windows = windows;
     if (recordSteps && getBackend() === 'webgpu') this.recorded = new RecordedBlock(this);
+  }
+
+  /** Reads all windows: operations take them where they are in memory. */
+  static async open(task: BlockTask): Promise<TensorBlock> {
+    const { train, heldOut, shape } = task;
+    const hold = async (pairs: StreamPairs) => {
+      const windows: BlockWindow[] = [];
+      for (let place = 0; place < pairs.count; place++) windows.push(await pairs.window(place));
+      const held = (part: keyof BlockWindow, width: number) =>
+        new HeldWindows(
+          windows.map((window) => window[part]),
+          width,
+        );
+      const { hiddenSize } = shape;
+      return { inputs: held('stream', hiddenSize), targets: held('target', hiddenSize), weights: held('weights', 1) };
+    };
+    return new TensorBlock(task, { train: await hold(train), heldOut: await hold(heldOut) });
   }
 
   get variables() {

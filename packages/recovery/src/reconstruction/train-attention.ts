@@ -79,7 +79,7 @@ type Look = (step: number, trainError?: number) => Promise<number>;
  */
 async function takeSteps(request: AttentionTrainingRequest, look: Look, startError: number): Promise<number> {
   const { attention, passes, layer, train, settings, signal } = request;
-  const count = train.inputs.length;
+  const count = train.count;
   const windowsPerStep = Math.min(settings.windowsPerStep, count);
   const optimizer = new AdamOptimizer(await attention.parameters());
   const batches = batchOrder(count, windowsPerStep, settings.seed + layer);
