@@ -3,8 +3,9 @@ import { cacheSize, type EventListener, type ModelSource, type RunControl } from
 import type { Recipe } from '@kvlr/core/schemas';
 import { type CompressionReport, formatBytes, modelCard, type RunEnvironment } from '@kvlr/report';
 import { estimateCompression } from './estimate.ts';
-import { requireRoom, type WindowMeans } from './memory-estimate.ts';
+import { requireRoom } from './memory-estimate.ts';
 import { ModelRunner, type RunnerRequest } from './models/runner.ts';
+import type { WindowMeans } from './models/window-means.ts';
 import type { ModelWorkers } from './models/workers.ts';
 import { outcomeNotes } from './outcome.ts';
 import { type CompressionPlan, type PlanRequest, planCompression } from './plan.ts';

@@ -1,26 +1,15 @@
 import { countElements, type DecoderShape, decoderTensors, globalTensors, KvlrError, layerTensors } from '@kvlr/core';
 import { refitsAlone, trainsNatively } from '@kvlr/recovery';
 import { formatBytes } from '@kvlr/report';
-import type { BackendName } from '@kvlr/runtime';
 import { wholeModelBytes } from './models/facts.ts';
 import { estimateDistillation, modelSize, processBytes } from './models/training-estimate.ts';
+import type { WindowMeans } from './models/window-means.ts';
 import type { CompressionPlan } from './plan.ts';
 import { resolveRecovery } from './recipe.ts';
 import { recoveryOn } from './stages/recovery.ts';
 
 /** What memory depends on. */
 type RunPlan = Pick<CompressionPlan, 'model' | 'recipe' | 'texts' | 'keyValueHeads' | 'headWidth' | 'needsStatistics'>;
-
-/** What runs the windows of a compression. */
-export interface WindowMeans {
-  backend: BackendName;
-  /** Windows run in native code. */
-  native: boolean;
-  /** Threads that do so side by side; 1 where the main thread does it alone. */
-  threads: number;
-  /** Bytes of streams that a stage holds in memory at most, each set of them; the rest is on disk. Undefined: all. */
-  streamBytes?: number | undefined;
-}
 
 /** The heap of tfjs's wasm module grows no further. */
 const wasmHeapBytes = 2 ** 31;

@@ -1,6 +1,6 @@
-import type { WindowMeans } from './memory-estimate.ts';
 import type { ProbedSpeeds } from './models/probe.ts';
 import { type ModelSize, modelSize, speeds } from './models/training-estimate.ts';
+import type { WindowMeans } from './models/window-means.ts';
 import type { CompressionPlan } from './plan.ts';
 
 /** Speed of windows in native code: measured on one core with AVX-512, on models of 30 and 135 million parameters. */

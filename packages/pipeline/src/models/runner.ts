@@ -23,13 +23,13 @@ import {
   loadModel,
   selectBackend,
 } from '@kvlr/runtime';
-import type { WindowMeans } from '../memory-estimate.ts';
 import { collectInGroups, type WholeModel } from './collect-in-groups.ts';
 import { chooseEngine, type EngineRequest, type ModelParts, type NativeEngine } from './engine.ts';
 import { wholeModelBytes } from './facts.ts';
 import { inTurns } from './in-turns.ts';
 import { loadHere, windowsOnDevice } from './load-here.ts';
 import { once } from './once.ts';
+import type { WindowMeans } from './window-means.ts';
 import { type LoadPart, WindowStream } from './window-stream.ts';
 import { type CodedWindows, type ModelWorkers, windowSettings } from './workers.ts';
 

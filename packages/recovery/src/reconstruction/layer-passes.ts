@@ -1,6 +1,6 @@
-import { type ModelSource, mapInOrder, type StreamStore, type TapName } from '@kvlr/core';
+import { type ModelSource, mapInOrder, type TapName } from '@kvlr/core';
 import { disposeTensors, type LayerOnDevice, type LayerTensors, uploadLayer } from '@kvlr/runtime';
-import { advanceThroughLayer } from './streams.ts';
+import { advanceThroughLayer, type WindowStreams } from './streams.ts';
 
 /** One layer of a model where windows can pass through it, as many at once as `concurrency` says (default 1). */
 export interface PassableLayer extends LayerOnDevice {
@@ -9,12 +9,6 @@ export interface PassableLayer extends LayerOnDevice {
 
 /** Port: loads one layer of a model of any shape. What asks for it disposes it. */
 export type LoadLayer = (model: ModelSource, layer: number) => Promise<PassableLayer>;
-
-/** The streams of so many windows, [tokens, hiddenSize] each. */
-export interface WindowStreams {
-  store: StreamStore;
-  count: number;
-}
 
 /** Hears of a window's stream before a layer and behind its attention. */
 type OnAttention = (place: number, before: Float32Array, between: Float32Array) => Promise<void>;

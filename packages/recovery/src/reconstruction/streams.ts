@@ -14,7 +14,12 @@ import {
 } from '@kvlr/runtime';
 import { concat, getBackend, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { StreamPairs } from './block-passes.ts';
-import type { WindowStreams } from './layer-passes.ts';
+
+/** The streams of so many windows, [tokens, hiddenSize] each. */
+export interface WindowStreams {
+  store: StreamStore;
+  count: number;
+}
 
 /** What one block is to learn, gathered window by window: of the stream before it no more than a sum is kept. */
 export class BlockTargets {

@@ -1,0 +1,12 @@
+import type { BackendName } from '@kvlr/runtime';
+
+/** What runs the windows of a compression. */
+export interface WindowMeans {
+  backend: BackendName;
+  /** Windows run in native code. */
+  native: boolean;
+  /** Threads that do so side by side; 1 where the main thread does it alone. */
+  threads: number;
+  /** Bytes of streams that a stage holds in memory at most, each set of them; the rest is on disk. Undefined: all. */
+  streamBytes?: number | undefined;
+}
