@@ -8,7 +8,7 @@ import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts'
 import { targetsOf } from '../adapters/adapter.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
 import { type DistillationRequest, type DistillationResult, distill } from './distill.ts';
-import type { DistillationCheckpoint } from './distillation-state.ts';
+import type { DistillationCheckpoint, DistillationPoint } from './distillation-state.ts';
 import { cutPieces } from './pieces.ts';
 import { memoryTeacherStore } from './recorded-teacher.ts';
 
@@ -152,8 +152,9 @@ describe('goes on from any checkpoint to the same result, to the last digit', ()
     const saved: DistillationCheckpoint[] = [];
     const usual = { ...request, backend, settings: { ...settings, steps: 5, checkpointEvery: 1, ...changes } };
     const whole = await distill({ ...usual, onCheckpoint: (checkpoint) => void saved.push(checkpoint) });
-    expect(saved.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5]);
-    for (const checkpoint of [saved[1]!, saved[4]!]) {
+    // The last two are of parts of the way.
+    expect(saved.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5, 5, 5]);
+    for (const checkpoint of [1, 4, 5, 6].map((place) => saved[place]!)) {
       const resumed = await distill({ ...usual, checkpoint });
       expect(resumed.points).toEqual(whole.points);
       expect(numbers(resumed)).toEqual(numbers(whole));
@@ -206,8 +207,20 @@ describe('other ways to train', () => {
     const far = { ...settings, learningRate: 0.1, warmupSteps: 0, averageDecay: 0.7 };
     const result = await distill({ ...request, settings: far });
     const plain = await distill({ ...request, settings: { ...far, averageDecay: 0 } });
-    expect(result.best.averaged).toBe(true);
-    expect(result.best.heldOutLoss).toBeLessThan(plain.best.heldOutLoss);
+    const leastOf = (points: readonly DistillationPoint[]) =>
+      points
+        .filter(({ partOfTheWay }) => partOfTheWay === undefined)
+        .reduce((least, point) => (point.heldOutLoss < least.heldOutLoss ? point : least));
+    expect(leastOf(result.points).averaged).toBe(true);
+    expect(leastOf(result.points).heldOutLoss).toBeLessThan(leastOf(plain.points).heldOutLoss);
+  });
+
+  it.each([{}, { adapterRank: 2 }])('goes back a part of the way where the steps went too far: %j', async (changes) => {
+    const far = { ...settings, learningRate: 0.1, warmupSteps: 0, ...changes };
+    const result = await distill({ ...request, settings: far });
+    const last = result.points.filter(({ step }) => step === settings.steps);
+    expect(last.map(({ partOfTheWay }) => partOfTheWay)).toEqual([undefined, 0.6, 0.3]);
+    expect(result.best.partOfTheWay).toBe(0.6);
     const { divergence } = await oracleLosses(trained(request.student, result), heldOut);
     expect(result.best.heldOutDivergence).toBeCloseTo(divergence, 4);
   });
@@ -248,7 +261,7 @@ describe('other ways to train', () => {
 
 it('takes the start where no step helps, and stops early', async () => {
   const result = await distill({ ...request, settings: { ...settings, steps: 20, learningRate: 50, patience: 2 } });
-  expect(result.points.map(({ step }) => step)).toEqual([0, 2, 4]);
+  expect(result.points.map(({ step }) => step)).toEqual([0, 2, 4, 4, 4]);
   expect(result.best.step).toBe(0);
   for (const [name, { data }] of result.tensors) expect(data).toEqual(await request.student.tensors.readFloat32(name));
 });

@@ -73,7 +73,8 @@ export interface DistillationResult {
  * streams as asked (`Objective`; as recovery after compression, Yu et al. 2024, arXiv 2406.07056). Matrices themselves are trained, or
  * low-rank adapters that are merged at the end (LoRA, arXiv 2106.09685); other projections where `targets` names them. All else stays.
  * Steps are taken on pieces of the windows: at equal tokens many steps of few ended lower than few of many (docs/log.md). The result
- * has the values with the least loss on the held-out windows, those of the start included.
+ * has the values with the least loss on the held-out windows: of the start, of a look between, or behind the last step, there or back a
+ * part of the way to the start (`partsOfTheWay`).
  *
  * Memory: both models in float32 (with adapters their layers as they lie in their files, one of them unpacked at a time), one stream [tokens of a pass, hiddenSize] for each layer, the inner activations of one
  * layer, the logits of 512 rows, and three or four numbers for each trained one. With `topTokens` the original leaves before the
@@ -227,9 +228,14 @@ async function finish(
   }
   const [start, last] = [points[0]!, points.at(-1)!];
   const { what, before, after } = describeCourse(start, best);
+  const where = best.averaged
+    ? ', of the running mean'
+    : best.partOfTheWay
+      ? `, at ${best.partOfTheWay} of the way`
+      : '';
   onEvent?.({
     type: 'note',
-    message: `Distillation: held-out ${what} ${before} before, ${after} after ${best.step} steps${best.averaged ? ', of the running mean' : ''}.`,
+    message: `Distillation: held-out ${what} ${before} before, ${after} after ${best.step} steps${where}.`,
     data: { points },
   });
   const adapter = { rank, alpha: adapterAlpha || rank, dropout, layers: adapters };

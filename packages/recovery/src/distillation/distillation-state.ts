@@ -13,6 +13,8 @@ export interface DistillationPoint extends HeldOutLosses {
   trainLoss?: number;
   /** True where the running mean of the values did better than the values themselves, and the losses are its. */
   averaged?: boolean;
+  /** Behind the last step: the losses at this part of the way from the student's own values to those of the last step. */
+  partOfTheWay?: number;
 }
 
 /** All that training needs to go on. */

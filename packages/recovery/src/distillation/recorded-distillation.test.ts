@@ -53,8 +53,8 @@ it.skipIf(skip)('goes on from a checkpoint to the same result', async () => {
   const saved: DistillationCheckpoint[] = [];
   const request = await requestOf({ checkpointEvery: 2 });
   const whole = await distill({ ...request, onCheckpoint: (checkpoint) => void saved.push(checkpoint) });
-  expect(saved.map(({ step }) => step)).toEqual([0, 2, 3, 4, 5]);
-  for (const place of [1, 2]) {
+  expect(saved.map(({ step }) => step)).toEqual([0, 2, 3, 4, 5, 5, 5]);
+  for (const place of [1, 2, 5]) {
     const { points, tensors } = await distill({ ...request, checkpoint: saved[place]! });
     expect(points).toEqual(whole.points);
     expect([...tensors]).toEqual([...whole.tensors]);

@@ -3,6 +3,7 @@ import { createSequenceContext, type DecoderTensors } from '@kvlr/runtime';
 import type { NativePasses } from '../native/native-passes.ts';
 import { AdamOptimizer, type AdamParameter } from '../training/adam-optimizer.ts';
 import type { FrozenLayers } from '../training/frozen-layers.ts';
+import { partsOfTheWay } from '../training/parts-of-the-way.ts';
 import { batchOrder, learningRateAt } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { heldOutLosses, type LossRequest } from './backpropagate.ts';
@@ -67,6 +68,12 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     distillOnHost(stepsRequest) ??
     new PlainDistillationSteps(stepsRequest);
   const points: DistillationPoint[] = [];
+  /** Behind the last step values move back, and leave the steps' own behind. */
+  const partReached = () => points.at(-1)?.partOfTheWay ?? 1;
+  let movesBack = false;
+  const publish = () => {
+    if (!movesBack) steps.publish();
+  };
   let lossSinceLook = 0;
   let lastLoss: number | undefined;
   /** Losses of the last steps, read while the next ones run. */
@@ -88,12 +95,12 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
     if (request.onCheckpoint === undefined) return;
     await readLosses();
     await settle();
-    steps.publish();
+    publish();
     await request.onCheckpoint(await saveState(state, { step, points, lossSinceLook }));
   };
   const measure = () => heldOutLosses({ ...base, context: contexts.heldOut }, pieces.heldOut);
-  const look = async (step: number): Promise<void> => {
-    steps.publish();
+  const look = async (step: number, partOfTheWay?: number): Promise<void> => {
+    publish();
     let least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
     const keepIfLess = (losses: DistillationPoint) => {
       if (!(losses.heldOutLoss < least)) return;
@@ -105,10 +112,11 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       step,
       tokens: step * piecesPerStep * tokensEach,
       ...(since > 0 && { trainLoss: lossSinceLook / since }),
+      ...(partOfTheWay !== undefined && { partOfTheWay }),
     };
     let point: DistillationPoint = { ...where, ...(await measure()) };
     keepIfLess(point);
-    if (averageDecay > 0 && step > 0) {
+    if (averageDecay > 0 && step > 0 && partOfTheWay === undefined) {
       await withAverages(layers, async () => {
         const averaged: DistillationPoint = { ...where, ...(await measure()), averaged: true };
         keepIfLess(averaged);
@@ -126,13 +134,14 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       restoreState(state, checkpoint);
       points.push(...checkpoint.points);
       ({ step, lossSinceLook } = checkpoint);
+      movesBack = partReached() < 1;
       // The run may have been stopped between a step and its look.
       if (step % evaluateEvery === 0 && points.at(-1)!.step < step) await look(step);
     }
     const batches = batchOrder(pieces.training.length, piecesPerStep, settings.seed);
     for (let past = 0; past < step; past++) batches.next();
     const started = { at: performance.now(), step };
-    while (step < stepCount && looksSinceBest(points) < patience) {
+    while (!movesBack && step < stepCount && looksSinceBest(points) < patience) {
       throwIfAborted(signal);
       const batch = batches.next().value.map((index) => pieces.training[index]!);
       const rate = learningRateAt(step, settings);
@@ -160,6 +169,16 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
         unit: 'steps',
         detail,
       });
+    }
+    publish();
+    movesBack = true;
+    for (const part of partsOfTheWay) {
+      const reached = partReached();
+      if (part >= reached) continue;
+      for (const [index, layer] of layers.entries()) {
+        await frozen.use(index, (weights) => layer.moveBack(weights, part / reached));
+      }
+      await look(step, part);
     }
     return points;
   } catch (error) {

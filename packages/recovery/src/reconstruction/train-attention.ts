@@ -1,5 +1,6 @@
 import { throwIfAborted } from '@kvlr/core';
 import { AdamOptimizer } from '../training/adam-optimizer.ts';
+import { partsOfTheWay } from '../training/parts-of-the-way.ts';
 import { batchOrder, learningRateAt, yieldToHost } from '../training/schedule.ts';
 import type { BlockPasses } from './block-passes.ts';
 import { type TrainingPoint, untrainable } from './reconstructed-layer.ts';
@@ -59,13 +60,6 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
   attention.restore();
   return points;
 }
-
-/**
- * Parts of the way from the values before the steps to those behind them that are looked at as well: steps that overshoot the held-out
- * text, as they do where there is little to gain, still have a direction that is right (as means of weights before and after
- * fine-tuning, Wortsman et al. 2022, arXiv 2109.01903).
- */
-const partsOfTheWay = [0.6, 0.3];
 
 /** Steps that have made the held-out error this much larger than it was are given up. */
 const DIVERGED = 2;

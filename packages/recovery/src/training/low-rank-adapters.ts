@@ -89,6 +89,14 @@ export class LowRankAdapters extends TrainedLayer {
     return { weights: frozen, project };
   }
 
+  /** B alone moves, so that what A B adds moves by the same share. */
+  moveBack(_frozen: LayerTensors, share: number): void {
+    for (const target of this.adapters.keys()) {
+      const up = this.trained.get(`${projectionOf(target)}.up`)!;
+      tidy(() => up.assign(mul(up, share)));
+    }
+  }
+
   /** Steps of A are shares of its own root mean square, steps of B of that of the matrix it adds to. */
   async parameters(frozen: LayerTensors): Promise<AdamParameter[]> {
     const parameters: AdamParameter[] = [];

@@ -33,6 +33,13 @@ export abstract class TrainedLayer {
   /** The variables with the scales of their steps. */
   abstract parameters(frozen: LayerTensors): Promise<AdamParameter[]>;
 
+  /**
+   * Moves the values back towards those of a layer without training: this share of the way from there to here is left.
+   *
+   * @param frozen The layer's own weights.
+   */
+  abstract moveBack(frozen: LayerTensors, share: number): void;
+
   /** The current values as the model's files hold them: matrices [out, in], under the names of the model. */
   abstract download(model: ModelSource, layer: number, frozen: LayerTensors): Promise<Map<string, DenseTensor>>;
 
@@ -110,7 +117,8 @@ export abstract class TrainedLayer {
   }
 }
 
-function mix(mean: Tensor, current: Tensor, decay: number): Tensor {
+/** Means of two tensors: of the first this share. */
+export function mix(mean: Tensor, current: Tensor, decay: number): Tensor {
   return add(mul(mean, decay), mul(current, 1 - decay));
 }
 
