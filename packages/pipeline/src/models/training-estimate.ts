@@ -64,7 +64,8 @@ export function estimateDistillation(
   const passTokens = (distillation.settings.piecesAtOnce || piecesPerStep) * pieceLength;
   const asksTeacher = needsTeacher(distillation.settings);
   const teacherInMemory = asksTeacher && topTokens === 0;
-  const looks = 1 + Math.ceil(steps / evaluateEvery);
+  // At the start, and twice on the way back.
+  const looks = 3 + Math.ceil(steps / evaluateEvery);
   // The original forward; the student forward, forward again layer by layer, and back; and the gradients of what is trained.
   const perToken = (asksTeacher ? 4 : 3) * forwardOf(pieceLength) + (adapterRank > 0 ? 6 : 2) * trained;
   const { hiddenSize, numAttentionHeads, numLayers } = shape;

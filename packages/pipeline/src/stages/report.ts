@@ -119,9 +119,10 @@ function toLayerReconstruction({ layer, initialError, finalError, points }: Laye
 }
 
 function toTrainingCourse({ points, best }: NonNullable<Distillation['course']>): TrainingCourse {
-  const readings = points.map(({ tokens, trainLoss, heldOutLoss, heldOutNextToken }) => ({
+  const readings = points.map(({ tokens, trainLoss, heldOutLoss, heldOutNextToken, partOfTheWay }) => ({
     ...{ tokens, heldOutLoss, heldOutPerplexity: Math.exp(heldOutNextToken) },
     ...(trainLoss !== undefined && { trainingLoss: trainLoss }),
+    ...(partOfTheWay !== undefined && { partOfTheWay }),
   }));
   return { readings, bestTokens: best.tokens };
 }

@@ -154,6 +154,8 @@ interface TrainingReading {
   /** The loss that decides which weights are kept: KL divergence, cross-entropy of next tokens or a mixture, nats a token. */
   heldOutLoss: number;
   heldOutPerplexity: number;
+  /** Behind the last step: at this part of the way from the weights before training to those of the last step. */
+  partOfTheWay?: number;
 }
 
 /** How training end to end went. */

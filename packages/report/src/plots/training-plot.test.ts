@@ -19,6 +19,17 @@ it('draws what was learnt and tells it in words', () => {
   expect(heldOutPerplexityPlot(course).description).toContain('18.20 → 18.10');
 });
 
+it('marks what was kept on the way back, and leaves it out of the line', () => {
+  const back = { tokens: 2000, heldOutLoss: 0.0105, heldOutPerplexity: 18.05, partOfTheWay: 0.6 };
+  const plot = lossPlot({ ...course, readings: [...course.readings, back] });
+  expect(plot.description).toBe('Loss on held-out text: 0.0123 → 0.0105.');
+  const pathOf = (from: typeof plot) =>
+    inlineSvg(from, 'loss')
+      .source.match(/d="([^"]*)"/)![1]!
+      .match(/[ML]/g);
+  expect(pathOf(plot)).toEqual(pathOf(lossPlot(course)));
+});
+
 it('draws a course of one reading', () => {
   const { source } = inlineSvg(lossPlot({ readings: course.readings.slice(0, 1), bestTokens: 0 }), 'loss');
   expect(source).not.toContain('NaN');

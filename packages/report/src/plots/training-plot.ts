@@ -12,36 +12,46 @@ export const trainingKinds = [
 ] as const;
 
 /** Loss by tokens of training. */
-export function lossPlot({ readings, bestTokens }: TrainingCourse): Plot {
-  const lines = trainingKinds.map(({ kind }) => pointsOf(readings, kind));
-  return curves('Loss', lines, bestTokens, formatLoss);
+export function lossPlot({ readings }: TrainingCourse): Plot {
+  const lines = trainingKinds.map(({ kind }) => pointsOf(readings, (reading) => reading[kind]));
+  const { tokens, heldOutLoss } = bestOf(readings);
+  return curves('Loss', lines, [tokens, heldOutLoss], formatLoss);
 }
 
 /** Perplexity of held-out text by tokens of training. */
-export function heldOutPerplexityPlot({ readings, bestTokens }: TrainingCourse): Plot {
-  const points = readings.map(({ tokens, heldOutPerplexity }): Point => [tokens, heldOutPerplexity]);
-  return curves('Held-out perplexity', [points], bestTokens, (value) => value.toPrecision(4));
+export function heldOutPerplexityPlot({ readings }: TrainingCourse): Plot {
+  const points = pointsOf(readings, ({ heldOutPerplexity }) => heldOutPerplexity);
+  const { tokens, heldOutPerplexity } = bestOf(readings);
+  return curves('Held-out perplexity', [points], [tokens, heldOutPerplexity], (value) => value.toPrecision(4));
 }
 
+type Reading = TrainingCourse['readings'][number];
 type Point = [tokens: number, value: number];
 
-function pointsOf(readings: TrainingCourse['readings'], kind: 'heldOutLoss' | 'trainingLoss'): Point[] {
+/** Those of the steps: what lies back on their way is no part of the course. */
+function pointsOf(readings: readonly Reading[], read: (reading: Reading) => number | undefined): Point[] {
   return readings.flatMap((reading): Point[] => {
-    const value = reading[kind];
-    return value === undefined || !Number.isFinite(value) ? [] : [[reading.tokens, value]];
+    const value = read(reading);
+    if (value === undefined || !Number.isFinite(value) || reading.partOfTheWay !== undefined) return [];
+    return [[reading.tokens, value]];
   });
 }
 
-function curves(name: string, lines: readonly Point[][], bestTokens: number, format: (value: number) => string): Plot {
+/** The reading whose weights were kept. */
+function bestOf(readings: readonly Reading[]): Reading {
+  return readings.reduce((least, reading) => (reading.heldOutLoss < least.heldOutLoss ? reading : least));
+}
+
+function curves(name: string, lines: readonly Point[][], best: Point, format: (value: number) => string): Plot {
   const [width, height] = [360, 208];
   const [plotTop, plotBottom, plotLeft, plotRight] = [30, 166, 56, 340];
-  const values = lines.flat().map(([, value]) => value);
+  const values = [...lines.flat(), best].map(([, value]) => value);
   const [lowest, highest] = [Math.min(...values), Math.max(...values)];
   const margin = (highest - lowest || Math.abs(highest) || 1) * 0.08;
   const x = scaleLinear([0, Math.max(1, ...lines.flat().map(([tokens]) => tokens))], [plotLeft, plotRight]);
   const y = scaleLinear([lowest - margin, highest + margin], [plotBottom, plotTop]);
-  const [first, best] = [lines[0]!.at(0), lines[0]!.find(([tokens]) => tokens === bestTokens)];
-  const change = first && best ? `${format(first[1])} → ${format(best[1])}` : '';
+  const first = lines[0]!.at(0);
+  const change = first ? `${format(first[1])} → ${format(best[1])}` : '';
   const shapes: Markup[] = [
     label(name, 4, 15, { className: 'strong' }),
     label(change, plotRight, 15, { anchor: 'end', className: `strong ${seriesClass(0, 'f')}` }),
@@ -66,7 +76,7 @@ function curves(name: string, lines: readonly Point[][], bestTokens: number, for
       shapes.push(element('path', { d, class: `line ${seriesClass(index, 's')}`, 'stroke-dasharray': dashes[index] }));
     }
   });
-  if (best) shapes.push(element('circle', { cx: x(best[0]), cy: y(best[1]), r: 3, class: seriesClass(0, 'f') }));
+  shapes.push(element('circle', { cx: x(best[0]), cy: y(best[1]), r: 3, class: seriesClass(0, 'f') }));
   return { width, height, title: `${name} in training`, description: `${name} on held-out text: ${change}.`, shapes };
 }
 
