@@ -90,9 +90,9 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
     // Of both sets of windows, and what is solved for.
     const outputMoments = 5 * width * (width + shape.hiddenSize);
     const output = width * shape.hiddenSize;
-    // Variables, their best values and moments, gradients, and what goes between native code and the backend.
+    // Variables, their best values and moments, gradients, and what goes between native code and the backend; a layer that is read again.
     const lying = [trainingWindows + heldOutWindows, windowLength] as const;
-    const trained = 9 * sizes.attention + shape.numLayers * (refitsAlone(settings, shape) ? output : sizes.attention);
+    const trained = 9 * sizes.attention + 2 * (refitsAlone(settings, shape) ? output : sizes.attention);
     memory['block reconstruction'] =
       base +
       (isNative ? threads : 1) * (deviceBytes(shape, sizes, windowLength) + reading) +

@@ -26,6 +26,7 @@ export {
 export type { NativeTraining, NativeTrainingModel } from './native/native-training.ts';
 export type { LoadLayer, PassableLayer } from './reconstruction/layer-passes.ts';
 export {
+  type KeepingReconstructionRequest,
   type NativeReconstruction,
   type ReconstructionRequest,
   type ReconstructionResult,
@@ -33,6 +34,8 @@ export {
 } from './reconstruction/reconstruct-blocks.ts';
 export {
   applyReconstruction,
+  type KeptReconstruction,
+  keptReconstruction,
   type LayerHistory,
   type ReconstructedLayer,
   type TrainingPoint,

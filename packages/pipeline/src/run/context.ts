@@ -45,6 +45,15 @@ export interface LayeredStage<Value> extends Artefact<Value> {
 /** Reads what a stage kept of a layer. */
 export type ReadLayer<Value> = (layer: number) => Promise<Value>;
 
+/** The layer that was read last is read from memory. */
+export function recentLayer<Value>(read: ReadLayer<Value>): ReadLayer<Value> {
+  let recent: { layer: number; value: Promise<Value> } | undefined;
+  return (layer) => {
+    if (recent?.layer !== layer) recent = { layer, value: read(layer) };
+    return recent.value;
+  };
+}
+
 /** Name of the artefact of one layer in a folder of such. */
 export function layerArtefactName(folder: string, layer: number): string {
   return `${folder}layer-${String(layer).padStart(3, '0')}.safetensors`;
@@ -133,14 +142,11 @@ export class RunContext {
       }
       stage.detail = last && request.detail?.(last);
     });
-    let recent: { layer: number; value: Promise<Value> } | undefined;
-    return (layer) => {
-      if (recent?.layer !== layer) recent = { layer, value: this.readAgain(artefact(layer)) };
-      return recent.value;
-    };
+    return recentLayer((layer) => this.readAgain(artefact(layer)));
   }
 
-  private async readAgain<Value>({ name, key, codec }: Artefact<Value>): Promise<Value> {
+  /** Reads what this run kept. Throws 'file-missing' where it is not there any more. */
+  async readAgain<Value>({ name, key, codec }: Artefact<Value>): Promise<Value> {
     const bytes = await this.store.read(name);
     const kept = bytes && (await codec.decode(bytes, key));
     if (kept) return kept.value;

@@ -3,6 +3,8 @@ import { KvlrError, type ModelSource, type StreamStorage } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import {
   applyReconstruction,
+  type KeptReconstruction,
+  keptReconstruction,
   type LayerHistory,
   type NativeReconstruction,
   type ReconstructedLayer,
@@ -10,7 +12,7 @@ import {
 } from '@kvlr/recovery';
 import { type ResolvedRecovery, resolveRecovery } from '../recipe.ts';
 import { bundleCodec } from '../run/artefact.ts';
-import type { RunContext } from '../run/context.ts';
+import { layerArtefactName, type RunContext, recentLayer } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
 import { type Distillation, type DistillationStageRequest, distillStudent } from './distillation.ts';
 
@@ -65,8 +67,8 @@ const layerCodec = bundleCodec<ReconstructedLayer>(
 );
 
 /**
- * The attention of every layer trained back to the original stream, in order. Each layer is saved when it is done, so that a
- * run that was cut resumes with the next one.
+ * The attention of every layer trained back to the original stream, in order. Each layer is saved when it is done and let go, so that a
+ * run that was cut resumes with the next one, and memory does not grow with their number.
  */
 async function reconstruct(
   context: RunContext,
@@ -77,17 +79,18 @@ async function reconstruct(
   const original = requireTeacher(teacher);
   const { numLayers } = original.shape;
   const artefactOf = (layer: number) => {
-    const name = `${artefactNames.recovery}layer-${String(layer).padStart(3, '0')}.safetensors`;
-    return { name, key, codec: layerCodec };
+    return { name: layerArtefactName(artefactNames.recovery, layer), key, codec: layerCodec };
   };
+  const read = recentLayer((layer) => context.readAgain(artefactOf(layer)));
+  const keep = (layer: ReconstructedLayer) => keptReconstruction(layer, () => read(layer.layer));
   const title =
     recovery.settings.steps === 0 ? 'Output projections refitted' : `Block reconstruction (${recovery.preset})`;
   return context.stage('recovery', title, async (stage) => {
-    const kept: ReconstructedLayer[] = [];
+    const kept: KeptReconstruction[] = [];
     for (let layer = 0; layer < numLayers; layer++) {
       const earlier = await stage.load(artefactOf(layer));
       if (!earlier) break;
-      kept.push(earlier.value);
+      kept.push(keep(earlier.value));
     }
     stage.skipped = kept.length === numLayers;
     if (stage.skipped) return finish(kept);
@@ -104,12 +107,15 @@ async function reconstruct(
       native: nativeBlocks,
       streams,
       completedLayers: kept,
-      onLayerDone: (layer) => stage.savePiece(artefactOf(layer.layer), layer),
+      keepLayer: async (layer) => {
+        await stage.savePiece(artefactOf(layer.layer), layer);
+        return keep(layer);
+      },
     });
     return finish(layers);
   });
 
-  function finish(layers: readonly ReconstructedLayer[]) {
+  function finish(layers: readonly KeptReconstruction[]) {
     return { model: applyReconstruction(student, layers), history: layers.map(({ history }) => history) };
   }
 }

@@ -1,7 +1,7 @@
 import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
 import type { LowRankUpdate } from '../training/low-rank-adapters.ts';
 import { type TrainingTarget, weightRole } from '../training/targets.ts';
-import { overlayTrained } from '../training-request.ts';
+import { fingerprint, overlayTrained } from '../training-request.ts';
 
 /** Low-rank adapters of a whole model (LoRA, Hu et al. 2021, arXiv 2106.09685). */
 export interface Adapter {
@@ -37,7 +37,7 @@ export async function mergeAdapter(model: ModelSource, adapter: Adapter): Promis
       tensors.set(name, { shape: [...shape], data });
     }
   }
-  return overlayTrained(model, tensors);
+  return overlayTrained(model, tensors, fingerprint(tensors));
 }
 
 /** Throws 'invalid-argument' for what is no adapter, and unless every A [rank, in] and B [out, rank] fits the matrix [out, in] it belongs to. */

@@ -11,6 +11,7 @@ import { WholeProjections } from '../training/whole-projections.ts';
 import {
   checkTokenIds,
   checkTrainingWindows,
+  fingerprint,
   overlayTrained,
   startBackend,
   type TrainingRequest,
@@ -290,5 +291,5 @@ function checkDistillationRequest(request: DistillationRequest, settings: Distil
 
 /** The student with what distillation found in the place of its own. */
 export function applyDistillation(student: ModelSource, { tensors }: Pick<DistillationResult, 'tensors'>): ModelSource {
-  return overlayTrained(student, tensors);
+  return overlayTrained(student, tensors, fingerprint(tensors));
 }

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { testedBackends } from '../../../runtime/src/testing/tested-backends.ts';
 import { meanPooledStudent } from '../testing/mean-pooled-student.ts';
 import { type ReconstructionRequest, reconstructBlocks } from './reconstruct-blocks.ts';
-import { applyReconstruction, type ReconstructedLayer } from './reconstructed-layer.ts';
+import { applyReconstruction, keptReconstruction, type ReconstructedLayer } from './reconstructed-layer.ts';
 
 const teacher = createTinyModel({ seed: 4, attentionBias: true });
 const windows = Array.from({ length: 8 }, (_, index) => randomTokenIds(16, teacher.shape.vocabSize, index));
@@ -127,6 +127,30 @@ it('resumes after a layer with the same result as without a break', async () => 
   });
   expect(trained).toEqual([1]);
   expect(numbers(resumed.layers)).toEqual(numbers(whole.layers));
+});
+
+it('lets go of layers that are kept elsewhere, and reads them again', async () => {
+  const whole = await reconstructBlocks(request);
+  const saved = new Map<number, ReconstructedLayer>();
+  const reads: number[] = [];
+  const keepLayer = async (layer: ReconstructedLayer) => {
+    saved.set(layer.layer, layer);
+    return keptReconstruction({ ...layer }, async () => {
+      reads.push(layer.layer);
+      return saved.get(layer.layer)!;
+    });
+  };
+  const { onLayerDone: _, completedLayers: __, ...keeping } = request;
+  const kept = await reconstructBlocks({ ...keeping, keepLayer });
+  // The compressed model's windows have passed the first layer.
+  expect(new Set(reads)).toEqual(new Set([0]));
+  const [inMemory, elsewhere] = [whole, kept].map(({ layers }) => applyReconstruction(request.student, layers));
+  expect(elsewhere!.id).toBe(inMemory!.id);
+  for (const [name, { data }] of whole.layers.flatMap(({ tensors }) => [...tensors])) {
+    expect(await elsewhere!.tensors.readFloat32(name)).toEqual(data);
+  }
+  const resumed = await reconstructBlocks({ ...keeping, keepLayer, completedLayers: kept.layers.slice(0, 1) });
+  expect(applyReconstruction(request.student, resumed.layers).id).toBe(inMemory!.id);
 });
 
 it('reports its progress and stops early when the steps lead away', async () => {

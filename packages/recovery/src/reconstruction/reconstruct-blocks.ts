@@ -11,8 +11,10 @@ import { NativeBlockPasses } from './native-block.ts';
 import {
   applyReconstruction,
   closeHistory,
+  type KeptReconstruction,
   type LayerExchange,
   type LayerHistory,
+  type LayerKeeping,
   type ReconstructedLayer,
   warnUntrainable,
 } from './reconstructed-layer.ts';
@@ -33,7 +35,7 @@ export interface NativeReconstruction {
   training: Pick<NativeTraining, 'loadBlock'>;
 }
 
-export interface ReconstructionRequest extends TrainingRequest, LayerExchange {
+interface BlocksRequest extends TrainingRequest {
   /** Default 'full'. */
   preset?: ReconstructionPreset;
   settings?: Partial<ReconstructionSettings>;
@@ -49,8 +51,13 @@ export interface ReconstructionRequest extends TrainingRequest, LayerExchange {
   streams?: StreamStorage | undefined;
 }
 
-export interface ReconstructionResult {
-  layers: ReconstructedLayer[];
+export interface ReconstructionRequest extends BlocksRequest, LayerExchange {}
+
+/** Layers that are done lie elsewhere. */
+export interface KeepingReconstructionRequest extends BlocksRequest, LayerKeeping {}
+
+export interface ReconstructionResult<Layer = ReconstructedLayer> {
+  layers: Layer[];
   history: LayerHistory[];
 }
 
@@ -62,7 +69,13 @@ export interface ReconstructionResult {
  *
  * Throws 'invalid-argument' when teacher and student or the windows do not fit, 'aborted' on the signal.
  */
-export async function reconstructBlocks(given: ReconstructionRequest): Promise<ReconstructionResult> {
+export async function reconstructBlocks(
+  given: KeepingReconstructionRequest,
+): Promise<ReconstructionResult<KeptReconstruction>>;
+export async function reconstructBlocks(given: ReconstructionRequest): Promise<ReconstructionResult>;
+export async function reconstructBlocks(
+  given: ReconstructionRequest | KeepingReconstructionRequest,
+): Promise<ReconstructionResult<ReconstructedLayer | KeptReconstruction>> {
   const settings = resolveReconstructionSettings(given.preset ?? 'full', given.settings);
   checkReconstructionRequest(given);
   await startBackend(given);
@@ -73,8 +86,8 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
   const [count, trainCount] = [windows.length, request.windows.length];
   const { numLayers, hiddenSize } = teacher.shape;
   const [original, compressed, reached] = [streams.open(), streams.open(), streams.open()];
-  const layers: ReconstructedLayer[] = [];
-  const reconstruct = async (layer: number): Promise<ReconstructedLayer> => {
+  const layers: (ReconstructedLayer | KeptReconstruction)[] = [];
+  const reconstruct = async (layer: number): Promise<ReconstructedLayer | KeptReconstruction> => {
     const completed = request.completedLayers?.[layer];
     if (completed !== undefined) {
       await pass(teacher, layer, { store: original, count });
@@ -85,6 +98,7 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
     const train = targets.pairs(compressed, 0, trainCount);
     const heldOut = targets.pairs(compressed, trainCount);
     const done = await reconstructLayer(request, settings, layer, train, heldOut);
+    if ('keepLayer' in request) return request.keepLayer(done);
     await request.onLayerDone?.(done);
     return done;
   };
@@ -103,7 +117,7 @@ export async function reconstructBlocks(given: ReconstructionRequest): Promise<R
 }
 
 /** Native code where it can train these blocks; which of them trains, and why, is told where there is a choice. */
-function chooseNative({ native, student, onEvent }: ReconstructionRequest): NativeReconstruction | undefined {
+function chooseNative({ native, student, onEvent }: BlocksRequest): NativeReconstruction | undefined {
   if (native === undefined) return undefined;
   const trains = trainsNatively(student.shape);
   const where = trains
@@ -114,7 +128,7 @@ function chooseNative({ native, student, onEvent }: ReconstructionRequest): Nati
 }
 
 async function reconstructLayer(
-  request: ReconstructionRequest,
+  request: BlocksRequest,
   settings: ReconstructionSettings,
   layer: number,
   train: StreamPairs,
@@ -152,7 +166,7 @@ async function reconstructLayer(
 }
 
 /** The block in native code, or on the backend where that has no gradients for it. */
-async function openPasses({ native, student, onEvent }: ReconstructionRequest, task: BlockTask): Promise<BlockPasses> {
+async function openPasses({ native, student, onEvent }: BlocksRequest, task: BlockTask): Promise<BlockPasses> {
   if (native === undefined) return TensorBlock.open(task);
   const { attention, layer } = task;
   try {
@@ -182,7 +196,7 @@ async function withAttention<Value>(
 }
 
 /** Throws 'invalid-argument' or 'text-too-short' when the parts of a request do not fit together. */
-function checkReconstructionRequest(request: ReconstructionRequest): void {
+function checkReconstructionRequest(request: ReconstructionRequest | KeepingReconstructionRequest): void {
   const { teacher, student, completedLayers = [] } = request;
   for (const name of ['numLayers', 'hiddenSize', 'numAttentionHeads'] as const) {
     if (teacher.shape[name] === student.shape[name]) continue;

@@ -1,5 +1,6 @@
+import type { DeferredTensor } from '@kvlr/checkpoint';
 import type { DenseTensor, EventListener, ModelSource } from '@kvlr/core';
-import { overlayTrained } from '../training-request.ts';
+import { fingerprint, joinFingerprints, overlayTrained } from '../training-request.ts';
 
 /** One layer's attention after training. */
 export interface ReconstructedLayer {
@@ -10,6 +11,26 @@ export interface ReconstructedLayer {
    */
   tensors: Map<string, DenseTensor>;
   history: LayerHistory;
+}
+
+/** A reconstructed layer whose numbers lie elsewhere. */
+export interface KeptReconstruction extends Omit<ReconstructedLayer, 'tensors'> {
+  tensors: ReadonlyMap<string, DeferredTensor>;
+  /** Equal for equal numbers. */
+  fingerprint: string;
+}
+
+/** What has to be known of a reconstructed layer to apply it, and where it is read again. */
+export function keptReconstruction(
+  { tensors, ...layer }: ReconstructedLayer,
+  read: () => Promise<ReconstructedLayer>,
+): KeptReconstruction {
+  const deferred = new Map<string, DeferredTensor>();
+  for (const [name, { shape }] of tensors) {
+    const readTensor = async () => Float32Array.from((await read()).tensors.get(name)!.data);
+    deferred.set(name, { shape: [...shape], read: readTensor });
+  }
+  return { ...layer, tensors: deferred, fingerprint: fingerprint(tensors) };
 }
 
 /** Errors are shares of the energy of what the original block adds to the stream. */
@@ -38,12 +59,21 @@ export interface LayerExchange {
   onLayerDone?: (layer: ReconstructedLayer) => void | Promise<void>;
 }
 
+/** The same where the numbers of layers that are done are not in memory. */
+export interface LayerKeeping {
+  completedLayers?: readonly KeptReconstruction[];
+  /** Called after each trained layer, before the next begins: saves it. What it gives back takes the layer's place. */
+  keepLayer: (layer: ReconstructedLayer) => Promise<KeptReconstruction>;
+}
+
 /** The student with the attention of the given layers replaced by what block reconstruction found. */
 export function applyReconstruction(
   student: ModelSource,
-  layers: readonly Pick<ReconstructedLayer, 'tensors'>[],
+  layers: readonly (ReconstructedLayer | KeptReconstruction)[],
 ): ModelSource {
-  return overlayTrained(student, new Map<string, DenseTensor>(layers.flatMap((layer) => [...layer.tensors])));
+  const tensors = new Map<string, DenseTensor | DeferredTensor>(layers.flatMap((layer) => [...layer.tensors]));
+  const fingerprints = layers.map((layer) => ('fingerprint' in layer ? layer.fingerprint : fingerprint(layer.tensors)));
+  return overlayTrained(student, tensors, joinFingerprints(fingerprints));
 }
 
 /** What the course of a layer's held-out error led to; told to `onEvent`. */
