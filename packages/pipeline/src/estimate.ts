@@ -3,7 +3,7 @@ import { countParameters, type DecoderShape } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { refitsAlone, refitsOutput, trainsNatively } from '@kvlr/recovery';
 import { divisorsOf, type HeadPrice, priceOfHeads, type ResultHeads } from './heads.ts';
-import { stageMemory } from './memory-estimate.ts';
+import { spilledBytes, stageMemory } from './memory-estimate.ts';
 import { estimateDistillation, type ModelSize, modelSize, trainingSpeed } from './models/training-estimate.ts';
 import type { CompressionPlan } from './plan.ts';
 import type { ResolvedRecovery } from './recipe.ts';
@@ -31,6 +31,8 @@ export interface CompressionEstimate extends ResultHeads {
   memoryBytes: number;
   outputBytes: number;
   runDirectoryBytes: number;
+  /** Of streams that lie in temporary files. */
+  temporaryBytes: number;
   stages: { title: string; seconds: number }[];
   seconds: number;
   /** Arithmetic speed that the times assume, floating point operations per second. */
@@ -68,7 +70,7 @@ export function estimateCompression(
 ): CompressionEstimate {
   const { model, recipe, keyValueHeads, headWidth } = plan;
   const { shape } = model;
-  const means: ProbedMeans = { native: false, threads: 1, ...given };
+  const means: ProbedMeans = { ...given, native: given.native ?? false, threads: given.threads ?? 1 };
   const { backend, native, probed } = means;
   const { one: speed, windows: windowSpeed, moments } = windowSpeeds(means);
   const size = modelSize(model);
@@ -129,6 +131,7 @@ export function estimateCompression(
     ),
     runDirectoryBytes:
       (gathers ? statisticsBytes : 0) + attentionBytes + recovery.diskBytes + (distillation?.diskBytes ?? 0),
+    temporaryBytes: spilledBytes(plan, means),
     stages,
     seconds: stages.reduce((sum, stage) => sum + stage.seconds, 0),
     assumedSpeed: speed,

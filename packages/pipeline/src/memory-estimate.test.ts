@@ -2,7 +2,7 @@ import type { DecoderShape } from '@kvlr/core';
 import type { RecipeInput } from '@kvlr/core/schemas';
 import { expectKvlrError } from '@kvlr/testkit';
 import { describe, expect, it } from 'vitest';
-import { requireRoom, stageMemory, threadBytes } from './memory-estimate.ts';
+import { requireRoom, spilledBytes, stageMemory, threadBytes } from './memory-estimate.ts';
 import { planCompression } from './plan.ts';
 import { tinyRecipe, tinyRun } from './testing/tiny-run.ts';
 
@@ -48,6 +48,8 @@ describe('stageMemory', () => {
     };
     expect(saved(false)).toBeGreaterThan(0);
     expect(saved(true)).toBe(3 * saved(false));
+    expect(spilledBytes(plan, { ...wasm, streamBytes: 0 })).toBe(saved(true));
+    expect(spilledBytes(plan, wasm)).toBe(0);
   });
 });
 

@@ -50,6 +50,20 @@ function deviceBytes(shape: DecoderShape, sizes: PartSizes, tokens: number): num
   return 4 * (2 * sizes.layer + rows + 2 * numAttentionHeads * tokens ** 2);
 }
 
+/** Bytes of streams beyond what stays in memory, of the stage that has the most. */
+export function spilledBytes({ model, recipe, texts, needsStatistics }: RunPlan, { streamBytes }: WindowMeans): number {
+  if (streamBytes === undefined) return 0;
+  const beyond = (windows: number, tokens: number) =>
+    Math.max(0, 4 * windows * tokens * model.shape.hiddenSize - streamBytes);
+  const { calibration, evaluation } = recipe;
+  const recovery = recoveryOn(texts.calibration, recipe.recovery);
+  return Math.max(
+    needsStatistics ? beyond(calibration.windows, calibration.windowLength) : 0,
+    recovery ? 3 * beyond(recovery.trainingWindows + recovery.heldOutWindows, recovery.windowLength) : 0,
+    2 * beyond(texts.evaluation.length, evaluation.windowLength - 1),
+  );
+}
+
 /** Largest resident memory of each stage of a planned compression, bytes, from shapes alone. */
 export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, number> {
   const { model, recipe } = plan;

@@ -8,6 +8,7 @@ import { timedRounds } from './frontier/time-caches.ts';
 import { stageMemory } from './memory-estimate.ts';
 import { chooseEngine } from './models/engine.ts';
 import { probeSpeeds } from './models/probe.ts';
+import { plannedMeans } from './models/window-means.ts';
 import { planWithTexts } from './plan.ts';
 import { codedEvaluationSeconds, evaluationSeconds, statisticsSeconds } from './window-estimate.ts';
 
@@ -35,7 +36,7 @@ const stagesOfRow: readonly string[] = ['budget', 'factors', 'block reconstructi
 
 /**
  * The dry run of `compare` and, with caches, of `compareBytes`: what it would be refused for, and what it would take. Nothing is written,
- * and nothing computed but one window in one layer, for its time. `threads` would run windows side by side; default 1.
+ * and nothing computed but one window in one layer, a few times, for its time. `threads` would run windows side by side; default 1.
  */
 export async function planComparison(
   request: PlannedComparisonRequest,
@@ -47,8 +48,7 @@ export async function planComparison(
   const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
   const native = engine.native !== undefined;
   const probed = await probeSpeeds(model, backend.backend, engine.native);
-  const streamBytes = request.runtime?.streams?.memoryBytes;
-  const means = { backend: backend.backend, native, threads, streamBytes, probed };
+  const means = { ...plannedMeans(request.runtime, backend.backend, native, threads), probed };
   const { numKeyValueHeads } = model.shape;
   const source = { model, recipe, texts, keyValueHeads: numKeyValueHeads, headWidth: 1, needsStatistics: true };
   const statistics = statisticsSeconds(source, means);

@@ -266,16 +266,13 @@ interface RunInputs extends ResultHeads {
   recipe: Recipe;
 }
 
-/** Raised whenever a stage computes something else from the same inputs: artefacts of older versions are made again. */
-const computationVersion = 2;
-
 /** The key of the statistics, which runs with different recipes share. */
 export function statisticsKey(
   modelId: string,
   calibrationHash: string,
   calibration: Recipe['calibration'],
 ): Promise<ArtefactKey> {
-  return artefactKey({ computationVersion, modelId, calibrationHash }, calibration);
+  return artefactKey({ modelId, calibrationHash }, calibration);
 }
 
 /** The keys of all artefacts of a run. They are known before anything is computed. */
@@ -284,7 +281,7 @@ async function runKeys(inputs: RunInputs): Promise<RunKeys> {
   const statistics =
     inputs.provenance === undefined
       ? await statisticsKey(modelId, calibrationHash, recipe.calibration)
-      : await artefactKey({ computationVersion, modelId, provenance: inputs.provenance }, undefined);
+      : await artefactKey({ modelId, provenance: inputs.provenance }, undefined);
   const { policy, ...measurement } = recipe.budget;
   const losses = await artefactKey(
     { statistics, groupingHash, methodHash },

@@ -11,6 +11,7 @@ import { chooseEngine } from './models/engine.ts';
 import { attentionDtype, cacheElementBytes, readLicence } from './models/facts.ts';
 import { ModelRunner } from './models/runner.ts';
 import { checkTeacher } from './models/teacher.ts';
+import { plannedMeans } from './models/window-means.ts';
 import { prepareTexts, type RunTexts } from './plan.ts';
 import {
   fitWindows,
@@ -139,8 +140,7 @@ export async function planRecovery(request: CheckpointRecoveryRequest): Promise<
   const heads = { keyValueHeads: model.shape.numKeyValueHeads, headWidth: 1 };
   const plan = { model, recipe, texts, ...heads, needsStatistics: false, givenStatistics: false };
   const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
-  const streamBytes = request.runtime?.streams?.memoryBytes;
-  const means = { backend: backend.backend, native: engine.native !== undefined, streamBytes };
+  const means = plannedMeans(request.runtime, backend.backend, engine.native !== undefined);
   const { stages, seconds, memoryBytes, outputBytes } = estimateCompression(plan, means);
   return { stages, seconds, memoryBytes, outputBytes, backend };
 }

@@ -26,7 +26,6 @@ export {
 export type { NativeTraining, NativeTrainingModel } from './native/native-training.ts';
 export type { LoadLayer, PassableLayer } from './reconstruction/layer-passes.ts';
 export {
-  type KeepingReconstructionRequest,
   type NativeReconstruction,
   type ReconstructionRequest,
   type ReconstructionResult,

@@ -13,6 +13,8 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
   const heads = `${estimate.keyValueHeads} KV ${estimate.keyValueHeads === 1 ? 'head' : 'heads'}${wide}`;
   const total = `the total of ${heads} in every layer`;
   const layers = budget ? describeBudget(budget) : 'decided layer by layer during the run';
+  const { temporaryBytes } = estimate;
+  const temporary = temporaryBytes > 0 ? `, ${formatBytes(temporaryBytes)} for temporary files` : '';
   return [
     `${name} to ${heads}: nothing was written.`,
     '',
@@ -20,7 +22,7 @@ export function planToText(name: string, { plan, backend, engine, estimate, budg
     ...(policy === 'uniform' ? [] : [`Budget  ${layers} (${policy}, ${total})`]),
     ...(wide ? priceToText(plan, estimate) : []),
     `Memory  about ${formatBytes(estimate.memoryBytes)}`,
-    `Disk    ${formatBytes(estimate.outputBytes)} for the checkpoint, ${formatBytes(estimate.runDirectoryBytes)} for the run directory`,
+    `Disk    ${formatBytes(estimate.outputBytes)} for the checkpoint, ${formatBytes(estimate.runDirectoryBytes)} for the run directory${temporary}`,
     `Time    about ${formatDuration(estimate.seconds)} (${stages.join(', ')}),`,
     `        at ${gigaflops(estimate.assumedSpeed)} on ${backend.backend} (${backend.reason})`,
     ...(estimate.windowSpeed === estimate.assumedSpeed

@@ -1,4 +1,7 @@
-/** Port: where the residual streams of windows, [tokens, hiddenSize] each, lie between two layers. */
+/**
+ * Port: where the residual streams of windows, [tokens, hiddenSize] each, lie between two layers. An array that went in or came out may be
+ * the one that is kept: nobody changes it.
+ */
 export interface StreamStore {
   write(window: number, stream: Float32Array): Promise<void>;
   /** What was written last for this window. */

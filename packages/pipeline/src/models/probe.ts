@@ -118,7 +118,9 @@ async function secondsOf(work: () => Promise<unknown>): Promise<number> {
     await work();
     times.push((performance.now() - started) / 1000);
   }
-  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
+  times.sort((a, b) => a - b);
+  const [below, above] = [Math.floor((times.length - 1) / 2), Math.floor(times.length / 2)];
+  return (times[below]! + times[above]!) / 2;
 }
 
 async function loadBlock(source: ModelSource, training: NativeTraining, roles: readonly TensorRole[]) {

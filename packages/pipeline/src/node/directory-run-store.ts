@@ -1,8 +1,8 @@
 import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { encodeMarker, markerName, readMarker } from '@kvlr/checkpoint/node';
-import { KvlrError } from '@kvlr/core';
 import { artefactNames, type RunStore } from '../run/store.ts';
+import { toFileError } from './file-error.ts';
 
 /**
  * A run store in a directory. Every write goes to a file beside its final name, which is then renamed into place. The first one marks the
@@ -95,23 +95,4 @@ export class DirectoryRunStore implements RunStore {
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
-}
-
-/** Names the file and the way on of an operating system's write or read error. A KvlrError passes unchanged. */
-function toFileError(file: string, error: unknown): KvlrError {
-  if (KvlrError.isInstance(error)) return error;
-  const systemCode = error instanceof Error && 'code' in error ? String(error.code) : undefined;
-  const details = { where: { file }, data: { file, systemCode }, cause: error };
-  if (systemCode === 'ENOSPC' || systemCode === 'EDQUOT') {
-    return new KvlrError('disk-full', {
-      message: `expected room to write, got a full disk (${systemCode})`,
-      hint: 'Free some space, or choose another place; a run that is repeated goes on where it was cut.',
-      ...details,
-    });
-  }
-  return new KvlrError('write-failed', {
-    message: `expected to read and write here, got ${error instanceof Error ? error.message : error}`,
-    hint: 'Check that the directory exists and that you may write there.',
-    ...details,
-  });
 }

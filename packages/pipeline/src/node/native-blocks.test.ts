@@ -14,7 +14,13 @@ import {
   type ModelSource,
   readTensor,
 } from '@kvlr/core';
-import { applyReconstruction, type LoadLayer, type ReconstructionRequest, reconstructBlocks } from '@kvlr/recovery';
+import {
+  applyReconstruction,
+  keptReconstruction,
+  type LoadLayer,
+  type ReconstructionRequest,
+  reconstructBlocks,
+} from '@kvlr/recovery';
 import { disposeTensors, selectBackend, uploadLayer } from '@kvlr/runtime';
 import { prepareNodeRuntime } from '@kvlr/runtime/node';
 import { createTinyModel, differenceByRange, randomTokenIds, readGolden } from '@kvlr/testkit';
@@ -22,6 +28,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NativeBlockPasses } from '../../../recovery/src/reconstruction/native-block.ts';
 import { BlockTargets } from '../../../recovery/src/reconstruction/streams.ts';
 import { TensorBlock } from '../../../recovery/src/reconstruction/tensor-block.ts';
+import { readLayers } from '../../../recovery/src/testing/read-layers.ts';
 import { WholeProjections } from '../../../recovery/src/training/whole-projections.ts';
 import { compress } from '../compress.ts';
 import { ModelRunner } from '../models/runner.ts';
@@ -202,7 +209,7 @@ it.each(['native code', 'TensorFlow.js'])('finds the same numbers where streams 
   const inMemory = await reconstructBlocks(request);
   const onDisk = await reconstructBlocks({ ...request, streams });
   expect(onDisk.history).toEqual(inMemory.history);
-  expect(onDisk.layers.map(({ tensors }) => [...tensors])).toEqual(inMemory.layers.map(({ tensors }) => [...tensors]));
+  expect(await readLayers(onDisk.layers)).toEqual(await readLayers(inMemory.layers));
   expect(await readdir(directory)).toEqual([]);
   await rm(directory, { recursive: true });
 });
@@ -252,7 +259,10 @@ it('stops on the signal, and frees every layer', async () => {
   const running = reconstructBlocks({
     ...{ teacher, student, windows: windows.slice(0, 6), heldOutWindows: windows.slice(6) },
     ...{ preset: 'refit', backend: 'wasm', native: { ...native!, loadLayer: counted }, signal: control.signal },
-    onLayerDone: () => control.abort(),
+    keepLayer: async (layer) => {
+      control.abort();
+      return keptReconstruction(layer, async () => layer);
+    },
   });
   await expect(running).rejects.toMatchObject({ code: 'aborted' });
   expect(open).toBe(0);

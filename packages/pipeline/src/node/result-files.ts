@@ -21,7 +21,7 @@ async function readResult(file: string): Promise<EvaluationResult> {
     return fromHarnessJson(JSON.parse(text));
   } catch (cause) {
     throw new KvlrError('file-malformed', {
-      message: `expected a result of kvlr eval --json, got ${cause instanceof KvlrError ? 'another one' : 'no JSON'}`,
+      message: `expected a result of kvlr eval --json, got ${KvlrError.isInstance(cause) ? 'another one' : 'no JSON'}`,
       hint: 'Write it with kvlr eval --part 1/4 --json > part-1.json.',
       where: { file },
       data: { file },

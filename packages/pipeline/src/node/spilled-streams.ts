@@ -2,6 +2,7 @@ import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemoryStreamStore, type StreamStorage, type StreamStore } from '@kvlr/core';
+import { toFileError } from './file-error.ts';
 
 /**
  * Streams that go to disk beyond a number of bytes.
@@ -42,7 +43,11 @@ class SpilledStreamStore implements StreamStore {
     const place = this.#places.get(window) ?? { position: this.#end, length: stream.length };
     if (!this.#places.has(window)) this.#end += stream.byteLength;
     this.#places.set(window, place);
-    await handle.write(stream, 0, stream.byteLength, place.position);
+    const bytes = new Uint8Array(stream.buffer, stream.byteOffset, stream.byteLength);
+    await this.#moveAll(bytes.length, async (done) => {
+      const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, place.position + done);
+      return bytesWritten;
+    });
   }
 
   async read(window: number): Promise<Float32Array> {
@@ -50,13 +55,17 @@ class SpilledStreamStore implements StreamStore {
     if (place === undefined) return this.#memory.read(window);
     const { handle } = await this.#open();
     const stream = new Float32Array(place.length);
-    await handle.read(stream, 0, stream.byteLength, place.position);
+    const bytes = new Uint8Array(stream.buffer);
+    await this.#moveAll(bytes.length, async (done) => {
+      const { bytesRead } = await handle.read(bytes, done, bytes.length - done, place.position + done);
+      return bytesRead;
+    });
     return stream;
   }
 
   async close(): Promise<void> {
     await this.#memory.close();
-    const opened = await this.#file;
+    const opened = await this.#file?.catch(() => undefined);
     this.#file = undefined;
     await opened?.handle.close();
     if (opened) await rm(opened.directory, { recursive: true, force: true });
@@ -65,10 +74,28 @@ class SpilledStreamStore implements StreamStore {
   #open(): Promise<{ handle: FileHandle; directory: string }> {
     this.#file ??= (async () => {
       const directory = await mkdtemp(join(this.parent, 'kvlr-streams-'));
-      const handle = await open(join(directory, 'streams'), 'w+');
-      if (process.platform !== 'win32') await rm(directory, { recursive: true });
-      return { directory, handle };
+      try {
+        const handle = await open(join(directory, 'streams'), 'w+');
+        if (process.platform !== 'win32') await rm(directory, { recursive: true });
+        return { directory, handle };
+      } catch (error) {
+        await rm(directory, { recursive: true, force: true });
+        throw toFileError(directory, error);
+      }
     })();
     return this.#file;
+  }
+
+  /** Moves bytes until all are: one call may move fewer. */
+  async #moveAll(length: number, move: (done: number) => Promise<number>): Promise<void> {
+    try {
+      for (let done = 0; done < length; ) {
+        const moved = await move(done);
+        if (moved === 0) throw new Error(`${done} of ${length} bytes`);
+        done += moved;
+      }
+    } catch (error) {
+      throw toFileError(this.parent, error);
+    }
   }
 }

@@ -20,6 +20,7 @@ import { type CachePlanRequest, type PlannedCache, planCache } from '../frontier
 import { chooseEngine } from '../models/engine.ts';
 import { readLicence } from '../models/facts.ts';
 import { probeSpeeds } from '../models/probe.ts';
+import { plannedMeans } from '../models/window-means.ts';
 import { type CompressionPlan, planCompression } from '../plan.ts';
 import {
   type CheckpointRecoveryRequest,
@@ -72,15 +73,13 @@ export interface PlannedCompression {
   budget: CacheBudget | undefined;
 }
 
-/** The dry run of `compressToDirectory`: the same plan, and whatever it would be refused for. Nothing is written, and nothing computed but one window in one layer, for its time. */
+/** The dry run of `compressToDirectory`: the same plan, and whatever it would be refused for. Nothing is written, and nothing computed but one window in one layer, a few times, for its time. */
 export async function planCompressionToDirectory(request: DirectoryCompressionRequest): Promise<PlannedCompression> {
   return withClaim(request.model, request, async () => {
     const plan = await planCompression(request);
     const backend = await selectBackend({ backend: request.runtime?.backend });
     const engine = await chooseEngine(request.runtime ?? {}, backend.backend);
-    const threads = request.runtime?.workers?.count ?? request.threads ?? 1;
-    const streamBytes = request.runtime?.streams?.memoryBytes;
-    const means = { backend: backend.backend, native: engine.native !== undefined, threads, streamBytes };
+    const means = plannedMeans(request.runtime, backend.backend, engine.native !== undefined, request.threads);
     checkMemory(plan, means, request.machineMemoryBytes, request.onEvent);
     const runs = plan.needsStatistics || plan.texts.evaluation.length > 0;
     const probed = runs ? await probeSpeeds(request.model, backend.backend, engine.native) : undefined;

@@ -9,10 +9,13 @@ export interface ArtefactKey {
   recipe: string;
 }
 
+/** Raised whenever a stage computes something else from the same inputs: artefacts of older versions are made again. */
+const computationVersion = 3;
+
 /** Hashes the inputs and the part of the recipe that an artefact depends on: any JSON values, or nothing. */
 export async function artefactKey(inputs: unknown, recipePart: unknown): Promise<ArtefactKey> {
   const hash = (value: unknown) => sha256(value === undefined ? '' : canonicalJson(value));
-  return { inputs: await hash(inputs), recipe: await hash(recipePart) };
+  return { inputs: await hash({ computationVersion, inputs }), recipe: await hash(recipePart) };
 }
 
 /** What making something took. */

@@ -49,7 +49,14 @@ export type ReadLayer<Value> = (layer: number) => Promise<Value>;
 export function recentLayer<Value>(read: ReadLayer<Value>): ReadLayer<Value> {
   let recent: { layer: number; value: Promise<Value> } | undefined;
   return (layer) => {
-    if (recent?.layer !== layer) recent = { layer, value: read(layer) };
+    if (recent?.layer !== layer) {
+      const reading = { layer, value: read(layer) };
+      recent = reading;
+      // What failed is not remembered.
+      reading.value.catch(() => {
+        if (recent === reading) recent = undefined;
+      });
+    }
     return recent.value;
   };
 }

@@ -28,6 +28,7 @@ export const artefactNames = {
   distillation: '6-distillation/',
   adapter: '6-distillation/adapter/',
   evaluation: '7-evaluation.json',
+  refit: '7-refit/',
   alternatives: '7-alternatives.json',
   reportData: 'report.json',
   reportHtml: 'report.html',

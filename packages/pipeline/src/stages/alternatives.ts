@@ -21,7 +21,7 @@ import { resolveRecovery } from '../recipe.ts';
 import { type ArtefactKey, artefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext, Stage } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
-import { type RecoveryRequest, reconstructionWindows } from './recovery.ts';
+import { layersOfRun, type RecoveryRequest, reconstructionWindows } from './recovery.ts';
 
 /** Windows of each source, and tokens of a window, at most. */
 const [windowsPerSource, longestWindow] = [2, 257];
@@ -72,7 +72,7 @@ export async function measureAlternatives(context: RunContext, request: Alternat
   return context.cached(stage, async (running) => {
     const points: Alternative[] = [];
     let base: WindowScores | undefined;
-    const candidates = candidatesOf(request, windows);
+    const candidates = candidatesOf(context, request, key, windows);
     for (const [place, candidate] of candidates.entries()) {
       const { heads, cacheDtype } = candidate;
       const model = await candidate.model(running);
@@ -83,6 +83,7 @@ export async function measureAlternatives(context: RunContext, request: Alternat
       const { perplexityRatio } = comparePerplexities(scores, base, windowLength - 1);
       points.push({ heads, ...(cacheDtype && { cacheDtype }), bytesPerToken: size.bytesPerToken, perplexityRatio });
     }
+    await context.store.remove(artefactNames.refit);
     return { points, windowCount: windows.length, windowLength };
   });
 }
@@ -129,13 +130,18 @@ function takesCoded(parameters: number, tokens: number): boolean {
   return parameters * tokens <= mostCodedWork;
 }
 
-function candidatesOf(request: AlternativesRequest, windows: readonly EvaluationWindow[]): Candidate[] {
+function candidatesOf(
+  context: RunContext,
+  request: AlternativesRequest,
+  key: ArtefactKey,
+  windows: readonly EvaluationWindow[],
+): Candidate[] {
   const { base, closedForm, written, settings } = request;
   const candidates: Candidate[] = [{ heads: 'original', model: async () => base }];
   const recovery = resolveRecovery(settings);
   if (recovery || settings.distillation) candidates.push({ heads: 'closed form', model: async () => closedForm });
   if (recovery && recovery.settings.steps > 0)
-    candidates.push({ heads: 'refit', model: (stage) => refit(request, stage) });
+    candidates.push({ heads: 'refit', model: (stage) => refit(context, request, key, stage) });
   candidates.push({ heads: 'result', model: async () => written });
   const tokens = windows.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   if (!takesCoded(countParameters(base), tokens)) return candidates;
@@ -150,7 +156,9 @@ function candidatesOf(request: AlternativesRequest, windows: readonly Evaluation
 
 /** The closed form with output projections solved for anew, on some of the windows of the reconstruction. */
 async function refit(
+  context: RunContext,
   { base, closedForm, settings, text, native }: AlternativesRequest,
+  key: ArtefactKey,
   stage: Stage,
 ): Promise<ModelSource> {
   const { training, heldOut } = reconstructionWindows(text, settings)!;
@@ -159,6 +167,7 @@ async function refit(
     windows: training.slice(0, refitWindows.training),
     heldOutWindows: heldOut.slice(0, refitWindows.heldOut),
     native,
+    ...(await layersOfRun(context, stage, artefactNames.refit, key)),
   };
   const { layers } = await reconstructBlocks(request);
   return applyReconstruction(closedForm, layers);
@@ -181,7 +190,7 @@ async function scoresOf(
   try {
     return await runner.useCached(model, cacheDtype, score);
   } catch (error) {
-    if (error instanceof KvlrError && error.code === 'unsupported-feature') return undefined;
+    if (KvlrError.isInstance(error) && error.code === 'unsupported-feature') return undefined;
     throw error;
   }
 }

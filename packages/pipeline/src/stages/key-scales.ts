@@ -1,6 +1,7 @@
 import { applyCompression, keptLayer } from '@kvlr/checkpoint';
 import { balanceKeyScales, readAttentionWeights } from '@kvlr/compression';
 import { type CompressedLayer, everyHead, type ModelSource } from '@kvlr/core';
+import { recentLayer } from '../run/context.ts';
 import type { ModelStatistics } from './statistics.ts';
 
 /**
@@ -23,9 +24,11 @@ export async function withBalancedKeys(model: ModelSource, statistics: ModelStat
       weights: balanceKeyScales({ shape, layer, weights, statistics: await statistics.layer(layer) }),
     };
   };
+  // Each of a layer's tensors is asked for by itself.
+  const read = recentLayer(balance);
   const layers = [];
   for (let layer = 0; layer < shape.numLayers; layer++) {
-    layers.push(keptLayer(await balance(layer), () => balance(layer)));
+    layers.push(keptLayer(await balance(layer), () => read(layer)));
   }
   return applyCompression(model, layers);
 }

@@ -8,11 +8,12 @@ import {
   type LayerHistory,
   type NativeReconstruction,
   type ReconstructedLayer,
+  type ReconstructionRequest,
   reconstructBlocks,
 } from '@kvlr/recovery';
 import { type ResolvedRecovery, resolveRecovery } from '../recipe.ts';
-import { bundleCodec } from '../run/artefact.ts';
-import { layerArtefactName, type RunContext, recentLayer } from '../run/context.ts';
+import { type ArtefactKey, bundleCodec } from '../run/artefact.ts';
+import { layerArtefactName, type RunContext, recentLayer, type Stage } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
 import { type Distillation, type DistillationStageRequest, distillStudent } from './distillation.ts';
 
@@ -57,6 +58,29 @@ export function recoveryOn(text: CalibrationText, settings: Recipe['recovery']):
   return { ...recovery, trainingWindows: Math.min(trainingWindows, Math.max(room, LEAST_WINDOWS)) };
 }
 
+/** Where a run keeps reconstructed layers: those that are there, from the first on, and how to keep another. */
+export async function layersOfRun(
+  context: RunContext,
+  stage: Stage,
+  folder: string,
+  key: ArtefactKey,
+): Promise<
+  Required<Pick<ReconstructionRequest, 'completedLayers' | 'keepLayer'>> & { completedLayers: KeptReconstruction[] }
+> {
+  const artefactOf = (layer: number) => ({ name: layerArtefactName(folder, layer), key, codec: layerCodec });
+  const read = recentLayer((layer) => context.readAgain(artefactOf(layer)));
+  const completedLayers: KeptReconstruction[] = [];
+  for (let earlier = await stage.load(artefactOf(0)); earlier; ) {
+    completedLayers.push(keptReconstruction(earlier.value, read));
+    earlier = await stage.load(artefactOf(completedLayers.length));
+  }
+  const keepLayer = async (layer: ReconstructedLayer) => {
+    await stage.savePiece(artefactOf(layer.layer), layer);
+    return keptReconstruction(layer, read);
+  };
+  return { completedLayers, keepLayer };
+}
+
 /** One reconstructed layer: its tensors under the model's names, the course of its errors as JSON. */
 const layerCodec = bundleCodec<ReconstructedLayer>(
   ({ history, tensors }) => ({ metadata: { history: JSON.stringify(history) }, tensors }),
@@ -78,20 +102,10 @@ async function reconstruct(
   if (recovery === undefined) return { model: student, history: [] };
   const original = requireTeacher(teacher);
   const { numLayers } = original.shape;
-  const artefactOf = (layer: number) => {
-    return { name: layerArtefactName(artefactNames.recovery, layer), key, codec: layerCodec };
-  };
-  const read = recentLayer((layer) => context.readAgain(artefactOf(layer)));
-  const keep = (layer: ReconstructedLayer) => keptReconstruction(layer, () => read(layer.layer));
   const title =
     recovery.settings.steps === 0 ? 'Output projections refitted' : `Block reconstruction (${recovery.preset})`;
   return context.stage('recovery', title, async (stage) => {
-    const kept: KeptReconstruction[] = [];
-    for (let layer = 0; layer < numLayers; layer++) {
-      const earlier = await stage.load(artefactOf(layer));
-      if (!earlier) break;
-      kept.push(keep(earlier.value));
-    }
+    const { completedLayers: kept, keepLayer } = await layersOfRun(context, stage, artefactNames.recovery, key);
     stage.skipped = kept.length === numLayers;
     if (stage.skipped) return finish(kept);
     if (kept.length > 0) stage.detail = `${kept.length} of ${numLayers} layers from the run directory`;
@@ -106,11 +120,7 @@ async function reconstruct(
       settings: recovery.settings,
       native: nativeBlocks,
       streams,
-      completedLayers: kept,
-      keepLayer: async (layer) => {
-        await stage.savePiece(artefactOf(layer.layer), layer);
-        return keep(layer);
-      },
+      ...{ completedLayers: kept, keepLayer },
     });
     return finish(layers);
   });

@@ -118,13 +118,13 @@ function toLayerReconstruction({ layer, initialError, finalError, points }: Laye
   return { layer, heldOutBefore: initialError, heldOutAfter: finalError, history };
 }
 
-function toTrainingCourse({ points, best }: NonNullable<Distillation['course']>): TrainingCourse {
+function toTrainingCourse({ points }: NonNullable<Distillation['course']>): TrainingCourse {
   const readings = points.map(({ tokens, trainLoss, heldOutLoss, heldOutNextToken, partOfTheWay }) => ({
     ...{ tokens, heldOutLoss, heldOutPerplexity: Math.exp(heldOutNextToken) },
     ...(trainLoss !== undefined && { trainingLoss: trainLoss }),
     ...(partOfTheWay !== undefined && { partOfTheWay }),
   }));
-  return { readings, bestTokens: best.tokens };
+  return { readings };
 }
 
 function noteOfBudget(budget: CacheBudget, { budget: { policy }, keyValueHeads }: Recipe): string {

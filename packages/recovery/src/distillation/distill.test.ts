@@ -162,6 +162,37 @@ describe('goes on from any checkpoint to the same result, to the last digit', ()
   });
 });
 
+it('loses nothing when it is stopped on the way back', async () => {
+  const usual = { ...request, settings: { ...settings, steps: 5, checkpointEvery: 0 } };
+  const whole = await distill(usual);
+  // As often as it is asked whether to stop: at the end every look at a held-out window asks.
+  let asked = 0;
+  const countedSignal = (limit: number) => {
+    asked = 0;
+    const { signal } = new AbortController();
+    return new Proxy(signal, {
+      get(target, name) {
+        if (name !== 'aborted') return Reflect.get(target, name, target);
+        asked += 1;
+        return asked > limit;
+      },
+    });
+  };
+  await distill({ ...usual, signal: countedSignal(Number.POSITIVE_INFINITY) });
+  const total = asked;
+  for (let before = 1; before <= 12; before++) {
+    let last: DistillationCheckpoint | undefined;
+    const onCheckpoint = (checkpoint: DistillationCheckpoint) => {
+      last = checkpoint;
+    };
+    const running = distill({ ...usual, signal: countedSignal(total - before), onCheckpoint });
+    await expect(running).rejects.toMatchObject({ code: 'aborted' });
+    const resumed = await distill({ ...usual, checkpoint: last! });
+    expect(resumed.points).toEqual(whole.points);
+    expect(numbers(resumed)).toEqual(numbers(whole));
+  }
+});
+
 it('loses no step when it is stopped', async () => {
   const usual = { ...request, settings: { ...settings, checkpointEvery: 0 } };
   const whole = await distill(usual);
@@ -264,6 +295,20 @@ it('takes the start where no step helps, and stops early', async () => {
   expect(result.points.map(({ step }) => step)).toEqual([0, 2, 4, 4, 4]);
   expect(result.best.step).toBe(0);
   for (const [name, { data }] of result.tensors) expect(data).toEqual(await request.student.tensors.readFloat32(name));
+});
+
+it('keeps the start where steps lead to no numbers, and stops', async () => {
+  const saved: DistillationCheckpoint[] = [];
+  const usual = { ...request, settings: { ...settings, steps: 20, learningRate: 1e38, patience: 20 } };
+  const result = await distill({ ...usual, onCheckpoint: (checkpoint) => void saved.push(checkpoint) });
+  expect(result.points.some(({ heldOutLoss }) => Number.isNaN(heldOutLoss))).toBe(true);
+  expect(result.points.every(({ step }) => step < 20)).toBe(true);
+  expect(result.best.step).toBe(0);
+  for (const [name, { data }] of result.tensors) expect(data).toEqual(await request.student.tensors.readFloat32(name));
+  // As files hold them, where what is no number is null.
+  const { points } = saved.at(-1)!;
+  const read: DistillationCheckpoint = { ...saved.at(-1)!, points: JSON.parse(JSON.stringify(points)) };
+  expect((await distill({ ...usual, checkpoint: read })).best.step).toBe(0);
 });
 
 it('stops on the signal and leaves no tensors behind', async () => {

@@ -21,7 +21,7 @@ import {
   type DistillationSettings,
   resolveDistillationSettings,
 } from './distillation-settings.ts';
-import type { DistillationCheckpoint, DistillationPoint } from './distillation-state.ts';
+import { type DistillationCheckpoint, type DistillationPoint, leastOf } from './distillation-state.ts';
 import { needsTeacher } from './objective.ts';
 import { cutPieces, type TrainingPiece, type TrainingWindow, tokensOf } from './pieces.ts';
 import {
@@ -169,12 +169,17 @@ async function loadTeacher(
   if (source === undefined) return { teacher: undefined, release: () => {} };
   const load = async () => {
     const { model, frozen } = await loadDecoder(request, source, settings);
-    const native = request.native && (await NativePasses.open(request.native, source, [], signal));
-    const release = () => {
-      native?.dispose();
+    try {
+      const native = request.native && (await NativePasses.open(request.native, source, [], signal));
+      const release = () => {
+        native?.dispose();
+        disposeDecoder(model);
+      };
+      return { model, how: { frozen, native }, release };
+    } catch (error) {
       disposeDecoder(model);
-    };
-    return { model, how: { frozen, native }, release };
+      throw error;
+    }
   };
   if (topTokens === 0) {
     const { model, how, release } = await load();
@@ -218,7 +223,7 @@ async function finish(
   frozen: FrozenLayers,
   points: DistillationPoint[],
 ): Promise<DistillationResult> {
-  const best = points.reduce((least, point) => (point.heldOutLoss < least.heldOutLoss ? point : least));
+  const best = leastOf(points) ?? points[0]!;
   const tensors = new Map<string, DenseTensor>();
   const adapters: Map<TrainingTarget, LowRankUpdate>[] = [];
   for (const [index, layer] of layers.entries()) {

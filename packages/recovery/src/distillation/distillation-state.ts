@@ -13,8 +13,17 @@ export interface DistillationPoint extends HeldOutLosses {
   trainLoss?: number;
   /** True where the running mean of the values did better than the values themselves, and the losses are its. */
   averaged?: boolean;
-  /** Behind the last step: the losses at this part of the way from the student's own values to those of the last step. */
+  /** Behind the last step: the losses at this part of the way from the start to the values of the last step (`partsOfTheWay`). */
   partOfTheWay?: number;
+}
+
+/** The point with the least held-out loss, of those whose loss is a number: the values that are kept. */
+export function leastOf(points: readonly DistillationPoint[]): DistillationPoint | undefined {
+  // A loss that is none is null in a checkpoint.
+  const measured = points.filter(({ heldOutLoss }) => Number.isFinite(heldOutLoss));
+  return measured.length === 0
+    ? undefined
+    : measured.reduce((least, point) => (point.heldOutLoss < least.heldOutLoss ? point : least));
 }
 
 /** All that training needs to go on. */

@@ -8,7 +8,13 @@ import { batchOrder, learningRateAt } from '../training/schedule.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { heldOutLosses, type LossRequest } from './backpropagate.ts';
 import type { DistillationSettings } from './distillation-settings.ts';
-import { type DistillationCheckpoint, type DistillationPoint, restoreState, saveState } from './distillation-state.ts';
+import {
+  type DistillationCheckpoint,
+  type DistillationPoint,
+  leastOf,
+  restoreState,
+  saveState,
+} from './distillation-state.ts';
 import { PlainDistillationSteps } from './distillation-steps.ts';
 import { distillOnHost } from './host-distillation.ts';
 import type { TrainingPiece } from './pieces.ts';
@@ -101,7 +107,7 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
   const measure = () => heldOutLosses({ ...base, context: contexts.heldOut }, pieces.heldOut);
   const look = async (step: number, partOfTheWay?: number): Promise<void> => {
     publish();
-    let least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
+    let least = leastOf(points)?.heldOutLoss ?? Number.POSITIVE_INFINITY;
     const keepIfLess = (losses: DistillationPoint) => {
       if (!(losses.heldOutLoss < least)) return;
       least = losses.heldOutLoss;
@@ -120,7 +126,7 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       await withAverages(layers, async () => {
         const averaged: DistillationPoint = { ...where, ...(await measure()), averaged: true };
         keepIfLess(averaged);
-        if (averaged.heldOutLoss < point.heldOutLoss) point = averaged;
+        if (!(averaged.heldOutLoss >= point.heldOutLoss)) point = averaged;
       });
     }
     points.push(point);
@@ -136,12 +142,12 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       ({ step, lossSinceLook } = checkpoint);
       movesBack = partReached() < 1;
       // The run may have been stopped between a step and its look.
-      if (step % evaluateEvery === 0 && points.at(-1)!.step < step) await look(step);
+      if ((step % evaluateEvery === 0 || step === stepCount) && points.at(-1)!.step < step) await look(step);
     }
     const batches = batchOrder(pieces.training.length, piecesPerStep, settings.seed);
     for (let past = 0; past < step; past++) batches.next();
     const started = { at: performance.now(), step };
-    while (!movesBack && step < stepCount && looksSinceBest(points) < patience) {
+    while (!movesBack && step < stepCount && looksSinceBest(points) < patience && !Number.isNaN(lastLoss)) {
       throwIfAborted(signal);
       const batch = batches.next().value.map((index) => pieces.training[index]!);
       const rate = learningRateAt(step, settings);
@@ -176,14 +182,14 @@ export async function takeSteps(request: StepsRequest): Promise<DistillationPoin
       const reached = partReached();
       if (part >= reached) continue;
       for (const [index, layer] of layers.entries()) {
-        await frozen.use(index, (weights) => layer.moveBack(weights, part / reached));
+        await layer.moveBack(part / reached, (move) => frozen.use(index, move));
       }
       await look(step, part);
     }
     return points;
   } catch (error) {
-    // Between two steps nothing is half done: what was reached is kept.
-    if (signal?.aborted && points.length > 0) await save(step);
+    // Between two steps nothing is half done: what was reached is kept. On the way back it may be; there the last look's is.
+    if (signal?.aborted && points.length > 0 && !movesBack) await save(step);
     throw error;
   } finally {
     await reading?.catch(() => undefined);
@@ -200,6 +206,6 @@ function withAverages(layers: readonly TrainedLayer[], work: () => Promise<void>
 }
 
 function looksSinceBest(points: readonly DistillationPoint[]): number {
-  const least = Math.min(...points.map(({ heldOutLoss }) => heldOutLoss));
-  return points.length - 1 - points.findIndex(({ heldOutLoss }) => heldOutLoss === least);
+  const least = leastOf(points);
+  return least === undefined ? 0 : points.length - 1 - points.indexOf(least);
 }

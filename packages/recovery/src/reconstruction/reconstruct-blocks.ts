@@ -12,9 +12,9 @@ import {
   applyReconstruction,
   closeHistory,
   type KeptReconstruction,
+  keepInMemory,
   type LayerExchange,
   type LayerHistory,
-  type LayerKeeping,
   type ReconstructedLayer,
   warnUntrainable,
 } from './reconstructed-layer.ts';
@@ -35,7 +35,7 @@ export interface NativeReconstruction {
   training: Pick<NativeTraining, 'loadBlock'>;
 }
 
-interface BlocksRequest extends TrainingRequest {
+export interface ReconstructionRequest extends TrainingRequest, LayerExchange {
   /** Default 'full'. */
   preset?: ReconstructionPreset;
   settings?: Partial<ReconstructionSettings>;
@@ -51,13 +51,8 @@ interface BlocksRequest extends TrainingRequest {
   streams?: StreamStorage | undefined;
 }
 
-export interface ReconstructionRequest extends BlocksRequest, LayerExchange {}
-
-/** Layers that are done lie elsewhere. */
-export interface KeepingReconstructionRequest extends BlocksRequest, LayerKeeping {}
-
-export interface ReconstructionResult<Layer = ReconstructedLayer> {
-  layers: Layer[];
+export interface ReconstructionResult {
+  layers: KeptReconstruction[];
   history: LayerHistory[];
 }
 
@@ -69,25 +64,19 @@ export interface ReconstructionResult<Layer = ReconstructedLayer> {
  *
  * Throws 'invalid-argument' when teacher and student or the windows do not fit, 'aborted' on the signal.
  */
-export async function reconstructBlocks(
-  given: KeepingReconstructionRequest,
-): Promise<ReconstructionResult<KeptReconstruction>>;
-export async function reconstructBlocks(given: ReconstructionRequest): Promise<ReconstructionResult>;
-export async function reconstructBlocks(
-  given: ReconstructionRequest | KeepingReconstructionRequest,
-): Promise<ReconstructionResult<ReconstructedLayer | KeptReconstruction>> {
+export async function reconstructBlocks(given: ReconstructionRequest): Promise<ReconstructionResult> {
   const settings = resolveReconstructionSettings(given.preset ?? 'full', given.settings);
   checkReconstructionRequest(given);
   await startBackend(given);
   const request = { ...given, native: chooseNative(given) };
-  const { teacher, student, signal, native, streams = memoryStreams } = request;
+  const { teacher, student, signal, native, streams = memoryStreams, keepLayer = keepInMemory } = request;
   const pass = native ? loadedPasses(native.loadLayer, signal) : tensorPasses(signal);
   const windows = [...request.windows, ...request.heldOutWindows];
   const [count, trainCount] = [windows.length, request.windows.length];
   const { numLayers, hiddenSize } = teacher.shape;
   const [original, compressed, reached] = [streams.open(), streams.open(), streams.open()];
-  const layers: (ReconstructedLayer | KeptReconstruction)[] = [];
-  const reconstruct = async (layer: number): Promise<ReconstructedLayer | KeptReconstruction> => {
+  const layers: KeptReconstruction[] = [];
+  const reconstruct = async (layer: number): Promise<KeptReconstruction> => {
     const completed = request.completedLayers?.[layer];
     if (completed !== undefined) {
       await pass(teacher, layer, { store: original, count });
@@ -97,10 +86,7 @@ export async function reconstructBlocks(
     await pass(teacher, layer, { store: original, count }, (...window) => targets.add(...window));
     const train = targets.pairs(compressed, 0, trainCount);
     const heldOut = targets.pairs(compressed, trainCount);
-    const done = await reconstructLayer(request, settings, layer, train, heldOut);
-    if ('keepLayer' in request) return request.keepLayer(done);
-    await request.onLayerDone?.(done);
-    return done;
+    return keepLayer(await reconstructLayer(request, settings, layer, train, heldOut));
   };
   try {
     await embedWindows(teacher, windows, original);
@@ -111,13 +97,13 @@ export async function reconstructBlocks(
       await pass(applyReconstruction(student, layers), layer, { store: compressed, count });
     }
   } finally {
-    for (const store of [original, compressed, reached]) await store.close();
+    await Promise.allSettled([original, compressed, reached].map((store) => store.close()));
   }
   return { layers, history: layers.map(({ history }) => history) };
 }
 
 /** Native code where it can train these blocks; which of them trains, and why, is told where there is a choice. */
-function chooseNative({ native, student, onEvent }: BlocksRequest): NativeReconstruction | undefined {
+function chooseNative({ native, student, onEvent }: ReconstructionRequest): NativeReconstruction | undefined {
   if (native === undefined) return undefined;
   const trains = trainsNatively(student.shape);
   const where = trains
@@ -128,7 +114,7 @@ function chooseNative({ native, student, onEvent }: BlocksRequest): NativeRecons
 }
 
 async function reconstructLayer(
-  request: BlocksRequest,
+  request: ReconstructionRequest,
   settings: ReconstructionSettings,
   layer: number,
   train: StreamPairs,
@@ -166,7 +152,7 @@ async function reconstructLayer(
 }
 
 /** The block in native code, or on the backend where that has no gradients for it. */
-async function openPasses({ native, student, onEvent }: BlocksRequest, task: BlockTask): Promise<BlockPasses> {
+async function openPasses({ native, student, onEvent }: ReconstructionRequest, task: BlockTask): Promise<BlockPasses> {
   if (native === undefined) return TensorBlock.open(task);
   const { attention, layer } = task;
   try {
@@ -196,9 +182,9 @@ async function withAttention<Value>(
 }
 
 /** Throws 'invalid-argument' or 'text-too-short' when the parts of a request do not fit together. */
-function checkReconstructionRequest(request: ReconstructionRequest | KeepingReconstructionRequest): void {
+function checkReconstructionRequest(request: ReconstructionRequest): void {
   const { teacher, student, completedLayers = [] } = request;
-  for (const name of ['numLayers', 'hiddenSize', 'numAttentionHeads'] as const) {
+  for (const name of ['numLayers', 'hiddenSize', 'numAttentionHeads', 'vocabSize'] as const) {
     if (teacher.shape[name] === student.shape[name]) continue;
     throw new KvlrError('invalid-argument', {
       message: `expected a student with ${name} ${teacher.shape[name]} like its teacher, got ${student.shape[name]}`,

@@ -20,17 +20,21 @@ export interface KeptReconstruction extends Omit<ReconstructedLayer, 'tensors'> 
   fingerprint: string;
 }
 
-/** What has to be known of a reconstructed layer to apply it, and where it is read again. */
+/**
+ * What has to be known of a reconstructed layer to apply it, and where it is read again.
+ *
+ * @param read Gives the layer of this number. It is not to hold the layer: where it reads a file, the numbers are free.
+ */
 export function keptReconstruction(
-  { tensors, ...layer }: ReconstructedLayer,
-  read: () => Promise<ReconstructedLayer>,
+  { tensors, ...rest }: ReconstructedLayer,
+  read: (layer: number) => Promise<ReconstructedLayer>,
 ): KeptReconstruction {
   const deferred = new Map<string, DeferredTensor>();
   for (const [name, { shape }] of tensors) {
-    const readTensor = async () => Float32Array.from((await read()).tensors.get(name)!.data);
+    const readTensor = async () => Float32Array.from((await read(rest.layer)).tensors.get(name)!.data);
     deferred.set(name, { shape: [...shape], read: readTensor });
   }
-  return { ...layer, tensors: deferred, fingerprint: fingerprint(tensors) };
+  return { ...rest, tensors: deferred, fingerprint: fingerprint(tensors) };
 }
 
 /** Errors are shares of the energy of what the original block adds to the stream. */
@@ -54,26 +58,26 @@ export interface TrainingPoint {
 /** How layers that are done go out and come back. */
 export interface LayerExchange {
   /** Layers 0, 1, ... of an interrupted run with the same request: taken as they are. */
-  completedLayers?: readonly ReconstructedLayer[];
-  /** Called after each trained layer, before the next begins: the place to save it. */
-  onLayerDone?: (layer: ReconstructedLayer) => void | Promise<void>;
+  completedLayers?: readonly KeptReconstruction[] | undefined;
+  /**
+   * Called after each trained layer, before the next begins: the place to save it. What it gives back takes the layer's place
+   * (`keptReconstruction`). Default: memory.
+   */
+  keepLayer?: ((layer: ReconstructedLayer) => Promise<KeptReconstruction>) | undefined;
 }
 
-/** The same where the numbers of layers that are done are not in memory. */
-export interface LayerKeeping {
-  completedLayers?: readonly KeptReconstruction[];
-  /** Called after each trained layer, before the next begins: saves it. What it gives back takes the layer's place. */
-  keepLayer: (layer: ReconstructedLayer) => Promise<KeptReconstruction>;
+/** Layers that are done, in memory. */
+export async function keepInMemory(layer: ReconstructedLayer): Promise<KeptReconstruction> {
+  return keptReconstruction(layer, async () => layer);
 }
 
 /** The student with the attention of the given layers replaced by what block reconstruction found. */
 export function applyReconstruction(
   student: ModelSource,
-  layers: readonly (ReconstructedLayer | KeptReconstruction)[],
+  layers: readonly Pick<KeptReconstruction, 'tensors' | 'fingerprint'>[],
 ): ModelSource {
-  const tensors = new Map<string, DenseTensor | DeferredTensor>(layers.flatMap((layer) => [...layer.tensors]));
-  const fingerprints = layers.map((layer) => ('fingerprint' in layer ? layer.fingerprint : fingerprint(layer.tensors)));
-  return overlayTrained(student, tensors, joinFingerprints(fingerprints));
+  const tensors = new Map(layers.flatMap((layer) => [...layer.tensors]));
+  return overlayTrained(student, tensors, joinFingerprints(layers.map((layer) => layer.fingerprint)));
 }
 
 /** What the course of a layer's held-out error led to; told to `onEvent`. */

@@ -247,9 +247,10 @@ async function readInTurn<Item>(
       under.catch(() => undefined);
       taken.push(under);
     }
+    await Promise.all(taken);
   } catch (error) {
+    // Nothing is under way any more when it is heard of.
     await Promise.allSettled(taken);
     throw error;
   }
-  await Promise.all(taken);
 }

@@ -31,7 +31,7 @@ export async function trainAttention(request: AttentionTrainingRequest): Promise
   const points: TrainingPoint[] = [];
   const look: Look = async (step, trainError) => {
     const error = await passes.heldOutError();
-    const isBest = points.every((point) => error < point.heldOutError);
+    const isBest = Number.isFinite(error) && points.every((point) => !(point.heldOutError <= error));
     points.push({ step, trainError, heldOutError: error });
     if (isBest) attention.keep();
     return error;

@@ -1,9 +1,19 @@
 import { createNormalRandom, createRandom, type DenseTensor, type ModelSource } from '@kvlr/core';
 import { type LayerTensors, type Project, projectWith } from '@kvlr/runtime';
-import { add, matMul, mul, type Tensor2D, tensor2d, tidy, type Variable, variable } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  mul,
+  type Tensor,
+  type Tensor2D,
+  tensor2d,
+  tidy,
+  type Variable,
+  variable,
+} from '@tensorflow/tfjs-core';
 import type { AdamParameter } from './adam-optimizer.ts';
 import { attentionTargets, projectionOf, type TrainingTarget, weightRole } from './targets.ts';
-import { rootMeanSquare, type StandIn, TrainedLayer, toFileLayout } from './trained-layer.ts';
+import { mix, rootMeanSquare, type StandIn, TrainedLayer, toFileLayout } from './trained-layer.ts';
 
 export interface AdapterSettings {
   rank: number;
@@ -39,6 +49,8 @@ export class LowRankAdapters extends TrainedLayer {
   dropoutSeed: number | undefined;
   private readonly adapters: ReadonlyMap<TrainingTarget, LowRankAdapter>;
   private readonly dropout: number;
+  /** Copies of A and B as they began. */
+  private readonly start: ReadonlyMap<string, Tensor>;
 
   /**
    * @param weights The layer's own, which are looked at and not kept.
@@ -68,6 +80,7 @@ export class LowRankAdapters extends TrainedLayer {
       adapters.set(target, { down: pair.down as Tensor2D, up: pair.up as Tensor2D });
     }
     super(trained);
+    this.start = this.snapshot();
     this.scale = alpha / rank;
     this.dropout = dropout;
     this.adapters = adapters;
@@ -89,12 +102,13 @@ export class LowRankAdapters extends TrainedLayer {
     return { weights: frozen, project };
   }
 
-  /** B alone moves, so that what A B adds moves by the same share. */
-  moveBack(_frozen: LayerTensors, share: number): void {
-    for (const target of this.adapters.keys()) {
-      const up = this.trained.get(`${projectionOf(target)}.up`)!;
-      tidy(() => up.assign(mul(up, share)));
-    }
+  async moveBack(share: number): Promise<void> {
+    for (const [part, current] of this.trained) tidy(() => current.assign(mix(current, this.start.get(part)!, share)));
+  }
+
+  override dispose(): void {
+    for (const copy of this.start.values()) copy.dispose();
+    super.dispose();
   }
 
   /** Steps of A are shares of its own root mean square, steps of B of that of the matrix it adds to. */

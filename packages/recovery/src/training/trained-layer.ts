@@ -11,6 +11,9 @@ export interface StandIn {
   project?: Project | undefined;
 }
 
+/** Does something with a layer's own weights. */
+export type WithFrozen = (use: (frozen: LayerTensors) => void) => Promise<void>;
+
 /** One layer in training: some of its numbers are variables, of which the best values so far are kept. */
 export abstract class TrainedLayer {
   /** Copies of the values last kept, those of the start before. */
@@ -34,11 +37,11 @@ export abstract class TrainedLayer {
   abstract parameters(frozen: LayerTensors): Promise<AdamParameter[]>;
 
   /**
-   * Moves the values back towards those of a layer without training: this share of the way from there to here is left.
+   * Moves the values back towards those of the start: this share of the way from there to here is left.
    *
-   * @param frozen The layer's own weights.
+   * @param withFrozen Has the layer's own weights for as long as they are used.
    */
-  abstract moveBack(frozen: LayerTensors, share: number): void;
+  abstract moveBack(share: number, withFrozen: WithFrozen): Promise<void>;
 
   /** The current values as the model's files hold them: matrices [out, in], under the names of the model. */
   abstract download(model: ModelSource, layer: number, frozen: LayerTensors): Promise<Map<string, DenseTensor>>;
@@ -117,9 +120,9 @@ export abstract class TrainedLayer {
   }
 }
 
-/** Means of two tensors: of the first this share. */
-export function mix(mean: Tensor, current: Tensor, decay: number): Tensor {
-  return add(mul(mean, decay), mul(current, 1 - decay));
+/** The mean of two tensors: of the first this share. */
+export function mix(first: Tensor, second: Tensor, share: number): Tensor {
+  return add(mul(first, share), mul(second, 1 - share));
 }
 
 /** A matrix [in, out] of the device as a file holds it, [out, in]; vectors as they are. */

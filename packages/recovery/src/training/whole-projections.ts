@@ -4,7 +4,7 @@ import type { LayerTensors } from '@kvlr/runtime';
 import { add, tensor2d, tidy, type Variable, variable } from '@tensorflow/tfjs-core';
 import type { AdamParameter } from './adam-optimizer.ts';
 import { attentionTargets, projectionOf, type TrainingTarget } from './targets.ts';
-import { mix, rootMeanSquare, type StandIn, TrainedLayer, toFileLayout } from './trained-layer.ts';
+import { mix, rootMeanSquare, type StandIn, TrainedLayer, toFileLayout, type WithFrozen } from './trained-layer.ts';
 
 /** Norms of queries and keys, of models that have them: scales as the decoder applies them, and biases. */
 const normsOfTarget: { readonly [Target in TrainingTarget]?: readonly TensorRole[] } = {
@@ -59,8 +59,11 @@ export class WholeProjections extends TrainedLayer {
     return new Map([...this.trained].map(([key, value]) => [roleOfKey(key), value]));
   }
 
-  moveBack(frozen: LayerTensors, share: number): void {
-    for (const [role, current] of this.roles) tidy(() => current.assign(mix(current, frozen[role]!, share)));
+  /** They start as the layer's own weights. */
+  moveBack(share: number, withFrozen: WithFrozen): Promise<void> {
+    return withFrozen((frozen) => {
+      for (const [role, current] of this.roles) tidy(() => current.assign(mix(current, frozen[role]!, share)));
+    });
   }
 
   /**

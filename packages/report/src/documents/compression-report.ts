@@ -160,9 +160,8 @@ interface TrainingReading {
 
 /** How training end to end went. */
 export interface TrainingCourse {
+  /** The weights that were kept are those of the least held-out loss. */
   readings: TrainingReading[];
-  /** Tokens trained on when the weights that were kept had been reached. */
-  bestTokens: number;
 }
 
 /**

@@ -9,7 +9,6 @@ const course: TrainingCourse = {
     { tokens: 1000, trainingLoss: 0.013, heldOutLoss: 0.0111, heldOutPerplexity: 18.1 },
     { tokens: 2000, trainingLoss: 0.011, heldOutLoss: 0.0115, heldOutPerplexity: 18.15 },
   ],
-  bestTokens: 1000,
 };
 
 it('draws what was learnt and tells it in words', () => {
@@ -31,7 +30,7 @@ it('marks what was kept on the way back, and leaves it out of the line', () => {
 });
 
 it('draws a course of one reading', () => {
-  const { source } = inlineSvg(lossPlot({ readings: course.readings.slice(0, 1), bestTokens: 0 }), 'loss');
+  const { source } = inlineSvg(lossPlot({ readings: course.readings.slice(0, 1) }), 'loss');
   expect(source).not.toContain('NaN');
   expect(source).toContain('<circle');
 });

@@ -14,15 +14,16 @@ export const trainingKinds = [
 /** Loss by tokens of training. */
 export function lossPlot({ readings }: TrainingCourse): Plot {
   const lines = trainingKinds.map(({ kind }) => pointsOf(readings, (reading) => reading[kind]));
-  const { tokens, heldOutLoss } = bestOf(readings);
-  return curves('Loss', lines, [tokens, heldOutLoss], formatLoss);
+  const best = bestOf(readings);
+  return curves('Loss', lines, best && [best.tokens, best.heldOutLoss], formatLoss);
 }
 
 /** Perplexity of held-out text by tokens of training. */
 export function heldOutPerplexityPlot({ readings }: TrainingCourse): Plot {
   const points = pointsOf(readings, ({ heldOutPerplexity }) => heldOutPerplexity);
-  const { tokens, heldOutPerplexity } = bestOf(readings);
-  return curves('Held-out perplexity', [points], [tokens, heldOutPerplexity], (value) => value.toPrecision(4));
+  const best = bestOf(readings);
+  const point: Point | undefined = best && [best.tokens, best.heldOutPerplexity];
+  return curves('Held-out perplexity', [points], point, (value) => value.toPrecision(4));
 }
 
 type Reading = TrainingCourse['readings'][number];
@@ -38,20 +39,26 @@ function pointsOf(readings: readonly Reading[], read: (reading: Reading) => numb
 }
 
 /** The reading whose weights were kept. */
-function bestOf(readings: readonly Reading[]): Reading {
-  return readings.reduce((least, reading) => (reading.heldOutLoss < least.heldOutLoss ? reading : least));
+function bestOf(readings: readonly Reading[]): Reading | undefined {
+  const measured = readings.filter(({ heldOutLoss }) => Number.isFinite(heldOutLoss));
+  return measured.sort((left, right) => left.heldOutLoss - right.heldOutLoss)[0];
 }
 
-function curves(name: string, lines: readonly Point[][], best: Point, format: (value: number) => string): Plot {
+function curves(
+  name: string,
+  lines: readonly Point[][],
+  best: Point | undefined,
+  format: (value: number) => string,
+): Plot {
   const [width, height] = [360, 208];
   const [plotTop, plotBottom, plotLeft, plotRight] = [30, 166, 56, 340];
-  const values = [...lines.flat(), best].map(([, value]) => value);
+  const values = [...lines.flat(), ...(best ? [best] : [])].map(([, value]) => value);
   const [lowest, highest] = [Math.min(...values), Math.max(...values)];
   const margin = (highest - lowest || Math.abs(highest) || 1) * 0.08;
   const x = scaleLinear([0, Math.max(1, ...lines.flat().map(([tokens]) => tokens))], [plotLeft, plotRight]);
   const y = scaleLinear([lowest - margin, highest + margin], [plotBottom, plotTop]);
   const first = lines[0]!.at(0);
-  const change = first ? `${format(first[1])} → ${format(best[1])}` : '';
+  const change = first && best ? `${format(first[1])} → ${format(best[1])}` : '';
   const shapes: Markup[] = [
     label(name, 4, 15, { className: 'strong' }),
     label(change, plotRight, 15, { anchor: 'end', className: `strong ${seriesClass(0, 'f')}` }),
@@ -76,7 +83,7 @@ function curves(name: string, lines: readonly Point[][], best: Point, format: (v
       shapes.push(element('path', { d, class: `line ${seriesClass(index, 's')}`, 'stroke-dasharray': dashes[index] }));
     }
   });
-  shapes.push(element('circle', { cx: x(best[0]), cy: y(best[1]), r: 3, class: seriesClass(0, 'f') }));
+  if (best) shapes.push(element('circle', { cx: x(best[0]), cy: y(best[1]), r: 3, class: seriesClass(0, 'f') }));
   return { width, height, title: `${name} in training`, description: `${name} on held-out text: ${change}.`, shapes };
 }
 
