@@ -1,5 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, extname, isAbsolute, join } from 'node:path';
 import type { GgufDtype, HuggingFaceCheckpoint, OnnxSettings } from '@kvlr/checkpoint';
 import { writeGguf, writeOnnxDirectory } from '@kvlr/checkpoint/node';
 import { KvlrError } from '@kvlr/core';
@@ -80,7 +80,9 @@ function chooseFormat({ gguf, onnx, dtype, overwrite }: ExportOptions, context: 
     }
     return async ({ checkpoint }) => {
       await writeOnnxDirectory(onnx, checkpoint, checkpoint, { ...settings, dtype: onnxDtype });
-      const next = `pipeline('text-generation', '${onnx}', { dtype: '${transformersJsNames[onnxDtype]}' }), of transformers.js`;
+      // A relative path without ./ would be the id of a repository.
+      const path = isAbsolute(onnx) || onnx.startsWith('.') ? onnx : `./${onnx}`;
+      const next = `pipeline('text-generation', '${path}', { dtype: '${transformersJsNames[onnxDtype]}' }), of transformers.js`;
       return { written: onnx, dtype: onnxDtype, summary: { onnx }, next };
     };
   }

@@ -62,7 +62,13 @@ export function bestTable(report: FrontierReport): ReportTable {
       : `${point.headsTitle}, ${point.cache}: ${formatRatioMeasurement(point.perplexityRatio, 2)} at ${percent(report, point, context)}`;
   return {
     caption: 'The best within a budget',
-    columns: [right('Budget'), right('Context'), left('Any engine'), left('llama.cpp'), left('Heads alone, f16')],
+    columns: [
+      right('Budget'),
+      right('Context'),
+      left('Best in some engine'),
+      left('llama.cpp'),
+      left('Heads alone, f16'),
+    ],
     rows: budgets.flatMap((budget) =>
       report.contexts.map((tokens, context) => {
         const alone = { ...report, points: report.points.filter(({ cache }) => cache === 'f16') };
