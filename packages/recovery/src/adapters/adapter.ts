@@ -1,7 +1,7 @@
 import { type DenseTensor, KvlrError, type ModelSource } from '@kvlr/core';
+import { fingerprint, overlayTrained } from '../trained-model.ts';
 import type { LowRankUpdate } from '../training/low-rank-adapters.ts';
 import { type TrainingTarget, weightRole } from '../training/targets.ts';
-import { fingerprint, overlayTrained } from '../training-request.ts';
 
 /** Low-rank adapters of a whole model (LoRA, Hu et al. 2021, arXiv 2106.09685). */
 export interface Adapter {

@@ -3,19 +3,13 @@ import { type DecoderTensors, disposeDecoder, uploadDecoder, uploadTensors } fro
 import { type Adapter, requireFit } from '../adapters/adapter.ts';
 import { areWhole, NativePasses } from '../native/native-passes.ts';
 import type { NativeTraining } from '../native/native-training.ts';
+import { fingerprint, overlayTrained } from '../trained-model.ts';
 import { type FrozenLayers, packedLayers, residentLayers } from '../training/frozen-layers.ts';
 import { LowRankAdapters, type LowRankUpdate } from '../training/low-rank-adapters.ts';
 import type { TrainingTarget } from '../training/targets.ts';
 import type { TrainedLayer } from '../training/trained-layer.ts';
 import { WholeProjections } from '../training/whole-projections.ts';
-import {
-  checkTokenIds,
-  checkTrainingWindows,
-  fingerprint,
-  overlayTrained,
-  startBackend,
-  type TrainingRequest,
-} from '../training-request.ts';
+import { checkTokenIds, checkTrainingWindows, startBackend, type TrainingRequest } from '../training-request.ts';
 import {
   type DistillationPreset,
   type DistillationSettings,

@@ -6,6 +6,7 @@ import { attentionTargets } from '../training/targets.ts';
 import { WholeProjections } from '../training/whole-projections.ts';
 import { checkTokenIds, checkTrainingWindows, startBackend, type TrainingRequest } from '../training-request.ts';
 import type { BlockPasses, StreamPairs } from './block-passes.ts';
+import { BlockTargets } from './block-targets.ts';
 import { type LoadLayer, loadedPasses, tensorPasses } from './layer-passes.ts';
 import { NativeBlockPasses } from './native-block.ts';
 import {
@@ -25,7 +26,7 @@ import {
   resolveReconstructionSettings,
   trainsNatively,
 } from './reconstruction-settings.ts';
-import { BlockTargets, embedWindows } from './streams.ts';
+import { embedWindows } from './streams.ts';
 import { type BlockTask, TensorBlock } from './tensor-block.ts';
 import { trainAttention } from './train-attention.ts';
 

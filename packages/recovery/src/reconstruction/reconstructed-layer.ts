@@ -1,6 +1,6 @@
 import type { DeferredTensor } from '@kvlr/checkpoint';
 import type { DenseTensor, EventListener, ModelSource } from '@kvlr/core';
-import { fingerprint, joinFingerprints, overlayTrained } from '../training-request.ts';
+import { fingerprint, joinFingerprints, overlayTrained } from '../trained-model.ts';
 
 /** One layer's attention after training. */
 export interface ReconstructedLayer {
