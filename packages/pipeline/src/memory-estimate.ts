@@ -15,6 +15,8 @@ type RunPlan = Pick<CompressionPlan, 'model' | 'recipe' | 'texts' | 'keyValueHea
 const wasmHeapBytes = 2 ** 31;
 /** Estimates are rough: what is refused is clearly beyond. */
 const refusedBytes = 1.25 * wasmHeapBytes;
+/** Numbers of a table of the head that are in memory at once: a larger one is read in pieces, for each window. */
+const tableNumbers = 2 ** 26;
 /** Logits of the original that an evaluation keeps. */
 const keptLogitBytes = 640 * 2 ** 20;
 
@@ -124,7 +126,8 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
   if (count > 0) {
     const tokens = evaluation.windowLength - 1;
     const logits = 4 * tokens * shape.vocabSize;
-    const head = threads * (8 * sizes.table) + (threads > 1 ? 4 * sizes.table : 0) + 6 * sizes.table;
+    const table = Math.min(sizes.table, tableNumbers);
+    const head = threads * (8 * table) + (threads > 1 ? 4 * table : 0) + 6 * table;
     // Whole, original and result lie beside each other; in parts, one part of one of them at a time.
     memory.evaluation =
       base +
@@ -172,7 +175,7 @@ function exceeded(what: string, bytes: number, hint: string): KvlrError {
 /** Bytes of float32 weights that each thread which runs windows holds at one time. */
 export function threadBytes(shape: DecoderShape): number {
   const { parameters, layer, matrix } = partSizes(shape);
-  return 4 * parameters <= wholeModelBytes ? 4 * parameters : 8 * layer + 10 * matrix + 4 * largestGlobal(shape);
+  return 4 * parameters <= wholeModelBytes ? 4 * parameters : 8 * layer + 10 * matrix + 4 * Math.min(largestGlobal(shape), tableNumbers);
 }
 
 function largestGlobal(shape: DecoderShape): number {
