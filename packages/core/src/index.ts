@@ -157,7 +157,7 @@ export {
   type KvlrErrorPlace,
   withPlace,
 } from './running/kvlr-error.ts';
-export { createNormalRandom, createRandom } from './running/random.ts';
+export { createNormalRandom, createRandom, shuffled } from './running/random.ts';
 export {
   didYouMean,
   type ImportedModule,

@@ -18,10 +18,11 @@ import { type Evaluation, evaluateResult } from './stages/evaluation.ts';
 import { computeFactors } from './stages/factors.ts';
 import { chooseGroups } from './stages/grouping.ts';
 import { withBalancedKeys } from './stages/key-scales.ts';
+import { type Recordings, recordOriginal } from './stages/recordings.ts';
 import { type Recovery, recoverStudent } from './stages/recovery.ts';
 import { writeReport } from './stages/report.ts';
 import { writeSamples } from './stages/samples.ts';
-import { gatherStatistics, type ModelStatistics, type Recordings, recordOriginal } from './stages/statistics.ts';
+import { gatherStatistics, type ModelStatistics } from './stages/statistics.ts';
 
 /** The compressed model, ready to be written. */
 export interface FinishedModel {

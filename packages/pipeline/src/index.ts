@@ -91,4 +91,4 @@ export { artefactNames, MemoryRunStore, type RunStore } from './run/store.ts';
 export { type CacheBudget, describeBudget, foreseeBudget } from './stages/budget.ts';
 export type { Distillation } from './stages/distillation.ts';
 export { type Evaluation, type LogitDifference, logitDifference } from './stages/evaluation.ts';
-export { measureSpectra, type SpectraRequest } from './stages/statistics.ts';
+export { measureSpectra, type SpectraRequest } from './stages/spectra.ts';

@@ -175,7 +175,9 @@ function exceeded(what: string, bytes: number, hint: string): KvlrError {
 /** Bytes of float32 weights that each thread which runs windows holds at one time. */
 export function threadBytes(shape: DecoderShape): number {
   const { parameters, layer, matrix } = partSizes(shape);
-  return 4 * parameters <= wholeModelBytes ? 4 * parameters : 8 * layer + 10 * matrix + 4 * Math.min(largestGlobal(shape), tableNumbers);
+  return 4 * parameters <= wholeModelBytes
+    ? 4 * parameters
+    : 8 * layer + 10 * matrix + 4 * Math.min(largestGlobal(shape), tableNumbers);
 }
 
 function largestGlobal(shape: DecoderShape): number {

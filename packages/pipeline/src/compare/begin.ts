@@ -11,7 +11,8 @@ import { fitWindows, formatRecipeYaml, parseRecipe } from '../recipe.ts';
 import { artefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames, writeText } from '../run/store.ts';
-import { gatherStatistics, type ModelStatistics, recordOriginal } from '../stages/statistics.ts';
+import { recordOriginal } from '../stages/recordings.ts';
+import { gatherStatistics, type ModelStatistics } from '../stages/statistics.ts';
 import type { ComparedRow } from './rows.ts';
 
 /** What every comparison of compressions starts from. */

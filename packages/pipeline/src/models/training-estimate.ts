@@ -1,4 +1,4 @@
-import type { DecoderShape, ModelSource } from '@kvlr/core';
+import { countParameters, type DecoderShape, type ModelSource } from '@kvlr/core';
 import type { Recipe } from '@kvlr/core/schemas';
 import { type DistillationSettings, needsTeacher } from '@kvlr/recovery';
 import { formatBytes, formatCount, formatDuration } from '@kvlr/report';
@@ -27,9 +27,7 @@ export interface ModelSize {
 
 export function modelSize({ shape, tensors }: ModelSource): ModelSize {
   const { numLayers, hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, vocabSize } = shape;
-  const parameters = tensors
-    .list()
-    .reduce((sum, tensor) => sum + tensor.shape.reduce((product, length) => product * length, 1), 0);
+  const parameters = countParameters({ tensors });
   const queryWidth = numAttentionHeads * headDim;
   const keyWidth = numKeyValueHeads * headDim;
   const embeddings = (shape.head.tied ? 1 : 2) * vocabSize * hiddenSize;

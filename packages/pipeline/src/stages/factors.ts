@@ -13,7 +13,8 @@ import {
 import { type ArtefactKey, bundleCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { artefactNames } from '../run/store.ts';
-import type { ModelStatistics, Recordings } from './statistics.ts';
+import type { Recordings } from './recordings.ts';
+import type { ModelStatistics } from './statistics.ts';
 
 export interface FactorsRequest {
   model: ModelSource;

@@ -22,7 +22,8 @@ import { type ArtefactKey, jsonCodec } from '../run/artefact.ts';
 import type { RunContext } from '../run/context.ts';
 import { groupingStrategies } from '../run/plugin-choices.ts';
 import { artefactNames } from '../run/store.ts';
-import type { ModelStatistics, Recordings } from './statistics.ts';
+import type { Recordings } from './recordings.ts';
+import type { ModelStatistics } from './statistics.ts';
 
 /** A question about one layer with its strategy and method themselves, which need not have names. */
 export interface LayerQuestion extends Omit<GroupingQuestion, 'strategy' | 'method' | 'inputs'> {

@@ -21,7 +21,8 @@ import { artefactNames, writeText } from '../run/store.ts';
 import { type CacheBudget, describeBudget, differsByLayer } from './budget.ts';
 import type { Distillation } from './distillation.ts';
 import type { Evaluation } from './evaluation.ts';
-import { layerSpectra, type ModelStatistics } from './statistics.ts';
+import { layerSpectra } from './spectra.ts';
+import type { ModelStatistics } from './statistics.ts';
 
 /** An evaluation, or what is known of both models without one. */
 type MeasuredOrNot = Pick<CompressionReport, 'base' | 'result'> & Pick<Evaluation, 'rounding'>;

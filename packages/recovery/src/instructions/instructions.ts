@@ -1,4 +1,4 @@
-import { createRandom, KvlrError, type Tokenizer } from '@kvlr/core';
+import { createRandom, KvlrError, shuffled, type Tokenizer } from '@kvlr/core';
 import type { ChatMessage, ChatTemplate } from '@kvlr/runtime';
 import type { MaskedWindow } from '../distillation/pieces.ts';
 
@@ -95,7 +95,7 @@ export function instructionWindows(
   }
   const longest = Math.max(...encoded.map(({ tokenIds }) => tokenIds.length));
   const filler = tokenizer.endOfSequenceIds[0] ?? 0;
-  const windows = shuffled(encoded, seed).map((window) => fillUp(window, longest, filler));
+  const windows = shuffled(encoded, createRandom(seed)).map((window) => fillUp(window, longest, filler));
   const heldOut = Math.min(heldOutCount, encoded.length - 1);
   const training = windows.slice(heldOut);
   return { training: training.slice(0, settings.trainingCount ?? training.length), heldOut: windows.slice(0, heldOut) };
@@ -196,15 +196,4 @@ function fillUp({ tokenIds, counted }: MaskedWindow, length: number, filler: num
   const mask = new Uint8Array(length);
   mask.set(counted);
   return { tokenIds: filled, counted: mask };
-}
-
-/** Fisher and Yates. */
-function shuffled<Item>(items: readonly Item[], seed: number): Item[] {
-  const random = createRandom(seed);
-  const order = [...items];
-  for (let last = order.length - 1; last > 0; last--) {
-    const other = Math.floor(random() * (last + 1));
-    [order[last], order[other]] = [order[other]!, order[last]!];
-  }
-  return order;
 }

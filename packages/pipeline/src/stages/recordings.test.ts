@@ -5,7 +5,7 @@ import { compress } from '../compress.ts';
 import { ModelRunner } from '../models/runner.ts';
 import { parseRecipe } from '../recipe.ts';
 import { keepWarnings, openTinyCheckpoint, tinyRecipe, tinyRun, tinyTexts } from '../testing/tiny-run.ts';
-import { recordOriginal } from './statistics.ts';
+import { recordOriginal } from './recordings.ts';
 
 const halves = [
   [0, 1],
