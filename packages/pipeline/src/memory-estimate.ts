@@ -134,7 +134,8 @@ export function stageMemory(plan: RunPlan, means: WindowMeans): Record<string, n
       Math.max(windows(tokens, 2), head) +
       2 * streams(count, tokens) +
       Math.min(keptLogitBytes, count * logits) +
-      (2 * threads + 2) * logits;
+      // In each thread and on their way, those of original and result, their sums, and what is not freed yet: measured at 128,256 words.
+      (6 * threads + 4) * logits;
   }
   return memory;
 }
