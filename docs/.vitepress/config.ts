@@ -76,6 +76,7 @@ export default defineConfig({
           { text: 'Heads and bits at equal bytes', link: '/frontier' },
           { text: 'Other models, measured', link: '/real-model' },
           { text: 'Methods at every ratio', link: '/comparison' },
+          { text: 'The same on a second model', link: '/comparison-docs-30m' },
           { text: 'What a smaller cache forgets', link: '/long-context' },
           { text: 'What training gives back', link: '/ablation' },
           { text: 'Starting points', link: '/initialisations' },
