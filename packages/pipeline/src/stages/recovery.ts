@@ -64,9 +64,7 @@ export async function layersOfRun(
   stage: Stage,
   folder: string,
   key: ArtefactKey,
-): Promise<
-  Required<Pick<ReconstructionRequest, 'completedLayers' | 'keepLayer'>> & { completedLayers: KeptReconstruction[] }
-> {
+): Promise<{ completedLayers: KeptReconstruction[]; keepLayer: NonNullable<ReconstructionRequest['keepLayer']> }> {
   const artefactOf = (layer: number) => ({ name: layerArtefactName(folder, layer), key, codec: layerCodec });
   const read = recentLayer((layer) => context.readAgain(artefactOf(layer)));
   const completedLayers: KeptReconstruction[] = [];
